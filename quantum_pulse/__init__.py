@@ -1,0 +1,36 @@
+"""quantum_pulse: microsecond performance work in Jupyter. Every sample of named operations, at a cost nobody notices.
+
+The names below are the whole face. What needs numpy, pandas, pyarrow or IPython is imported when first used, so that
+``import quantum_pulse`` costs a service nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quantum_pulse._version import __version__
+from quantum_pulse.errors import QuantumPulseError
+from quantum_pulse.facade import Capture, open  # noqa: A004 - qp.open is the name that reads best
+from quantum_pulse.operations import Category, Operation, op
+from quantum_pulse.recorder.session import Recorder, record, start, stop
+
+__all__ = [
+    "Capture",
+    "Category",
+    "Operation",
+    "QuantumPulseError",
+    "Recorder",
+    "__version__",
+    "op",
+    "open",
+    "record",
+    "start",
+    "stop",
+]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """What ``%load_ext quantum_pulse`` calls."""
+    from quantum_pulse.notebook import load_ipython_extension as load
+
+    load(shell)

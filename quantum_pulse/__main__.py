@@ -1,0 +1,7 @@
+"""``python -m quantum_pulse``."""
+
+import sys
+
+from quantum_pulse.cli import main
+
+sys.exit(main())

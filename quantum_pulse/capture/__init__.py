@@ -1,0 +1,1 @@
+"""Reading captures: parts to tables. Knows nothing of the recorder."""

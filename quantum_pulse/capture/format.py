@@ -1,0 +1,132 @@
+"""`docs/format.md` from `schema`: ``python -m quantum_pulse.capture.format`` writes it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from quantum_pulse import schema
+
+_PURPOSE: Final = {
+    "samples": "One row for each execution of an operation.",
+    "metrics": "One row for each interval: what the process and the machine did in it.",
+    "events": "One row for each thing that held up the process.",
+}
+
+_FILES: Final = f"""\
+# The capture format, version {schema.FORMAT_VERSION}
+
+<!-- Generated from quantum_pulse/schema.py by `python -m quantum_pulse.capture.format`. Do not edit. -->
+
+A capture is a directory. Its tables are Parquet files that any reader understands unaided:
+
+```sql
+-- DuckDB
+select operation, count(*), quantile_cont(duration_ns, 0.99) / 1000 as p99_us
+from 'monday/samples/*.parquet' group by operation order by p99_us desc;
+
+select date_trunc('second', start) as second, max(duration_ns) / 1000 as max_us
+from 'monday/samples/*.parquet' where operation = 'Trading.ORDER_SUBMISSION' group by second order by second;
+```
+
+```python
+# Polars
+pl.scan_parquet("monday/samples/*.parquet").group_by("operation").agg(pl.col("duration_ns").quantile(0.99)).collect()
+```
+
+## Files
+
+| Path | What it is |
+| --- | --- |
+| `{schema.MANIFEST}` | Marks the directory as a capture: `format` (version), `writer`, `created` (ISO 8601, UTC). |
+| `{schema.PROCESSES}/*.json` | One for each recording of a process: who it was, its clock, its account, its losses. |
+{{tables}}
+| `{schema.RINGS}/` | Only while recording, or after a process was killed: rows that stand in no part yet. |
+
+A part is written under a name that begins with a dot and then renamed, so a `*.parquet` is always whole. Parts stand on
+their own: any of them can be read, copied or deleted alone.
+
+A process file holds `pid`, `state` (`recording`, `finished` or `failed`), `started_ns` and `stopped_ns` (Unix time),
+`clock_anchor_ns` (what was added to the monotonic clock), `core`, `python`, `argv`, `host`, `account` (`started`,
+`written`, `open`, `lost`, in samples: `started = written + open + lost`) and `losses` (as in the footers).
+"""
+
+_FOOTER: Final = f"""\
+## Footer
+
+Each Parquet file has JSON text in its key-value metadata under `{schema.FOOTER_KEY}`:
+
+| Key | What it is |
+| --- | --- |
+| `format` | Version of the format. |
+| `process` | Process id. |
+| `core` | Which core recorded: `native` or `python`. |
+| `clock_anchor_ns` | What was added to a reading of the monotonic clock to get Unix time, in ns. |
+| `operations` | In samples: a list of `name`, `module`, `description`, `priority`, `budget_us` (or null) \
+and `category`, which has `name`, `description`, `colour` (or null) and `priority`. |
+| `losses` | In samples: a list of `operation`, `thread`, `count`, `start`, `end` (Unix ns) and `cause`. |
+| `histograms` | In samples: for each operation a histogram of its durations in this part. |
+
+## Histogram
+
+Log-linear and mergeable: add the counts of equal buckets. With b = {schema.HISTOGRAM_BITS} there are \
+2^b = {2**schema.HISTOGRAM_BITS} buckets an octave. Durations below
+{2**schema.HISTOGRAM_BITS} ns have a bucket each; above that a bucket is at most \
+1/{2**schema.HISTOGRAM_BITS} of its lower edge wide, so that its middle is within
+{100 / 2 ** (schema.HISTOGRAM_BITS + 1):.1f} % of any duration in it.
+"""
+
+
+def document() -> str:
+    """The text of `docs/format.md`."""
+    folders = "\n".join(f"| `{table}/*.parquet` | {_PURPOSE[table]} |" for table in schema.TABLES)
+    sections = [_FILES.replace("{tables}", folders)]
+    for table, columns in schema.TABLES.items():
+        lines = [f"## Table `{table}`", "", _PURPOSE[table], ""]
+        lines += ["| Column | Type | Unit | Null | Encoding | Meaning |", "| --- | --- | --- | --- | --- | --- |"]
+        for column in columns:
+            null = "yes" if column.nullable else ""
+            unit, encoding = column.unit, column.encoding
+            lines.append(f"| `{column.name}` | {column.type} | {unit} | {null} | {encoding} | {column.meaning} |")
+        sections.append("\n".join(lines) + "\n")
+    sections += [_FOOTER, _rings()]
+    history = "\n".join(f"- **{version}**: {text}" for version, text in sorted(schema.HISTORY.items()))
+    sections.append(f"## History\n\nA reader refuses a version that it does not know.\n\n{history}\n")
+    return "\n".join(sections)
+
+
+def _rings() -> str:
+    columns = "\n".join(f"| `{name}` | `{code}` |" for name, code in schema.RING_COLUMNS)
+    fields = "\n".join(f"| `{name}` | `{code}` | {offset} |" for name, code, offset in schema.SEGMENT_FIELDS)
+    return f"""\
+## Rings
+
+Not for readers, but for whoever recovers what a killed process left. A `.ring` file begins with the magic
+`{schema.RING_MAGIC.decode()}` and a header of {schema.RING_HEADER_BYTES} bytes;
+segments of {schema.SEGMENT_BYTES} bytes follow. A segment belongs to one thread: a header of
+{schema.SEGMENT_HEADER_BYTES} bytes, then {schema.SEGMENT_ROWS} entries of each column, column after column.
+`start` is on the monotonic clock; the
+`.names` file beside the ring (a JSON object a line) resolves the numbers of operations and errors.
+
+| Column | `struct` code |
+| --- | --- |
+{columns}
+
+| Field of a segment's header | `struct` code | Offset |
+| --- | --- | --- |
+{fields}
+"""
+
+
+def main() -> None:
+    """Write `docs/format.md` of the source tree that this module stands in, or to the path given."""
+    root = Path(__file__).resolve().parents[2]
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else root / "docs" / "format.md"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(document(), encoding="utf-8")
+    print(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Find a capture on disk, check that it can be read, and list what is in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from quantum_pulse import schema
+from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOSS_COLUMNS = ("operation", "thread", "start", "end", "count", "cause")
+
+
+class Part(NamedTuple):
+    """A sound Parquet file of a capture. `footer` is our JSON in its metadata; `first_ns` is None when unknown."""
+
+    path: Path
+    rows: int
+    footer: dict[str, Any]
+    first_ns: int | None
+
+
+class Source:
+    """The files of a capture as they stood when it was opened, and what is wrong with some of them."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any], processes: list[dict[str, Any]]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.processes = processes
+        self.parts: dict[str, list[Part]] = {table: [] for table in schema.TABLES}
+        self._bad: dict[Path, dict[str, Any]] = {}
+
+    def report_bad(self, path: Path, error: BaseException, rows: int | None = None) -> None:
+        """Note that the part `path` is left out, and why. `rows` is how many samples stood in it, if that is known."""
+        reason = " ".join(str(error).split()) or type(error).__name__
+        relative = path.relative_to(self.path)
+        self._bad[path] = {"count": rows, "cause": f"{relative} cannot be read: {reason}"}
+
+    def is_bad(self, path: Path) -> bool:
+        """Whether this part has turned out to be unreadable."""
+        return path in self._bad
+
+    def definitions(self) -> list[dict[str, Any]]:
+        """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""
+        found: dict[str, dict[str, Any]] = {}
+        for part in self.parts["samples"]:
+            for definition in part.footer.get("operations", ()):
+                text = json.dumps(definition, sort_keys=True)
+                found.pop(text, None)
+                found[text] = definition
+        return list(found.values())
+
+    def losses(self) -> list[dict[str, Any]]:
+        """One dictionary with the keys of LOSS_COLUMNS a loss; what is not known is None. Times are Unix ns."""
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+        # A finished process repeats in its own file the losses that stand in the footers of its parts.
+        def note(process: Any, loss: dict[str, Any]) -> None:
+            row = {name: loss.get(name) for name in LOSS_COLUMNS}
+            found[(process, *row.values())] = row
+
+        for part in self.parts["samples"]:
+            for loss in part.footer.get("losses", ()):
+                note(part.footer.get("process"), loss)
+        for process in self.processes:
+            listed = 0
+            for loss in process.get("losses") or ():
+                note(process.get("pid"), loss)
+                listed += loss.get("count") or 0
+            unlisted = ((process.get("account") or {}).get("lost") or 0) - listed
+            if unlisted > 0:
+                cause = f"process {process.get('pid')} could not write them (state: {process.get('state')})"
+                times = {"start": process.get("started_ns"), "end": process.get("stopped_ns")}
+                note(process.get("pid"), {**times, "count": unlisted, "cause": cause})
+        for path, loss in self._bad.items():
+            note(str(path), loss)
+        return list(found.values())
+
+
+def find(path: str | os.PathLike[str]) -> Source:
+    """Open the capture directory `path` for reading.
+
+    Raises NotACaptureError when `path` does not exist or is no capture, FormatVersionError when it was written by a
+    version that this one does not know, EmptyCaptureError when nothing was recorded and nothing was lost. A part that
+    cannot be read is left out and shows up in the losses.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise NotACaptureError(f"{root} does not exist; a capture is a directory that qp.record(path) has made")
+    if not root.is_dir():
+        where = root.parent.parent if root.suffix == ".parquet" else None
+        hint = f"; did you mean {where}?" if where is not None and (where / schema.MANIFEST).exists() else ""
+        raise NotACaptureError(f"{root} is a file; a capture is a directory with a {schema.MANIFEST}{hint}")
+    source = Source(root, _manifest(root), _processes(root))
+    _find_parts(source)
+    if not any(part.rows for part in source.parts["samples"]) and not source.losses():
+        still = any(process.get("state") == "recording" for process in source.processes)
+        why = (
+            "nothing has been written yet; recorder.flush() writes what has finished"
+            if still
+            else "no operation ran while it was recorded; put `with YourEnum.MEMBER:` around what should be measured"
+        )
+        raise EmptyCaptureError(f"{root} is a capture without samples: {why}")
+    return source
+
+
+def _manifest(root: Path) -> dict[str, Any]:
+    file = root / schema.MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        inside = sorted(str(found.parent) for found in root.glob(f"*/{schema.MANIFEST}"))
+        hint = f"; captures in it: {', '.join(inside[:5])}" if inside else ""
+        raise NotACaptureError(f"{root} is no capture: it has no {schema.MANIFEST}{hint}") from None
+    except (OSError, ValueError) as error:
+        raise CaptureError(f"{file} cannot be read, so the format of the capture is unknown: {error}") from error
+    version = manifest.get("format") if isinstance(manifest, dict) else None
+    _check_version(version, file)
+    return dict(manifest)
+
+
+def _check_version(version: object, file: Path) -> None:
+    if isinstance(version, int) and version in schema.HISTORY:
+        return
+    known = schema.FORMAT_VERSION
+    if isinstance(version, int) and version > known:
+        raise FormatVersionError(
+            f"{file} is of format {version}, and this quantum_pulse reads up to format {known}; "
+            "install a newer one (pip install --upgrade quantum_pulse)"
+        )
+    raise FormatVersionError(f"{file} names the format {version!r}; this quantum_pulse reads formats 1 to {known}")
+
+
+def _processes(root: Path) -> list[dict[str, Any]]:
+    found = []
+    for file in sorted((root / schema.PROCESSES).glob("*.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            # Who recorded is worth knowing, but the samples stand without it.
+            continue
+        if isinstance(content, dict):
+            found.append(content)
+    return found
+
+
+def _find_parts(source: Source) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for table in schema.TABLES:
+        for file in sorted((source.path / table).glob("*.parquet")):
+            # A part that is being written has a name that begins with a dot until it is whole.
+            if file.name.startswith("."):
+                continue
+            try:
+                metadata = pq.read_metadata(file)
+                footer = json.loads((metadata.metadata or {})[schema.FOOTER_KEY.encode()])
+                version = footer["format"]
+            except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+                if isinstance(error, KeyError):
+                    error = ValueError(f"no {error} in its footer, so it was not written by quantum_pulse")
+                source.report_bad(file, error)
+                continue
+            _check_version(version, file)
+            source.parts[table].append(Part(file, metadata.num_rows, footer, _first_ns(metadata)))
+
+
+def _first_ns(metadata: Any) -> int | None:
+    """Smallest `start` of a file, in Unix ns, from the statistics of its row groups."""
+    names = metadata.schema.names
+    if "start" not in names or metadata.num_rows == 0:
+        return None
+    column = names.index("start")
+    lowest: int | None = None
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(column).statistics
+        if statistics is None or not statistics.has_min_max:
+            return None
+        low = int(statistics.min_raw)
+        lowest = low if lowest is None else min(lowest, low)
+    return lowest
+
+
+def loss_frame(source: Source) -> pd.DataFrame:
+    """Losses as a DataFrame with LOSS_COLUMNS: `thread` and `count` are nullable integers, times are UTC."""
+    import pandas as pd
+
+    frame = pd.DataFrame(source.losses(), columns=list(LOSS_COLUMNS))
+    for name in ("start", "end"):
+        frame[name] = pd.to_datetime(frame[name].astype("Int64"), unit="ns", utc=True).astype("datetime64[ns, UTC]")
+    return frame.astype({"operation": "object", "thread": "Int64", "count": "Int64", "cause": "object"})

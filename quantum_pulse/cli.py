@@ -1,0 +1,266 @@
+"""The command line: ``quantum-pulse`` and ``python -m quantum_pulse``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+import threading
+import time
+import traceback
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import quantum_pulse as qp
+from quantum_pulse.errors import CaptureError, QuantumPulseError
+
+if TYPE_CHECKING:
+    from quantum_pulse.demo.engine import DemoResult
+
+DEFAULT_MESSAGES = 20_000
+
+_EXAMPLES = """\
+examples:
+  quantum-pulse demo                              record a trading engine at work and show what is slow in it
+  quantum-pulse run server.py --port 8080         record a script; its own arguments come after it
+  quantum-pulse run --into captures/t -m tests    the same for a module
+  quantum-pulse stats captures/t                  the table of a capture
+  quantum-pulse stats captures/t --by category
+
+what a script records is what it marks: `with Op.MEMBER:` or `@Op.MEMBER`, Op being a quantum_pulse.Operation.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 2 for misuse, or that of the program that was run."""
+    parser = _parser()
+    try:
+        options = parser.parse_args(argv)
+    except SystemExit as error:  # argparse has said why
+        return error.code if isinstance(error.code, int) else 2
+    if options.command is None:
+        parser.print_help()
+        return 2
+    try:
+        code: int = options.command(options)
+        return code
+    except (QuantumPulseError, _Misuse) as error:
+        print(f"quantum-pulse: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader (`| head`) has gone. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+class _Misuse(Exception):  # noqa: N818 - never leaves this module
+    pass
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="quantum-pulse",
+        description="Record every sample of named operations, and read the recordings.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"quantum-pulse {qp.__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="record a real program and show what is slow in it",
+        description="Record an order-handling engine at work (feeds, risk, a loopback exchange, SQLite), check the "
+        "capture against the engine's own counts, and show the result. Takes about 20 seconds.",
+    )
+    demo.add_argument("--into", metavar="DIR", help="where the capture goes (default: captures/demo-TIME)")
+    demo.add_argument(
+        "--messages", metavar="N", type=_positive, default=DEFAULT_MESSAGES, help="feed messages (default: %(default)s)"
+    )
+    demo.set_defaults(command=_demo)
+
+    stats = commands.add_parser("stats", help="the table of a capture", description="Show the statistics of a capture.")
+    stats.add_argument("capture", metavar="CAPTURE", help="the directory of a capture, such as captures/demo-TIME")
+    stats.add_argument("--by", choices=("operation", "category"), default="operation", help="rows (default: operation)")
+    stats.set_defaults(command=_stats)
+
+    run = commands.add_parser(
+        "run",
+        help="run a script or a module and record it",
+        usage="quantum-pulse run [--into DIR] (SCRIPT | -m MODULE) [ARGUMENTS ...]",
+        description="Run a Python program as if by python itself and record it. The exit code is the program's own; "
+        "the capture is saved also when it fails.",
+    )
+    run.add_argument("--into", metavar="DIR", help="where the capture goes (default: captures/NAME-TIME)")
+    run.add_argument("-m", dest="module", metavar="MODULE", nargs=argparse.REMAINDER, help="run a module, as python -m")
+    run.add_argument("script", metavar="SCRIPT", nargs=argparse.REMAINDER, help="the script and its arguments")
+    run.set_defaults(command=_run)
+    return parser
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return number
+
+
+def _into(wanted: str | None, name: str) -> Path:
+    return Path(wanted) if wanted else Path("captures") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _show(capture: qp.Capture, by: str = "operation") -> None:
+    from quantum_pulse.view import numbers, text
+
+    print(text.stats_table(capture.stats("category" if by == "category" else "operation"), capture.categories))
+    losses = capture.losses()
+    if len(losses):
+        known = int(losses["count"].sum())
+        unknown = " and an unknown number" if losses["count"].isna().any() else ""
+        print(f"\nNOT in this table: {numbers.count(known)}{unknown} of samples were lost:")
+        for cause, rows in losses.groupby("cause", sort=False):
+            lost = numbers.count(int(rows["count"].sum())) if rows["count"].notna().all() else "?"
+            print(f"  {text.clean(str(cause))}: {lost}")
+
+
+def _stats(options: argparse.Namespace) -> int:
+    _show(qp.open(options.capture), options.by)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from quantum_pulse.demo import engine
+    from quantum_pulse.view import numbers
+
+    path = _into(options.into, "demo")
+    print(f"Recording an order-handling engine at work into {path} ...")
+    with (
+        tqdm(total=options.messages, unit="message", file=sys.stderr, dynamic_ncols=True) as bar,
+        qp.record(path, if_exists="error"),
+    ):
+        result = engine.run(messages=options.messages, progress=bar.update, checks=False)
+    capture = qp.open(path)
+    print(
+        f"\n{numbers.count(result.orders)} orders and {numbers.count(result.fills)} fills "
+        f"in {numbers.duration(result.seconds * 1e9)}.\n"
+    )
+    agree = _compare_counts(capture, result)
+    print()
+    _show(capture)
+    print(
+        f"""
+What to do next
+  quantum-pulse stats {path}     this table again
+  make lab                       JupyterLab; open notebooks/01-first-pulse.ipynb
+  in Python:                     import quantum_pulse as qp
+                                 capture = qp.open({str(path)!r})
+                                 capture.stats(); capture.samples(); capture.metrics()"""
+    )
+    return 0 if agree else 1
+
+
+def _compare_counts(capture: qp.Capture, result: DemoResult) -> bool:
+    from quantum_pulse.view import numbers
+
+    sums = capture.stats()["count"].groupby("operation").sum()
+    recorded = {str(name): int(calls) for name, calls in sums.items()}
+    counted = {str(name): calls for name, calls in result.calls.items() if calls}
+    differing = sorted(name for name in recorded.keys() | counted.keys() if recorded.get(name) != counted.get(name))
+    if not differing:
+        total = numbers.count(sum(counted.values()))
+        print(f"Every sample is there: {total} calls that the engine counted itself = {total} samples in the capture.")
+        return True
+    print("The capture differs from what the engine counted itself:")
+    for name in differing:
+        print(f"  {name}: {counted.get(name, 0)} calls, {recorded.get(name, 0)} samples")
+    return False
+
+
+def _run(options: argparse.Namespace) -> int:
+    is_module = options.module is not None
+    command = options.module if is_module else options.script
+    # `--` only separates.
+    if not is_module and command[:1] == ["--"]:
+        command = command[1:]
+    if not command:
+        raise _Misuse("run: name a script, or a module after -m; see quantum-pulse run --help")
+    target, arguments = command[0], command[1:]
+    if not is_module and not Path(target).exists():
+        raise _Misuse(f"run: there is no script {target}")
+    path = _into(options.into, target.rpartition(".")[2] if is_module else Path(target).stem)
+    argv, search, main_module = sys.argv[:], sys.path[:], sys.modules["__main__"]
+    others = set(threading.enumerate())
+    recorder = qp.start(path)
+    try:
+        sys.argv = [target, *arguments]
+        # As python itself does: the folder of a script, the current one for a module.
+        sys.path[:0] = [str(Path.cwd() if is_module else Path(target).resolve().parent)]
+        code = _exit_code(lambda: _run_module(target) if is_module else _run_script(target))
+        # Python waits for these before it exits, and so the recording does.
+        for thread in threading.enumerate():
+            if thread not in others and not thread.daemon and thread is not threading.current_thread():
+                thread.join()
+    finally:
+        recorder.stop()
+        sys.argv, sys.path[:], sys.modules["__main__"] = argv, search, main_module
+    _say_where(path)
+    return code
+
+
+def _say_where(path: Path) -> None:
+    # On standard error: standard output is the program's.
+    try:
+        capture = qp.open(path)
+    except CaptureError as error:
+        print(f"quantum-pulse: {error}", file=sys.stderr)
+    else:
+        print(f"quantum-pulse: {capture!r}; quantum-pulse stats {path} shows it", file=sys.stderr)
+
+
+def _exit_code(program: Callable[[], None]) -> int:
+    """Run `program` and say what python's exit code would be; tracebacks are printed as python does."""
+    try:
+        program()
+    except SystemExit as error:
+        if error.code is None:
+            return 0
+        if isinstance(error.code, int):
+            return error.code & 0xFF
+        print(error.code, file=sys.stderr)
+        return 1
+    except BaseException as error:  # noqa: BLE001 - whatever ends the program, its capture is saved
+        frames = error.__traceback__
+        # Our own frames tell nobody anything.
+        while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, runpy.__file__, "<frozen runpy>"):
+            frames = frames.tb_next
+        traceback.print_exception(type(error), error, frames)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def _run_module(name: str) -> None:
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def _run_script(script: str) -> None:
+    if Path(script).is_dir():
+        runpy.run_path(script, run_name="__main__")
+        return
+    # Not runpy.run_path: it empties the module when the last line has run, under the feet of threads that go on.
+    module = types.ModuleType("__main__")
+    module.__dict__.update(__file__=script, __builtins__=__builtins__)
+    sys.modules["__main__"] = module
+    exec(compile(Path(script).read_bytes(), script, "exec", dont_inherit=True), module.__dict__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,421 @@
+"""The core in Python: the oracle of the native one, and what runs where no compiler was.
+
+Plainness comes before speed here. Open spans are a linked list whose top is a context variable, so that a new task
+inherits exactly what was open when it was created.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import mmap
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+from quantum_pulse import schema
+from quantum_pulse.core.contract import Account, Batch, Loss
+
+NAME = "python"
+
+now = time.perf_counter_ns
+
+_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+# A generator behind @contextmanager encloses the block of its `with`, so what runs there is inside its spans. Any
+# other suspended generator encloses nothing.
+_CONTEXT_MANAGERS = (
+    contextlib._GeneratorContextManager.__enter__.__code__,
+    contextlib._AsyncGeneratorContextManager.__aenter__.__code__,
+)
+
+
+class _Open:
+    """A span that has been entered and not left."""
+
+    __slots__ = (
+        "below",
+        "encloses",
+        "frame",
+        "home",
+        "is_open",
+        "parent",
+        "probe_id",
+        "session",
+        "span",
+        "start",
+        "task",
+    )
+
+    below: _Open | None
+    frame: FrameType | None  # of the generator that holds it open, if one does
+    encloses: bool  # also while its generator is suspended
+    home: int  # task or thread that opened it
+    is_open: bool
+    parent: int
+    probe_id: int
+    session: _Session
+    span: int
+    start: int
+    task: int
+
+
+class _Segment:
+    """A segment of the ring file, its columns as views into the mapping."""
+
+    def __init__(self, memory: mmap.mmap, index: int) -> None:
+        base = schema.RING_HEADER_BYTES + index * schema.SEGMENT_BYTES
+        view = memoryview(memory)
+        self._views = [view]
+        self.fields: dict[str, memoryview] = {}
+        for name, code, offset in schema.SEGMENT_FIELDS:
+            size = 8 if code in "qQ" else 4
+            self.fields[name] = self._cast(view, base + offset, size, code)
+        self.columns: dict[str, memoryview] = {}
+        offset = base + schema.SEGMENT_HEADER_BYTES
+        for name, code in schema.RING_COLUMNS:
+            size = (8 if code == "q" else 4) * schema.SEGMENT_ROWS
+            self.columns[name] = self._cast(view, offset, size, code)
+            offset += size
+        self.written = 0
+        self.drained = 0
+        self.full = False
+        self.thread = 0
+
+    def _cast(self, view: memoryview, start: int, size: int, code: str) -> memoryview:
+        part = view[start : start + size]
+        result: memoryview = part.cast(code)  # type: ignore[call-overload]  # one of the codes of `schema`
+        self._views += [part, result]
+        return result
+
+    def close(self) -> None:
+        for view in reversed(self._views):
+            view.release()
+
+
+class _ThreadState(threading.local):
+    """What a thread owns in the current session."""
+
+    session: _Session | None = None
+    segment: _Segment | None = None
+    thread: int = 0
+
+
+class _Session:
+    """One recording: the mapping, the segments and the account."""
+
+    def __init__(self, path: str, budget: int, on_error_name: Callable[[int, str], None]) -> None:
+        self.lock = threading.Lock()
+        self.limit = max(1, (budget - schema.RING_HEADER_BYTES) // schema.SEGMENT_BYTES)
+        size = schema.RING_HEADER_BYTES + self.limit * schema.SEGMENT_BYTES
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            os.ftruncate(self.fd, size)
+            os.posix_fallocate(self.fd, 0, schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES)
+            self.memory = mmap.mmap(self.fd, size)
+        except BaseException:
+            os.close(self.fd)
+            Path(path).unlink()
+            raise
+        self.memory[: len(schema.RING_MAGIC)] = schema.RING_MAGIC
+        self.on_error_name = on_error_name
+        self.error_numbers: dict[type[BaseException], int] = {}
+        self.segments: list[_Segment] = []
+        self.free: list[_Segment] = []
+        self.busy: list[_Segment] = []  # in the order taken
+        self.drained: list[tuple[_Segment, int]] = []
+        self.sequence = 0
+        self.by_frame: dict[FrameType, list[_Open]] = {}
+        self.started: dict[tuple[int, int], int] = {}
+        self.committed: dict[tuple[int, int], int] = {}
+        self.lost: dict[tuple[int, int], int] = {}
+        self.new_losses: dict[tuple[int, int], list[int]] = {}
+
+    def take(self, thread: int) -> _Segment | None:
+        """A segment to fill, or None when the budget or the disk is used up."""
+        with self.lock:
+            if not self.free:
+                index = len(self.segments)
+                if index >= self.limit:
+                    return None
+                offset = schema.RING_HEADER_BYTES + index * schema.SEGMENT_BYTES
+                try:
+                    os.posix_fallocate(self.fd, offset, schema.SEGMENT_BYTES)
+                except OSError:
+                    return None
+                self.segments.append(_Segment(self.memory, index))
+                self.free.append(self.segments[-1])
+            segment = self.free.pop()
+            self.sequence += 1
+            segment.written = segment.drained = 0
+            segment.full = False
+            segment.thread = thread
+            for field, value in (("written", 0), ("consumed", 0), ("thread", thread), ("sequence", self.sequence)):
+                segment.fields[field][0] = value
+            segment.fields["state"][0] = 1
+            self.busy.append(segment)
+            return segment
+
+    def commit(self, entry: _Open, end: int, error: int) -> None:
+        key = (entry.probe_id, thread_id := threading.get_native_id())
+        segment = _thread.segment if _thread.session is self else None
+        if segment is None or segment.written >= schema.SEGMENT_ROWS:
+            if segment is not None:
+                segment.fields["state"][0] = 2
+                segment.full = True
+            segment = self.take(thread_id)
+            _thread.session = self
+            _thread.segment = segment
+            _thread.thread = thread_id
+        if segment is None:
+            self.lost[key] = self.lost.get(key, 0) + 1
+            loss = self.new_losses.setdefault(key, [0, entry.start, end])
+            loss[0] += 1
+            loss[2] = end
+            return
+        row = segment.written
+        columns = segment.columns
+        columns["start"][row] = entry.start
+        columns["duration"][row] = end - entry.start
+        columns["span"][row] = entry.span
+        columns["parent"][row] = entry.parent
+        columns["task"][row] = entry.task
+        columns["operation"][row] = entry.probe_id
+        columns["error"][row] = error
+        columns["weight"][row] = 1
+        segment.written = row + 1
+        segment.fields["written"][0] = row + 1
+        self.committed[key] = self.committed.get(key, 0) + 1
+
+    def error_number(self, kind: type[BaseException]) -> int:
+        number = self.error_numbers.get(kind)
+        if number is None:
+            number = self.error_numbers[kind] = len(self.error_numbers) + 1
+            self.on_error_name(number, kind.__name__)
+        return number
+
+
+_session: _Session | None = None  # while recording
+_latest: _Session | None = None  # until closed
+_thread = _ThreadState()
+_top: ContextVar[_Open | None] = ContextVar("quantum_pulse_top", default=None)
+_last_span = 0
+_last_task = 0
+_tasks: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+
+def _task_number() -> int:
+    global _last_task
+    if asyncio._get_running_loop() is None:
+        return 0
+    task = asyncio.current_task()
+    if task is None:
+        return 0
+    number = _tasks.get(task)
+    if number is None:
+        _last_task += 1
+        number = _tasks[task] = _last_task
+    return number
+
+
+def _is_suspended(entry: _Open) -> bool:
+    if entry.frame is None or entry.encloses:
+        return False
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame is entry.frame:
+            return False
+        frame = frame.f_back
+    return True
+
+
+def _enter(probe_id: int, caller: FrameType) -> None:
+    global _last_span
+    session = _session
+    if session is None:
+        return
+    entry = _Open()
+    entry.session = session
+    entry.probe_id = probe_id
+    entry.task = _task_number()
+    entry.home = entry.task or -threading.get_native_id()
+    top = _top.get()
+    if top is not None and top.session is not session:
+        top = None
+    entry.below = top
+    while top is not None and top.home == entry.home and (not top.is_open or _is_suspended(top)):
+        top = top.below
+    entry.parent = 0 if top is None else top.span
+    entry.frame = None
+    entry.encloses = False
+    if caller.f_code.co_flags & _GENERATOR:
+        entry.frame = caller
+        entry.encloses = caller.f_back is not None and caller.f_back.f_code in _CONTEXT_MANAGERS
+        session.by_frame.setdefault(caller, []).append(entry)
+    _last_span += 1
+    entry.span = _last_span
+    entry.is_open = True
+    _top.set(entry)
+    key = (probe_id, threading.get_native_id())
+    session.started[key] = session.started.get(key, 0) + 1
+    entry.start = now()
+
+
+def _exit(probe_id: int, caller: FrameType, kind: type[BaseException] | None) -> None:
+    end = now()
+    session = _session
+    if session is None:
+        return
+    entry = _find(session, probe_id, caller)
+    if entry is None:
+        return
+    entry.is_open = False
+    top = _top.get()
+    home = entry.home
+    while top is not None and top.home == home and not top.is_open:
+        top = top.below
+    _top.set(top)
+    session.commit(entry, end, 0 if kind is None else session.error_number(kind))
+
+
+def _find(session: _Session, probe_id: int, caller: FrameType) -> _Open | None:
+    if caller.f_code.co_flags & _GENERATOR:
+        # By frame, because a generator may be closed from another context than the one that started it.
+        held = session.by_frame.get(caller, [])
+        for index in range(len(held) - 1, -1, -1):
+            if held[index].probe_id == probe_id:
+                entry = held.pop(index)
+                if not held:
+                    del session.by_frame[caller]
+                return entry
+        return None
+    top = _top.get()
+    while top is not None and top.session is session:
+        if top.is_open and top.probe_id == probe_id and top.frame is None:
+            return top
+        top = top.below
+    return None
+
+
+class Probe:
+    """A place in a program that is timed. See the contract."""
+
+    probe_id = -1
+
+    def __enter__(self) -> Self:
+        if _session is not None:
+            _enter(self.probe_id, sys._getframe(1))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any, /) -> None:
+        if _session is not None:
+            _exit(self.probe_id, sys._getframe(1), kind)
+
+
+def timed(probe: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with probe:
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+def start(ring_path: str, budget_bytes: int, on_error_name: Callable[[int, str], None]) -> None:
+    global _session, _latest
+    if _latest is not None:
+        raise RuntimeError("the core is in use")
+    _session = _latest = _Session(ring_path, budget_bytes, on_error_name)
+
+
+def stop() -> None:
+    global _session
+    _session = None
+
+
+def close() -> None:
+    global _latest
+    session, _latest = _latest, None
+    if session is None:
+        return
+    for segment in session.segments:
+        segment.close()
+    session.memory.close()
+    os.close(session.fd)
+
+
+def forget() -> None:
+    """In a forked child: let go of the parent's rings without touching them."""
+    global _session, _latest
+    stop()
+    close()
+
+
+def _required() -> _Session:
+    if _latest is None:
+        raise RuntimeError("the core is not in use")
+    return _latest
+
+
+def pending() -> int:
+    session = _required()
+    with session.lock:
+        return sum(segment.written - segment.drained for segment in session.busy)
+
+
+def drain() -> Batch | None:
+    session = _required()
+    parts: dict[str, list[bytes]] = {name: [] for name, _ in schema.RING_COLUMNS}
+    threads: list[bytes] = []
+    rows = 0
+    with session.lock:
+        busy = list(session.busy)
+    for segment in busy:
+        full, begin, end = segment.full, segment.drained, segment.written
+        if end > begin:
+            for name, column in segment.columns.items():
+                parts[name].append(bytes(column[begin:end]))
+            threads.append(segment.thread.to_bytes(8, sys.byteorder, signed=True) * (end - begin))
+            rows += end - begin
+            segment.drained = end
+        if end > begin or full:
+            session.drained.append((segment, end))
+    if not rows:
+        return None
+    columns = {name: b"".join(chunks) for name, chunks in parts.items()}
+    columns["thread"] = b"".join(threads)
+    return Batch(rows, columns)
+
+
+def release() -> None:
+    session = _required()
+    with session.lock:
+        for segment, end in session.drained:
+            segment.fields["consumed"][0] = end
+            if segment.full and end == segment.written and segment in session.busy:
+                session.busy.remove(segment)
+                segment.fields["state"][0] = 0
+                session.free.append(segment)
+        session.drained.clear()
+
+
+def losses() -> list[Loss]:
+    session = _required()
+    new, session.new_losses = session.new_losses, {}
+    return [Loss(operation, thread, *values) for (operation, thread), values in new.items()]
+
+
+def account() -> list[Account]:
+    session = _required()
+    return [
+        Account(*key, started, session.committed.get(key, 0), session.lost.get(key, 0))
+        for key, started in list(session.started.items())
+    ]

@@ -1,0 +1,12 @@
+"""The notebook side: magics. IPython is imported when the extension is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """What ``%load_ext quantum_pulse`` calls: registers ``%%pulse``."""
+    from quantum_pulse.notebook.magics import PulseMagics
+
+    shell.register_magics(PulseMagics)

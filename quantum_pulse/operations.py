@@ -1,0 +1,264 @@
+"""What is measured: operations are members of an enum, never strings.
+
+A member *is* the context manager and the decorator (see `core`); this module gives it a definition and a number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import enum
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar
+
+from quantum_pulse.core import core
+from quantum_pulse.errors import DefinitionError
+
+DEFAULT_PRIORITY = 3
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Category(NamedTuple):
+    """A group of operations. `colour` is any CSS colour; None lets the view choose. Priority 1 comes first."""
+
+    name: str
+    description: str = ""
+    colour: str | None = None
+    priority: int = DEFAULT_PRIORITY
+
+
+class Definition(NamedTuple):
+    """What is known of an operation. `name` is `Class.MEMBER`; `module` tells classes of one name apart."""
+
+    name: str
+    module: str
+    description: str
+    category: Category
+    priority: int
+    budget_us: float | None
+
+
+class op:  # noqa: N801 - reads as a keyword in the body of an enum
+    """Define an operation: ``SUBMIT = op("Submitting orders", category="Execution", priority=1, budget_us=100)``.
+
+    `category` is a name or a `Category` and defaults to the enum's name. `priority` is an integer, 1 first, and
+    defaults to 3. `budget_us` is the time that the operation may take, in microseconds. Raises DefinitionError
+    (a TypeError) when an argument is of another kind.
+    """
+
+    # Compared by identity: an enum takes members of equal value for aliases, and two operations may well look alike.
+    __slots__ = ("budget_us", "category", "description", "priority")
+
+    def __init__(
+        self,
+        description: str = "",
+        *,
+        category: str | Category | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        budget_us: float | None = None,
+    ) -> None:
+        if not isinstance(description, str):
+            raise DefinitionError(f"op(): description must be a string, not {description!r}")
+        if category is not None and not isinstance(category, str | Category):
+            raise DefinitionError(f"op(): category must be a string or a Category, not {category!r}")
+        if not isinstance(priority, int) or isinstance(priority, bool):
+            raise DefinitionError(f"op(): priority must be an integer, 1 for the most important, not {priority!r}")
+        if budget_us is not None and (isinstance(budget_us, bool) or not isinstance(budget_us, int | float)):
+            raise DefinitionError(f"op(): budget_us must be a number of microseconds, not {budget_us!r}")
+        if budget_us is not None and not budget_us > 0:
+            raise DefinitionError(f"op(): budget_us must be more than 0, not {budget_us!r}")
+        self.description = description
+        self.category = category
+        self.priority = priority
+        self.budget_us = budget_us
+
+    def __repr__(self) -> str:
+        options = f"category={self.category!r}, priority={self.priority}, budget_us={self.budget_us}"
+        return f"op({self.description!r}, {options})"
+
+
+class Registry:
+    """Numbers for definitions, process-wide. An operation defined again unchanged keeps its number."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._definitions: list[Definition] = []
+        self._numbers: dict[Definition, int] = {}
+        self._owners: dict[str, str] = {}
+        #: Told of each new definition, so that a running recording can note it before its first sample.
+        self.on_new: Callable[[int, Definition], None] | None = None
+
+    def number(self, definition: Definition) -> int:
+        with self._lock:
+            owner = self._owners.setdefault(definition.name, definition.module)
+            if owner != definition.module:
+                definition = definition._replace(name=f"{definition.module}.{definition.name}")
+            known = self._numbers.get(definition)
+            if known is not None:
+                return known
+            number = len(self._definitions)
+            self._definitions.append(definition)
+            self._numbers[definition] = number
+            if self.on_new is not None:
+                self.on_new(number, definition)
+            return number
+
+    def __getitem__(self, number: int) -> Definition:
+        return self._definitions[number]
+
+    def all(self) -> list[Definition]:
+        """All definitions so far; the index is the number."""
+        return list(self._definitions)
+
+
+registry = Registry()
+
+
+class Operation(core.Probe, enum.Enum):  # type: ignore[misc]  # the base is chosen at run time
+    """Base of the enums that name what is measured.
+
+    ``with Trading.SUBMIT: ...`` times a block; ``@Trading.SUBMIT`` times a function, a coroutine or a generator of
+    either kind, from its first step to its last. Outside a recording both do next to nothing.
+    """
+
+    def __new__(cls, definition: Any = None) -> Self:
+        if isinstance(definition, enum.auto):
+            definition = op()
+        if not isinstance(definition, op):
+            raise DefinitionError(
+                f"{cls.__name__}: define members with op(), as in NAME = op('what it does'), not {definition!r}"
+            )
+        member: Self = object.__new__(cls)
+        # A value of its own, so that one op() used for two members makes two members.
+        member._value_ = op(
+            definition.description,
+            category=definition.category,
+            priority=definition.priority,
+            budget_us=definition.budget_us,
+        )
+        return member
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for member in cls:
+            member.probe_id = registry.number(member.definition)
+
+    @property
+    def definition(self) -> Definition:
+        """Everything known of this operation."""
+        spec: op = self._value_
+        category = spec.category if spec.category is not None else type(self).__name__
+        return Definition(
+            name=f"{type(self).__name__}.{self._name_}",
+            module=type(self).__module__,
+            description=spec.description,
+            category=category if isinstance(category, Category) else Category(category),
+            priority=spec.priority,
+            budget_us=spec.budget_us,
+        )
+
+    @property
+    def description(self) -> str:
+        """What the operation does, in words; may be empty."""
+        return self._value_.description  # type: ignore[no-any-return]
+
+    @property
+    def category(self) -> Category:
+        """The group that the operation belongs to."""
+        return self.definition.category
+
+    @property
+    def priority(self) -> int:
+        """1 is the most important."""
+        return self._value_.priority  # type: ignore[no-any-return]
+
+    @property
+    def budget_us(self) -> float | None:
+        """Time that the operation may take, in microseconds, if it has a budget."""
+        return self._value_.budget_us  # type: ignore[no-any-return]
+
+    def __call__(self, function: F) -> F:
+        """Decorate `function`: each call is one sample."""
+        if not callable(function):
+            raise TypeError(f"@{self.definition.name} decorates a function, not {function!r}")
+        return _decorate(self, function)  # type: ignore[no-any-return]
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}.{self._name_}"
+
+    def __repr__(self) -> str:
+        return f"<{self}: {self.description}>" if self.description else f"<{self}>"
+
+    # Members travel between processes and through copies by name: the value is unique to this process.
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return getattr, (type(self), self._name_)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+
+def _decorate(operation: Any, function: Any) -> Any:
+    if inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        async def async_generator(*args: Any, **kwargs: Any) -> Any:
+            with operation:
+                inner = function(*args, **kwargs)
+                try:
+                    value = await anext(inner)
+                    while True:
+                        try:
+                            sent = yield value
+                        except GeneratorExit:
+                            await inner.aclose()
+                            raise
+                        except BaseException as error:  # noqa: BLE001 - the inner generator decides what to do with it
+                            value = await inner.athrow(error)
+                        else:
+                            value = await inner.asend(sent)
+                except StopAsyncIteration:
+                    return
+
+        return async_generator
+    if inspect.iscoroutinefunction(function) or asyncio.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            with operation:
+                return await function(*args, **kwargs)
+
+        return coroutine
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            with operation:
+                return (yield from function(*args, **kwargs))
+
+        return generator
+    return core.timed(operation, function)
+
+
+def checked(value: object) -> Operation:
+    """`value` if it is an operation; otherwise a TypeError that names the nearest member."""
+    if isinstance(value, Operation):
+        return value
+    return _refuse(value)
+
+
+def _refuse(value: object) -> NoReturn:
+    names = [definition.name for definition in registry.all()]
+    if not isinstance(value, str):
+        raise TypeError(f"an operation is a member of an Operation enum, not {value!r}")
+    short = {name.rsplit(".", 1)[-1].lower(): name for name in names}
+    lowered = {name.lower(): name for name in names} | short
+    near = difflib.get_close_matches(value.lower(), lowered, n=1, cutoff=0.4)
+    hint = f"; did you mean {lowered[near[0]]}?" if near else ""
+    raise TypeError(f"an operation is a member of an Operation enum, not the string {value!r}{hint}")

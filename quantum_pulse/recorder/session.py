@@ -1,0 +1,296 @@
+"""The life of a recording: start, stop, flush, what happens at exit and in a forked child."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import platform
+import secrets
+import shutil
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+from quantum_pulse import core as cores
+from quantum_pulse import schema
+from quantum_pulse.errors import RecordingError
+from quantum_pulse.operations import Definition, registry
+from quantum_pulse.recorder.metrics import MetricsSampler
+from quantum_pulse.recorder.writer import Writer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+core = cores.core
+logger = logging.getLogger("quantum_pulse")
+
+DEFAULT_BUDGET_BYTES: Final = 256 * 2**20
+DEFAULT_METRICS_INTERVAL_S: Final = 0.1
+
+_lock = threading.Lock()
+_active: Recorder | None = None
+_said_fallback = False
+
+
+class Recorder:
+    """A recording in progress. Made by `start` and `record`; also a context manager that stops it."""
+
+    def __init__(self, path: Path, budget_bytes: int, metrics_interval_s: float) -> None:
+        self.path = path
+        self._started_ns = time.time_ns()
+        self._anchor_ns = _clock_anchor()
+        # Several recordings may share a capture, also of one process: the name of each file tells them apart.
+        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._ring = path / schema.RINGS / f"{self._name}.ring"
+        self._journal_path = path / schema.RINGS / f"{self._name}.names"
+        for folder in (schema.PROCESSES, schema.RINGS, *schema.TABLES):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+        _write_json(path / schema.MANIFEST, self._manifest(), keep=True)
+        self._journal = open(self._journal_path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed in stop
+        self.errors: list[str] = [""]
+        try:
+            self._save_process("recording")
+            for number, definition in enumerate(registry.all()):
+                self._note_operation(number, definition)
+            registry.on_new = self._note_operation
+            core.start(str(self._ring), budget_bytes, self._note_error)
+        except BaseException:
+            registry.on_new = None
+            self._journal.close()
+            raise
+        self._sampler = MetricsSampler(core.now, metrics_interval_s)
+        self._sampler.start()
+        self._writer = Writer(core, path, self._name, self._anchor_ns, self.errors, self._sampler)
+        self._writer.start()
+        self.is_recording = True
+
+    def flush(self) -> None:
+        """Write all that has finished so far, so that ``qp.open`` sees it. Blocks until it is written."""
+        if self.is_recording:
+            self._writer.flush()
+
+    def stats(self) -> pd.DataFrame:
+        """The table of ``qp.open(path).stats()``, live: all that has finished up to this call."""
+        from quantum_pulse import facade  # a recording that nobody asks loads no pandas
+
+        self.flush()
+        return facade.open(self.path).stats()
+
+    def account(self) -> dict[str, int]:
+        """Samples since the start: started = written + open + lost + pending (in the rings, not yet written)."""
+        return self._writer.account()
+
+    def stop(self) -> None:
+        """End the recording: what is finished is written, what is still open is counted. Harmless when repeated."""
+        global _active
+        with _lock:
+            if not self.is_recording:
+                return
+            self.is_recording = False
+            if _active is self:
+                _active = None
+        core.stop()
+        registry.on_new = None
+        self._sampler.stop()
+        self._writer.finish()
+        account = self._writer.account()
+        core.close()
+        self._journal.close()
+        if self._writer.failure is None:
+            with contextlib.suppress(OSError):
+                self._ring.unlink()
+                self._journal_path.unlink()
+                self._ring.parent.rmdir()
+        with contextlib.suppress(OSError):
+            self._save_process("failed" if self._writer.failure else "finished", account)
+
+    def abandon(self) -> None:
+        """In a forked child: the files and threads are the parent's, so let go of them."""
+        self.is_recording = False
+        self._sampler.forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Recorder {self.path} {'recording' if self.is_recording else 'stopped'}>"
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "format": schema.FORMAT_VERSION,
+            "writer": f"quantum_pulse {_version()}",
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started_ns / 1e9)),
+        }
+
+    def _save_process(self, state: str, account: dict[str, int] | None = None) -> None:
+        record: dict[str, Any] = {
+            "pid": os.getpid(),
+            "state": state,
+            "started_ns": self._started_ns,
+            "stopped_ns": time.time_ns() if account is not None else None,
+            "clock_anchor_ns": self._anchor_ns,
+            "core": core.NAME,
+            "python": platform.python_version(),
+            "argv": sys.argv,
+            "host": platform.node(),
+            "account": account,
+            "losses": self._writer.all_losses if account is not None else [],
+        }
+        _write_json(self.path / schema.PROCESSES / f"{self._name}.json", record)
+
+    # The journal is written before the first sample that needs it, so that the rings of a killed process can be read.
+    def _note_operation(self, number: int, definition: Definition) -> None:
+        self._note({"operation": number, "definition": definition})
+
+    def _note_error(self, number: int, name: str) -> None:
+        self.errors.append(name)
+        self._note({"error": number, "name": name})
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        try:
+            self._journal.write(json.dumps(entry) + "\n")
+        except (OSError, ValueError) as error:
+            logger.warning("cannot note a name beside the rings: %s", error)
+
+
+def start(
+    path: str | os.PathLike[str],
+    *,
+    if_exists: Literal["append", "replace", "error"] = "append",
+    budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    metrics_interval_s: float = DEFAULT_METRICS_INTERVAL_S,
+) -> Recorder:
+    """Record all operations of this process into the capture directory `path` until `stop`.
+
+    `if_exists` says what to do when `path` holds a capture already: add to it, delete it first, or raise.
+    `budget_bytes` bounds the memory of the rings. `metrics_interval_s` is the time between two samples of system
+    metrics, in seconds. Raises RecordingError when a recording is running or `path` cannot hold a capture.
+    """
+    global _active, _said_fallback
+    target = Path(path).absolute()
+    if if_exists not in ("append", "replace", "error"):
+        raise RecordingError(f"if_exists must be 'append', 'replace' or 'error', not {if_exists!r}")
+    if not metrics_interval_s > 0:
+        raise RecordingError(f"metrics_interval_s must be more than 0 seconds, not {metrics_interval_s!r}")
+    if budget_bytes < schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES:
+        raise RecordingError(f"budget_bytes must be at least {schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES}")
+    with _lock:
+        if _active is not None:
+            raise RecordingError(f"already recording into {_active.path}; stop that recording first (qp.stop())")
+        if cores.FALLBACK_REASON is not None and not _said_fallback:
+            _said_fallback = True
+            warnings.warn(
+                "quantum_pulse records with its Python core, at about five times the cost, because the native one "
+                f"is not installed ({cores.FALLBACK_REASON})",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        _prepare(target, if_exists)
+        try:
+            _active = Recorder(target, budget_bytes, metrics_interval_s)
+        except OSError as error:
+            raise RecordingError(f"cannot record into {target}: {error.strerror or error}") from error
+        return _active
+
+
+def record(path: str | os.PathLike[str], **options: Any) -> Recorder:
+    """``with qp.record("captures/monday") as recorder: ...`` records the block. Options as for `start`."""
+    return start(path, **options)
+
+
+def stop() -> None:
+    """Stop the running recording. Raises RecordingError when there is none."""
+    recorder = _active
+    if recorder is None:
+        raise RecordingError("nothing is being recorded; qp.start(path) begins a recording")
+    recorder.stop()
+
+
+def active() -> Recorder | None:
+    """The running recording of this process, if there is one."""
+    return _active
+
+
+def _prepare(target: Path, if_exists: str) -> None:
+    if target.exists() and not target.is_dir():
+        raise RecordingError(f"{target} is a file; a capture is a directory")
+    manifest = target / schema.MANIFEST
+    if not manifest.exists():
+        return
+    if if_exists == "error":
+        raise RecordingError(
+            f"{target} holds a capture already; choose another path, or if_exists='append' or 'replace'"
+        )
+    if if_exists == "replace":
+        for folder in (schema.PROCESSES, schema.RINGS, *schema.TABLES):
+            shutil.rmtree(target / folder, ignore_errors=True)
+        manifest.unlink()
+        return
+    try:
+        version = json.loads(manifest.read_text(encoding="utf-8"))["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordingError(f"{manifest} cannot be read, so nothing is added to that capture: {error}") from error
+    if version != schema.FORMAT_VERSION:
+        raise RecordingError(
+            f"{target} holds a capture of format {version}; this version writes format {schema.FORMAT_VERSION} only"
+        )
+
+
+def _clock_anchor() -> int:
+    """What to add to a reading of the core's clock to get Unix time in ns: the tightest of a few brackets."""
+    best: tuple[int, int] | None = None
+    for _ in range(10):
+        before = core.now()
+        unix = time.time_ns()
+        after = core.now()
+        if best is None or after - before < best[0]:
+            best = (after - before, unix - (before + after) // 2)
+    assert best is not None
+    return best[1]
+
+
+def _write_json(path: Path, content: dict[str, Any], *, keep: bool = False) -> None:
+    """Write whole or not at all. With `keep`, a file that is there already stays."""
+    if keep and path.exists():
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _version() -> str:
+    from quantum_pulse._version import __version__
+
+    return __version__
+
+
+def _at_exit() -> None:
+    if _active is not None:
+        _active.stop()
+
+
+def _in_child() -> None:
+    # The rings, the threads and the files are the parent's. The child records nothing until it starts itself.
+    global _active, _lock
+    _lock = threading.Lock()
+    registry.on_new = None
+    if _active is not None:
+        _active.abandon()
+        _active = None
+    core.forget()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,180 @@
+"""The writing thread: rings to Parquet parts. The only place where a recording service loads pyarrow."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse import schema
+from quantum_pulse.operations import registry
+from quantum_pulse.recorder import parts
+
+if TYPE_CHECKING:
+    from quantum_pulse.core.contract import Batch, Core
+    from quantum_pulse.recorder.metrics import MetricsSampler
+
+logger = logging.getLogger("quantum_pulse")
+
+#: How often the thread looks at the rings, in seconds.
+POLL_S: Final = 0.05
+#: A part is written when this many rows wait ...
+ROWS_A_PART: Final = 1_000_000
+#: ... or when rows have waited for this long, in seconds. The rings outlive the process, so there is no hurry.
+LONGEST_WAIT_S: Final = 5.0
+#: How long `finish` waits for the disk before it gives the rest up, in seconds.
+LONGEST_STOP_S: Final = 30.0
+
+
+class Writer:
+    """Drains core and sampler into parts until told to finish. A failure stops the recording, never the host."""
+
+    def __init__(
+        self, core: Core, capture: Path, name: str, anchor_ns: int, errors: list[str], sampler: MetricsSampler
+    ) -> None:
+        self.failure: BaseException | None = None
+        self.all_losses: list[dict[str, Any]] = []
+        self._core = core
+        self._capture = capture
+        self._name = name
+        self._process = int(name.split("-", 1)[0])
+        self._anchor_ns = anchor_ns
+        self._errors = errors
+        self._sampler = sampler
+        self._part = 0
+        self._written = 0
+        self._last_write = time.monotonic()
+        self._wake = threading.Condition()
+        self._asked = 0
+        self._answered = 0
+        self._finishing = False
+        # A daemon, because a disk that hangs must not keep the interpreter from exiting.
+        self._thread = threading.Thread(target=self._run, name="quantum-pulse-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def flush(self) -> None:
+        """Return when all that was finished at the call stands in parts."""
+        with self._wake:
+            self._asked += 1
+            ticket = self._asked
+            self._wake.notify_all()
+            self._wake.wait_for(lambda: self._answered >= ticket or not self._thread.is_alive())
+
+    def finish(self) -> None:
+        """Write the rest and end the thread, within a bounded time."""
+        with self._wake:
+            self._finishing = True
+            self._wake.notify_all()
+        self._thread.join(LONGEST_STOP_S)
+        if self._thread.is_alive():
+            self._fail(TimeoutError(f"the disk took no data for {LONGEST_STOP_S:.0f} s"))
+
+    def account(self) -> dict[str, int]:
+        """started = written + pending + open + lost, in samples."""
+        totals = self._core.account()
+        started = sum(row.started for row in totals)
+        committed = sum(row.committed for row in totals)
+        lost = sum(row.lost for row in totals)
+        unwritten = committed - self._written
+        return {
+            "started": started,
+            "written": self._written,
+            "pending": 0 if self.failure else unwritten,
+            "open": started - committed - lost,
+            "lost": lost + (unwritten if self.failure else 0),
+        }
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._wake:
+                    self._wake.wait_for(lambda: self._finishing or self._asked > self._answered, POLL_S)
+                    ticket, finishing = self._asked, self._finishing
+                waited = time.monotonic() - self._last_write
+                if (
+                    finishing
+                    or ticket > self._answered
+                    or waited >= LONGEST_WAIT_S
+                    or self._core.pending() >= ROWS_A_PART
+                ):
+                    self._write()
+                with self._wake:
+                    self._answered = ticket
+                    self._wake.notify_all()
+                if finishing:
+                    return
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the host goes on
+            self._fail(error)
+            with self._wake:
+                self._answered = self._asked
+                self._wake.notify_all()
+
+    def _fail(self, error: BaseException) -> None:
+        """The breaker: recording ends for good, and says so once."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        self._core.stop()
+        logger.error("recording into %s has stopped, the program goes on: %s", self._capture, error)
+
+    def _write(self) -> None:
+        self._last_write = time.monotonic()
+        losses = self._take_losses()
+        self.all_losses += losses
+        batch = self._core.drain()
+        if batch is not None:
+            self._write_samples(batch, losses)
+            self._written += batch.rows
+        self._core.release()
+        metrics, events = self._sampler.take()
+        self._write_rows("metrics", metrics, "time")
+        self._write_rows("events", events, "start")
+
+    def _write_samples(self, batch: Batch, losses: list[dict[str, Any]]) -> None:
+        footer = {**self._footer(), "losses": losses}
+        parts.write_samples(
+            self._path("samples"),
+            batch,
+            operations=registry.all(),
+            errors=self._errors,
+            anchor_ns=self._anchor_ns,
+            process=self._process,
+            footer=footer,
+        )
+
+    def _write_rows(self, table: str, rows: list[dict[str, Any]], clock_column: str) -> None:
+        if not rows:
+            return
+        for row in rows:
+            row[clock_column] += self._anchor_ns
+            row["process"] = self._process
+        parts.write_rows(self._path(table), table, rows, self._footer())
+
+    def _path(self, table: str) -> Path:
+        self._part += 1
+        return self._capture / table / f"{self._name}-{self._part:06d}.parquet"
+
+    def _footer(self) -> dict[str, Any]:
+        return {
+            "format": schema.FORMAT_VERSION,
+            "process": self._process,
+            "core": self._core.NAME,
+            "clock_anchor_ns": self._anchor_ns,
+        }
+
+    def _take_losses(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "operation": registry[loss.operation].name,
+                "thread": loss.thread,
+                "count": loss.samples,
+                "start": loss.first_ns + self._anchor_ns,
+                "end": loss.last_ns + self._anchor_ns,
+                "cause": "rings full",
+            }
+            for loss in self._core.losses()
+        ]

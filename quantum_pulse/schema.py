@@ -1,0 +1,122 @@
+"""The capture format as plain data: columns, types, files, version and its history.
+
+`docs/format.md` is generated from this module (``python -m quantum_pulse.capture.format``). Nothing is imported
+but ``typing``, so that a recording service and a reader of captures share it at no cost.
+"""
+
+from typing import Final, NamedTuple
+
+FORMAT_VERSION: Final = 1
+
+#: What each version of the format changed. A reader refuses versions that are not listed here.
+HISTORY: Final[dict[int, str]] = {
+    1: "First version: samples, metrics and events as Parquet parts, one footer a part, rings while recording.",
+}
+
+
+class Column(NamedTuple):
+    """A column of a Parquet file. `type` is Arrow's name of the type; `encoding` is Parquet's."""
+
+    name: str
+    type: str
+    encoding: str
+    unit: str
+    meaning: str
+    nullable: bool = False
+
+
+_DELTA: Final = "DELTA_BINARY_PACKED"
+_DICT: Final = "dictionary"
+
+SAMPLES: Final[tuple[Column, ...]] = (
+    Column("operation", "dictionary<string>", _DICT, "", "Class and member, as in `Trading.ORDER_SUBMISSION`."),
+    Column("category", "dictionary<string>", _DICT, "", "Category of the operation when it ran."),
+    Column("start", "timestamp[ns, UTC]", _DELTA, "ns", "When the block was entered."),
+    Column("duration_ns", "int64", _DELTA, "ns", "Time from entering the block to leaving it."),
+    Column("thread", "int64", _DICT, "", "The thread's native id, as the operating system shows it."),
+    Column("task", "int64", _DELTA, "", "Number of the asyncio task, unique in the process; 0 outside asyncio."),
+    Column("span", "int64", _DELTA, "", "Number of this execution, unique in the process."),
+    Column("parent", "int64", _DELTA, "", "`span` of the enclosing execution; 0 at a root."),
+    Column("error", "dictionary<string>", _DICT, "", "Type name of the exception that left the block.", True),
+    Column("weight", "int32", _DICT, "calls", "How many calls this sample stands for."),
+    Column("process", "int32", _DICT, "", "Process id."),
+)
+
+METRICS: Final[tuple[Column, ...]] = (
+    Column("time", "timestamp[ns, UTC]", _DELTA, "ns", "End of the interval that this row describes."),
+    Column("interval_ns", "int64", _DELTA, "ns", "Length of the interval; counts below are counts in it."),
+    Column("process", "int32", _DICT, "", "Process id."),
+    Column("cpu_process_percent", "double", "default", "%", "CPU of the process; 100 is one core."),
+    Column("cpu_machine_percent", "double", "default", "%", "CPU of the machine; 100 is all cores."),
+    Column("rss_bytes", "int64", _DELTA, "bytes", "Resident memory of the process."),
+    Column("minor_faults", "int64", _DELTA, "faults", "Page faults served without input or output."),
+    Column("major_faults", "int64", _DELTA, "faults", "Page faults that had to read from disk."),
+    Column("voluntary_switches", "int64", _DELTA, "switches", "Times that the process gave up the CPU."),
+    Column("involuntary_switches", "int64", _DELTA, "switches", "Times that the CPU was taken from the process."),
+    Column("threads", "int64", _DELTA, "threads", "Threads of the process."),
+    Column("disk_read_bytes", "int64", _DELTA, "bytes", "Read from disk by the process.", True),
+    Column("disk_write_bytes", "int64", _DELTA, "bytes", "Written to disk by the process.", True),
+    Column("net_sent_bytes", "int64", _DELTA, "bytes", "Sent by the machine, loopback included.", True),
+    Column("net_received_bytes", "int64", _DELTA, "bytes", "Received by the machine, loopback included.", True),
+    Column("load_1m", "double", "default", "tasks", "Load average of the machine over one minute.", True),
+    Column("pressure_cpu_us", "int64", _DELTA, "us", "Time that some task waited for a CPU (PSI).", True),
+    Column("pressure_memory_us", "int64", _DELTA, "us", "Time that some task waited for memory (PSI).", True),
+    Column("pressure_io_us", "int64", _DELTA, "us", "Time that some task waited for input or output (PSI).", True),
+    Column("gc_collections", "int64", _DELTA, "collections", "Garbage collections that ended in the interval."),
+    Column("gc_pause_us", "double", "default", "us", "Time spent in those collections."),
+)
+
+EVENTS: Final[tuple[Column, ...]] = (
+    Column("event", "dictionary<string>", _DICT, "", "Kind of the event: `gc` is a garbage collection."),
+    Column("start", "timestamp[ns, UTC]", _DELTA, "ns", "When it began."),
+    Column("duration_ns", "int64", _DELTA, "ns", "How long it took."),
+    Column("thread", "int64", _DICT, "", "The thread that it held up (native id)."),
+    Column("generation", "int32", _DICT, "", "Oldest generation collected."),
+    Column("collected", "int64", _DELTA, "objects", "Objects freed."),
+    Column("process", "int32", _DICT, "", "Process id."),
+)
+
+#: Folder of a capture -> columns of the Parquet parts in it.
+TABLES: Final[dict[str, tuple[Column, ...]]] = {"samples": SAMPLES, "metrics": METRICS, "events": EVENTS}
+
+#: File that marks a directory as a capture.
+MANIFEST: Final = "capture.json"
+#: One JSON file a recorded process: who it was, its clock, its final account.
+PROCESSES: Final = "processes"
+#: Ring files and name journals of processes that are recording, or were when they died.
+RINGS: Final = "rings"
+#: Key of the JSON text in each Parquet part's metadata.
+FOOTER_KEY: Final = "quantum_pulse"
+
+# The histogram of durations in each footer: log-linear, 2**HISTOGRAM_BITS buckets an octave. Exact below that value;
+# above it a bucket is at most 1/64 of its lower edge wide, so its middle is within 0.8 % of any value in it.
+HISTOGRAM_BITS: Final = 6
+
+# Rings. A ring file is one header page and then segments of SEGMENT_BYTES; a segment is a header and then
+# SEGMENT_ROWS of each column, columns side by side in this order.
+RING_MAGIC: Final = b"QPRING01"
+RING_HEADER_BYTES: Final = 4096
+SEGMENT_BYTES: Final = 65536
+SEGMENT_HEADER_BYTES: Final = 128
+#: Columns of a segment: name, `struct` code. `start` is on the monotonic clock; `operation` and `error` are
+#: numbers that the journal of names resolves (error 0: none).
+RING_COLUMNS: Final[tuple[tuple[str, str], ...]] = (
+    ("start", "q"),
+    ("duration", "q"),
+    ("span", "q"),
+    ("parent", "q"),
+    ("task", "q"),
+    ("operation", "I"),
+    ("error", "I"),
+    ("weight", "i"),
+)
+RING_ROW_BYTES: Final = 5 * 8 + 3 * 4
+SEGMENT_ROWS: Final = (SEGMENT_BYTES - SEGMENT_HEADER_BYTES) // RING_ROW_BYTES // 8 * 8
+#: Header of a segment: field, `struct` code, offset.
+SEGMENT_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
+    ("state", "I", 0),  # 0 free, 1 being filled, 2 full
+    ("sequence", "Q", 8),  # grows by one each time that a segment is taken
+    ("thread", "q", 16),
+    ("written", "I", 64),  # rows that are complete; stored after the row itself
+    ("consumed", "I", 68),  # rows that stand in a finished part
+)

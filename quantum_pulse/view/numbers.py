@@ -1,0 +1,35 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+
+#: Largest value below which a unit is used, the unit, and its size, all in ns.
+_UNITS = ((1e3, "ns", 1.0), (1e6, "µs", 1e3), (1e9, "ms", 1e6), (60e9, "s", 1e9), (3600e9, "min", 60e9))
+
+
+def duration(ns: float) -> str:
+    """`ns` nanoseconds in a unit that leaves about three digits: 850 ns, 12.3 µs, 4.5 ms, 1.2 s, 2.5 min, 3.1 h.
+
+    Not a number is shown as a dash.
+    """
+    if math.isnan(ns):
+        return "–"
+    if math.isinf(ns):
+        return "∞" if ns > 0 else "-∞"
+    sign, size = "-" if ns < 0 else "", abs(ns)
+    for limit, unit, factor in _UNITS:
+        # The rounded value decides: 999.97 µs is 1.0 ms, not 1000 µs.
+        text = _three(size / factor, whole=factor == 1.0)
+        if float(text) < limit / factor:
+            return f"{sign}{text} {unit}"
+    return f"{sign}{_three(size / 3600e9, whole=False)} h"
+
+
+def _three(value: float, *, whole: bool) -> str:
+    return f"{value:.0f}" if whole or round(value, 1) >= 100 else f"{value:.1f}"
+
+
+def count(value: float) -> str:
+    """A count with separators between the thousands: 1,234,567."""
+    return f"{round(value):,}"

@@ -1,0 +1,57 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from quantum_pulse.operations import Category
+from quantum_pulse.view import table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def width(text: str) -> int:
+    """Columns that `text` takes in a terminal: East Asian wide characters take two, combining ones none."""
+    return sum(
+        0
+        if unicodedata.category(char) in ("Mn", "Me", "Cf")
+        else 2
+        if unicodedata.east_asian_width(char) in "WF"
+        else 1
+        for char in text
+    )
+
+
+def clean(text: str) -> str:
+    """`text` without what could steer a terminal."""
+    return "".join(char if char.isprintable() or char in "\u200c\u200d" else "\ufffd" for char in text)
+
+
+def stats_table(stats: pd.DataFrame, categories: Mapping[str, Category] | None = None) -> str:
+    """The statistics by category and operation, aligned; the slowest in total first. No newline at the end."""
+    by_category = table.is_by_category(stats)
+    lines: list[list[str]] = [["category" if by_category else "operation", *table.HEADINGS.values()]]
+    titles: set[int] = set()
+    for group in table.groups(stats, categories):
+        if not by_category:
+            titles.add(len(lines))
+            lines.append([clean(group.category.name)])
+        indent = "" if by_category else "  "
+        lines += [[indent + clean(name), *cells] for name, cells in group.rows]
+    if len(lines) == 1:
+        return "no samples"
+    rows = [line for number, line in enumerate(lines) if number not in titles]
+    widths = [max(width(row[column]) for row in rows) for column in range(len(lines[0]))]
+    shown = []
+    for number, line in enumerate(lines):
+        if number in titles:
+            shown.append(line[0])
+            continue
+        name = line[0] + " " * (widths[0] - width(line[0]))
+        cells = [" " * (space - width(cell)) + cell for cell, space in zip(line[1:], widths[1:], strict=True)]
+        shown.append("  ".join([name, *cells]))
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([shown[0], rule, *shown[1:]])
