@@ -90,6 +90,12 @@ class _Segment:
         self.full = False
         self.thread = 0
 
+    def finish(self) -> None:
+        """Nobody will add to it."""
+        self.full = True
+        if self._views:
+            self.fields["state"][0] = 2
+
     def _cast(self, view: memoryview, start: int, size: int, code: str) -> memoryview:
         part = view[start : start + size]
         result: memoryview = part.cast(code)  # type: ignore[call-overload]  # one of the codes of `schema`
@@ -99,14 +105,36 @@ class _Segment:
     def close(self) -> None:
         for view in reversed(self._views):
             view.release()
+        self._views.clear()
 
 
-class _ThreadState(threading.local):
-    """What a thread owns in the current session."""
+class _Count:
+    """What a thread did with a probe. Only the thread writes it, but for `reported`."""
 
-    session: _Session | None = None
-    segment: _Segment | None = None
-    thread: int = 0
+    __slots__ = ("committed", "first_loss", "last_loss", "lost", "reported", "started")
+
+    def __init__(self) -> None:
+        self.started = self.committed = self.lost = 0
+        self.reported = 0  # of the lost
+        self.first_loss = self.last_loss = 0  # of those not reported, ns
+
+
+class _Thread:
+    """What a thread owns in a recording."""
+
+    __slots__ = ("counts", "id", "segment", "session")
+
+    def __init__(self, session: _Session) -> None:
+        self.session = session
+        self.id = threading.get_native_id()
+        self.segment: _Segment | None = None
+        self.counts: dict[int, _Count] = {}
+        session.counts.append((self.id, self.counts))
+
+    def __del__(self) -> None:
+        # The thread has ended, or records into another recording now.
+        if self.segment is not None:
+            self.segment.finish()
 
 
 class _Session:
@@ -134,10 +162,7 @@ class _Session:
         self.drained: list[tuple[_Segment, int]] = []
         self.sequence = 0
         self.by_frame: dict[FrameType, list[_Open]] = {}
-        self.started: dict[tuple[int, int], int] = {}
-        self.committed: dict[tuple[int, int], int] = {}
-        self.lost: dict[tuple[int, int], int] = {}
-        self.new_losses: dict[tuple[int, int], list[int]] = {}
+        self.counts: list[tuple[int, dict[int, _Count]]] = []  # by thread, then probe
 
     def take(self, thread: int) -> _Segment | None:
         """A segment to fill, or None when the budget or the disk is used up."""
@@ -164,23 +189,19 @@ class _Session:
             self.busy.append(segment)
             return segment
 
-    def commit(self, entry: _Open, end: int, error: int) -> None:
-        key = (entry.probe_id, thread_id := threading.get_native_id())
-        segment = _thread.segment if _thread.session is self else None
-        if segment is None or segment.written >= schema.SEGMENT_ROWS:
+    def commit(self, thread: _Thread, entry: _Open, end: int, error: int) -> None:
+        count = thread.counts.get(entry.probe_id) or thread.counts.setdefault(entry.probe_id, _Count())
+        segment = thread.segment
+        if segment is None or segment.written == schema.SEGMENT_ROWS:
             if segment is not None:
-                segment.fields["state"][0] = 2
-                segment.full = True
-            segment = self.take(thread_id)
-            _thread.session = self
-            _thread.segment = segment
-            _thread.thread = thread_id
-        if segment is None:
-            self.lost[key] = self.lost.get(key, 0) + 1
-            loss = self.new_losses.setdefault(key, [0, entry.start, end])
-            loss[0] += 1
-            loss[2] = end
-            return
+                segment.finish()
+            segment = thread.segment = self.take(thread.id)
+            if segment is None:
+                if count.lost == count.reported:
+                    count.first_loss = entry.start
+                count.last_loss = end
+                count.lost += 1
+                return
         row = segment.written
         columns = segment.columns
         columns["start"][row] = entry.start
@@ -191,9 +212,10 @@ class _Session:
         columns["operation"][row] = entry.probe_id
         columns["error"][row] = error
         columns["weight"][row] = 1
+        count.committed += 1
         segment.written = row + 1
+        # Last, so that whoever reads the file of a killed process finds whole rows only.
         segment.fields["written"][0] = row + 1
-        self.committed[key] = self.committed.get(key, 0) + 1
 
     def error_number(self, kind: type[BaseException]) -> int:
         number = self.error_numbers.get(kind)
@@ -205,18 +227,26 @@ class _Session:
 
 _session: _Session | None = None  # while recording
 _latest: _Session | None = None  # until closed
-_thread = _ThreadState()
+_local = threading.local()
 _top: ContextVar[_Open | None] = ContextVar("quantum_pulse_top", default=None)
 _last_span = 0
 _last_task = 0
 _tasks: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
 
+def _this_thread(session: _Session) -> _Thread:
+    thread: _Thread | None = getattr(_local, "thread", None)
+    if thread is None or thread.session is not session:
+        thread = _local.thread = _Thread(session)
+    return thread
+
+
 def _task_number() -> int:
     global _last_task
-    if asyncio._get_running_loop() is None:
+    loop = asyncio._get_running_loop()
+    if loop is None:
         return 0
-    task = asyncio.current_task()
+    task = asyncio.current_task(loop)
     if task is None:
         return 0
     number = _tasks.get(task)
@@ -242,11 +272,12 @@ def _enter(probe_id: int, caller: FrameType) -> None:
     session = _session
     if session is None:
         return
+    thread = _this_thread(session)
     entry = _Open()
     entry.session = session
     entry.probe_id = probe_id
     entry.task = _task_number()
-    entry.home = entry.task or -threading.get_native_id()
+    entry.home = entry.task or -thread.id
     top = _top.get()
     if top is not None and top.session is not session:
         top = None
@@ -264,8 +295,8 @@ def _enter(probe_id: int, caller: FrameType) -> None:
     entry.span = _last_span
     entry.is_open = True
     _top.set(entry)
-    key = (probe_id, threading.get_native_id())
-    session.started[key] = session.started.get(key, 0) + 1
+    count = thread.counts.get(probe_id) or thread.counts.setdefault(probe_id, _Count())
+    count.started += 1
     entry.start = now()
 
 
@@ -283,7 +314,7 @@ def _exit(probe_id: int, caller: FrameType, kind: type[BaseException] | None) ->
     while top is not None and top.home == home and not top.is_open:
         top = top.below
     _top.set(top)
-    session.commit(entry, end, 0 if kind is None else session.error_number(kind))
+    session.commit(_this_thread(session), entry, end, 0 if kind is None else session.error_number(kind))
 
 
 def _find(session: _Session, probe_id: int, caller: FrameType) -> _Open | None:
@@ -408,14 +439,19 @@ def release() -> None:
 
 
 def losses() -> list[Loss]:
-    session = _required()
-    new, session.new_losses = session.new_losses, {}
-    return [Loss(operation, thread, *values) for (operation, thread), values in new.items()]
+    found = []
+    for thread, counts in list(_required().counts):
+        for probe_id, count in list(counts.items()):
+            new = count.lost - count.reported
+            if new:
+                found.append(Loss(probe_id, thread, new, count.first_loss, count.last_loss))
+                count.reported += new
+    return found
 
 
 def account() -> list[Account]:
-    session = _required()
     return [
-        Account(*key, started, session.committed.get(key, 0), session.lost.get(key, 0))
-        for key, started in list(session.started.items())
+        Account(probe_id, thread, count.started, count.committed, count.lost)
+        for thread, counts in list(_required().counts)
+        for probe_id, count in list(counts.items())
     ]
