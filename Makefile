@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml setup.py quantum_pulse/core/_native.c
+SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 
 .PHONY: demo test lab check bench docs clean
 

@@ -20,7 +20,7 @@ from quantum_pulse.errors import CaptureError, QuantumPulseError
 if TYPE_CHECKING:
     from quantum_pulse.demo.engine import DemoResult
 
-DEFAULT_MESSAGES = 20_000
+DEFAULT_MESSAGES = 32_000
 
 _EXAMPLES = """\
 examples:
@@ -147,7 +147,7 @@ def _demo(options: argparse.Namespace) -> int:
         tqdm(total=options.messages, unit="message", file=sys.stderr, dynamic_ncols=True) as bar,
         qp.record(path, if_exists="error"),
     ):
-        result = engine.run(messages=options.messages, progress=bar.update, checks=False)
+        result = engine.run(messages=options.messages, progress=bar.update)
     capture = qp.open(path)
     print(
         f"\n{numbers.count(result.orders)} orders and {numbers.count(result.fills)} fills "
@@ -156,15 +156,15 @@ def _demo(options: argparse.Namespace) -> int:
     agree = _compare_counts(capture, result)
     print()
     _show(capture)
-    print(
-        f"""
-What to do next
-  quantum-pulse stats {path}     this table again
-  make lab                       JupyterLab; open notebooks/01-first-pulse.ipynb
-  in Python:                     import quantum_pulse as qp
-                                 capture = qp.open({str(path)!r})
-                                 capture.stats(); capture.samples(); capture.metrics()"""
-    )
+    steps = {
+        f"quantum-pulse stats {path}": "this table again",
+        "make lab": "JupyterLab; open notebooks/01-first-pulse.ipynb",
+        "in Python": f"capture = quantum_pulse.open({str(path)!r}); capture.samples(); capture.metrics()",
+    }
+    column = max(map(len, steps))
+    print("\nWhat to do next")
+    for step, what in steps.items():
+        print(f"  {step:<{column}}   {what}")
     return 0 if agree else 1
 
 

@@ -42,6 +42,11 @@ class Definition(NamedTuple):
     budget_us: float | None
 
 
+def writable(text: str) -> str:
+    """`text` as UTF-8 can have it: what came from a file name may hold surrogates, and they become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class op:  # noqa: N801 - reads as a keyword in the body of an enum
     """Define an operation: ``SUBMIT = op("Submitting orders", category="Execution", priority=1, budget_us=100)``.
 
@@ -125,9 +130,9 @@ class Operation(core.Probe, enum.Enum):  # type: ignore[misc]  # the base is cho
     either kind, from its first step to its last. Outside a recording both do next to nothing.
     """
 
-    def __new__(cls, definition: Any = None) -> Self:
-        if isinstance(definition, enum.auto):
-            definition = op()
+    def __new__(cls, *values: Any) -> Self:
+        # An enum hands over a tuple as several arguments.
+        definition = values[0] if len(values) == 1 else values
         if not isinstance(definition, op):
             raise DefinitionError(
                 f"{cls.__name__}: define members with op(), as in NAME = op('what it does'), not {definition!r}"
@@ -142,6 +147,11 @@ class Operation(core.Probe, enum.Enum):  # type: ignore[misc]  # the base is cho
         )
         return member
 
+    @staticmethod
+    def _generate_next_value_(*_: Any) -> op:
+        """What `enum.auto()` stands for."""
+        return op()
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for member in cls:
@@ -152,11 +162,13 @@ class Operation(core.Probe, enum.Enum):  # type: ignore[misc]  # the base is cho
         """Everything known of this operation."""
         spec: op = self._value_
         category = spec.category if spec.category is not None else type(self).__name__
+        if not isinstance(category, Category):
+            category = Category(category)
         return Definition(
-            name=f"{type(self).__name__}.{self._name_}",
-            module=type(self).__module__,
-            description=spec.description,
-            category=category if isinstance(category, Category) else Category(category),
+            name=writable(f"{type(self).__name__}.{self._name_}"),
+            module=writable(type(self).__module__),
+            description=writable(spec.description),
+            category=category._replace(name=writable(category.name), description=writable(category.description)),
             priority=spec.priority,
             budget_us=spec.budget_us,
         )

@@ -110,6 +110,8 @@ RING_COLUMNS: Final[tuple[tuple[str, str], ...]] = (
     ("error", "I"),
     ("weight", "i"),
 )
+#: Segments in use at which the writer is woken, if that is not more than half of them.
+WAKE_SEGMENTS: Final = 800
 RING_ROW_BYTES: Final = 5 * 8 + 3 * 4
 SEGMENT_ROWS: Final = (SEGMENT_BYTES - SEGMENT_HEADER_BYTES) // RING_ROW_BYTES // 8 * 8
 #: Header of a segment: field, `struct` code, offset.

@@ -26,7 +26,7 @@ A capture is a directory. Its tables are Parquet files that any reader understan
 select operation, count(*), quantile_cont(duration_ns, 0.99) / 1000 as p99_us
 from 'monday/samples/*.parquet' group by operation order by p99_us desc;
 
-select date_trunc('second', start) as second, max(duration_ns) / 1000 as max_us
+select date_trunc('second', start::timestamptz) as second, max(duration_ns) / 1000 as max_us
 from 'monday/samples/*.parquet' where operation = 'Trading.ORDER_SUBMISSION' group by second order by second;
 ```
 

@@ -62,8 +62,15 @@ class Core(Protocol):
     def now(self) -> int:
         """Nanoseconds on the monotonic clock that samples are taken with."""
 
-    def start(self, ring_path: str, budget_bytes: int, on_error_name: Callable[[int, str], None]) -> None:
-        """Create the ring file and begin to record. Raises OSError when the disk gives no room."""
+    def start(
+        self, ring_path: str, budget_bytes: int, on_error_name: Callable[[int, str], None], wake_fd: int = -1
+    ) -> None:
+        """Create the ring file and begin to record. Raises OSError when the disk gives no room.
+
+        `on_error_name` is told the number of each type of exception before the first sample that carries it. A byte
+        is written to `wake_fd`, which must not block, when it is time to drain: half of the rings, or
+        schema.WAKE_SEGMENTS of them, are in use.
+        """
 
     def stop(self) -> None:
         """Record no more. What stands in the rings can still be drained."""
@@ -76,9 +83,6 @@ class Core(Protocol):
 
     def release(self) -> None:
         """The drained rows are durable: give their space back."""
-
-    def pending(self) -> int:
-        """Rows that are finished and not drained."""
 
     def losses(self) -> list[Loss]:
         """Losses since the last call."""

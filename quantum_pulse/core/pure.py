@@ -46,6 +46,7 @@ class _Open:
         "encloses",
         "frame",
         "home",
+        "is_abandoned",
         "is_open",
         "parent",
         "probe_id",
@@ -59,6 +60,7 @@ class _Open:
     frame: FrameType | None  # of the generator that holds it open, if one does
     encloses: bool  # also while its generator is suspended
     home: int  # task or thread that opened it
+    is_abandoned: bool  # closed from another task or thread
     is_open: bool
     parent: int
     probe_id: int
@@ -140,7 +142,7 @@ class _Thread:
 class _Session:
     """One recording: the mapping, the segments and the account."""
 
-    def __init__(self, path: str, budget: int, on_error_name: Callable[[int, str], None]) -> None:
+    def __init__(self, path: str, budget: int, on_error_name: Callable[[int, str], None], wake_fd: int) -> None:
         self.lock = threading.Lock()
         self.limit = max(1, (budget - schema.RING_HEADER_BYTES) // schema.SEGMENT_BYTES)
         size = schema.RING_HEADER_BYTES + self.limit * schema.SEGMENT_BYTES
@@ -155,12 +157,16 @@ class _Session:
             raise
         self.memory[: len(schema.RING_MAGIC)] = schema.RING_MAGIC
         self.on_error_name = on_error_name
-        self.error_numbers: dict[type[BaseException], int] = {}
+        self.error_numbers: dict[str, int] = {}  # by name of the type
+        self.last_error = 0
         self.segments: list[_Segment] = []
         self.free: list[_Segment] = []
         self.busy: list[_Segment] = []  # in the order taken
         self.drained: list[tuple[_Segment, int]] = []
         self.sequence = 0
+        self.wake_fd = wake_fd
+        self.wake_at = max(1, min(self.limit // 2, schema.WAKE_SEGMENTS))
+        self.is_awake = False  # whoever drains; until it has released
         self.by_frame: dict[FrameType, list[_Open]] = {}
         self.counts: list[tuple[int, dict[int, _Count]]] = []  # by thread, then probe
 
@@ -187,7 +193,14 @@ class _Session:
                 segment.fields[field][0] = value
             segment.fields["state"][0] = 1
             self.busy.append(segment)
+            self.wake()
             return segment
+
+    def wake(self) -> None:
+        if self.wake_fd >= 0 and not self.is_awake and len(self.busy) >= self.wake_at:
+            self.is_awake = True
+            with contextlib.suppress(OSError):
+                os.write(self.wake_fd, b"\0")
 
     def commit(self, thread: _Thread, entry: _Open, end: int, error: int) -> None:
         count = thread.counts.get(entry.probe_id) or thread.counts.setdefault(entry.probe_id, _Count())
@@ -218,13 +231,21 @@ class _Session:
         segment.fields["written"][0] = row + 1
 
     def error_number(self, kind: type[BaseException]) -> int:
-        number = self.error_numbers.get(kind)
+        # By name, and asked of `type`: a metaclass may have ideas of its own about hashes and names.
+        name = _type_name(kind)
+        number = self.error_numbers.get(name)
         if number is None:
-            number = self.error_numbers[kind] = len(self.error_numbers) + 1
-            self.on_error_name(number, kind.__name__)
+            # Others find it only once the recorder knows it. Two threads may number one name twice: no harm.
+            self.last_error = number = self.last_error + 1
+            try:
+                self.on_error_name(number, name)
+            except Exception:  # noqa: BLE001 - never the host's trouble
+                return 0
+            self.error_numbers[name] = number
         return number
 
 
+_type_name: Callable[[type], str] = type.__dict__["__name__"].__get__
 _session: _Session | None = None  # while recording
 _latest: _Session | None = None  # until closed
 _local = threading.local()
@@ -256,15 +277,34 @@ def _task_number() -> int:
     return number
 
 
-def _is_suspended(entry: _Open) -> bool:
+def _is_suspended(entry: _Open, *, is_foreign: bool = False) -> bool:
+    """Whether a generator holds the span open and is not running; `is_foreign`: in another task or thread."""
     if entry.frame is None or entry.encloses:
         return False
+    if is_foreign:
+        # An async generator may well be at work while its frame waits, and that cannot be seen from here.
+        return entry.frame.f_back is None and not entry.frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame is entry.frame:
             return False
         frame = frame.f_back
     return True
+
+
+def _encloses_nothing(entry: _Open, *, is_foreign: bool) -> bool:
+    if entry.is_open:
+        return _is_suspended(entry, is_foreign=is_foreign)
+    # What another task or thread had open when this one was created stays the parent, also once it is closed.
+    return entry.is_abandoned or not is_foreign
+
+
+def _is_context_manager(frame: FrameType) -> bool:
+    # Other generators may stand between, as a decorated one does.
+    caller = frame.f_back
+    while caller is not None and caller.f_code not in _CONTEXT_MANAGERS and caller.f_code.co_flags & _GENERATOR:
+        caller = caller.f_back
+    return caller is not None and caller.f_code in _CONTEXT_MANAGERS
 
 
 def _enter(probe_id: int, caller: FrameType) -> None:
@@ -282,14 +322,14 @@ def _enter(probe_id: int, caller: FrameType) -> None:
     if top is not None and top.session is not session:
         top = None
     entry.below = top
-    while top is not None and top.home == entry.home and (not top.is_open or _is_suspended(top)):
+    while top is not None and _encloses_nothing(top, is_foreign=top.home != entry.home):
         top = top.below
     entry.parent = 0 if top is None else top.span
     entry.frame = None
     entry.encloses = False
     if caller.f_code.co_flags & _GENERATOR:
         entry.frame = caller
-        entry.encloses = caller.f_back is not None and caller.f_back.f_code in _CONTEXT_MANAGERS
+        entry.encloses = _is_context_manager(caller)
         session.by_frame.setdefault(caller, []).append(entry)
     _last_span += 1
     entry.span = _last_span
@@ -309,6 +349,7 @@ def _exit(probe_id: int, caller: FrameType, kind: type[BaseException] | None) ->
     if entry is None:
         return
     entry.is_open = False
+    entry.is_abandoned = entry.home != (_task_number() or -_this_thread(session).id)
     top = _top.get()
     home = entry.home
     while top is not None and top.home == home and not top.is_open:
@@ -360,11 +401,11 @@ def timed(probe: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def start(ring_path: str, budget_bytes: int, on_error_name: Callable[[int, str], None]) -> None:
+def start(ring_path: str, budget_bytes: int, on_error_name: Callable[[int, str], None], wake_fd: int = -1) -> None:
     global _session, _latest
     if _latest is not None:
         raise RuntimeError("the core is in use")
-    _session = _latest = _Session(ring_path, budget_bytes, on_error_name)
+    _session = _latest = _Session(ring_path, budget_bytes, on_error_name, wake_fd)
 
 
 def stop() -> None:
@@ -394,12 +435,6 @@ def _required() -> _Session:
     if _latest is None:
         raise RuntimeError("the core is not in use")
     return _latest
-
-
-def pending() -> int:
-    session = _required()
-    with session.lock:
-        return sum(segment.written - segment.drained for segment in session.busy)
 
 
 def drain() -> Batch | None:
@@ -436,6 +471,8 @@ def release() -> None:
                 segment.fields["state"][0] = 0
                 session.free.append(segment)
         session.drained.clear()
+        session.is_awake = False
+        session.wake()
 
 
 def losses() -> list[Loss]:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from quantum_pulse.recorder.imports import importing
+
 logger = logging.getLogger("quantum_pulse")
 
 #: Rows and events that are kept when nobody takes them.
@@ -51,7 +53,7 @@ class MetricsSampler:
 
     def __init__(self, now: Callable[[], int], interval_s: float) -> None:
         self._now = now
-        self._interval_s = interval_s
+        self._interval_s = min(interval_s, threading.TIMEOUT_MAX)
         self._rows: deque[dict[str, Any]] = deque(maxlen=LONGEST_QUEUE)
         self._collections = _Collections(now)
         self._stopping = threading.Event()
@@ -67,7 +69,7 @@ class MetricsSampler:
         self._stopping.set()
         self._thread.join(LONGEST_STOP_S)
 
-    def forget(self) -> None:
+    def abandon(self) -> None:
         """In a forked child, where the thread does not exist: take the hook away."""
         self._collections.unwatch()
 
@@ -77,7 +79,8 @@ class MetricsSampler:
 
     def _run(self) -> None:
         try:
-            import psutil
+            with importing():
+                import psutil
 
             process = psutil.Process()
             psutil.cpu_percent()  # counts from here, for this thread

@@ -13,7 +13,17 @@ from quantum_pulse.operations import Definition
 from quantum_pulse.recorder import footer as footers
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
     from quantum_pulse.core.contract import Batch
+
+
+def load() -> None:
+    """Import what writing needs, now."""
+    import numpy  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
 
 
 def write_samples(
@@ -42,18 +52,18 @@ def write_samples(
         for name in ("start", "duration", "thread", "task", "span", "parent")
     }
     none = error == 0
-    columns: dict[str, Any] = {
+    columns = {
         "operation": _named(numbers, [definition.name for definition in operations]),
         "category": _named(numbers, [definition.category.name for definition in operations]),
-        "start": pa.array(wide["start"] + anchor_ns).cast(pa.timestamp("ns", tz="UTC")),
-        "duration_ns": wide["duration"],
-        "thread": wide["thread"],
-        "task": wide["task"],
-        "span": wide["span"],
-        "parent": wide["parent"],
+        "start": _array(wide["start"] + anchor_ns, pa.timestamp("ns", tz="UTC")),
+        "duration_ns": _array(wide["duration"], pa.int64()),
+        "thread": _array(wide["thread"], pa.int64()),
+        "task": _array(wide["task"], pa.int64()),
+        "span": _array(wide["span"], pa.int64()),
+        "parent": _array(wide["parent"], pa.int64()),
         "error": _named(error, errors, none),
-        "weight": weight,
-        "process": np.full(batch.rows, process, np.int32),
+        "weight": _array(weight, pa.int32()),
+        "process": _array(np.full(batch.rows, process, np.int32), pa.int32()),
     }
     present = [operations[number] for number in np.unique(numbers)]
     footer = {
@@ -68,10 +78,37 @@ def write_rows(path: Path, table: str, rows: list[dict[str, Any]], footer: dict[
     """Write `rows`, dictionaries with all columns of `table`, as a part of it. Raises OSError as `write_samples`."""
     import pyarrow as pa
 
-    _write(path, table, pa.Table.from_pylist(rows, schema=arrow.layout(table)), footer)
+    columns = {field.name: _column([row[field.name] for row in rows], field.type) for field in arrow.layout(table)}
+    _write(path, table, pa.table(columns), footer)
 
 
-def _named(numbers: Any, names: Sequence[str], none: Any = None) -> Any:
+# The arrays are built from buffers because pa.array() imports pandas, if there is one, to ask whether it was given a
+# Series; and because nothing needs to be copied.
+
+
+def _array(values: npt.NDArray[Any], kind: pa.DataType, none: npt.NDArray[np.bool_] | None = None) -> pa.Array[Any]:
+    """`values` as an Arrow array of the type `kind`; null where `none` is true."""
+    import numpy as np
+    import pyarrow as pa
+
+    valid = None if none is None else pa.py_buffer(np.packbits(~none, bitorder="little").data)
+    return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(np.ascontiguousarray(values).data)])
+
+
+def _strings(texts: Sequence[str]) -> pa.Array[Any]:
+    import numpy as np
+    import pyarrow as pa
+
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.Array.from_buffers(
+        pa.string(), len(encoded), [None, pa.py_buffer(offsets.data), pa.py_buffer(b"".join(encoded))]
+    )
+
+
+def _named(
+    numbers: npt.NDArray[np.unsignedinteger[Any]], names: Sequence[str], none: npt.NDArray[np.bool_] | None = None
+) -> pa.Array[Any]:
     """A dictionary array of `names[number]`; null where `none` is true."""
     import numpy as np
     import pyarrow as pa
@@ -79,8 +116,19 @@ def _named(numbers: Any, names: Sequence[str], none: Any = None) -> Any:
     # Two numbers may have one name, as an operation has that was redefined; a dictionary must not.
     codes: dict[str, int] = {}
     code_of = np.array([codes.setdefault(name, len(codes)) for name in names], np.int32)
-    indices = pa.array(code_of[numbers], mask=none)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(list(codes), pa.string()))
+    return pa.DictionaryArray.from_arrays(_array(code_of[numbers], pa.int32(), none), _strings(list(codes)))
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
+    """Python values, None among them, as an Arrow array of a type that schema.TABLES uses."""
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _named(np.arange(len(values), dtype=np.uint32), values)
+    none = np.array([value is None for value in values], np.bool_)
+    width = np.dtype(np.int64) if pa.types.is_timestamp(kind) else np.dtype(kind.to_pandas_dtype())
+    return _array(np.array([0 if value is None else value for value in values], width), kind, none)
 
 
 def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from quantum_pulse import core as cores
 from quantum_pulse import schema
 from quantum_pulse.errors import RecordingError
-from quantum_pulse.operations import Definition, registry
+from quantum_pulse.operations import Definition, registry, writable
+from quantum_pulse.recorder import imports
 from quantum_pulse.recorder.metrics import MetricsSampler
 from quantum_pulse.recorder.writer import Writer
 
@@ -34,7 +35,8 @@ logger = logging.getLogger("quantum_pulse")
 DEFAULT_BUDGET_BYTES: Final = 256 * 2**20
 DEFAULT_METRICS_INTERVAL_S: Final = 0.1
 
-_lock = threading.Lock()
+# Held while a recording starts or stops, so that the next one waits for it. A signal handler may come in between.
+_lock = threading.RLock()
 _active: Recorder | None = None
 _said_fallback = False
 
@@ -50,24 +52,30 @@ class Recorder:
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._ring = path / schema.RINGS / f"{self._name}.ring"
         self._journal_path = path / schema.RINGS / f"{self._name}.names"
+        self._process_path = path / schema.PROCESSES / f"{self._name}.json"
         for folder in (schema.PROCESSES, schema.RINGS, *schema.TABLES):
             (path / folder).mkdir(parents=True, exist_ok=True)
         _write_json(path / schema.MANIFEST, self._manifest(), keep=True)
-        self._journal = open(self._journal_path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed in stop
+        # A descriptor, so that nothing is ever left in a buffer: not when killed, and not twice after a fork.
+        self._journal = os.open(self._journal_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._final_account: dict[str, int] | None = None
         self.errors: list[str] = [""]
+        self._sampler = MetricsSampler(core.now, metrics_interval_s)
+        self._writer = Writer(core, path, self._name, self._anchor_ns, self.errors, self._sampler)
         try:
             self._save_process("recording")
             for number, definition in enumerate(registry.all()):
                 self._note_operation(number, definition)
             registry.on_new = self._note_operation
-            core.start(str(self._ring), budget_bytes, self._note_error)
+            core.start(str(self._ring), budget_bytes, self._note_error, self._writer.wake_fd)
         except BaseException:
             registry.on_new = None
-            self._journal.close()
+            self._writer.close()
+            os.close(self._journal)
+            self._remove_rings()
+            self._process_path.unlink(missing_ok=True)
             raise
-        self._sampler = MetricsSampler(core.now, metrics_interval_s)
         self._sampler.start()
-        self._writer = Writer(core, path, self._name, self._anchor_ns, self.errors, self._sampler)
         self._writer.start()
         self.is_recording = True
 
@@ -85,7 +93,7 @@ class Recorder:
 
     def account(self) -> dict[str, int]:
         """Samples since the start: started = written + open + lost + pending (in the rings, not yet written)."""
-        return self._writer.account()
+        return self._final_account or self._writer.account()
 
     def stop(self) -> None:
         """End the recording: what is finished is written, what is still open is counted. Harmless when repeated."""
@@ -94,27 +102,28 @@ class Recorder:
             if not self.is_recording:
                 return
             self.is_recording = False
+            core.stop()
+            registry.on_new = None
+            self._sampler.stop()
+            self._writer.finish()
+            self._final_account = account = self._writer.account()
+            core.close()
+            self._writer.close()
+            os.close(self._journal)
+            if self._writer.failure is None:
+                self._remove_rings()
+            with contextlib.suppress(OSError):
+                self._save_process("failed" if self._writer.failure else "finished", account)
             if _active is self:
                 _active = None
-        core.stop()
-        registry.on_new = None
-        self._sampler.stop()
-        self._writer.finish()
-        account = self._writer.account()
-        core.close()
-        self._journal.close()
-        if self._writer.failure is None:
-            with contextlib.suppress(OSError):
-                self._ring.unlink()
-                self._journal_path.unlink()
-                self._ring.parent.rmdir()
-        with contextlib.suppress(OSError):
-            self._save_process("failed" if self._writer.failure else "finished", account)
 
     def abandon(self) -> None:
         """In a forked child: the files and threads are the parent's, so let go of them."""
         self.is_recording = False
-        self._sampler.forget()
+        self._final_account = {"started": 0, "written": 0, "pending": 0, "open": 0, "lost": 0}
+        self._sampler.abandon()
+        self._writer.abandon()
+        os.close(self._journal)
 
     def __enter__(self) -> Self:
         return self
@@ -126,6 +135,12 @@ class Recorder:
 
     def __repr__(self) -> str:
         return f"<Recorder {self.path} {'recording' if self.is_recording else 'stopped'}>"
+
+    def _remove_rings(self) -> None:
+        for path in (self._ring, self._journal_path):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # others record into the same capture
+            self._ring.parent.rmdir()
 
     def _manifest(self) -> dict[str, Any]:
         return {
@@ -148,20 +163,22 @@ class Recorder:
             "account": account,
             "losses": self._writer.all_losses if account is not None else [],
         }
-        _write_json(self.path / schema.PROCESSES / f"{self._name}.json", record)
+        _write_json(self._process_path, record)
 
     # The journal is written before the first sample that needs it, so that the rings of a killed process can be read.
     def _note_operation(self, number: int, definition: Definition) -> None:
         self._note({"operation": number, "definition": definition})
 
     def _note_error(self, number: int, name: str) -> None:
-        self.errors.append(name)
+        name = writable(name)
+        self.errors += [""] * (number + 1 - len(self.errors))
+        self.errors[number] = name
         self._note({"error": number, "name": name})
 
     def _note(self, entry: dict[str, Any]) -> None:
         try:
-            self._journal.write(json.dumps(entry) + "\n")
-        except (OSError, ValueError) as error:
+            os.write(self._journal, (json.dumps(entry) + "\n").encode())
+        except OSError as error:
             logger.warning("cannot note a name beside the rings: %s", error)
 
 
@@ -182,20 +199,21 @@ def start(
     target = Path(path).absolute()
     if if_exists not in ("append", "replace", "error"):
         raise RecordingError(f"if_exists must be 'append', 'replace' or 'error', not {if_exists!r}")
-    if not metrics_interval_s > 0:
-        raise RecordingError(f"metrics_interval_s must be more than 0 seconds, not {metrics_interval_s!r}")
-    if budget_bytes < schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES:
-        raise RecordingError(f"budget_bytes must be at least {schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES}")
+    if not isinstance(metrics_interval_s, int | float) or not metrics_interval_s > 0:
+        raise RecordingError(f"metrics_interval_s must be a number of seconds above 0, not {metrics_interval_s!r}")
+    least = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
+    if not isinstance(budget_bytes, int) or budget_bytes < least:
+        raise RecordingError(f"budget_bytes must be an integer of at least {least}, not {budget_bytes!r}")
     with _lock:
         if _active is not None:
             raise RecordingError(f"already recording into {_active.path}; stop that recording first (qp.stop())")
         if cores.FALLBACK_REASON is not None and not _said_fallback:
             _said_fallback = True
             warnings.warn(
-                "quantum_pulse records with its Python core, at about five times the cost, because the native one "
-                f"is not installed ({cores.FALLBACK_REASON})",
+                "quantum_pulse records with its Python core, at 4 µs a sample rather than 0.15, because the native "
+                f"one is not installed ({cores.FALLBACK_REASON})",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=_level_of_caller(),
             )
         _prepare(target, if_exists)
         try:
@@ -221,6 +239,14 @@ def stop() -> None:
 def active() -> Recorder | None:
     """The running recording of this process, if there is one."""
     return _active
+
+
+def _level_of_caller() -> int:
+    """The `stacklevel` of the first frame outside of this package, for a warning from the function that asks."""
+    level, frame = 0, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("quantum_pulse."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _prepare(target: Path, if_exists: str) -> None:
@@ -266,7 +292,9 @@ def _write_json(path: Path, content: dict[str, Any], *, keep: bool = False) -> N
     if keep and path.exists():
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    # An argument may be a file name that is not Unicode; the replacement is how JSON writes a lone surrogate.
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     os.replace(temporary, path)
 
 
@@ -282,9 +310,10 @@ def _at_exit() -> None:
 
 
 def _in_child() -> None:
+    imports.after_fork()
     # The rings, the threads and the files are the parent's. The child records nothing until it starts itself.
     global _active, _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     registry.on_new = None
     if _active is not None:
         _active.abandon()
@@ -293,4 +322,4 @@ def _in_child() -> None:
 
 
 atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=imports.before_fork, after_in_parent=imports.after_fork, after_in_child=_in_child)

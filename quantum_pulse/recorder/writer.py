@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import select
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import schema
 from quantum_pulse.operations import registry
 from quantum_pulse.recorder import parts
+from quantum_pulse.recorder.imports import importing
 
 if TYPE_CHECKING:
     from quantum_pulse.core.contract import Batch, Core
@@ -18,11 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("quantum_pulse")
 
-#: How often the thread looks at the rings, in seconds.
-POLL_S: Final = 0.05
-#: A part is written when this many rows wait ...
-ROWS_A_PART: Final = 1_000_000
-#: ... or when rows have waited for this long, in seconds. The rings outlive the process, so there is no hurry.
+#: A part is written when the core asks for it because its rings fill, and at least this often, in seconds. The rings
+#: outlive the process, so there is no hurry.
 LONGEST_WAIT_S: Final = 5.0
 #: How long `finish` waits for the disk before it gives the rest up, in seconds.
 LONGEST_STOP_S: Final = 30.0
@@ -45,8 +45,11 @@ class Writer:
         self._sampler = sampler
         self._part = 0
         self._written = 0
-        self._last_write = time.monotonic()
-        self._wake = threading.Condition()
+        # A pipe, because a byte can be written to it from anywhere: the hot path, a signal handler, a finaliser.
+        self._wake_reading, self.wake_fd = os.pipe()
+        os.set_blocking(self._wake_reading, False)
+        os.set_blocking(self.wake_fd, False)
+        self._state = threading.Condition()
         self._asked = 0
         self._answered = 0
         self._finishing = False
@@ -58,20 +61,31 @@ class Writer:
 
     def flush(self) -> None:
         """Return when all that was finished at the call stands in parts."""
-        with self._wake:
+        with self._state:
             self._asked += 1
             ticket = self._asked
-            self._wake.notify_all()
-            self._wake.wait_for(lambda: self._answered >= ticket or not self._thread.is_alive())
+            self._wake()
+            self._state.wait_for(lambda: self._answered >= ticket or not self._thread.is_alive())
 
     def finish(self) -> None:
         """Write the rest and end the thread, within a bounded time."""
-        with self._wake:
-            self._finishing = True
-            self._wake.notify_all()
+        self._finishing = True
+        self._wake()
         self._thread.join(LONGEST_STOP_S)
         if self._thread.is_alive():
             self._fail(TimeoutError(f"the disk took no data for {LONGEST_STOP_S:.0f} s"))
+
+    def close(self) -> None:
+        """Give up the pipe; nobody must use it any more."""
+        # A thread that hangs in the disk may come back to it, and the number could be another file's by then.
+        if not self._thread.is_alive():
+            os.close(self._wake_reading)
+            os.close(self.wake_fd)
+
+    def abandon(self) -> None:
+        """In a forked child, where the thread does not exist."""
+        os.close(self._wake_reading)
+        os.close(self.wake_fd)
 
     def account(self) -> dict[str, int]:
         """started = written + pending + open + lost, in samples."""
@@ -91,27 +105,32 @@ class Writer:
     def _run(self) -> None:
         try:
             while True:
-                with self._wake:
-                    self._wake.wait_for(lambda: self._finishing or self._asked > self._answered, POLL_S)
-                    ticket, finishing = self._asked, self._finishing
-                waited = time.monotonic() - self._last_write
-                if (
-                    finishing
-                    or ticket > self._answered
-                    or waited >= LONGEST_WAIT_S
-                    or self._core.pending() >= ROWS_A_PART
-                ):
-                    self._write()
-                with self._wake:
-                    self._answered = ticket
-                    self._wake.notify_all()
+                self._sleep()
+                finishing, ticket = self._finishing, self._asked
+                self._write()
+                self._answer(ticket)
                 if finishing:
                     return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the host goes on
             self._fail(error)
-            with self._wake:
-                self._answered = self._asked
-                self._wake.notify_all()
+            self._answer(self._asked)
+
+    def _sleep(self) -> None:
+        """Until somebody wakes the thread, or it is time."""
+        poll = select.poll()  # select() knows no descriptor above 1,023, and a service may have more
+        poll.register(self._wake_reading, select.POLLIN)
+        poll.poll(LONGEST_WAIT_S * 1000)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_reading, 4096)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it is full, so the thread will wake
+            os.write(self.wake_fd, b"\0")
+
+    def _answer(self, ticket: int) -> None:
+        with self._state:
+            self._answered = ticket
+            self._state.notify_all()
 
     def _fail(self, error: BaseException) -> None:
         """The breaker: recording ends for good, and says so once."""
@@ -122,7 +141,8 @@ class Writer:
         logger.error("recording into %s has stopped, the program goes on: %s", self._capture, error)
 
     def _write(self) -> None:
-        self._last_write = time.monotonic()
+        with importing():
+            parts.load()
         losses = self._take_losses()
         self.all_losses += losses
         batch = self._core.drain()

@@ -1,0 +1,444 @@
+#include "contexts.h"
+
+#include <string.h>
+
+Stack stacks = {.next = &stacks, .previous = &stacks};
+
+static int64_t last_task;
+static PyObject *variable;
+static int32_t variable_hash;
+static PyObject *task_numbers;
+/* Of asyncio, once it is loaded. `current_tasks` (loop -> task) is NULL where asyncio keeps it elsewhere. */
+static PyObject *current_task, *running_loop, *current_tasks;
+
+static PyTypeObject StackType, MarkType;
+
+static void
+stack_dealloc(Stack *self)
+{
+    self->previous->next = self->next;
+    self->next->previous = self->previous;
+    PyMem_Free(self->open);
+    Py_XDECREF(self->context_ref);
+    Py_XDECREF(self->task_ref);
+    Py_XDECREF(self->loop_ref);
+    PyObject_Free(self);
+}
+
+static void
+mark_dealloc(Mark *self)
+{
+    Py_DECREF(self->stack);
+    PyObject_Free(self);
+}
+
+static PyObject *
+referent(PyObject *reference)
+{
+    if (reference == NULL)
+        return NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *object = NULL;
+    if (PyWeakref_GetRef(reference, &object) <= 0)
+        return NULL;
+    Py_DECREF(object); /* the caller only compares it with something alive */
+    return object;
+#else
+    return PyWeakref_GET_OBJECT(reference);
+#endif
+}
+
+/* ---- tasks ------------------------------------------------------------------------------------------------------ */
+
+/* Look asyncio up, once; without it there are no tasks. 1: it is there, 0: not loaded yet, -1: error. */
+static int
+find_asyncio(void)
+{
+    if (current_task != NULL)
+        return 1;
+    PyObject *modules = PyImport_GetModuleDict();
+    PyObject *tasks = PyDict_GetItemString(modules, "asyncio.tasks");
+    PyObject *events = PyDict_GetItemString(modules, "asyncio.events");
+    if (tasks == NULL || events == NULL || !PyObject_HasAttrString(tasks, "current_task"))
+        return 0;
+    running_loop = PyObject_GetAttrString(events, "_get_running_loop");
+    PyObject *function = PyObject_GetAttrString(tasks, "current_task");
+    current_tasks = PyObject_GetAttrString(tasks, "_current_tasks");
+    if (current_tasks == NULL || !PyDict_CheckExact(current_tasks)) {
+        PyErr_Clear();
+        Py_CLEAR(current_tasks);
+    }
+    if (running_loop == NULL || function == NULL) {
+        Py_CLEAR(running_loop);
+        Py_XDECREF(function);
+        return -1;
+    }
+    current_task = function;
+    return 1;
+}
+
+static int64_t
+number_of(PyObject *task)
+{
+    PyObject *number = PyObject_GetItem(task_numbers, task);
+    if (number == NULL && PyErr_ExceptionMatches(PyExc_KeyError)) {
+        PyErr_Clear();
+        number = PyLong_FromLongLong(++last_task);
+        if (number != NULL && PyObject_SetItem(task_numbers, task, number) < 0)
+            Py_CLEAR(number);
+    }
+    if (number == NULL)
+        return -1;
+    int64_t result = PyLong_AsLongLong(number);
+    Py_DECREF(number);
+    return result;
+}
+
+int
+note_task(Stack *stack)
+{
+    int found = find_asyncio();
+    if (found <= 0) {
+        stack->task = 0;
+        return found;
+    }
+    if (stack->task != 0 && current_tasks != NULL) {
+        /* Mostly the same task goes on, and then one look into asyncio's own dictionary is enough. */
+        PyObject *known_loop = referent(stack->loop_ref), *known = referent(stack->task_ref);
+        if (known_loop != NULL && known != NULL && PyDict_GetItem(current_tasks, known_loop) == known)
+            return 0;
+    }
+    stack->task = 0;
+    PyObject *loop = PyObject_CallNoArgs(running_loop);
+    if (loop == NULL)
+        return -1;
+    PyObject *task = loop == Py_None ? Py_NewRef(Py_None) : PyObject_CallOneArg(current_task, loop);
+    int result = task == NULL ? -1 : 0;
+    if (task != NULL && task != Py_None) {
+        int64_t number = number_of(task);
+        Py_XSETREF(stack->task_ref, PyWeakref_NewRef(task, NULL));
+        Py_XSETREF(stack->loop_ref, PyWeakref_NewRef(loop, NULL));
+        if (number < 0 || stack->task_ref == NULL)
+            result = -1;
+        else
+            stack->task = number;
+        if (stack->loop_ref == NULL)
+            PyErr_Clear(); /* a loop without weak references takes the long way each time */
+    }
+    Py_XDECREF(task);
+    Py_DECREF(loop);
+    return result;
+}
+
+/* ---- marks ------------------------------------------------------------------------------------------------------ */
+
+PyTypeObject *bitmap_type;
+static PyTypeObject *array_type;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *children[32];
+} ArrayNode;
+
+/* Find the mark in the hash tree of `context`; *is_own says whether no other context can see it.
+ *
+ * Setting a context variable copies a path of that tree, which costs more than the rest of a sample. It is only needed
+ * when the context was copied since the last time, as it is for each new task: then both share the tree, or the part of
+ * it that neither has changed, and something on the way to the mark is referenced twice. Otherwise the mark is ours. */
+static Mark *
+find_mark(PyObject *context, int *is_own)
+{
+    PyHamtObject *variables = ((PyContext *)context)->ctx_vars;
+    *is_own = 0;
+    if (bitmap_type == NULL) {
+        PyObject *value = NULL;
+        if (PyContextVar_Get(variable, NULL, &value) < 0)
+            PyErr_Clear();
+        Py_XDECREF(value); /* the context keeps it */
+        return (Mark *)value;
+    }
+    int own = Py_REFCNT(variables) == 1;
+    PyObject *node = (PyObject *)variables->h_root;
+    for (uint32_t shift = 0; shift < 35 && node != NULL; shift += 5) {
+        own = own && Py_REFCNT(node) == 1;
+        uint32_t place = ((uint32_t)variable_hash >> shift) & 31;
+        if (Py_TYPE(node) == bitmap_type) {
+            BitmapNode *bitmap = (BitmapNode *)node;
+            if (!(bitmap->bitmap >> place & 1))
+                return NULL;
+            int index = 2 * __builtin_popcount(bitmap->bitmap & ((1u << place) - 1));
+            PyObject *key = bitmap->items[index], *value = bitmap->items[index + 1];
+            if (key != NULL) {
+                if (key != variable)
+                    return NULL;
+                *is_own = own && Py_REFCNT(value) == 1;
+                if (shift == 0)
+                    ((Mark *)value)->stack->place = index + 1;
+                return (Mark *)value;
+            }
+            node = value;
+        }
+        else if (Py_TYPE(node) == array_type)
+            node = ((ArrayNode *)node)->children[place];
+        else
+            break; /* keys of one hash share a node of another kind; look the plain way */
+    }
+    PyObject *value = NULL;
+    if (PyContextVar_Get(variable, NULL, &value) < 0)
+        PyErr_Clear();
+    Py_XDECREF(value);
+    return (Mark *)value;
+}
+
+static int
+new_mark(Stack *stack)
+{
+    Mark *mark = PyObject_New(Mark, &MarkType);
+    if (mark == NULL)
+        return -1;
+    mark->stack = (Stack *)Py_NewRef(stack);
+    mark->span = top_of(stack);
+    PyObject *token = PyContextVar_Set(variable, (PyObject *)mark);
+    Py_DECREF(mark);
+    if (token == NULL)
+        return -1;
+    Py_DECREF(token);
+    stack->mark = mark;
+    return 0;
+}
+
+int
+set_mark_slowly(PyThreadState *tstate, Stack *stack)
+{
+    int is_own;
+    Mark *mark = find_mark(tstate->context, &is_own);
+    if (!is_own || mark->stack != stack)
+        return new_mark(stack);
+    mark->span = top_of(stack);
+    return 0;
+}
+
+/* ---- stacks ----------------------------------------------------------------------------------------------------- */
+
+/* Whether a generator holds the span open and is not running. */
+static int
+is_suspended(const Open *open)
+{
+    if (open->generator == NULL || open->encloses)
+        return 0;
+    const char *name = PyAsyncGen_CheckExact(open->generator) ? "ag_running" : "gi_running";
+    PyObject *running = PyObject_GetAttrString(open->generator, name);
+    if (running == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    int result = running == Py_False;
+    Py_DECREF(running);
+    return result;
+}
+
+int64_t
+innermost_at_work(const Stack *stack)
+{
+    for (Py_ssize_t i = stack->depth - 1; i >= 0; i--)
+        if (!is_suspended(&stack->open[i]))
+            return stack->open[i].span;
+    return stack->root_parent;
+}
+
+/* The span that a context inherits with `mark`: what was on top when it was copied, unless a generator holds that open
+ * and is suspended by now. Then the generator's caller made the copy, as far as one can tell. */
+static int64_t
+inherited_span(const Mark *mark)
+{
+    const Stack *stack = mark->stack;
+    if (mark->span == 0)
+        return 0;
+    Py_ssize_t i = stack->depth - 1;
+    while (i >= 0 && stack->open[i].span != mark->span)
+        i--;
+    if (i < 0)
+        return mark->span == stack->abandoned ? innermost(stack) : mark->span;
+    while (i >= 0 && is_suspended(&stack->open[i]))
+        i--;
+    return i < 0 ? stack->root_parent : stack->open[i].span;
+}
+
+static void
+drop_open_spans(Stack *stack)
+{
+    Py_ssize_t depth = stack->depth;
+    stack->depth = 0;
+    Py_INCREF(stack);
+    for (Py_ssize_t i = 0; i < depth; i++)
+        if (stack->open[i].generator != NULL)
+            Py_DECREF(stack);
+    Py_DECREF(stack);
+}
+
+void
+forget_open_spans(void)
+{
+    for (Stack *stack = stacks.next, *next; stack != &stacks; stack = next) {
+        next = stack->next;
+        drop_open_spans(stack);
+    }
+}
+
+static Stack *
+new_stack(PyThreadState *tstate, const Mark *inherited)
+{
+    Stack *stack = PyObject_New(Stack, &StackType);
+    if (stack == NULL)
+        return NULL;
+    memset((char *)stack + sizeof(PyObject), 0, sizeof(Stack) - sizeof(PyObject));
+    stack->session = ring.session;
+    stack->next = stacks.next;
+    stack->previous = &stacks;
+    stacks.next->previous = stack;
+    stacks.next = stack;
+    if (inherited != NULL && inherited->stack->session == ring.session)
+        stack->root_parent = inherited_span(inherited);
+    if (new_mark(stack) < 0)
+        goto fail;
+    stack->context_ref = PyWeakref_NewRef(tstate->context, NULL);
+    if (stack->context_ref == NULL)
+        goto fail;
+    Py_DECREF(stack); /* the context keeps it */
+    return stack;
+fail:
+    Py_DECREF(stack);
+    return NULL;
+}
+
+Stack *
+find_stack(Thread *thread, PyThreadState *tstate, int create)
+{
+    int is_own;
+    Mark *mark = tstate->context == NULL ? NULL : find_mark(tstate->context, &is_own);
+    Stack *stack = NULL;
+    if (mark != NULL && referent(mark->stack->context_ref) == tstate->context)
+        stack = mark->stack;
+    else if (create)
+        stack = new_stack(tstate, mark);
+    if (stack == NULL)
+        return NULL;
+    if (stack->session != ring.session) {
+        stack->session = ring.session;
+        drop_open_spans(stack);
+        stack->root_parent = 0;
+        if (new_mark(stack) < 0)
+            return NULL;
+    }
+    thread->stack = stack;
+    thread->tstate_id = tstate->id;
+    thread->context_version = tstate->context_ver;
+    return stack;
+}
+
+/* ---- types ------------------------------------------------------------------------------------------------------ */
+
+static PyTypeObject StackType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "quantum_pulse.core._native.Stack",
+    .tp_basicsize = sizeof(Stack),
+    .tp_dealloc = (destructor)stack_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+};
+
+static PyTypeObject MarkType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "quantum_pulse.core._native.Mark",
+    .tp_basicsize = sizeof(Mark),
+    .tp_dealloc = (destructor)mark_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+};
+
+/* Learn the types of the tree's nodes, and make sure that find_mark finds its way: in a context with few variables and
+ * in one with many, alone and beside a copy. Where it does not, every change sets the variable. */
+static int
+learn_nodes(PyObject *context, Stack *stack, PyObject *others)
+{
+#if PY_VERSION_HEX >= 0x030F0000
+    return 0; /* not yet known */
+#endif
+    int is_own;
+    if (new_mark(stack) < 0)
+        return -1;
+    PyHamtObject *const *variables = &((PyContext *)context)->ctx_vars;
+    bitmap_type = Py_TYPE((*variables)->h_root);
+    if (strcmp(bitmap_type->tp_name, "hamt_bitmap_node") != 0 || find_mark(context, &is_own) != stack->mark || !is_own)
+        return 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(others); i++) {
+        PyObject *token = PyContextVar_Set(PyList_GET_ITEM(others, i), Py_None);
+        if (token == NULL)
+            return -1;
+        Py_DECREF(token);
+    }
+    array_type = Py_TYPE((*variables)->h_root);
+    if (strcmp(array_type->tp_name, "hamt_array_node") != 0 || find_mark(context, &is_own) != stack->mark || !is_own)
+        return 0;
+    PyObject *copy = PyContext_Copy(context);
+    if (copy == NULL)
+        return -1;
+    int works = find_mark(context, &is_own) == stack->mark && !is_own;
+    /* Once the copy has changed another variable the root is ours again, but the mark is not. */
+    if (PyContext_Enter(copy) == 0) {
+        PyObject *token = PyContextVar_Set(PyList_GET_ITEM(others, 0), Py_True);
+        works = works && token != NULL && find_mark(context, &is_own) == stack->mark && !is_own;
+        Py_XDECREF(token);
+        PyContext_Exit(copy);
+    }
+    Py_DECREF(copy);
+    return works && find_mark(context, &is_own) == stack->mark && is_own;
+}
+
+static int
+try_nodes(void)
+{
+    PyObject *context = PyContext_New(), *others = PyList_New(0);
+    Stack *stack = PyObject_New(Stack, &StackType);
+    int works = -1;
+    if (context == NULL || others == NULL || stack == NULL)
+        goto done;
+    memset((char *)stack + sizeof(PyObject), 0, sizeof(Stack) - sizeof(PyObject));
+    stack->next = stack->previous = stack;
+    for (int i = 0; i < 64; i++) {
+        PyObject *other = PyContextVar_New("other", NULL);
+        if (other == NULL || PyList_Append(others, other) < 0) {
+            Py_XDECREF(other);
+            goto done;
+        }
+        Py_DECREF(other);
+    }
+    if (PyContext_Enter(context) == 0) {
+        works = learn_nodes(context, stack, others);
+        PyContext_Exit(context);
+    }
+done:
+    if (works <= 0)
+        bitmap_type = array_type = NULL;
+    Py_XDECREF(context);
+    Py_XDECREF(others);
+    Py_XDECREF(stack);
+    return works < 0 ? -1 : 0;
+}
+
+int
+prepare_contexts(void)
+{
+    if (PyType_Ready(&StackType) < 0 || PyType_Ready(&MarkType) < 0)
+        return -1;
+    variable = PyContextVar_New("quantum_pulse_innermost", NULL);
+    PyObject *weakref = PyImport_ImportModule("weakref");
+    task_numbers = weakref == NULL ? NULL : PyObject_CallMethod(weakref, "WeakKeyDictionary", NULL);
+    Py_XDECREF(weakref);
+    if (variable == NULL || task_numbers == NULL)
+        return -1;
+    Py_hash_t hash = PyObject_Hash(variable);
+    if (hash == -1)
+        return -1;
+    /* Folded as CPython's hamt_hash does. */
+    variable_hash = (int32_t)((uint64_t)hash & 0xffffffff) ^ (int32_t)((uint64_t)hash >> 32);
+    if (variable_hash == -1)
+        variable_hash = -2;
+    return try_nodes();
+}

@@ -1,0 +1,118 @@
+/* Stacks of open spans, one for each execution context (contextvars), so that tasks that take turns in a thread do not
+ * see each other's spans. */
+#ifndef QP_CONTEXTS_H
+#define QP_CONTEXTS_H
+
+#define Py_BUILD_CORE_MODULE 1 /* contexts from inside; see find_mark */
+#include "rings.h"
+
+#include "internal/pycore_context.h"
+
+/* A span that has been entered and not left. */
+typedef struct {
+    int64_t start;
+    int64_t span;
+    int64_t parent;
+    uint32_t probe_id;
+    int encloses;        /* also while its generator is suspended: it stands behind a @contextmanager */
+    int64_t task;
+    /* That holds it open, or NULL. Borrowed: a generator closes its blocks before it dies. The span keeps its stack
+     * alive, because a generator may outlive the context that it was started in. */
+    PyObject *generator;
+} Open;
+
+typedef struct Stack {
+    PyObject_HEAD
+    Open *open;
+    Py_ssize_t depth;
+    Py_ssize_t capacity;
+    int64_t root_parent; /* span that was open where this context was copied from */
+    int64_t abandoned;   /* span that was closed from another context last, so that the mark may still name it */
+    int64_t task;        /* number of the asyncio task; 0: none */
+    uint64_t session;
+    struct Mark *mark; /* in the current context's variable, borrowed from there: only we set it */
+    int place;         /* of the mark in the first node of the context's tree, when it was last seen there */
+    PyObject *context_ref;
+    PyObject *task_ref, *loop_ref;
+    struct Stack *next, *previous;
+} Stack;
+
+/* What the context variable holds. A copied context finds the mark of the context that it was copied from. */
+typedef struct Mark {
+    PyObject_HEAD
+    Stack *stack;
+    int64_t span; /* that was opened last in `stack` */
+} Mark;
+
+/* A node of the hash tree in which a context keeps its variables (CPython, Python/hamt.c). */
+typedef struct {
+    PyObject_VAR_HEAD
+    uint32_t bitmap;
+    PyObject *items[1]; /* key, value, key, value ...; a key that is NULL: the value is a node */
+} BitmapNode;
+
+/* All stacks, in a ring that begins and ends here. */
+extern Stack stacks;
+
+/* The slow half of current_stack. */
+Stack *find_stack(Thread *thread, PyThreadState *tstate, int create);
+
+/* The stack of the current context, borrowed from it; made when `create`, else NULL when there is none. */
+static inline Stack *
+current_stack(Thread *thread, PyThreadState *tstate, int create)
+{
+    if (thread->context_version == tstate->context_ver && thread->tstate_id == tstate->id)
+        return thread->stack;
+    return find_stack(thread, tstate, create);
+}
+
+/* Find out which asyncio task runs in the current context, whose stack this is. */
+int note_task(Stack *stack);
+
+extern PyTypeObject *bitmap_type; /* NULL: nothing is known of the nodes */
+
+/* The slow half of set_mark. */
+int set_mark_slowly(PyThreadState *tstate, Stack *stack);
+
+/* The span that was opened last in `stack`, or the one that it was started from. */
+static inline int64_t
+top_of(const Stack *stack)
+{
+    return stack->depth == 0 ? stack->root_parent : stack->open[stack->depth - 1].span;
+}
+
+/* Say which span is on top now in the current context, whose stack this is, for contexts that are copied from it. */
+static inline int
+set_mark(PyThreadState *tstate, Stack *stack)
+{
+    /* Mostly the mark stands in the first node, and no other context shares that. */
+    PyHamtObject *variables = ((PyContext *)tstate->context)->ctx_vars;
+    BitmapNode *node = (BitmapNode *)variables->h_root;
+    int place = stack->place;
+    if (Py_TYPE(node) == bitmap_type && place > 0 && place < Py_SIZE(node) && Py_REFCNT(variables) == 1 && Py_REFCNT(node) == 1 &&
+        node->items[place] == (PyObject *)stack->mark && Py_REFCNT(stack->mark) == 1) {
+        stack->mark->span = top_of(stack);
+        return 0;
+    }
+    return set_mark_slowly(tstate, stack);
+}
+
+/* The slow half of innermost. */
+int64_t innermost_at_work(const Stack *stack);
+
+/* The innermost span of `stack` that is at work, or the span that it was started from. */
+static inline int64_t
+innermost(const Stack *stack)
+{
+    if (stack->depth == 0)
+        return stack->root_parent;
+    const Open *top = &stack->open[stack->depth - 1];
+    return top->generator == NULL ? top->span : innermost_at_work(stack);
+}
+
+/* A recording is over: no generator that is still open keeps its stack any longer. */
+void forget_open_spans(void);
+
+int prepare_contexts(void);
+
+#endif

@@ -1,0 +1,193 @@
+#include "probes.h"
+
+#include <structmember.h>
+
+#include "spans.h"
+
+static PyTypeObject BoundType, MethodType;
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    Probe *probe;
+} Bound;
+
+static PyObject *
+call_enter(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    Probe *probe = ((Bound *)self)->probe;
+    if (PyVectorcall_NARGS(nargsf) != 0 || kwnames != NULL)
+        return PyErr_Format(PyExc_TypeError, "__enter__() takes no arguments");
+    if (ring.recording)
+        enter(probe->id);
+    return Py_NewRef(probe);
+}
+
+static PyObject *
+call_exit(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    if (PyVectorcall_NARGS(nargsf) != 3 || kwnames != NULL)
+        return PyErr_Format(PyExc_TypeError, "__exit__() takes three arguments");
+    if (ring.recording)
+        leave(((Bound *)self)->probe->id, args[0]);
+    Py_RETURN_NONE;
+}
+
+static int
+bound_traverse(Bound *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->probe);
+    return 0;
+}
+
+static int
+bound_clear(Bound *self)
+{
+    Py_CLEAR(self->probe);
+    return 0;
+}
+
+static void
+bound_dealloc(Bound *self)
+{
+    PyObject_GC_UnTrack(self);
+    bound_clear(self);
+    PyObject_GC_Del(self);
+}
+
+static PyObject *
+bind(Probe *probe, vectorcallfunc function)
+{
+    Bound *bound = PyObject_GC_New(Bound, &BoundType);
+    if (bound == NULL)
+        return NULL;
+    bound->vectorcall = function;
+    bound->probe = (Probe *)Py_NewRef(probe);
+    PyObject_GC_Track(bound);
+    return (PyObject *)bound;
+}
+
+/* `__enter__` and `__exit__` of the type: descriptors that hand out what was bound once. */
+typedef struct {
+    PyObject_HEAD
+    int is_exit;
+} Method;
+
+static PyObject *
+method_get(Method *self, PyObject *object, PyObject *type)
+{
+    if (object == NULL || object == Py_None)
+        return Py_NewRef(self);
+    if (!PyObject_TypeCheck(object, &ProbeType))
+        return PyErr_Format(PyExc_TypeError, "a Probe is required");
+    Probe *probe = (Probe *)object;
+    PyObject **slot = self->is_exit ? &probe->exit : &probe->enter;
+    if (*slot == NULL) {
+        *slot = bind(probe, self->is_exit ? call_exit : call_enter);
+        if (*slot == NULL)
+            return NULL;
+    }
+    return Py_NewRef(*slot);
+}
+
+static PyObject *
+method_call(Method *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *object;
+    if (PyTuple_GET_SIZE(args) == 0)
+        return PyErr_Format(PyExc_TypeError, "a Probe is required");
+    object = PyTuple_GET_ITEM(args, 0);
+    PyObject *bound = method_get(self, object, NULL);
+    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
+    PyObject *result = bound == NULL || rest == NULL ? NULL : PyObject_Call(bound, rest, kwargs);
+    Py_XDECREF(bound);
+    Py_XDECREF(rest);
+    return result;
+}
+
+static int
+probe_traverse(Probe *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->enter);
+    Py_VISIT(self->exit);
+    return 0;
+}
+
+static int
+probe_clear(Probe *self)
+{
+    Py_CLEAR(self->enter);
+    Py_CLEAR(self->exit);
+    return 0;
+}
+
+static void
+probe_dealloc(Probe *self)
+{
+    PyObject_GC_UnTrack(self);
+    probe_clear(self);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyMemberDef probe_members[] = {
+    {"probe_id", T_UINT, offsetof(Probe, id), 0, "number that samples carry"},
+    {NULL},
+};
+
+
+PyTypeObject ProbeType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "quantum_pulse.core._native.Probe",
+    .tp_basicsize = sizeof(Probe),
+    .tp_dealloc = (destructor)probe_dealloc,
+    .tp_traverse = (traverseproc)probe_traverse,
+    .tp_clear = (inquiry)probe_clear,
+    .tp_members = probe_members,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "A place in a program that is timed: a context manager that can be entered many times at once.",
+};
+
+static PyTypeObject BoundType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "quantum_pulse.core._native.Bound",
+    .tp_basicsize = sizeof(Bound),
+    .tp_dealloc = (destructor)bound_dealloc,
+    .tp_traverse = (traverseproc)bound_traverse,
+    .tp_clear = (inquiry)bound_clear,
+    .tp_call = PyVectorcall_Call,
+    .tp_vectorcall_offset = offsetof(Bound, vectorcall),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL,
+};
+
+static PyTypeObject MethodType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "quantum_pulse.core._native.Method",
+    .tp_basicsize = sizeof(Method),
+    .tp_descr_get = (descrgetfunc)method_get,
+    .tp_call = (ternaryfunc)method_call,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+};
+
+static int
+add_method(const char *name, int is_exit)
+{
+    Method *method = PyObject_New(Method, &MethodType);
+    if (method == NULL)
+        return -1;
+    method->is_exit = is_exit;
+    int result = PyDict_SetItemString(ProbeType.tp_dict, name, (PyObject *)method);
+    Py_DECREF(method);
+    return result;
+}
+
+int
+prepare_probes(void)
+{
+    ProbeType.tp_new = PyBaseObject_Type.tp_new;
+    if (PyType_Ready(&ProbeType) < 0 || PyType_Ready(&BoundType) < 0 || PyType_Ready(&MethodType) < 0)
+        return -1;
+    /* An enum takes a base with a __new__ of its own for the type of its values. */
+    if (PyDict_DelItemString(ProbeType.tp_dict, "__new__") < 0)
+        PyErr_Clear();
+    if (add_method("__enter__", 0) < 0 || add_method("__exit__", 1) < 0)
+        return -1;
+    PyType_Modified(&ProbeType);
+    return 0;
+}

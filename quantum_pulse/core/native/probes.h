@@ -1,0 +1,25 @@
+/* The objects that a program holds: probes and timed functions. */
+#ifndef QP_PROBES_H
+#define QP_PROBES_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdint.h>
+
+typedef struct {
+    PyObject_HEAD
+    uint32_t id;
+    PyObject *enter; /* bound once, because binding anew for each block costs as much as the clock */
+    PyObject *exit;
+} Probe;
+
+extern PyTypeObject ProbeType;
+
+int prepare_probes(void);
+
+/* A callable that runs a function inside a probe; args: probe, function. */
+PyObject *timed(PyObject *module, PyObject *args);
+int prepare_timed(void);
+
+#endif

@@ -1,0 +1,484 @@
+#include "contexts.h" /* first: it asks for the internals of CPython */
+#include "rings.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+Rings ring = {.fd = -1};
+Thread *threads;
+__thread Thread *this_thread;
+static pthread_key_t thread_key;
+
+/* ---- threads and segments --------------------------------------------------------------------------------------- */
+
+static void
+thread_ended(void *value)
+{
+    __atomic_store_n(&((Thread *)value)->ended, 1, __ATOMIC_RELEASE);
+}
+
+/* This thread's record, attached to the current recording. */
+Thread *
+attach_thread(void)
+{
+    Thread *thread = this_thread;
+    if (thread == NULL) {
+        thread = calloc(1, sizeof(Thread));
+        if (thread == NULL)
+            return NULL;
+        thread->id = (int64_t)syscall(SYS_gettid);
+        thread->next = threads;
+        threads = thread;
+        this_thread = thread;
+        pthread_setspecific(thread_key, thread);
+    }
+    thread->session = ring.session;
+    thread->context_version = 0;
+    thread->task_version = 0;
+    thread->segment = NULL;
+    free(thread->counts);
+    thread->counts = NULL;
+    thread->counts_length = 0;
+    return thread;
+}
+
+Count *
+grow_counts(Thread *thread, uint32_t probe_id)
+{
+    uint32_t length = (probe_id + 16) / 16 * 16;
+    Count *counts = realloc(thread->counts, length * sizeof(Count));
+    if (counts == NULL)
+        return NULL;
+    memset(counts + thread->counts_length, 0, (length - thread->counts_length) * sizeof(Count));
+    thread->counts = counts;
+    thread->counts_length = length;
+    return &counts[probe_id];
+}
+
+/* Tell whoever drains that it is time to. */
+static void
+wake(void)
+{
+    if (ring.wake_fd >= 0 && !ring.is_awake && ring.busy_length >= ring.wake_at) {
+        ring.is_awake = 1;
+        ssize_t written = write(ring.wake_fd, "", 1); /* a full pipe wakes as well */
+        (void)written;
+    }
+}
+
+Segment *
+take_segment(Thread *thread)
+{
+    if (thread->segment != NULL)
+        thread->segment->state = 2;
+    thread->segment = NULL;
+    if (ring.free_length == 0) {
+        if (ring.used == ring.reserved) {
+            /* Without blocks of its own on the disk, a page of the mapping could raise SIGBUS in the host. */
+            uint32_t count = ring.limit - ring.reserved;
+            if (count > RESERVE_SEGMENTS)
+                count = RESERVE_SEGMENTS;
+            if (count == 0)
+                return NULL;
+            off_t offset = RING_HEADER_BYTES + (off_t)ring.reserved * SEGMENT_BYTES;
+            if (posix_fallocate(ring.fd, offset, (off_t)count * SEGMENT_BYTES) != 0)
+                return NULL;
+            ring.reserved += count;
+        }
+        ring.free_segments[ring.free_length++] =
+            (Segment *)(ring.memory + RING_HEADER_BYTES + (size_t)ring.used++ * SEGMENT_BYTES);
+    }
+    Segment *segment = ring.free_segments[--ring.free_length]; /* the last one used: its pages are warm */
+    segment->written = 0;
+    segment->consumed = 0;
+    segment->thread = thread->id;
+    segment->sequence = ++ring.sequence;
+    segment->state = 1;
+    ring.busy[ring.busy_length++] = (Busy){segment, 0};
+    wake();
+    thread->segment = segment;
+    return segment;
+}
+
+/* ---- what the recorder calls ------------------------------------------------------------------------------------ */
+
+static PyObject *
+core_now(PyObject *module, PyObject *unused)
+{
+    return PyLong_FromLongLong(now_ns());
+}
+
+static void
+free_rings(void)
+{
+    if (ring.memory != NULL)
+        munmap(ring.memory, ring.bytes);
+    if (ring.fd >= 0)
+        close(ring.fd);
+    free(ring.free_segments);
+    free(ring.busy);
+    free(ring.drained);
+    ring.memory = NULL;
+    ring.fd = -1;
+    ring.free_segments = NULL;
+    ring.busy = NULL;
+    ring.drained = NULL;
+    ring.free_length = ring.busy_length = ring.drained_length = 0;
+    ring.limit = ring.reserved = ring.used = 0;
+    Py_CLEAR(ring.error_numbers);
+    Py_CLEAR(ring.on_error_name);
+    Py_CLEAR(ring.retired);
+    Py_CLEAR(ring.retired_losses);
+}
+
+/* Append the account and the losses of `thread` to two lists, either of which may be NULL. */
+static int
+report(Thread *thread, PyObject *accounts, PyObject *losses)
+{
+    for (uint32_t id = 0; id < thread->counts_length; id++) {
+        Count *count = &thread->counts[id];
+        if (accounts != NULL && (count->started || count->committed || count->lost)) {
+            PyObject *row = Py_BuildValue("(ILKKK)", id, (long)thread->id, (unsigned long long)count->started,
+                                          (unsigned long long)count->committed, (unsigned long long)count->lost);
+            if (row == NULL || PyList_Append(accounts, row) < 0) {
+                Py_XDECREF(row);
+                return -1;
+            }
+            Py_DECREF(row);
+        }
+        if (losses != NULL && count->new_lost) {
+            PyObject *row = Py_BuildValue("(ILKLL)", id, (long)thread->id, (unsigned long long)count->new_lost,
+                                          (long long)count->first_loss, (long long)count->last_loss);
+            if (row == NULL || PyList_Append(losses, row) < 0) {
+                Py_XDECREF(row);
+                return -1;
+            }
+            Py_DECREF(row);
+            count->new_lost = 0;
+        }
+    }
+    return 0;
+}
+
+/* Free the records of threads that ended, keeping their account. */
+static int
+reap(void)
+{
+    for (Thread **link = &threads; *link != NULL;) {
+        Thread *thread = *link;
+        if (!__atomic_load_n(&thread->ended, __ATOMIC_ACQUIRE)) {
+            link = &thread->next;
+            continue;
+        }
+        if (thread->session == ring.session && ring.in_use) {
+            if (report(thread, ring.retired, ring.retired_losses) < 0)
+                return -1;
+            if (thread->segment != NULL)
+                thread->segment->state = 2;
+        }
+        *link = thread->next;
+        free(thread->counts);
+        free(thread);
+    }
+    return 0;
+}
+
+static PyObject *
+core_start(PyObject *module, PyObject *args)
+{
+    const char *path;
+    unsigned long long budget;
+    PyObject *on_error_name;
+    int wake_fd = -1;
+    if (!PyArg_ParseTuple(args, "sKO|i", &path, &budget, &on_error_name, &wake_fd))
+        return NULL;
+    if (ring.in_use)
+        return PyErr_Format(PyExc_RuntimeError, "the core is in use");
+    if (reap() < 0)
+        return NULL;
+    ring.limit = budget > RING_HEADER_BYTES + SEGMENT_BYTES ? (uint32_t)((budget - RING_HEADER_BYTES) / SEGMENT_BYTES) : 1;
+    ring.bytes = RING_HEADER_BYTES + (size_t)ring.limit * SEGMENT_BYTES;
+    ring.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (ring.fd < 0)
+        return PyErr_SetFromErrnoWithFilename(PyExc_OSError, path);
+    uint32_t first = ring.limit < RESERVE_SEGMENTS ? ring.limit : RESERVE_SEGMENTS;
+    int failure = ftruncate(ring.fd, (off_t)ring.bytes) < 0 ? errno : 0;
+    if (failure == 0)
+        failure = posix_fallocate(ring.fd, 0, RING_HEADER_BYTES + (off_t)first * SEGMENT_BYTES);
+    if (failure == 0) {
+        ring.memory = mmap(NULL, ring.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring.fd, 0);
+        if (ring.memory == MAP_FAILED) {
+            ring.memory = NULL;
+            failure = errno;
+        }
+    }
+    if (failure != 0) {
+        free_rings();
+        unlink(path);
+        errno = failure;
+        return PyErr_SetFromErrnoWithFilename(PyExc_OSError, path);
+    }
+    memcpy(ring.memory, "QPRING01", 8);
+    ring.reserved = first;
+    ring.free_segments = malloc(ring.limit * sizeof(Segment *));
+    ring.busy = malloc(ring.limit * sizeof(Busy));
+    ring.drained = malloc(ring.limit * sizeof(Drained));
+    ring.error_numbers = PyDict_New();
+    ring.on_error_name = Py_NewRef(on_error_name);
+    ring.retired = PyList_New(0);
+    ring.retired_losses = PyList_New(0);
+    if (ring.free_segments == NULL || ring.busy == NULL || ring.drained == NULL || ring.error_numbers == NULL ||
+        ring.retired == NULL || ring.retired_losses == NULL) {
+        free_rings();
+        unlink(path);
+        return PyErr_NoMemory();
+    }
+    ring.sequence = 0;
+    ring.wake_fd = wake_fd;
+    ring.wake_at = ring.limit / 2 < WAKE_SEGMENTS ? ring.limit / 2 : WAKE_SEGMENTS;
+    if (ring.wake_at == 0)
+        ring.wake_at = 1;
+    ring.is_awake = 0;
+    ring.last_error = 0;
+    ring.session++;
+    ring.in_use = 1;
+    ring.recording = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+core_stop(PyObject *module, PyObject *unused)
+{
+    ring.recording = 0;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+core_close(PyObject *module, PyObject *unused)
+{
+    ring.recording = 0;
+    if (!ring.in_use)
+        Py_RETURN_NONE;
+    ring.in_use = 0;
+    ring.session++; /* threads and stacks of this recording are stale from here on */
+    for (Thread *thread = threads; thread != NULL; thread = thread->next)
+        thread->segment = NULL;
+    forget_open_spans();
+    free_rings();
+    if (reap() < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static int
+require_use(void)
+{
+    if (!ring.in_use)
+        PyErr_SetString(PyExc_RuntimeError, "the core is not in use");
+    return ring.in_use;
+}
+
+typedef struct {
+    const char *name;
+    size_t offset, size;
+} Column;
+
+static const Column columns[] = {
+    {"start", offsetof(Segment, start), 8},         {"duration", offsetof(Segment, duration), 8},
+    {"span", offsetof(Segment, span), 8},           {"parent", offsetof(Segment, parent), 8},
+    {"task", offsetof(Segment, task), 8},           {"operation", offsetof(Segment, operation), 4},
+    {"error", offsetof(Segment, error), 4},         {"weight", offsetof(Segment, weight), 4},
+};
+#define COLUMNS (sizeof(columns) / sizeof(columns[0]))
+
+static PyObject *
+core_drain(PyObject *module, PyObject *unused)
+{
+    if (!require_use() || reap() < 0)
+        return NULL;
+    size_t rows = 0;
+    uint32_t length = ring.busy_length, drained = 0;
+    Busy *snapshot = malloc((length + 1) * sizeof(Busy)); /* where each segment's new rows begin */
+    if (snapshot == NULL)
+        return PyErr_NoMemory();
+    for (uint32_t i = 0; i < length; i++) {
+        Busy *busy = &ring.busy[i];
+        uint32_t end = busy->segment->written;
+        if (end == busy->drained && busy->segment->state != 2)
+            continue;
+        snapshot[drained] = *busy;
+        ring.drained[drained++] = (Drained){busy->segment, end};
+        rows += end - busy->drained;
+        busy->drained = end;
+    }
+    ring.drained_length = drained;
+    if (rows == 0) {
+        free(snapshot);
+        Py_RETURN_NONE;
+    }
+    PyObject *result = NULL, *buffers[COLUMNS + 1] = {NULL};
+    for (size_t c = 0; c <= COLUMNS; c++) {
+        buffers[c] = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(rows * (c < COLUMNS ? columns[c].size : 8)));
+        if (buffers[c] == NULL)
+            goto done;
+    }
+    Py_BEGIN_ALLOW_THREADS /* segments stay as they are until release() */
+    for (size_t c = 0; c <= COLUMNS; c++) {
+        char *target = PyBytes_AS_STRING(buffers[c]);
+        for (uint32_t i = 0; i < drained; i++) {
+            const Segment *segment = snapshot[i].segment;
+            size_t begin = snapshot[i].drained, count = ring.drained[i].end - begin;
+            if (c < COLUMNS) {
+                memcpy(target, (const char *)segment + columns[c].offset + begin * columns[c].size,
+                       count * columns[c].size);
+                target += count * columns[c].size;
+            }
+            else
+                for (size_t row = 0; row < count; row++, target += 8)
+                    memcpy(target, &segment->thread, 8);
+        }
+    }
+    Py_END_ALLOW_THREADS
+    PyObject *dict = PyDict_New();
+    for (size_t c = 0; dict != NULL && c <= COLUMNS; c++)
+        if (PyDict_SetItemString(dict, c < COLUMNS ? columns[c].name : "thread", buffers[c]) < 0)
+            Py_CLEAR(dict);
+    if (dict != NULL) {
+        PyObject *contract = PyImport_ImportModule("quantum_pulse.core.contract");
+        if (contract != NULL)
+            result = PyObject_CallMethod(contract, "Batch", "nO", (Py_ssize_t)rows, dict);
+        Py_XDECREF(contract);
+        Py_DECREF(dict);
+    }
+done:
+    for (size_t c = 0; c <= COLUMNS; c++)
+        Py_XDECREF(buffers[c]);
+    free(snapshot);
+    return result;
+}
+
+static PyObject *
+core_release(PyObject *module, PyObject *unused)
+{
+    if (!require_use())
+        return NULL;
+    for (uint32_t i = 0; i < ring.drained_length; i++)
+        ring.drained[i].segment->consumed = ring.drained[i].end;
+    ring.drained_length = 0;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < ring.busy_length; i++) {
+        Segment *segment = ring.busy[i].segment;
+        if (segment->state == 2 && segment->consumed == segment->written) {
+            segment->state = 0;
+            ring.free_segments[ring.free_length++] = segment;
+        }
+        else
+            ring.busy[kept++] = ring.busy[i];
+    }
+    ring.busy_length = kept;
+    ring.is_awake = 0;
+    wake();
+    Py_RETURN_NONE;
+}
+
+/* A list of plain tuples as named ones. */
+static PyObject *
+named(const char *type_name, PyObject *rows)
+{
+    PyObject *contract = PyImport_ImportModule("quantum_pulse.core.contract");
+    PyObject *type = contract == NULL ? NULL : PyObject_GetAttrString(contract, type_name);
+    PyObject *result = type == NULL ? NULL : PyList_New(0);
+    for (Py_ssize_t i = 0; result != NULL && i < PyList_GET_SIZE(rows); i++) {
+        PyObject *row = PyObject_Call(type, PyList_GET_ITEM(rows, i), NULL);
+        if (row == NULL || PyList_Append(result, row) < 0)
+            Py_CLEAR(result);
+        Py_XDECREF(row);
+    }
+    Py_XDECREF(contract);
+    Py_XDECREF(type);
+    return result;
+}
+
+static PyObject *
+core_losses(PyObject *module, PyObject *unused)
+{
+    if (!require_use() || reap() < 0)
+        return NULL;
+    PyObject *rows = ring.retired_losses;
+    ring.retired_losses = PyList_New(0);
+    for (Thread *thread = threads; thread != NULL; thread = thread->next)
+        if (thread->session == ring.session && report(thread, NULL, rows) < 0) {
+            Py_DECREF(rows);
+            return NULL;
+        }
+    PyObject *result = named("Loss", rows);
+    Py_DECREF(rows);
+    return result;
+}
+
+static PyObject *
+core_account(PyObject *module, PyObject *unused)
+{
+    if (!require_use() || reap() < 0)
+        return NULL;
+    PyObject *rows = PyList_GetSlice(ring.retired, 0, PyList_GET_SIZE(ring.retired));
+    if (rows == NULL)
+        return NULL;
+    for (Thread *thread = threads; thread != NULL; thread = thread->next)
+        if (thread->session == ring.session && report(thread, rows, NULL) < 0) {
+            Py_DECREF(rows);
+            return NULL;
+        }
+    PyObject *result = named("Account", rows);
+    Py_DECREF(rows);
+    return result;
+}
+
+static PyObject *
+core_forget(PyObject *module, PyObject *unused)
+{
+    /* The other threads' records are copies of threads that this process does not have. */
+    for (Thread *thread = threads, *next; thread != NULL; thread = next) {
+        next = thread->next;
+        if (thread != this_thread) {
+            free(thread->counts);
+            free(thread);
+        }
+    }
+    threads = this_thread;
+    if (this_thread != NULL) {
+        this_thread->next = NULL;
+        this_thread->id = (int64_t)syscall(SYS_gettid);
+    }
+    return core_close(module, unused);
+}
+
+PyMethodDef ring_functions[] = {
+    {"now", core_now, METH_NOARGS, "Nanoseconds on the monotonic clock that samples are taken with."},
+    {"start", core_start, METH_VARARGS, "Create the ring file and begin to record."},
+    {"stop", core_stop, METH_NOARGS, "Record no more."},
+    {"close", core_close, METH_NOARGS, "Give up the rings."},
+    {"forget", core_forget, METH_NOARGS, "In a forked child: let go of the parent's rings."},
+    {"drain", core_drain, METH_NOARGS, "Copy all finished rows not yet drained."},
+    {"release", core_release, METH_NOARGS, "The drained rows are durable."},
+    {"losses", core_losses, METH_NOARGS, "Losses since the last call."},
+    {"account", core_account, METH_NOARGS, "Totals since start."},
+    {NULL},
+};
+
+int
+prepare_rings(void)
+{
+    int failure = pthread_key_create(&thread_key, thread_ended);
+    if (failure != 0) {
+        errno = failure;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return 0;
+}

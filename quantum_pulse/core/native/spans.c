@@ -1,0 +1,215 @@
+#include "contexts.h" /* first: it asks for the internals of CPython, of which frames are needed here too */
+#include "spans.h"
+
+#include <string.h>
+
+#if PY_VERSION_HEX >= 0x030E0000
+#include "internal/pycore_genobject.h"
+#include "internal/pycore_interpframe.h"
+#else
+#include "internal/pycore_frame.h"
+#endif
+
+static int64_t last_span;
+static PyObject *manager_codes[2];
+
+/* The generator or async generator whose frame is running, borrowed, or NULL in any other frame. */
+static inline PyObject *
+running_generator(PyThreadState *tstate)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    struct _PyInterpreterFrame *frame = tstate->current_frame;
+#else
+    struct _PyInterpreterFrame *frame = tstate->cframe->current_frame;
+#endif
+    if (frame == NULL || frame->owner != FRAME_OWNED_BY_GENERATOR)
+        return NULL;
+#if PY_VERSION_HEX >= 0x030E0000
+    PyObject *generator = (PyObject *)_PyGen_GetGeneratorFromFrame(frame);
+#else
+    PyObject *generator = (PyObject *)_PyFrame_GetGenerator(frame);
+#endif
+    return PyCoro_CheckExact(generator) ? NULL : generator;
+}
+
+/* A generator behind @contextmanager encloses the block of its `with`, so what runs there is inside its spans. Other
+ * generators may stand between, as a decorated one does. */
+static int
+is_context_manager(void)
+{
+    PyFrameObject *frame = (PyFrameObject *)Py_XNewRef((PyObject *)PyEval_GetFrame());
+    int result = 0, is_resumed = 1;
+    while (frame != NULL && !result && is_resumed) {
+        PyFrameObject *caller = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = caller;
+        if (frame == NULL)
+            break;
+        PyCodeObject *code = PyFrame_GetCode(frame);
+        result = (PyObject *)code == manager_codes[0] || (PyObject *)code == manager_codes[1];
+        is_resumed = (code->co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR)) != 0;
+        Py_DECREF(code);
+    }
+    Py_XDECREF((PyObject *)frame);
+    return result;
+}
+
+/* Nearly every call into Python from here may collect garbage, run a finaliser, and so come back here: to open and close
+ * other spans on the same stack, which moves when it grows. So what may do that comes first, or looks at the stack
+ * anew afterwards. */
+void
+enter(uint32_t probe_id)
+{
+    Thread *thread = current_thread();
+    if (thread == NULL)
+        return;
+    PyThreadState *tstate = PyThreadState_Get();
+    Stack *stack = current_stack(thread, tstate, 1);
+    if (stack == NULL)
+        goto fail;
+    /* While the context's version stands, no other task can have come to run in it. */
+    if (thread->task_version != tstate->context_ver) {
+        if (note_task(stack) < 0)
+            goto fail;
+        thread->task_version = tstate->context_ver;
+    }
+    PyObject *generator = running_generator(tstate);
+    int encloses = generator != NULL && is_context_manager();
+    int64_t parent = innermost(stack);
+    if (stack->depth == stack->capacity) {
+        Py_ssize_t capacity = stack->capacity == 0 ? 8 : stack->capacity * 2;
+        Open *grown = PyMem_Realloc(stack->open, capacity * sizeof(Open));
+        if (grown == NULL)
+            return;
+        stack->open = grown;
+        stack->capacity = capacity;
+    }
+    Count *count = count_of(thread, probe_id);
+    if (count == NULL)
+        return;
+    count->started++;
+    int64_t span = ++last_span;
+    Py_ssize_t index = stack->depth++;
+    stack->open[index] = (Open){
+        .span = span,
+        .parent = parent,
+        .probe_id = probe_id,
+        .encloses = encloses,
+        .task = stack->task,
+        .generator = generator,
+    };
+    if (generator != NULL)
+        Py_INCREF(stack);
+    if (set_mark(tstate, stack) < 0)
+        PyErr_Clear();
+    if (index < stack->depth && stack->open[index].span == span)
+        stack->open[index].start = now_ns();
+    return;
+fail:
+    PyErr_Clear();
+}
+
+/* The innermost open span of `probe_id` that belongs to `generator` (NULL: to none), or -1. */
+static inline Py_ssize_t
+find_open(const Stack *stack, uint32_t probe_id, const PyObject *generator)
+{
+    for (Py_ssize_t i = stack->depth - 1; i >= 0; i--)
+        if (stack->open[i].probe_id == probe_id && stack->open[i].generator == generator)
+            return i;
+    return -1;
+}
+
+/* By name, and asked of `type`: a metaclass may have ideas of its own about hashes and names. */
+static uint32_t
+error_number(PyObject *kind)
+{
+    uint32_t number = 0;
+    PyObject *name = PyType_Check(kind) ? PyType_GetName((PyTypeObject *)kind) : NULL;
+    PyObject *known = name == NULL ? NULL : PyDict_GetItemWithError(ring.error_numbers, name);
+    if (known != NULL)
+        number = (uint32_t)PyLong_AsUnsignedLong(known);
+    else if (name != NULL) {
+        /* Others find it only once the recorder knows it. Two threads may number one name twice, which does no harm. */
+        number = ++ring.last_error;
+        PyObject *value = PyLong_FromUnsignedLong(number);
+        PyObject *result = value == NULL ? NULL : PyObject_CallFunctionObjArgs(ring.on_error_name, value, name, NULL);
+        if (result == NULL)
+            number = 0;
+        else if (ring.error_numbers != NULL && PyDict_SetItem(ring.error_numbers, name, value) < 0)
+            PyErr_Clear();
+        Py_XDECREF(result);
+        Py_XDECREF(value);
+    }
+    PyErr_Clear();
+    Py_XDECREF(name);
+    return number;
+}
+
+void
+leave(uint32_t probe_id, PyObject *error_type)
+{
+    int64_t end = now_ns();
+    Thread *thread = current_thread(); /* a generator may be closed by a thread that has recorded nothing yet */
+    if (thread == NULL)
+        return;
+    uint32_t error = error_type == Py_None ? 0 : error_number(error_type);
+    if (!ring.recording)
+        return;
+    PyThreadState *tstate = PyThreadState_Get();
+    Stack *current = current_stack(thread, tstate, 0), *stack = current;
+    PyObject *generator = running_generator(tstate);
+    Py_ssize_t index = stack == NULL ? -1 : find_open(stack, probe_id, generator);
+    if (index < 0 && generator != NULL)
+        /* Closed from another context than the one that started it. */
+        for (stack = stacks.next; stack != &stacks; stack = stack->next)
+            if (stack->session == ring.session && (index = find_open(stack, probe_id, generator)) >= 0)
+                break;
+    if (index < 0) {
+        PyErr_Clear();
+        return; /* entered before the recording began */
+    }
+    Open *open = &stack->open[index];
+    Sample sample = {
+        .start = open->start,
+        .end = end,
+        .span = open->span,
+        .parent = open->parent,
+        .task = open->task,
+        .probe_id = probe_id,
+        .error = error,
+    };
+    stack->depth--;
+    if (index < stack->depth)
+        memmove(open, open + 1, (stack->depth - index) * sizeof(Open));
+    if (stack != current)
+        stack->abandoned = sample.span;
+    else if (set_mark(tstate, stack) < 0)
+        PyErr_Clear();
+    if (ring.recording)
+        commit(thread, &sample);
+    if (generator != NULL)
+        Py_DECREF(stack);
+}
+
+static int
+find_manager_code(PyObject *contextlib, const char *type_name, const char *method, PyObject **code)
+{
+    PyObject *type = PyObject_GetAttrString(contextlib, type_name);
+    PyObject *function = type == NULL ? NULL : PyObject_GetAttrString(type, method);
+    *code = function == NULL ? NULL : PyObject_GetAttrString(function, "__code__");
+    Py_XDECREF(type);
+    Py_XDECREF(function);
+    return *code == NULL ? -1 : 0;
+}
+
+int
+prepare_spans(void)
+{
+    PyObject *contextlib = PyImport_ImportModule("contextlib");
+    if (contextlib == NULL ||
+        find_manager_code(contextlib, "_GeneratorContextManager", "__enter__", &manager_codes[0]) < 0 ||
+        find_manager_code(contextlib, "_AsyncGeneratorContextManager", "__aenter__", &manager_codes[1]) < 0)
+        return -1;
+    Py_DECREF(contextlib);
+    return 0;
+}

@@ -1,0 +1,27 @@
+"""``python -m tests.perf [NAME ...]`` runs the benchmarks, all or those named. Nothing else should run meanwhile."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHMARKS = {
+    "recording": "what one sample costs the program, beside others",
+}
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or list(BENCHMARKS)
+    for name in wanted:
+        if name not in BENCHMARKS:
+            known = "\n".join(f"  {known}: {about}" for known, about in BENCHMARKS.items())
+            print(f"no benchmark {name!r}; there are\n{known}", file=sys.stderr)
+            return 2
+    for name in wanted:
+        print(f"\n## {name}: {BENCHMARKS[name]}", flush=True)
+        importlib.import_module(f"tests.perf.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
