@@ -82,7 +82,7 @@ def test_it_says_so_once(target, tmp_path):
     assert done.stderr.count(MESSAGE) == 1
     assert f"RuntimeWarning: {MESSAGE}" in done.stderr
     # It points at the program's own line, not into the package.
-    assert "<string>:8: RuntimeWarning" in done.stderr
+    assert "<string>:9: RuntimeWarning" in done.stderr
 
 
 def test_it_says_nothing_when_it_was_asked_for(target, tmp_path):

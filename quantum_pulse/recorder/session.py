@@ -246,7 +246,7 @@ def _level_of_caller() -> int:
     level, frame = 0, sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("quantum_pulse."):
         level, frame = level + 1, frame.f_back
-    return level
+    return level + 1
 
 
 def _prepare(target: Path, if_exists: str) -> None:
