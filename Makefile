@@ -21,27 +21,31 @@ check: $(VENV)/.test $(VENV)/.check  ## linters, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.test  ## benchmarks; nothing else should run meanwhile
-	$(BIN)/python -m tests.perf
+bench: $(VENV)/.bench  ## benchmarks; nothing else should run meanwhile
+	$(BIN)/python -m tests.perf $(ONLY)
 
 docs: $(VENV)/.base  ## what is generated from the code
 	$(BIN)/python -m quantum_pulse.capture.format
 
 $(VENV)/.base: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable .
 	touch $@
 
 $(VENV)/.test: $(VENV)/.base
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test]'
 	touch $@
 
 $(VENV)/.lab: $(VENV)/.base
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lab]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[lab]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.base
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[bench]'
 	touch $@
 
 $(VENV)/.check: $(VENV)/.base
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[check]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[check]'
 	touch $@
 
 clean:

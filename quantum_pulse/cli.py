@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (QuantumPulseError, _Misuse) as error:
         print(f"quantum-pulse: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("quantum-pulse: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # The reader (`| head`) has gone. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo",
         help="record a real program and show what is slow in it",
         description="Record an order-handling engine at work (feeds, risk, a loopback exchange, SQLite), check the "
-        "capture against the engine's own counts, and show the result. Takes about 20 seconds.",
+        "capture against the engine's own counts, and show the result. Takes about 15 seconds.",
     )
     demo.add_argument("--into", metavar="DIR", help="where the capture goes (default: captures/demo-TIME)")
     demo.add_argument(
@@ -120,6 +123,9 @@ def _show(capture: qp.Capture, by: str = "operation") -> None:
     from quantum_pulse.view import numbers, text
 
     print(text.stats_table(capture.stats("category" if by == "category" else "operation"), capture.categories))
+    budgets = text.budget_lines(capture.budgets())
+    if budgets:
+        print(f"\n{budgets}")
     losses = capture.losses()
     if len(losses):
         known = int(losses["count"].sum())
@@ -156,8 +162,11 @@ def _demo(options: argparse.Namespace) -> int:
     agree = _compare_counts(capture, result)
     print()
     _show(capture)
+    picture = path.with_suffix(".png")
+    capture.plot().savefig(picture, dpi=150)
     steps = {
         f"quantum-pulse stats {path}": "this table again",
+        str(picture): "the same as a picture",
         "make lab": "JupyterLab; open notebooks/01-first-pulse.ipynb",
         "in Python": f"capture = quantum_pulse.open({str(path)!r}); capture.samples(); capture.metrics()",
     }

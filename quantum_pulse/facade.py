@@ -13,6 +13,7 @@ from quantum_pulse.operations import Category, Operation
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 class Capture:
@@ -32,6 +33,22 @@ class Capture:
         from quantum_pulse.capture import statistics
 
         return statistics.stats(self._source, by)
+
+    def budgets(self) -> pd.DataFrame:
+        """How often operations took longer than their `budget_us` allows, the worst first.
+
+        Index: operation. Columns: budget_us, count, over (calls above the budget), share (over / count). Only
+        operations that have a budget; empty when none has.
+        """
+        from quantum_pulse.capture import statistics
+
+        return statistics.budgets(self._source)
+
+    def plot(self) -> Figure:
+        """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked."""
+        from quantum_pulse.view import figures
+
+        return figures.latency(self.stats(), self.categories, self.budgets())
 
     def samples(
         self,

@@ -37,6 +37,23 @@ def stats(source: Source, by: str = "operation") -> pd.DataFrame:
     return frame.astype({name: "int64" if name in ("count", "errors") else "float64" for name in COLUMNS})
 
 
+def budgets(source: Source) -> pd.DataFrame:
+    """A row per operation that has a budget, the one that breaks it most often first; see `Capture.budgets`."""
+    import pandas as pd
+
+    limits = {definition["name"]: definition["budget_us"] for definition in source.definitions()}
+    limits = {name: float(limit) for name, limit in limits.items() if limit is not None}
+    table = read(source, "samples", ["operation", "duration_ns", "weight"], names=sorted(limits))
+    samples: pd.DataFrame = table.to_pandas()
+    samples["operation"] = samples["operation"].astype(str)
+    is_over = samples["duration_ns"] > samples["operation"].map(limits).astype(float) * 1000
+    samples["over"] = samples["weight"].where(is_over, 0)
+    frame = samples.groupby("operation").agg(count=("weight", "sum"), over=("over", "sum")).astype("int64")
+    frame.insert(0, "budget_us", pd.Series(limits, dtype="float64").reindex(frame.index))
+    frame["share"] = frame["over"] / frame["count"]
+    return frame.sort_values(["share", "over"], ascending=False, kind="stable")
+
+
 def _groups(table: Any, keys: tuple[str, ...]) -> list[tuple[tuple[str, ...], list[float]]]:
     import numpy as np
 

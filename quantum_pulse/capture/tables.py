@@ -38,11 +38,23 @@ def whole(source: Source, table: str, order: str) -> pd.DataFrame:
     return frame
 
 
-def read(source: Source, table: str, columns: Sequence[str] | None = None, condition: Any = None) -> Any:
-    """An Arrow table of the rows that meet `condition` (a dataset expression). Bad parts are left out and noted."""
+def read(
+    source: Source,
+    table: str,
+    columns: Sequence[str] | None = None,
+    condition: Any = None,
+    names: Sequence[str] | None = None,
+) -> Any:
+    """An Arrow table of the rows that meet `condition` (a dataset expression). Bad parts are left out and noted.
+
+    `names` chooses operations by what stands in the `operation` column.
+    """
     import pyarrow as pa
     import pyarrow.dataset as ds
 
+    if names is not None:
+        chosen = ds.field("operation").isin(pa.array(names, pa.string()))
+        condition = chosen if condition is None else condition & chosen
     layout = arrow.layout(table)
     if columns is not None:
         layout = pa.schema([layout.field(name) for name in columns])
@@ -93,7 +105,7 @@ def _condition(source: Source, operations: Any, start: Moment, end: Moment) -> A
     kind = pa.timestamp("ns", tz="UTC")
     conditions = []
     if operations is not None:
-        conditions.append(ds.field("operation").isin(recorded_names(source, operations)))
+        conditions.append(ds.field("operation").isin(pa.array(recorded_names(source, operations), pa.string())))
     if start is not None:
         conditions.append(ds.field("start") >= pa.scalar(_moment_ns(source, start, "start"), kind))
     if end is not None:

@@ -90,5 +90,8 @@ class Core(Protocol):
     def account(self) -> list[Account]:
         """Totals since `start`."""
 
+    def plain_attributes(self, metaclass: type) -> None:
+        """Make attributes of the classes of `metaclass` as cheap as those of any class, if that can be done."""
+
     def timed(self, probe: Any, function: Callable[..., Any]) -> Callable[..., Any]:
         """A callable that runs `function` inside `probe`."""

@@ -392,6 +392,10 @@ class Probe:
             _exit(self.probe_id, sys._getframe(1), kind)
 
 
+def plain_attributes(metaclass: type) -> None:
+    """Only the native core can."""
+
+
 def timed(probe: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

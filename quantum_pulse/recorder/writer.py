@@ -65,7 +65,9 @@ class Writer:
             self._asked += 1
             ticket = self._asked
             self._wake()
-            self._state.wait_for(lambda: self._answered >= ticket or not self._thread.is_alive())
+            # With a timeout, because a thread that ends in this moment answers nobody any more.
+            while self._answered < ticket and self._thread.is_alive():
+                self._state.wait(0.1)
 
     def finish(self) -> None:
         """Write the rest and end the thread, within a bounded time."""

@@ -30,6 +30,13 @@ def _three(value: float, *, whole: bool) -> str:
     return f"{value:.0f}" if whole or round(value, 1) >= 100 else f"{value:.1f}"
 
 
+def share(value: float) -> str:
+    """A share of 1 in percent: 12 %, 1.2 %, < 0.1 %."""
+    if 0 < value < 0.001:
+        return "< 0.1 %"
+    return f"{value:.0%}".replace("%", " %") if value >= 0.1 else f"{value:.1%}".replace("%", " %")
+
+
 def count(value: float) -> str:
     """A count with separators between the thousands: 1,234,567."""
     return f"{round(value):,}"

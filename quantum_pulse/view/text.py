@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from quantum_pulse.operations import Category
-from quantum_pulse.view import table
+from quantum_pulse.view import numbers, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,21 @@ def width(text: str) -> int:
 def clean(text: str) -> str:
     """`text` without what could steer a terminal."""
     return "".join(char if char.isprintable() or char in "\u200c\u200d" else "\ufffd" for char in text)
+
+
+def budget_lines(budgets: pd.DataFrame) -> str:
+    """Which operations broke their budget, and how often, as lines; empty when none did."""
+    broken = budgets[budgets["over"] > 0]
+    if broken.empty:
+        return ""
+    names = [clean(str(name)) for name in broken.index]
+    space = max(map(width, names))
+    lines = ["Over budget"]
+    for name, (_, row) in zip(names, broken.iterrows(), strict=True):
+        limit = numbers.duration(row["budget_us"] * 1000)
+        calls = f"{numbers.count(row['over'])} of {numbers.count(row['count'])} calls"
+        lines.append(f"  {name}{' ' * (space - width(name))}  {numbers.share(row['share']):>6} above {limit} ({calls})")
+    return "\n".join(lines)
 
 
 def stats_table(stats: pd.DataFrame, categories: Mapping[str, Category] | None = None) -> str:

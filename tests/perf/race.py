@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import gc
+import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 Contender = Callable[[range], object]
 
 
-def race(contenders: Mapping[str, Contender], loops: int, rounds: int = 9) -> dict[str, float]:
+def race(contenders: Mapping[str, Contender], loops: int, rounds: int = 25) -> dict[str, float]:
     """Nanoseconds of one turn of each contender's loop, that of an empty loop taken off.
 
     A contender is called with a range and runs its block once for each number. The rounds are interleaved, so that a
     slow second of the machine hits all of them, and the best round counts: noise only ever adds.
     """
-    best: dict[str, float] = {}
+    spent = _rounds({"": _empty, **contenders}, loops, rounds)
+    floor = min(spent.pop(""))
+    return {name: min(times) - floor for name, times in spent.items()}
+
+
+def difference(plain: Contender, more: Contender, loops: int, rounds: int = 41) -> float:
+    """Nanoseconds that a turn of `more` takes longer than one of `plain`: the median over rounds of the two in a row.
+
+    For what is small beside the noise of what surrounds it, where two minima are of different luck.
+    """
+    spent = _rounds({"plain": plain, "more": more}, loops, rounds)
+    return statistics.median(b - a for a, b in zip(spent["plain"], spent["more"], strict=True))
+
+
+def _rounds(contenders: Mapping[str, Contender], loops: int, rounds: int) -> dict[str, list[float]]:
+    spent: dict[str, list[float]] = {name: [] for name in contenders}
     turns = range(loops)
     for _ in range(rounds):
-        for name, contender in {"": _empty, **contenders}.items():
+        for name, contender in contenders.items():
             gc.collect()
             gc.disable()
             try:
                 start = time.perf_counter_ns()
                 contender(turns)
-                spent = time.perf_counter_ns() - start
+                spent[name].append((time.perf_counter_ns() - start) / loops)
             finally:
                 gc.enable()
-            best[name] = min(best.get(name, float("inf")), spent / loops)
-    floor = best.pop("")
-    return {name: spent - floor for name, spent in best.items()}
+    return spent
 
 
 def _empty(turns: range) -> None:

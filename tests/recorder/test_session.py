@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import pyarrow.parquet as pq
 import pytest
 
 import quantum_pulse as qp
@@ -262,6 +263,42 @@ def test_stop_from_many_threads_at_once(tmp_path):
     for thread in threads:
         thread.join()
     assert len(qp.open(tmp_path / "capture").samples()) == 1000
+
+
+def test_stop_in_the_middle_of_everything(tmp_path):
+    """Threads that work and threads that flush meanwhile: none fails, none waits for ever, nothing goes astray."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for attempt in range(8):
+            path, stopping, failures = tmp_path / str(attempt), threading.Event(), []
+            recorder = qp.start(path, metrics_interval_s=60)
+
+            def repeat(action, *args, stopping=stopping, failures=failures):
+                try:
+                    while not stopping.is_set():
+                        action(*args)
+                except BaseException as error:  # noqa: BLE001 - shown below
+                    failures.append(error)
+
+            actions = [(work, 5), (work, 5), (recorder.flush,), (recorder.flush,)]
+            threads = [threading.Thread(target=repeat, args=action, daemon=True) for action in actions]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.01)
+            recorder.stop()
+            stopping.set()
+            for thread in threads:
+                thread.join(5)
+            assert [thread.name for thread in threads if thread.is_alive()] == [], "a thread waits for ever"
+            assert failures == []
+            (process,) = processes(path)
+            assert_balances(process["account"])
+            assert process["account"]["pending"] == 0
+            rows = sum(pq.read_metadata(file).num_rows for file in (path / "samples").iterdir())
+            assert rows == process["account"]["written"]
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_an_exception_in_the_block(tmp_path):

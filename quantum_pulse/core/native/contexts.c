@@ -140,6 +140,16 @@ typedef struct {
     PyObject *children[32];
 } ArrayNode;
 
+/* Without the processor's own instruction, which not every x86-64 has, __builtin_popcount is a call. */
+static inline int
+bits_in(uint32_t word)
+{
+    int bits = 0;
+    for (; word != 0; word &= word - 1) /* a context rarely has more than a few variables */
+        bits++;
+    return bits;
+}
+
 /* Find the mark in the hash tree of `context`; *is_own says whether no other context can see it.
  *
  * Setting a context variable copies a path of that tree, which costs more than the rest of a sample. It is only needed
@@ -166,7 +176,7 @@ find_mark(PyObject *context, int *is_own)
             BitmapNode *bitmap = (BitmapNode *)node;
             if (!(bitmap->bitmap >> place & 1))
                 return NULL;
-            int index = 2 * __builtin_popcount(bitmap->bitmap & ((1u << place) - 1));
+            int index = 2 * bits_in(bitmap->bitmap & ((1u << place) - 1));
             PyObject *key = bitmap->items[index], *value = bitmap->items[index + 1];
             if (key != NULL) {
                 if (key != variable)

@@ -177,6 +177,16 @@ add_method(const char *name, int is_exit)
     return result;
 }
 
+PyObject *
+plain_attributes(PyObject *module, PyObject *metaclass)
+{
+    if (!PyType_Check(metaclass) || !PyType_IsSubtype((PyTypeObject *)metaclass, &PyType_Type))
+        return PyErr_Format(PyExc_TypeError, "a metaclass is required");
+    ((PyTypeObject *)metaclass)->tp_getattro = PyType_Type.tp_getattro;
+    PyType_Modified((PyTypeObject *)metaclass);
+    Py_RETURN_NONE;
+}
+
 int
 prepare_probes(void)
 {

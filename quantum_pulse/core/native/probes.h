@@ -18,6 +18,9 @@ extern PyTypeObject ProbeType;
 
 int prepare_probes(void);
 
+/* Give the classes of a metaclass the plain attribute look-up, though it inherits a __getattr__. */
+PyObject *plain_attributes(PyObject *module, PyObject *metaclass);
+
 /* A callable that runs a function inside a probe; args: probe, function. */
 PyObject *timed(PyObject *module, PyObject *args);
 int prepare_timed(void);
