@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import runpy
+import shutil
 import sys
 import threading
 import time
@@ -164,8 +165,10 @@ def _demo(options: argparse.Namespace) -> int:
     _show(capture)
     picture = path.with_suffix(".png")
     capture.plot().savefig(picture, dpi=150)
+    # As it was called: `make demo` runs it from a virtual environment that is not on the path.
+    command = "quantum-pulse" if shutil.which("quantum-pulse") else os.path.relpath(sys.argv[0])
     steps = {
-        f"quantum-pulse stats {path}": "this table again",
+        f"{command} stats {path}": "this table again",
         str(picture): "the same as a picture",
         "make lab": "JupyterLab; open notebooks/01-first-pulse.ipynb",
         "in Python": f"capture = quantum_pulse.open({str(path)!r}); capture.samples(); capture.metrics()",

@@ -47,27 +47,27 @@ def test_latency_can_be_drawn(stats, tmp_path, count):
 
 
 def test_plot_of_a_capture(tmp_path):
-    class Job(qp.Operation):
+    class Charted(qp.Operation):
         STEP = qp.op("A step", budget_us=0.001)
         FREE = qp.op("Without a budget")
 
     with qp.record(tmp_path / "capture"):
-        for member in (Job.STEP, Job.STEP, Job.FREE):
+        for member in (Charted.STEP, Charted.STEP, Charted.FREE):
             with member:
                 pass
     capture = qp.open(tmp_path / "capture")
     assert capture.losses().empty
     assert len(lines(capture.plot())) == 3 * 2 + 1
     budgets = capture.budgets()
-    assert budgets.index.tolist() == ["Job.STEP"]
-    assert budgets.loc["Job.STEP"].tolist() == [0.001, 2, 2, 1.0]
+    assert budgets.index.tolist() == ["Charted.STEP"]
+    assert budgets.loc["Charted.STEP"].tolist() == [0.001, 2, 2, 1.0]
 
 
 def test_a_capture_without_budgets(tmp_path):
-    class Bare(qp.Operation):
+    class Budgetless(qp.Operation):
         STEP = qp.op()
 
-    with qp.record(tmp_path / "capture"), Bare.STEP:
+    with qp.record(tmp_path / "capture"), Budgetless.STEP:
         pass
     capture = qp.open(tmp_path / "capture")
     assert capture.budgets().empty
