@@ -13,7 +13,8 @@ from quantum_pulse.operations import Category, Operation
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from quantum_pulse.view.figures import Chart
 
 
 class Capture:
@@ -44,7 +45,7 @@ class Capture:
 
         return statistics.budgets(self._source)
 
-    def plot(self) -> Figure:
+    def plot(self) -> Chart:
         """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked."""
         from quantum_pulse.view import figures
 

@@ -1,16 +1,21 @@
-"""Charts. matplotlib only, and without pyplot, which would touch the figures of the program around us."""
+"""Charts. Without pyplot, which would touch the figures of the program around us. Imported when one is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
+
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from quantum_pulse.operations import Category
 from quantum_pulse.view import numbers, table
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 #: For categories without a colour: told apart also by those who see few colours (after Okabe and Ito, 2008).
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#8f6bb0", "#a8730b", "#4f5d75", "#c2568f")
@@ -19,22 +24,26 @@ FAINT: Final = "#8a929a"
 ROW_INCHES: Final = 0.27
 
 
+class Chart(Figure):
+    """A Figure that a notebook shows by itself; others only do where pyplot has been set up."""
+
+    def _repr_png_(self) -> bytes:
+        picture = BytesIO()
+        self.savefig(picture, format="png", dpi=110)
+        return picture.getvalue()
+
+
 def latency(
     stats: pd.DataFrame, categories: Mapping[str, Category] | None = None, budgets: pd.DataFrame | None = None
-) -> Figure:
+) -> Chart:
     """A row an operation: a thin line from min to max, a thick one from p50 to p99, a dot at p50, a bar at the budget.
 
     `stats` is that of `Capture.stats()`, in µs; `budgets` that of `Capture.budgets()`.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
     limits = {} if budgets is None else budgets["budget_us"].to_dict()
     groups = table.groups(stats, categories)
     rows = sum(len(group.rows) + 1 for group in groups)
-    figure = Figure(figsize=(9.5, max(rows, 3) * ROW_INCHES + 1.1), layout=ConstrainedLayoutEngine(w_pad=0.12))
+    figure = Chart(figsize=(9.5, max(rows, 3) * ROW_INCHES + 1.1), layout=ConstrainedLayoutEngine(w_pad=0.12))
     axes = figure.subplots()
     records: dict[Any, dict[Any, Any]] = stats.to_dict("index")
     place, names, places = 0, [], []

@@ -57,7 +57,9 @@ def test_plot_of_a_capture(tmp_path):
                 pass
     capture = qp.open(tmp_path / "capture")
     assert capture.losses().empty
-    assert len(lines(capture.plot())) == 3 * 2 + 1
+    chart = capture.plot()
+    assert len(lines(chart)) == 3 * 2 + 1
+    assert chart._repr_png_().startswith(b"\x89PNG")
     budgets = capture.budgets()
     assert budgets.index.tolist() == ["Charted.STEP"]
     assert budgets.loc["Charted.STEP"].tolist() == [0.001, 2, 2, 1.0]
