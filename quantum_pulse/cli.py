@@ -130,8 +130,9 @@ def _show(capture: qp.Capture, by: str = "operation") -> None:
     losses = capture.losses()
     if len(losses):
         known = int(losses["count"].sum())
-        unknown = " and an unknown number" if losses["count"].isna().any() else ""
-        print(f"\nNOT in this table: {numbers.count(known)}{unknown} of samples were lost:")
+        how_many = [numbers.count(known)] if known else []
+        how_many += ["an unknown number of"] if losses["count"].isna().any() else []
+        print(f"\nNOT in this table: {' and '.join(how_many)} samples that were lost or cannot be read:")
         for cause, rows in losses.groupby("cause", sort=False):
             lost = numbers.count(int(rows["count"].sum())) if rows["count"].notna().all() else "?"
             print(f"  {text.clean(str(cause))}: {lost}")
