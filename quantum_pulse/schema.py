@@ -96,6 +96,14 @@ HISTOGRAM_BITS: Final = 6
 # SEGMENT_ROWS of each column, columns side by side in this order.
 RING_MAGIC: Final = b"QPRING01"
 RING_HEADER_BYTES: Final = 4096
+#: Header of a ring: field, `struct` code, offset. `first_span` was the last one before the recording, so that
+#: `last_span - first_span` blocks were entered in it.
+RING_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
+    ("process", "q", 8),
+    ("first_span", "q", 16),
+    ("last_span", "q", 24),
+    ("lost", "Q", 32),  # samples that found no room
+)
 SEGMENT_BYTES: Final = 65536
 SEGMENT_HEADER_BYTES: Final = 128
 #: Columns of a segment: name, `struct` code. `start` is on the monotonic clock; `operation` and `error` are

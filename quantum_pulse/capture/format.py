@@ -98,6 +98,7 @@ def document() -> str:
 
 def _rings() -> str:
     columns = "\n".join(f"| `{name}` | `{code}` |" for name, code in schema.RING_COLUMNS)
+    header = "\n".join(f"| `{name}` | `{code}` | {offset} |" for name, code, offset in schema.RING_FIELDS)
     fields = "\n".join(f"| `{name}` | `{code}` | {offset} |" for name, code, offset in schema.SEGMENT_FIELDS)
     return f"""\
 ## Rings
@@ -112,6 +113,10 @@ segments of {schema.SEGMENT_BYTES} bytes follow. A segment belongs to one thread
 | Column | `struct` code |
 | --- | --- |
 {columns}
+
+| Field of the ring's header | `struct` code | Offset |
+| --- | --- | --- |
+{header}
 
 | Field of a segment's header | `struct` code | Offset |
 | --- | --- | --- |

@@ -12,6 +12,7 @@ import functools
 import inspect
 import mmap
 import os
+import struct
 import sys
 import threading
 import time
@@ -70,23 +71,41 @@ class _Open:
     task: int
 
 
-class _Segment:
-    """A segment of the ring file, its columns as views into the mapping."""
+class _Mapped:
+    """Views into the mapping, which cannot be closed before they are released."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._views = [memoryview(memory)]
+        self.fields: dict[str, memoryview] = {}
+
+    def view(self, offset: int, code: str, count: int) -> memoryview:
+        part = self._views[0][offset : offset + count * struct.calcsize(code)]
+        result: memoryview = part.cast(code)  # type: ignore[call-overload]  # one of the codes of `schema`
+        self._views += [part, result]
+        return result
+
+    def add_fields(self, base: int, fields: tuple[tuple[str, str, int], ...]) -> None:
+        for name, code, offset in fields:
+            self.fields[name] = self.view(base + offset, code, 1)
+
+    def close(self) -> None:
+        for view in reversed(self._views):
+            view.release()
+        self._views.clear()
+
+
+class _Segment(_Mapped):
+    """A segment of the ring file and its columns."""
 
     def __init__(self, memory: mmap.mmap, index: int) -> None:
+        super().__init__(memory)
         base = schema.RING_HEADER_BYTES + index * schema.SEGMENT_BYTES
-        view = memoryview(memory)
-        self._views = [view]
-        self.fields: dict[str, memoryview] = {}
-        for name, code, offset in schema.SEGMENT_FIELDS:
-            size = 8 if code in "qQ" else 4
-            self.fields[name] = self._cast(view, base + offset, size, code)
+        self.add_fields(base, schema.SEGMENT_FIELDS)
         self.columns: dict[str, memoryview] = {}
         offset = base + schema.SEGMENT_HEADER_BYTES
         for name, code in schema.RING_COLUMNS:
-            size = (8 if code == "q" else 4) * schema.SEGMENT_ROWS
-            self.columns[name] = self._cast(view, offset, size, code)
-            offset += size
+            self.columns[name] = self.view(offset, code, schema.SEGMENT_ROWS)
+            offset += schema.SEGMENT_ROWS * struct.calcsize(code)
         self.written = 0
         self.drained = 0
         self.full = False
@@ -97,17 +116,6 @@ class _Segment:
         self.full = True
         if self._views:
             self.fields["state"][0] = 2
-
-    def _cast(self, view: memoryview, start: int, size: int, code: str) -> memoryview:
-        part = view[start : start + size]
-        result: memoryview = part.cast(code)  # type: ignore[call-overload]  # one of the codes of `schema`
-        self._views += [part, result]
-        return result
-
-    def close(self) -> None:
-        for view in reversed(self._views):
-            view.release()
-        self._views.clear()
 
 
 class _Count:
@@ -155,6 +163,10 @@ class _Session:
             os.close(self.fd)
             Path(path).unlink()
             raise
+        self.header = _Mapped(self.memory)
+        self.header.add_fields(0, schema.RING_FIELDS)
+        self.header.fields["process"][0] = os.getpid()
+        self.header.fields["first_span"][0] = self.header.fields["last_span"][0] = _last_span
         self.memory[: len(schema.RING_MAGIC)] = schema.RING_MAGIC
         self.on_error_name = on_error_name
         self.error_numbers: dict[str, int] = {}  # by name of the type
@@ -214,6 +226,7 @@ class _Session:
                     count.first_loss = entry.start
                 count.last_loss = end
                 count.lost += 1
+                self.header.fields["lost"][0] += 1
                 return
         row = segment.written
         columns = segment.columns
@@ -307,11 +320,8 @@ def _is_context_manager(frame: FrameType) -> bool:
     return caller is not None and caller.f_code in _CONTEXT_MANAGERS
 
 
-def _enter(probe_id: int, caller: FrameType) -> None:
+def _enter(session: _Session, probe_id: int, caller: FrameType) -> None:
     global _last_span
-    session = _session
-    if session is None:
-        return
     thread = _this_thread(session)
     entry = _Open()
     entry.session = session
@@ -333,6 +343,7 @@ def _enter(probe_id: int, caller: FrameType) -> None:
         session.by_frame.setdefault(caller, []).append(entry)
     _last_span += 1
     entry.span = _last_span
+    session.header.fields["last_span"][0] = _last_span
     entry.is_open = True
     _top.set(entry)
     count = thread.counts.get(probe_id) or thread.counts.setdefault(probe_id, _Count())
@@ -340,11 +351,8 @@ def _enter(probe_id: int, caller: FrameType) -> None:
     entry.start = now()
 
 
-def _exit(probe_id: int, caller: FrameType, kind: type[BaseException] | None) -> None:
+def _exit(session: _Session, probe_id: int, caller: FrameType, kind: type[BaseException] | None) -> None:
     end = now()
-    session = _session
-    if session is None:
-        return
     entry = _find(session, probe_id, caller)
     if entry is None:
         return
@@ -383,13 +391,23 @@ class Probe:
     probe_id = -1
 
     def __enter__(self) -> Self:
-        if _session is not None:
-            _enter(self.probe_id, sys._getframe(1))
+        session = _session
+        if session is not None:
+            try:
+                _enter(session, self.probe_id, sys._getframe(1))
+            except ValueError:  # another thread has closed the rings meanwhile
+                if session is _latest:
+                    raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any, /) -> None:
-        if _session is not None:
-            _exit(self.probe_id, sys._getframe(1), kind)
+        session = _session
+        if session is not None:
+            try:
+                _exit(session, self.probe_id, sys._getframe(1), kind)
+            except ValueError:  # as above
+                if session is _latest:
+                    raise
 
 
 def plain_attributes(metaclass: type) -> None:
@@ -424,6 +442,7 @@ def close() -> None:
         return
     for segment in session.segments:
         segment.close()
+    session.header.close()
     session.memory.close()
     os.close(session.fd)
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 Rings ring = {.fd = -1};
+int64_t last_span;
 Thread *threads;
 __thread Thread *this_thread;
 static pthread_key_t thread_key;
@@ -124,6 +125,7 @@ free_rings(void)
     free(ring.busy);
     free(ring.drained);
     ring.memory = NULL;
+    ring.header = NULL;
     ring.fd = -1;
     ring.free_segments = NULL;
     ring.busy = NULL;
@@ -223,7 +225,9 @@ core_start(PyObject *module, PyObject *args)
         errno = failure;
         return PyErr_SetFromErrnoWithFilename(PyExc_OSError, path);
     }
-    memcpy(ring.memory, "QPRING01", 8);
+    ring.header = (RingHeader *)ring.memory;
+    *ring.header = (RingHeader){.process = (int64_t)getpid(), .first_span = last_span, .last_span = last_span};
+    memcpy(ring.header->magic, "QPRING01", 8);
     ring.reserved = first;
     ring.free_segments = malloc(ring.limit * sizeof(Segment *));
     ring.busy = malloc(ring.limit * sizeof(Busy));

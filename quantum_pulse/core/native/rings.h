@@ -51,6 +51,16 @@ _Static_assert(offsetof(Segment, start) == SEGMENT_HEADER_BYTES, "segment header
 _Static_assert(sizeof(Segment) <= SEGMENT_BYTES, "a segment holds its rows");
 
 typedef struct {
+    char magic[8];
+    int64_t process;
+    int64_t first_span; /* the last one before this recording */
+    int64_t last_span;
+    uint64_t lost;
+} RingHeader;
+
+_Static_assert(offsetof(RingHeader, lost) == 32, "ring header as schema.py has it");
+
+typedef struct {
     uint64_t started, committed, lost, new_lost;
     int64_t first_loss, last_loss;
 } Count;
@@ -87,6 +97,7 @@ typedef struct {
     uint64_t session; /* number of the recording, so that what is left of an earlier one is known */
     int fd;
     char *memory;
+    RingHeader *header; /* at the beginning of the memory */
     size_t bytes;
     uint32_t limit, reserved, used; /* segments */
     Segment **free_segments;
@@ -107,6 +118,7 @@ typedef struct {
 } Rings;
 
 extern Rings ring;
+extern int64_t last_span; /* number of the last block that was entered in this process */
 extern Thread *threads;
 extern __thread Thread *this_thread;
 
@@ -155,6 +167,7 @@ commit(Thread *thread, const Sample *sample)
         segment = take_segment(thread);
         if (segment == NULL) {
             count->lost++;
+            ring.header->lost++;
             if (count->new_lost++ == 0)
                 count->first_loss = sample->start;
             count->last_loss = sample->end;

@@ -10,7 +10,6 @@
 #include "internal/pycore_frame.h"
 #endif
 
-static int64_t last_span;
 static PyObject *manager_codes[2];
 
 /* The generator or async generator whose frame is running, borrowed, or NULL in any other frame. */
@@ -75,6 +74,8 @@ enter(uint32_t probe_id)
     }
     PyObject *generator = running_generator(tstate);
     int encloses = generator != NULL && is_context_manager();
+    if (!ring.recording)
+        return; /* it was ended meanwhile */
     int64_t parent = innermost(stack);
     if (stack->depth == stack->capacity) {
         Py_ssize_t capacity = stack->capacity == 0 ? 8 : stack->capacity * 2;
@@ -89,6 +90,7 @@ enter(uint32_t probe_id)
         return;
     count->started++;
     int64_t span = ++last_span;
+    ring.header->last_span = span;
     Py_ssize_t index = stack->depth++;
     stack->open[index] = (Open){
         .span = span,
