@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -57,7 +58,7 @@ class Recorder:
             (path / folder).mkdir(parents=True, exist_ok=True)
         _write_json(path / schema.MANIFEST, self._manifest(), keep=True)
         # A descriptor, so that nothing is ever left in a buffer: not when killed, and not twice after a fork.
-        self._journal = os.open(self._journal_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._journal = _open_locked(self._journal_path)
         self._final_account: dict[str, int] | None = None
         self.errors: list[str] = [""]
         self._sampler = MetricsSampler(core.now, metrics_interval_s)
@@ -285,6 +286,17 @@ def _clock_anchor() -> int:
             best = (after - before, unix - (before + after) // 2)
     assert best is not None
     return best[1]
+
+
+def _open_locked(path: Path) -> int:
+    """A descriptor to append to the new file `path`, which is locked from its first moment: whoever finds it knows by
+    that whether this process lives."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    with contextlib.suppress(OSError):  # there are file systems without locks
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.replace(temporary, path)
+    return file
 
 
 def _write_json(path: Path, content: dict[str, Any], *, keep: bool = False) -> None:

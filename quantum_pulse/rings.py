@@ -1,0 +1,206 @@
+"""What stands in the rings of a process: of one that was killed, or of one that goes on. Reading only.
+
+The layout is `schema`'s. Nothing in a ring is trusted: it may have been cut, zeroed or overwritten since.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from quantum_pulse import schema
+from quantum_pulse.core.contract import Batch
+from quantum_pulse.operations import Category, Definition
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+RING_SUFFIX = ".ring"
+NAMES_SUFFIX = ".names"
+
+
+class Contents(NamedTuple):
+    """Rows that stand in a ring and in no part yet, as far as the ring itself knows.
+
+    `entered` and `lost` count blocks of the whole recording. `operations` and `errors` resolve the numbers in `batch`.
+    `damage` says in words what could not be read; `damaged_rows` how many rows that cost, as far as it can be told.
+    """
+
+    process: int
+    entered: int
+    lost: int
+    batch: Batch
+    operations: list[Definition]
+    errors: list[str]
+    damage: list[str]
+    damaged_rows: int
+
+
+def is_alive(ring: Path) -> bool:
+    """Whether the process that records into `ring` is still there: it holds a lock on the journal of names."""
+    try:
+        journal = open(ring.with_suffix(NAMES_SUFFIX), "rb")  # noqa: SIM115 - in the next line
+    except OSError:
+        return False
+    with journal:
+        try:
+            fcntl.flock(journal, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            # A file system without locks. The number may be another process's by now; then nothing is touched.
+            return Path(f"/proc/{_process_of(ring)}").exists()
+    return False
+
+
+def _process_of(ring: Path) -> int:
+    return int(ring.stem.partition("-")[0])
+
+
+def read(ring: Path) -> Contents:
+    """The contents of the file `ring`. Raises OSError when it cannot be opened, ValueError when it is no ring."""
+    import numpy as np
+
+    operations, errors, damage = _names(ring.with_suffix(NAMES_SUFFIX))
+    size = ring.stat().st_size
+    count = max(size - schema.RING_HEADER_BYTES, 0) // schema.SEGMENT_BYTES
+    if size < schema.RING_HEADER_BYTES:
+        raise ValueError(f"{ring.name} is cut off after {size} bytes")
+    memory = np.memmap(ring, np.uint8, "r")
+    if memory[: len(schema.RING_MAGIC)].tobytes() != schema.RING_MAGIC:
+        raise ValueError(f"{ring.name} does not begin with {schema.RING_MAGIC.decode()}")
+    header = {
+        name: struct.unpack_from(code, memory[offset : offset + 8].tobytes())[0]
+        for name, code, offset in schema.RING_FIELDS
+    }
+    if (size - schema.RING_HEADER_BYTES) % schema.SEGMENT_BYTES:
+        damage.append("its last segment is cut off")
+    # Copied, because the process may go on; segments that are empty, which are most, are not touched at all.
+    taken = [
+        rows
+        for number in np.flatnonzero(_segment_states(memory, count)).tolist()
+        if (rows := _rows(memory, number, damage)) is not None
+    ]
+    columns = {
+        name: np.concatenate([rows[name] for rows in taken]) if taken else np.zeros(0, _dtype(name))
+        for name in (*(name for name, _ in schema.RING_COLUMNS), "thread")
+    }
+    good = _plausible(columns, {number for number, one in enumerate(operations) if one is not None}, len(errors))
+    bad = int(len(good) - good.sum())
+    if bad:
+        damage.append(f"{bad} rows make no sense")
+        columns = {name: values[good] for name, values in columns.items()}
+    unknown = Definition("?", "", "", Category("?"), 0, None)
+    return Contents(
+        process=int(header["process"]),
+        entered=int(header["last_span"] - header["first_span"]),
+        lost=int(header["lost"]),
+        batch=_batch(columns),
+        operations=[unknown if one is None else one for one in operations],
+        errors=errors,
+        damage=damage,
+        damaged_rows=bad,
+    )
+
+
+def without(batch: Batch, spans: npt.NDArray[np.int64]) -> Batch:
+    """`batch` without the rows whose span is one of `spans`."""
+    import numpy as np
+
+    columns = {name: np.frombuffer(data, _dtype(name)) for name, data in batch.columns.items()}
+    keep = ~np.isin(columns["span"], spans)
+    return batch if keep.all() else _batch({name: values[keep] for name, values in columns.items()})
+
+
+def _batch(columns: dict[str, npt.NDArray[Any]]) -> Batch:
+    return Batch(len(columns["span"]), {name: values.tobytes() for name, values in columns.items()})
+
+
+def _dtype(name: str) -> str:
+    return {"thread": "int64", **{name: _NUMPY[code] for name, code in schema.RING_COLUMNS}}[name]
+
+
+_NUMPY = {"q": "int64", "I": "uint32", "i": "int32"}
+
+
+def _segment_states(memory: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint32]:
+    import numpy as np
+
+    offset = schema.RING_HEADER_BYTES + next(at for name, _, at in schema.SEGMENT_FIELDS if name == "state")
+    return np.ndarray((count,), np.uint32, memory.data, offset, (schema.SEGMENT_BYTES,)).copy()
+
+
+def _rows(memory: npt.NDArray[np.uint8], number: int, damage: list[str]) -> dict[str, npt.NDArray[Any]] | None:
+    """Rows of a segment that stand in no part, or None when there are none."""
+    import numpy as np
+
+    base = schema.RING_HEADER_BYTES + number * schema.SEGMENT_BYTES
+    for _ in range(100):
+        before = _fields(memory, base)
+        begin, end = before["consumed"], before["written"]
+        if before["state"] > 2 or end > schema.SEGMENT_ROWS or begin > end:
+            damage.append(f"the header of segment {number} makes no sense")
+            return None
+        if begin == end:
+            return None
+        columns, at = {}, base + schema.SEGMENT_HEADER_BYTES
+        for name, code in schema.RING_COLUMNS:
+            kind = np.dtype(_NUMPY[code])
+            first = at + begin * kind.itemsize
+            columns[name] = memory[first : at + end * kind.itemsize].view(kind).copy()
+            at += schema.SEGMENT_ROWS * kind.itemsize
+        columns["thread"] = np.full(end - begin, before["thread"], np.int64)
+        # A segment that was given back and taken again meanwhile has another number.
+        if _fields(memory, base)["sequence"] == before["sequence"]:
+            return columns
+    return None
+
+
+def _fields(memory: npt.NDArray[np.uint8], base: int) -> dict[str, int]:
+    header = memory[base : base + schema.SEGMENT_HEADER_BYTES].tobytes()
+    return {name: int(struct.unpack_from(code, header, at)[0]) for name, code, at in schema.SEGMENT_FIELDS}
+
+
+def _plausible(columns: dict[str, npt.NDArray[Any]], known: Iterable[int], errors: int) -> npt.NDArray[np.bool_]:
+    """Which rows can be what a core wrote. It writes no row that fails this; garbage mostly does."""
+    import numpy as np
+
+    good: npt.NDArray[np.bool_] = np.isin(columns["operation"], np.fromiter(known, np.uint32))
+    good &= (columns["error"] < errors) & (columns["weight"] >= 1) & (columns["duration"] >= 0)
+    good &= (columns["span"] > 0) & (columns["parent"] >= 0) & (columns["task"] >= 0)
+    return good
+
+
+def _names(journal: Path) -> tuple[list[Definition | None], list[str], list[str]]:
+    """Operations and errors by number, and what is wrong with the journal."""
+    operations: dict[int, Definition] = {}
+    errors: dict[int, str] = {0: ""}
+    damage = []
+    try:
+        lines = journal.read_bytes().splitlines()
+    except OSError as error:
+        lines, damage = [], [f"its names cannot be read: {error.strerror or error}"]
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            if "operation" in entry:
+                name, module, description, category, priority, budget = entry["definition"]
+                operations[int(entry["operation"])] = Definition(
+                    str(name), str(module), str(description), Category(*category), int(priority), budget
+                )
+            else:
+                errors[int(entry["error"])] = str(entry["name"])
+        except (ValueError, TypeError, KeyError):
+            damage.append("a line of its names makes no sense")
+    if len(operations) > 1_000_000 or max(operations, default=0) > 10_000_000 or max(errors) > 10_000_000:
+        return [], [""], ["its names make no sense"]
+    return (
+        [operations.get(number) for number in range(max(operations, default=-1) + 1)],
+        [errors.get(number, "?") for number in range(max(errors) + 1)],
+        damage,
+    )

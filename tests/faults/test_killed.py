@@ -1,0 +1,93 @@
+"""Processes that die: all that had ended is there, once, and nothing else.
+
+``KILLS=200 pytest tests/faults/test_killed.py`` kills as often as that; by default it is done a few times.
+"""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import quantum_pulse as qp
+from quantum_pulse import rings
+from quantum_pulse.recorder.recover import recover
+
+NURSERY = Path(__file__).with_name("nursery.py")
+KILLS = int(os.environ.get("KILLS", "12"))
+NAMES = [*(f"OUTER_{n}" for n in range(4)), *(f"INNER_{n}" for n in range(4)), "TASK"]
+
+
+def raise_and_kill(folder, kills, way, seed=1):
+    subprocess.run(
+        [sys.executable, str(NURSERY), str(folder), str(kills), str(seed), way], check=True, timeout=60 + 2 * kills
+    )
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def check(folder):
+    """What was recovered against what the child counted. Returns the samples, and how many came from rings."""
+    if not (folder / "capture" / "capture.json").exists():
+        return 0, 0  # killed before the recording began
+    recovered = recover(folder / "capture")
+    counters = struct.unpack(f"{len(NAMES)}Q", (folder / "counters").read_bytes()[: 8 * len(NAMES)])
+    assert not list((folder / "capture").glob("rings/*"))
+    assert not list((folder / "capture").glob("samples/.*"))
+    try:
+        capture = qp.open(folder / "capture")
+    except qp.QuantumPulseError:
+        assert not any(counters)
+        return 0, 0
+    samples = capture.samples()
+    assert capture.losses().empty, capture.losses()["cause"].tolist()
+    found = samples["operation"].value_counts().to_dict()
+    for name, counted in zip(NAMES, counters, strict=True):
+        there = found.get(f"Work.{name}", 0)
+        slack = 5 if name == "TASK" else 1  # one for each that works on it
+        assert counted <= there <= counted + slack, name
+    assert samples["span"].is_unique
+    assert (samples["duration_ns"] >= 0).all()
+    assert samples["start"].between("2020", "2100").all()
+    inner = samples[samples["operation"].str.contains("INNER")]
+    # An inner block's parent is an outer one: written, or still open when the child died.
+    known = dict(zip(samples["span"], samples["operation"].astype(str), strict=True))
+    parents = inner["parent"].map(known).fillna(inner["operation"].str.replace("INNER", "OUTER"))
+    assert (parents == inner["operation"].str.replace("INNER", "OUTER")).all()
+    assert inner["parent"].map(known).isna().sum() <= 4
+    (process,) = list(capture._source.processes)
+    account = process["account"]
+    assert account["written"] == len(samples)
+    assert account["started"] == account["written"] + account["open"] + account["lost"]
+    assert account["open"] <= 4 * 2 + 5
+    assert recover(folder / "capture") == []
+    return len(samples), sum(one.samples for one in recovered)
+
+
+@pytest.mark.timeout(120 + 3 * KILLS)
+def test_killed_at_random_moments(tmp_path):
+    folders = raise_and_kill(tmp_path, KILLS, "kill")
+    assert {int((folder / "status").read_text()) for folder in folders} == {-signal.SIGKILL}
+    counts = [check(folder) for folder in folders]
+    total, from_rings = map(sum, zip(*counts, strict=True))
+    print(f"{len(folders)} kills, {total:,} samples, {from_rings:,} of them from rings")
+    assert total > 1000 * len(folders)
+    assert from_rings > 0
+
+
+@pytest.mark.parametrize(("way", "status"), [("exit", 7), ("segfault", -signal.SIGSEGV)])
+def test_ended_without_warning(tmp_path, way, status):
+    folders = raise_and_kill(tmp_path, 4, way)
+    assert {int((folder / "status").read_text()) for folder in folders} == {status}
+    assert sum(check(folder)[0] for folder in folders) > 0
+
+
+def test_what_lives_is_left_alone(tmp_path):
+    with qp.record(tmp_path / "capture") as recorder:
+        (ring,) = (tmp_path / "capture" / "rings").glob("*.ring")
+        assert rings.is_alive(ring)
+        assert recover(tmp_path / "capture") == []
+        assert ring.exists()
+        assert recorder.is_recording
