@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import quantum_pulse as qp
-from quantum_pulse.errors import CaptureError, QuantumPulseError
+from quantum_pulse import schema
+from quantum_pulse.errors import CaptureError, NotACaptureError, QuantumPulseError
 
 if TYPE_CHECKING:
     from quantum_pulse.demo.engine import DemoResult
@@ -92,6 +93,15 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("--by", choices=("operation", "category"), default="operation", help="rows (default: operation)")
     stats.set_defaults(command=_stats)
 
+    recover = commands.add_parser(
+        "recover",
+        help="make parts of what killed processes left in a capture",
+        description="Write what processes that were killed had finished, and not yet written, into parts of their "
+        "capture. Recordings that go on are left alone. Harmless when repeated.",
+    )
+    recover.add_argument("capture", metavar="CAPTURE", help="the directory of a capture")
+    recover.set_defaults(command=_recover)
+
     run = commands.add_parser(
         "run",
         help="run a script or a module and record it",
@@ -140,6 +150,29 @@ def _show(capture: qp.Capture, by: str = "operation") -> None:
 
 def _stats(options: argparse.Namespace) -> int:
     _show(qp.open(options.capture), options.by)
+    return 0
+
+
+def _recover(options: argparse.Namespace) -> int:
+    from quantum_pulse.recorder.recover import recover
+    from quantum_pulse.view import numbers
+
+    path = Path(options.capture)
+    if not (path / schema.MANIFEST).is_file():
+        raise NotACaptureError(f"{path} is no capture: it has no {schema.MANIFEST}")
+    try:
+        found = recover(path)
+    except OSError as error:
+        raise _Misuse(f"recover: {path}: {error.strerror or error}") from error
+    for one in found:
+        print(
+            f"process {one.process}: {numbers.count(one.samples)} samples recovered, {numbers.count(one.open)} blocks "
+            f"had not ended, {numbers.count(one.lost)} were lost before"
+        )
+        for damage in one.damage:
+            print(f"  damaged: {damage}")
+    if not found:
+        print("nothing to recover")
     return 0
 
 

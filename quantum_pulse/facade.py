@@ -111,8 +111,17 @@ class Capture:
 
 
 def open(path: str | os.PathLike[str]) -> Capture:  # noqa: A001 - qp.open is the name that reads best
-    """The capture in the directory `path`: finished, or still being written.
+    """The capture in the directory `path`: finished, still being written, or left behind by a killed process.
 
+    What stands in rings only, as it does after a kill, is read too, and left where it is.
     Raises NotACaptureError, FormatVersionError or EmptyCaptureError, all of them CaptureError and QuantumPulseError.
     """
-    return Capture(reader.find(path))
+    from quantum_pulse.recorder import recover
+
+    # The rings first: what a living process moves from them to a part meanwhile is then in both, and not in neither.
+    leftovers = recover.look(Path(path))
+    source = reader.find(path)
+    for leftover in leftovers:
+        leftover.add_to(source)
+    source.check_not_empty()
+    return Capture(source)

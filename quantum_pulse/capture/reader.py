@@ -38,8 +38,41 @@ class Source:
     def report_bad(self, path: Path, error: BaseException, rows: int | None = None) -> None:
         """Note that the part `path` is left out, and why. `rows` is how many samples stood in it, if that is known."""
         reason = " ".join(str(error).split()) or type(error).__name__
-        relative = path.relative_to(self.path)
-        self._bad[path] = {"count": rows, "cause": f"{relative} cannot be read: {reason}"}
+        shown = path.relative_to(self.path) if path.is_relative_to(self.path) else path.name
+        self._bad[path] = {"count": rows, "cause": f"{shown} cannot be read: {reason}"}
+
+    def note_loss(self, key: str, loss: dict[str, Any]) -> None:
+        """Note a loss that stands in no file: a dictionary with some of LOSS_COLUMNS. `key` tells it apart."""
+        self._bad[Path(key)] = loss
+
+    def add_part(self, table: str, file: Path) -> None:
+        """Take in the part `file` of `table`; one that cannot be read is noted. Raises FormatVersionError."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            metadata = pq.read_metadata(file)
+            footer = json.loads((metadata.metadata or {})[schema.FOOTER_KEY.encode()])
+            version = footer["format"]
+        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, KeyError):
+                error = ValueError(f"no {error} in its footer, so it was not written by quantum_pulse")
+            self.report_bad(file, error)
+            return
+        _check_version(version, file)
+        self.parts[table].append(Part(file, metadata.num_rows, footer, _first_ns(metadata)))
+
+    def check_not_empty(self) -> None:
+        """Raise EmptyCaptureError when nothing was recorded and nothing was lost."""
+        if any(part.rows for part in self.parts["samples"]) or self.losses():
+            return
+        still = any(process.get("state") == "recording" for process in self.processes)
+        why = (
+            "nothing has been written yet; recorder.flush() writes what has finished"
+            if still
+            else "no operation ran while it was recorded; put `with YourEnum.MEMBER:` around what should be measured"
+        )
+        raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
 
     def is_bad(self, path: Path) -> bool:
         """Whether this part has turned out to be unreadable."""
@@ -86,8 +119,7 @@ def find(path: str | os.PathLike[str]) -> Source:
     """Open the capture directory `path` for reading.
 
     Raises NotACaptureError when `path` does not exist or is no capture, FormatVersionError when it was written by a
-    version that this one does not know, EmptyCaptureError when nothing was recorded and nothing was lost. A part that
-    cannot be read is left out and shows up in the losses.
+    version that this one does not know. A part that cannot be read is left out and shows up in the losses.
     """
     root = Path(path)
     if not root.exists():
@@ -97,15 +129,10 @@ def find(path: str | os.PathLike[str]) -> Source:
         hint = f"; did you mean {where}?" if where is not None and (where / schema.MANIFEST).exists() else ""
         raise NotACaptureError(f"{root} is a file; a capture is a directory with a {schema.MANIFEST}{hint}")
     source = Source(root, _manifest(root), _processes(root))
-    _find_parts(source)
-    if not any(part.rows for part in source.parts["samples"]) and not source.losses():
-        still = any(process.get("state") == "recording" for process in source.processes)
-        why = (
-            "nothing has been written yet; recorder.flush() writes what has finished"
-            if still
-            else "no operation ran while it was recorded; put `with YourEnum.MEMBER:` around what should be measured"
-        )
-        raise EmptyCaptureError(f"{root} is a capture without samples: {why}")
+    for table in schema.TABLES:
+        # A part that is being written has a name that begins with a dot until it is whole.
+        for file in sorted((root / table).glob("[!.]*.parquet")):
+            source.add_part(table, file)
     return source
 
 
@@ -147,28 +174,6 @@ def _processes(root: Path) -> list[dict[str, Any]]:
         if isinstance(content, dict):
             found.append(content)
     return found
-
-
-def _find_parts(source: Source) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for table in schema.TABLES:
-        for file in sorted((source.path / table).glob("*.parquet")):
-            # A part that is being written has a name that begins with a dot until it is whole.
-            if file.name.startswith("."):
-                continue
-            try:
-                metadata = pq.read_metadata(file)
-                footer = json.loads((metadata.metadata or {})[schema.FOOTER_KEY.encode()])
-                version = footer["format"]
-            except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
-                if isinstance(error, KeyError):
-                    error = ValueError(f"no {error} in its footer, so it was not written by quantum_pulse")
-                source.report_bad(file, error)
-                continue
-            _check_version(version, file)
-            source.parts[table].append(Part(file, metadata.num_rows, footer, _first_ns(metadata)))
 
 
 def _first_ns(metadata: Any) -> int | None:

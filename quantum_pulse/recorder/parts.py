@@ -115,7 +115,9 @@ def _named(
 
     # Two numbers may have one name, as an operation has that was redefined; a dictionary must not.
     codes: dict[str, int] = {}
-    code_of = np.array([codes.setdefault(name, len(codes)) for name in names], np.int32)
+    code_of = np.zeros(len(names), np.int32)
+    for number in np.unique(numbers if none is None else numbers[~none]).tolist():
+        code_of[number] = codes.setdefault(names[number], len(codes))
     return pa.DictionaryArray.from_arrays(_array(code_of[numbers], pa.int32(), none), _strings(list(codes)))
 
 

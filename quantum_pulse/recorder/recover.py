@@ -5,11 +5,31 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from quantum_pulse import rings, schema
 from quantum_pulse.recorder import parts
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from quantum_pulse.core.contract import Batch
+
+
+class Source(Protocol):
+    """What `Leftover.add_to` asks of a capture that is being opened."""
+
+    parts: dict[str, list[Any]]
+
+    def add_part(self, table: str, file: Path) -> None: ...
+
+    def note_loss(self, key: str, loss: dict[str, Any]) -> None: ...
 
 
 class Recovery(NamedTuple):
@@ -47,8 +67,8 @@ def recover(capture: Path) -> list[Recovery]:
     return found
 
 
-def written_spans(capture: Path, name: str, lowest: int, highest: int) -> Any:
-    """Spans from `lowest` to `highest` in parts of the recording `name`, as an int64 array, and the parts' rows.
+def _written(paths: Iterable[Path], batch: Batch) -> tuple[npt.NDArray[np.int64], int]:
+    """Spans in parts that may be those of `batch`, and the rows of all the parts.
 
     A part that cannot be read is taken for empty: its rows are given up for lost by whoever reads the capture.
     """
@@ -56,8 +76,10 @@ def written_spans(capture: Path, name: str, lowest: int, highest: int) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    own = np.frombuffer(batch.columns["span"], np.int64)
+    lowest, highest = (int(own.min()), int(own.max())) if batch.rows else (0, -1)
     spans, rows = [np.zeros(0, np.int64)], 0
-    for path in sorted((capture / "samples").glob(f"{name}-*.parquet")):
+    for path in paths:
         try:
             with pq.ParquetFile(path) as file:
                 rows += file.metadata.num_rows
@@ -76,8 +98,6 @@ def written_spans(capture: Path, name: str, lowest: int, highest: int) -> Any:
 
 
 def _recover(capture: Path, ring: Path) -> Recovery:
-    import numpy as np
-
     name = ring.stem
     process_path = capture / schema.PROCESSES / f"{name}.json"
     process = _process(process_path)
@@ -88,32 +108,10 @@ def _recover(capture: Path, ring: Path) -> Recovery:
     except (OSError, ValueError) as error:
         found = Recovery(name, int(process.get("pid") or 0), 0, 0, 0, [str(error)])
     else:
-        batch = contents.batch
-        spans = np.frombuffer(batch.columns["span"], np.int64)
-        known, rows = written_spans(
-            capture, name, int(spans.min()) if batch.rows else 0, int(spans.max()) if batch.rows else -1
-        )
-        batch = rings.without(batch, known)
+        known, rows = _written(sorted((capture / "samples").glob(f"{name}-*.parquet")), contents.batch)
+        batch = rings.without(contents.batch, known)
         if batch.rows:
-            anchor = process.get("clock_anchor_ns")
-            damage = contents.damage if anchor is not None else [*contents.damage, "its clock is unknown"]
-            contents = contents._replace(damage=damage)
-            footer: dict[str, Any] = {
-                "format": schema.FORMAT_VERSION,
-                "process": contents.process,
-                "core": process.get("core"),
-                "clock_anchor_ns": anchor or 0,
-                "losses": [],
-            }
-            parts.write_samples(
-                _next_part(capture, name),
-                batch,
-                operations=contents.operations,
-                errors=contents.errors,
-                anchor_ns=anchor or 0,
-                process=contents.process,
-                footer=footer,
-            )
+            _write(_next_part(capture, name), contents._replace(batch=batch), process)
         written = rows + batch.rows
         left_open = max(contents.entered - written - contents.lost - contents.damaged_rows, 0)
         found = Recovery(name, contents.process, batch.rows, left_open, contents.lost, contents.damage)
@@ -132,6 +130,79 @@ def _recover(capture: Path, ring: Path) -> Recovery:
     ring.unlink(missing_ok=True)
     ring.with_suffix(rings.NAMES_SUFFIX).unlink(missing_ok=True)
     return found
+
+
+class Leftover(NamedTuple):
+    """What stood in a ring when somebody looked; `contents` is None where it could not be read."""
+
+    ring: Path
+    contents: rings.Contents | None
+    damage: list[str]
+    process: dict[str, Any]
+
+    def add_to(self, source: Source) -> None:
+        """Add to `source` what stands in none of its parts, as a part in a temporary directory of its own."""
+        for number, damage in enumerate(self.damage):
+            cause = f"{self.ring.name} is damaged: {damage}"
+            source.note_loss(f"{self.ring}:{number}", {"cause": cause})
+        if self.contents is None:
+            return
+        own = [part for part in source.parts["samples"] if part.path.name.startswith(f"{self.ring.stem}-")]
+        told = sum(loss["count"] for part in own for loss in part.footer.get("losses", ()))
+        if self.contents.lost > told:
+            loss = {"count": self.contents.lost - told, "cause": f"rings full in process {self.contents.process}"}
+            source.note_loss(f"{self.ring}:lost", loss)
+        known, _ = _written([part.path for part in own], self.contents.batch)
+        batch = rings.without(self.contents.batch, known)
+        if not batch.rows:
+            return
+        folder = Path(tempfile.mkdtemp(prefix="quantum-pulse-"))
+        weakref.finalize(source, _remove, folder, os.getpid())
+        part = folder / f"{self.ring.stem}-ring.parquet"
+        _write(part, self.contents._replace(batch=batch), self.process)
+        source.add_part("samples", part)
+
+
+def look(capture: Path) -> list[Leftover]:
+    """What stands in the rings of `capture`, of processes that live and that do not. Nothing is changed."""
+    found = []
+    for ring in sorted((capture / schema.RINGS).glob(f"*{rings.RING_SUFFIX}")):
+        process = _process(capture / schema.PROCESSES / f"{ring.stem}.json")
+        try:
+            contents = rings.read(ring)
+        except FileNotFoundError:
+            continue  # its recording has just ended
+        except (OSError, ValueError) as error:
+            found.append(Leftover(ring, None, [str(error)], process))
+        else:
+            found.append(Leftover(ring, contents, contents.damage, process))
+    return found
+
+
+def _remove(folder: Path, process: int) -> None:
+    if os.getpid() == process:  # a forked child has the object too
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(path: Path, contents: rings.Contents, process: dict[str, Any]) -> None:
+    # Without the process's file its clock is unknown, and its samples begin in 1970.
+    anchor_ns = process.get("clock_anchor_ns") or 0
+    footer: dict[str, Any] = {
+        "format": schema.FORMAT_VERSION,
+        "process": contents.process,
+        "core": process.get("core"),
+        "clock_anchor_ns": anchor_ns,
+        "losses": [],
+    }
+    parts.write_samples(
+        path,
+        contents.batch,
+        operations=contents.operations,
+        errors=contents.errors,
+        anchor_ns=anchor_ns,
+        process=contents.process,
+        footer=footer,
+    )
 
 
 def _next_part(capture: Path, name: str) -> Path:

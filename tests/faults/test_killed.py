@@ -10,10 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import quantum_pulse as qp
 from quantum_pulse import rings
+from quantum_pulse.errors import EmptyCaptureError
 from quantum_pulse.recorder.recover import recover
 
 NURSERY = Path(__file__).with_name("nursery.py")
@@ -32,16 +34,24 @@ def check(folder):
     """What was recovered against what the child counted. Returns the samples, and how many came from rings."""
     if not (folder / "capture" / "capture.json").exists():
         return 0, 0  # killed before the recording began
+    try:
+        before = qp.open(folder / "capture").samples()
+    except EmptyCaptureError:
+        before = None
     recovered = recover(folder / "capture")
     counters = struct.unpack(f"{len(NAMES)}Q", (folder / "counters").read_bytes()[: 8 * len(NAMES)])
     assert not list((folder / "capture").glob("rings/*"))
     assert not list((folder / "capture").glob("samples/.*"))
     try:
         capture = qp.open(folder / "capture")
-    except qp.QuantumPulseError:
+    except EmptyCaptureError:
+        assert before is None
         assert not any(counters)
         return 0, 0
     samples = capture.samples()
+    pd.testing.assert_frame_equal(
+        before.sort_values("span", ignore_index=True), samples.sort_values("span", ignore_index=True)
+    )
     assert capture.losses().empty, capture.losses()["cause"].tolist()
     found = samples["operation"].value_counts().to_dict()
     for name, counted in zip(NAMES, counters, strict=True):
@@ -91,3 +101,22 @@ def test_what_lives_is_left_alone(tmp_path):
         assert recover(tmp_path / "capture") == []
         assert ring.exists()
         assert recorder.is_recording
+
+
+def test_what_lives_can_be_read_from_its_rings(tmp_path):
+    class Live(qp.Operation):
+        STEP = qp.op("Not yet in any part")
+
+    with qp.record(tmp_path / "capture") as recorder:
+        for number in range(5000):
+            with Live.STEP:
+                pass
+            if number == 2000:
+                recorder.flush()
+        capture = qp.open(tmp_path / "capture")
+        assert len(capture.samples()) == 5000
+        assert capture.samples()["span"].is_unique
+        assert len(list((tmp_path / "capture" / "samples").iterdir())) == 1
+        assert capture.losses().empty
+    assert len(capture.samples()) == 5000, "it stays what it was"
+    assert len(qp.open(tmp_path / "capture").samples()) == 5000

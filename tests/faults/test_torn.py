@@ -1,0 +1,142 @@
+"""Rings that were cut, zeroed or overwritten: what is valid is recovered, what is not is named."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import quantum_pulse as qp
+from quantum_pulse import rings, schema
+from quantum_pulse.recorder.recover import recover
+
+CHILD = """
+import os, sys, time
+import quantum_pulse as qp
+
+class Torn(qp.Operation):
+    A = qp.op("First", category="One")
+    B = qp.op("Second", category="Two")
+
+recorder = qp.start(sys.argv[1])
+for number in range(3000):
+    try:
+        with Torn.A, Torn.B:
+            if number % 10 == 0:
+                raise KeyError
+    except KeyError:
+        pass
+    if number == 1000:
+        recorder.flush()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    """A capture that a killed process left: 2,002 samples in a part, 3,998 in the ring."""
+    path = tmp_path_factory.mktemp("torn") / "capture"
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"ready\n"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    # A sparse file of 256 MB is slow to copy as often as this; nothing but holes is cut off.
+    (ring,) = (path / "rings").glob("*.ring")
+    os.truncate(ring, schema.RING_HEADER_BYTES + 8 * schema.SEGMENT_BYTES)
+    return path
+
+
+def damaged(left, folder, damage):
+    target = folder / f"capture{time.monotonic_ns()}"
+    shutil.copytree(left, target)
+    (ring,) = (target / "rings").glob("*.ring")
+    damage(ring)
+    found = recover(target)
+    assert recover(target) == []
+    assert not (target / "rings").exists()
+    capture = qp.open(target)
+    samples = capture.samples()
+    assert samples["span"].is_unique
+    assert set(samples["operation"]) <= {"Torn.A", "Torn.B"}
+    return found, samples
+
+
+def test_undamaged(left, tmp_path):
+    (found,), samples = damaged(left, tmp_path, lambda _: None)
+    assert (found.samples, found.open, found.lost, found.damage) == (3998, 0, 0, [])
+    assert samples["operation"].value_counts().to_dict() == {"Torn.A": 3000, "Torn.B": 3000}
+    assert samples["error"].value_counts().to_dict() == {"KeyError": 600}
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 4095, 4096, 4097, 5000, 69_632, 69_633, 100_000, 135_167, 135_168])
+def test_cut(left, tmp_path, size):
+    (found,), samples = damaged(left, tmp_path, lambda ring: os.truncate(ring, size))
+    whole = max(size - schema.RING_HEADER_BYTES, 0) // schema.SEGMENT_BYTES
+    assert len(samples) == 2002 + found.samples
+    assert found.samples >= min(whole, 3) * schema.SEGMENT_ROWS - 2002
+    assert found.damage or whole * schema.SEGMENT_BYTES + schema.RING_HEADER_BYTES == size
+
+
+def overwrite(begin, data):
+    def damage(ring):
+        with open(ring, "r+b") as file:
+            file.seek(begin)
+            file.write(data)
+
+    return damage
+
+
+def test_zeroed(left, tmp_path):
+    (found,), samples = damaged(left, tmp_path, lambda ring: overwrite(0, bytes(ring.stat().st_size))(ring))
+    assert "QPRING01" in found.damage[0]
+    assert len(samples) == 2002
+
+
+def test_deleted(left, tmp_path):
+    found, samples = damaged(left, tmp_path, Path.unlink)
+    assert len(samples) == 2002
+    assert [one.samples for one in found] == [0]
+
+
+def test_without_names(left, tmp_path):
+    (found,), samples = damaged(left, tmp_path, lambda ring: ring.with_suffix(rings.NAMES_SUFFIX).unlink())
+    assert any("names cannot be read" in damage for damage in found.damage)
+    assert len(samples) == 2002
+
+
+def test_names_that_end_in_the_middle_of_a_line(left, tmp_path):
+    def damage(ring):
+        names = ring.with_suffix(rings.NAMES_SUFFIX)
+        lines = names.read_bytes().splitlines(keepends=True)
+        names.write_bytes(b"".join(lines)[:-5])
+
+    (found,), samples = damaged(left, tmp_path, damage)
+    assert found.damage
+    assert len(samples) > 2002
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    offset=st.integers(0, schema.RING_HEADER_BYTES + 8 * schema.SEGMENT_BYTES - 1),
+    length=st.integers(1, 70_000),
+    seed=st.integers(0, 2**32),
+    suffix=st.sampled_from([rings.RING_SUFFIX, rings.NAMES_SUFFIX]),
+)
+def test_garbage(left, tmp_path, offset, length, seed, suffix):
+    garbage = random.Random(seed).randbytes(length)
+
+    def damage(ring):
+        path = ring.with_suffix(suffix)
+        overwrite(offset % path.stat().st_size, garbage)(path)
+
+    _, samples = damaged(left, tmp_path, damage)
+    assert len(samples) >= 2002
