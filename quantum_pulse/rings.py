@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -63,29 +65,27 @@ def _process_of(ring: Path) -> int:
 
 
 def read(ring: Path) -> Contents:
-    """The contents of the file `ring`. Raises OSError when it cannot be opened, ValueError when it is no ring."""
+    """The contents of the file `ring`. Raises OSError when it cannot be read, ValueError when it is no ring."""
+    # Not mapped: a page of a file that was cut, or of a hole on a full file system, would end this process by SIGBUS.
+    with open(ring, "rb", buffering=0) as file:
+        return _read(file.fileno(), ring)
+
+
+def _read(file: int, ring: Path) -> Contents:
     import numpy as np
 
     operations, errors, damage = _names(ring.with_suffix(NAMES_SUFFIX))
-    size = ring.stat().st_size
-    count = max(size - schema.RING_HEADER_BYTES, 0) // schema.SEGMENT_BYTES
+    size = os.fstat(file).st_size
     if size < schema.RING_HEADER_BYTES:
         raise ValueError(f"{ring.name} is cut off after {size} bytes")
-    memory = np.memmap(ring, np.uint8, "r")
-    if memory[: len(schema.RING_MAGIC)].tobytes() != schema.RING_MAGIC:
+    start = os.pread(file, schema.SEGMENT_HEADER_BYTES, 0)
+    if not start.startswith(schema.RING_MAGIC):
         raise ValueError(f"{ring.name} does not begin with {schema.RING_MAGIC.decode()}")
-    header = {
-        name: struct.unpack_from(code, memory[offset : offset + 8].tobytes())[0]
-        for name, code, offset in schema.RING_FIELDS
-    }
-    if (size - schema.RING_HEADER_BYTES) % schema.SEGMENT_BYTES:
+    header = {name: struct.unpack_from(code, start, offset)[0] for name, code, offset in schema.RING_FIELDS}
+    count, rest = divmod(size - schema.RING_HEADER_BYTES, schema.SEGMENT_BYTES)
+    if rest:
         damage.append("its last segment is cut off")
-    # Copied, because the process may go on; segments that are empty, which are most, are not touched at all.
-    taken = [
-        rows
-        for number in np.flatnonzero(_segment_states(memory, count)).tolist()
-        if (rows := _rows(memory, number, damage)) is not None
-    ]
+    taken = [rows for number in range(count) if (rows := _rows(file, number, damage)) is not None]
     columns = {
         name: np.concatenate([rows[name] for rows in taken]) if taken else np.zeros(0, _dtype(name))
         for name in (*(name for name, _ in schema.RING_COLUMNS), "thread")
@@ -128,41 +128,34 @@ def _dtype(name: str) -> str:
 _NUMPY = {"q": "int64", "I": "uint32", "i": "int32"}
 
 
-def _segment_states(memory: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint32]:
-    import numpy as np
-
-    offset = schema.RING_HEADER_BYTES + next(at for name, _, at in schema.SEGMENT_FIELDS if name == "state")
-    return np.ndarray((count,), np.uint32, memory.data, offset, (schema.SEGMENT_BYTES,)).copy()
-
-
-def _rows(memory: npt.NDArray[np.uint8], number: int, damage: list[str]) -> dict[str, npt.NDArray[Any]] | None:
+def _rows(file: int, number: int, damage: list[str]) -> dict[str, npt.NDArray[Any]] | None:
     """Rows of a segment that stand in no part, or None when there are none."""
     import numpy as np
 
     base = schema.RING_HEADER_BYTES + number * schema.SEGMENT_BYTES
     for _ in range(100):
-        before = _fields(memory, base)
+        before = _fields(file, base)
         begin, end = before["consumed"], before["written"]
         if before["state"] > 2 or end > schema.SEGMENT_ROWS or begin > end:
             damage.append(f"the header of segment {number} makes no sense")
             return None
-        if begin == end:
+        if before["state"] == 0 or begin == end:
             return None
-        columns, at = {}, base + schema.SEGMENT_HEADER_BYTES
+        data = os.pread(file, schema.SEGMENT_BYTES, base)
+        columns, at = {}, schema.SEGMENT_HEADER_BYTES
         for name, code in schema.RING_COLUMNS:
             kind = np.dtype(_NUMPY[code])
-            first = at + begin * kind.itemsize
-            columns[name] = memory[first : at + end * kind.itemsize].view(kind).copy()
+            columns[name] = np.frombuffer(data, kind, end - begin, at + begin * kind.itemsize)
             at += schema.SEGMENT_ROWS * kind.itemsize
         columns["thread"] = np.full(end - begin, before["thread"], np.int64)
         # A segment that was given back and taken again meanwhile has another number.
-        if _fields(memory, base)["sequence"] == before["sequence"]:
+        if _fields(file, base)["sequence"] == before["sequence"]:
             return columns
     return None
 
 
-def _fields(memory: npt.NDArray[np.uint8], base: int) -> dict[str, int]:
-    header = memory[base : base + schema.SEGMENT_HEADER_BYTES].tobytes()
+def _fields(file: int, base: int) -> dict[str, int]:
+    header = os.pread(file, schema.SEGMENT_HEADER_BYTES, base)
     return {name: int(struct.unpack_from(code, header, at)[0]) for name, code, at in schema.SEGMENT_FIELDS}
 
 
@@ -187,7 +180,10 @@ def _names(journal: Path) -> tuple[list[Definition | None], list[str], list[str]
         lines, damage = [], [f"its names cannot be read: {error.strerror or error}"]
     for line in lines:
         try:
-            entry = json.loads(line)
+            checksum, _, text = line.partition(b" ")
+            if int(checksum, 16) != zlib.crc32(text):
+                raise ValueError
+            entry = json.loads(text)
             if "operation" in entry:
                 name, module, description, category, priority, budget = entry["definition"]
                 operations[int(entry["operation"])] = Definition(

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import warnings
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -62,7 +63,7 @@ class Recorder:
         self._final_account: dict[str, int] | None = None
         self.errors: list[str] = [""]
         self._sampler = MetricsSampler(core.now, metrics_interval_s)
-        self._writer = Writer(core, path, self._name, self._anchor_ns, self.errors, self._sampler)
+        self._writer = Writer(core, path, self._ring, self._anchor_ns, self.errors, self._sampler)
         try:
             self._save_process("recording")
             for number, definition in enumerate(registry.all()):
@@ -178,7 +179,9 @@ class Recorder:
 
     def _note(self, entry: dict[str, Any]) -> None:
         try:
-            os.write(self._journal, (json.dumps(entry) + "\n").encode())
+            text = json.dumps(entry).encode()
+            # With a checksum: a name that is not quite right would go unnoticed.
+            os.write(self._journal, b"%08x %s\n" % (zlib.crc32(text), text))
         except OSError as error:
             logger.warning("cannot note a name beside the rings: %s", error)
 
@@ -216,8 +219,8 @@ def start(
                 RuntimeWarning,
                 stacklevel=_level_of_caller(),
             )
-        _prepare(target, if_exists)
         try:
+            _prepare(target, if_exists)
             _active = Recorder(target, budget_bytes, metrics_interval_s)
         except OSError as error:
             raise RecordingError(f"cannot record into {target}: {error.strerror or error}") from error

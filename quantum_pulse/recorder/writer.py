@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import select
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +26,10 @@ logger = logging.getLogger("quantum_pulse")
 #: A part is written when the core asks for it because its rings fill, and at least this often, in seconds. The rings
 #: outlive the process, so there is no hurry.
 LONGEST_WAIT_S: Final = 5.0
+#: Errors of a disk that may pass, how often it is tried again, and for how long, in seconds.
+PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN)
+RETRY_S: Final = 0.5
+LONGEST_RETRY_S: Final = 10.0
 #: How long `finish` waits for the disk before it gives the rest up, in seconds.
 LONGEST_STOP_S: Final = 30.0
 
@@ -32,17 +38,19 @@ class Writer:
     """Drains core and sampler into parts until told to finish. A failure stops the recording, never the host."""
 
     def __init__(
-        self, core: Core, capture: Path, name: str, anchor_ns: int, errors: list[str], sampler: MetricsSampler
+        self, core: Core, capture: Path, ring: Path, anchor_ns: int, errors: list[str], sampler: MetricsSampler
     ) -> None:
         self.failure: BaseException | None = None
         self.all_losses: list[dict[str, Any]] = []
         self._core = core
         self._capture = capture
-        self._name = name
-        self._process = int(name.split("-", 1)[0])
+        self._name = ring.stem
+        self._process = os.getpid()
         self._anchor_ns = anchor_ns
         self._errors = errors
         self._sampler = sampler
+        self._ring = ring
+        self._held: tuple[Batch | None, list[dict[str, Any]]] | None = None  # drained, and not written yet
         self._part = 0
         self._written = 0
         # A pipe, because a byte can be written to it from anywhere: the hot path, a signal handler, a finaliser.
@@ -96,12 +104,14 @@ class Writer:
         committed = sum(row.committed for row in totals)
         lost = sum(row.lost for row in totals)
         unwritten = committed - self._written
+        # After a failure the rest still stands in the ring, where there is one: it can be recovered.
+        is_gone = self.failure is not None and not self._ring.exists()
         return {
             "started": started,
             "written": self._written,
-            "pending": 0 if self.failure else unwritten,
+            "pending": 0 if is_gone else unwritten,
             "open": started - committed - lost,
-            "lost": lost + (unwritten if self.failure else 0),
+            "lost": lost + (unwritten if is_gone else 0),
         }
 
     def _run(self) -> None:
@@ -109,7 +119,7 @@ class Writer:
             while True:
                 self._sleep()
                 finishing, ticket = self._finishing, self._asked
-                self._write()
+                self._write_patiently()
                 self._answer(ticket)
                 if finishing:
                     return
@@ -142,15 +152,30 @@ class Writer:
         self._core.stop()
         logger.error("recording into %s has stopped, the program goes on: %s", self._capture, error)
 
+    def _write_patiently(self) -> None:
+        """Write; while the disk is full, try again for a while. Samples go on into the rings meanwhile."""
+        give_up = time.monotonic() + LONGEST_RETRY_S
+        while True:
+            try:
+                self._write()
+                return
+            except OSError as error:
+                if error.errno not in PASSING or self._finishing or time.monotonic() > give_up:
+                    raise
+            time.sleep(RETRY_S)
+
     def _write(self) -> None:
         with importing():
             parts.load()
-        losses = self._take_losses()
-        self.all_losses += losses
-        batch = self._core.drain()
+        if self._held is None:
+            losses = self._take_losses()
+            self.all_losses += losses
+            self._held = self._core.drain(), losses
+        batch, losses = self._held
         if batch is not None:
             self._write_samples(batch, losses)
             self._written += batch.rows
+        self._held = None
         self._core.release()
         metrics, events = self._sampler.take()
         self._write_rows("metrics", metrics, "time")
