@@ -12,12 +12,14 @@ from quantum_pulse._version import __version__
 from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.facade import Capture, open  # noqa: A004 - qp.open is the name that reads best
 from quantum_pulse.operations import Category, Operation, op
-from quantum_pulse.recorder.session import Recorder, record, start, stop
+from quantum_pulse.recorder.session import Recorder, record, start, start_from_environment, stop
+from quantum_pulse.timers import PausableTimer
 
 __all__ = [
     "Capture",
     "Category",
     "Operation",
+    "PausableTimer",
     "QuantumPulseError",
     "Recorder",
     "__version__",
@@ -27,6 +29,9 @@ __all__ = [
     "start",
     "stop",
 ]
+
+
+start_from_environment()
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -110,6 +110,16 @@ class Capture:
         return html.stats_table(self.stats(), self.categories, caption=f"Capture {self.path}")
 
 
+def no_stats() -> pd.DataFrame:
+    """What `Capture.stats()` would be of no samples."""
+    import pandas as pd
+
+    from quantum_pulse.capture import statistics
+
+    index = pd.MultiIndex.from_arrays([[], []], names=["category", "operation"])
+    return pd.DataFrame({name: pd.Series(dtype="float64") for name in statistics.COLUMNS}, index=index)
+
+
 def open(path: str | os.PathLike[str]) -> Capture:  # noqa: A001 - qp.open is the name that reads best
     """The capture in the directory `path`: finished, still being written, or left behind by a killed process.
 

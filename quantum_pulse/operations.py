@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
 from quantum_pulse.core import core
 from quantum_pulse.errors import DefinitionError
+from quantum_pulse.timers import PausableTimer
 
 DEFAULT_PRIORITY = 3
 
@@ -207,6 +208,10 @@ class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignor
     def budget_us(self) -> float | None:
         """Time that the operation may take, in microseconds, if it has a budget."""
         return self._value_.budget_us  # type: ignore[no-any-return]
+
+    def timer(self) -> PausableTimer:
+        """A timer that records one sample of this operation without the pauses in it; see `PausableTimer`."""
+        return PausableTimer(self)
 
     def __call__(self, function: F) -> F:
         """Decorate `function`: each call is one sample."""

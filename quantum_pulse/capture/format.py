@@ -108,8 +108,8 @@ Not for readers, but for whoever recovers what a killed process left. A `.ring` 
 segments of {schema.SEGMENT_BYTES} bytes follow. A segment belongs to one thread: a header of
 {schema.SEGMENT_HEADER_BYTES} bytes, then {schema.SEGMENT_ROWS} entries of each column, column after column.
 `start` is on the monotonic clock; the
-`.names` file beside the ring resolves the numbers of operations and errors: each line is the CRC-32 of the rest, in eight
-hexadecimal digits, a space, and a JSON object.
+`.names` file beside the ring resolves the numbers of operations and errors: each line is the CRC-32 of the rest, in
+eight hexadecimal digits, a space, and a JSON object.
 
 | Column | `struct` code |
 | --- | --- |

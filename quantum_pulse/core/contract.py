@@ -90,6 +90,9 @@ class Core(Protocol):
     def account(self) -> list[Account]:
         """Totals since `start`."""
 
+    def add(self, probe: Any, start_ns: int, duration_ns: int, error: type[BaseException] | None) -> None:
+        """A sample of `probe` that was measured elsewhere with `now`: a child of what is innermost here."""
+
     def plain_attributes(self, metaclass: type) -> None:
         """Make attributes of the classes of `metaclass` as cheap as those of any class, if that can be done."""
 

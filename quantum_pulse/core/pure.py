@@ -320,9 +320,9 @@ def _is_context_manager(frame: FrameType) -> bool:
     return caller is not None and caller.f_code in _CONTEXT_MANAGERS
 
 
-def _enter(session: _Session, probe_id: int, caller: FrameType) -> None:
+def _new_entry(session: _Session, thread: _Thread, probe_id: int) -> _Open:
+    """A span of the current context, numbered and counted, as a child of what is innermost."""
     global _last_span
-    thread = _this_thread(session)
     entry = _Open()
     entry.session = session
     entry.probe_id = probe_id
@@ -337,17 +337,22 @@ def _enter(session: _Session, probe_id: int, caller: FrameType) -> None:
     entry.parent = 0 if top is None else top.span
     entry.frame = None
     entry.encloses = False
+    _last_span += 1
+    entry.span = _last_span
+    session.header.fields["last_span"][0] = _last_span
+    count = thread.counts.get(probe_id) or thread.counts.setdefault(probe_id, _Count())
+    count.started += 1
+    return entry
+
+
+def _enter(session: _Session, probe_id: int, caller: FrameType) -> None:
+    entry = _new_entry(session, _this_thread(session), probe_id)
     if caller.f_code.co_flags & _GENERATOR:
         entry.frame = caller
         entry.encloses = _is_context_manager(caller)
         session.by_frame.setdefault(caller, []).append(entry)
-    _last_span += 1
-    entry.span = _last_span
-    session.header.fields["last_span"][0] = _last_span
     entry.is_open = True
     _top.set(entry)
-    count = thread.counts.get(probe_id) or thread.counts.setdefault(probe_id, _Count())
-    count.started += 1
     entry.start = now()
 
 
@@ -408,6 +413,20 @@ class Probe:
             except ValueError:  # as above
                 if session is _latest:
                     raise
+
+
+def add(probe: Any, start_ns: int, duration_ns: int, error: type[BaseException] | None) -> None:
+    session = _session
+    if session is None:
+        return
+    try:
+        thread = _this_thread(session)
+        entry = _new_entry(session, thread, probe.probe_id)
+        entry.start = start_ns
+        session.commit(thread, entry, start_ns + duration_ns, 0 if error is None else session.error_number(error))
+    except ValueError:  # as in __enter__
+        if session is _latest:
+            raise
 
 
 def plain_attributes(metaclass: type) -> None:

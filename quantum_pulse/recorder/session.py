@@ -37,10 +37,17 @@ logger = logging.getLogger("quantum_pulse")
 DEFAULT_BUDGET_BYTES: Final = 256 * 2**20
 DEFAULT_METRICS_INTERVAL_S: Final = 0.1
 
+#: Environment variable: a directory to record the whole process into, or `off`.
+ENVIRONMENT: Final = "QUANTUM_PULSE"
+OFF: Final = "off"
+
+NOTHING: Final = {"started": 0, "written": 0, "pending": 0, "open": 0, "lost": 0}
+
 # Held while a recording starts or stops, so that the next one waits for it. A signal handler may come in between.
 _lock = threading.RLock()
 _active: Recorder | None = None
 _said_fallback = False
+_is_from_environment = False
 
 
 class Recorder:
@@ -122,7 +129,7 @@ class Recorder:
     def abandon(self) -> None:
         """In a forked child: the files and threads are the parent's, so let go of them."""
         self.is_recording = False
-        self._final_account = {"started": 0, "written": 0, "pending": 0, "open": 0, "lost": 0}
+        self._final_account = dict(NOTHING)
         self._sampler.abandon()
         self._writer.abandon()
         os.close(self._journal)
@@ -186,6 +193,20 @@ class Recorder:
             logger.warning("cannot note a name beside the rings: %s", error)
 
 
+class _Off(Recorder):
+    """What `start` returns with QUANTUM_PULSE=off: it does nothing, and nothing is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_recording = False
+        self._final_account = dict(NOTHING)
+
+    def stats(self) -> pd.DataFrame:
+        from quantum_pulse import facade
+
+        return facade.no_stats()
+
+
 def start(
     path: str | os.PathLike[str],
     *,
@@ -199,7 +220,7 @@ def start(
     `budget_bytes` bounds the memory of the rings. `metrics_interval_s` is the time between two samples of system
     metrics, in seconds. Raises RecordingError when a recording is running or `path` cannot hold a capture.
     """
-    global _active, _said_fallback
+    global _active, _said_fallback, _is_from_environment
     target = Path(path).absolute()
     if if_exists not in ("append", "replace", "error"):
         raise RecordingError(f"if_exists must be 'append', 'replace' or 'error', not {if_exists!r}")
@@ -208,7 +229,13 @@ def start(
     least = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
     if not isinstance(budget_bytes, int) or budget_bytes < least:
         raise RecordingError(f"budget_bytes must be an integer of at least {least}, not {budget_bytes!r}")
+    if os.environ.get(ENVIRONMENT) == OFF:
+        return _Off(target)
     with _lock:
+        if _active is not None and _is_from_environment:
+            logger.warning("%s=%s ends here: the program records into %s itself", ENVIRONMENT, _active.path, target)
+            _active.stop()
+        _is_from_environment = False
         if _active is not None:
             raise RecordingError(f"already recording into {_active.path}; stop that recording first (qp.stop())")
         if cores.FALLBACK_REASON is not None and not _said_fallback:
@@ -235,9 +262,26 @@ def record(path: str | os.PathLike[str], **options: Any) -> Recorder:
 def stop() -> None:
     """Stop the running recording. Raises RecordingError when there is none."""
     recorder = _active
+    if os.environ.get(ENVIRONMENT) == OFF:
+        return
     if recorder is None:
         raise RecordingError("nothing is being recorded; qp.start(path) begins a recording")
     recorder.stop()
+
+
+def start_from_environment() -> None:
+    """What ``import quantum_pulse`` does: with QUANTUM_PULSE=<directory> in the environment, record until the exit."""
+    global _is_from_environment
+    path = os.environ.get(ENVIRONMENT, "")
+    if path in ("", OFF) or _active is not None:
+        return
+    try:
+        start(path)
+    except RecordingError as error:
+        # Nobody in the program asked for this, so nothing in it may break.
+        logger.warning("%s=%s: %s", ENVIRONMENT, path, error)
+        return
+    _is_from_environment = True
 
 
 def active() -> Recorder | None:
@@ -334,6 +378,13 @@ def _in_child() -> None:
         _active.abandon()
         _active = None
     core.forget()
+    if _is_from_environment:
+        start_from_environment()
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None and _active is not None:
+            # A child of multiprocessing ends without what is registered for the exit of other processes, and it first
+            # forgets what has been registered with multiprocessing so far.
+            util.register_after_fork(_active, lambda _: util.Finalize(None, _at_exit, exitpriority=0))
 
 
 atexit.register(_at_exit)

@@ -6,6 +6,7 @@
 #include "spans.h"
 
 static PyMethodDef probe_functions[] = {
+    {"add", add_sample, METH_VARARGS, "A sample that was measured elsewhere."},
     {"plain_attributes", plain_attributes, METH_O, "Make attributes of a metaclass's classes cheap."},
     {"timed", timed, METH_VARARGS, "A callable that runs a function inside a probe."},
     {NULL},

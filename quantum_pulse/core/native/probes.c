@@ -178,6 +178,18 @@ add_method(const char *name, int is_exit)
 }
 
 PyObject *
+add_sample(PyObject *module, PyObject *args)
+{
+    PyObject *probe, *error_type;
+    long long start, duration;
+    if (!PyArg_ParseTuple(args, "O!LLO", &ProbeType, &probe, &start, &duration, &error_type))
+        return NULL;
+    if (ring.recording)
+        add(((Probe *)probe)->id, start, duration, error_type);
+    Py_RETURN_NONE;
+}
+
+PyObject *
 plain_attributes(PyObject *module, PyObject *metaclass)
 {
     if (!PyType_Check(metaclass) || !PyType_IsSubtype((PyTypeObject *)metaclass, &PyType_Type))

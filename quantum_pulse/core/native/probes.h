@@ -18,6 +18,9 @@ extern PyTypeObject ProbeType;
 
 int prepare_probes(void);
 
+/* A sample that was measured elsewhere; args: probe, start and duration in ns, type of the error or None. */
+PyObject *add_sample(PyObject *module, PyObject *args);
+
 /* Give the classes of a metaclass the plain attribute look-up, though it inherits a __getattr__. */
 PyObject *plain_attributes(PyObject *module, PyObject *metaclass);
 

@@ -53,6 +53,22 @@ is_context_manager(void)
     return result;
 }
 
+/* The stack of the current context, with its task known; NULL when there is no recording or no memory. */
+static inline Stack *
+ready_stack(Thread *thread, PyThreadState *tstate)
+{
+    Stack *stack = current_stack(thread, tstate, 1);
+    if (stack == NULL)
+        return NULL;
+    /* While the context's version stands, no other task can have come to run in it. */
+    if (thread->task_version != tstate->context_ver) {
+        if (note_task(stack) < 0)
+            return NULL;
+        thread->task_version = tstate->context_ver;
+    }
+    return stack;
+}
+
 /* Nearly every call into Python from here may collect garbage, run a finaliser, and so come back here: to open and close
  * other spans on the same stack, which moves when it grows. So what may do that comes first, or looks at the stack
  * anew afterwards. */
@@ -63,14 +79,10 @@ enter(uint32_t probe_id)
     if (thread == NULL)
         return;
     PyThreadState *tstate = PyThreadState_Get();
-    Stack *stack = current_stack(thread, tstate, 1);
-    if (stack == NULL)
-        goto fail;
-    /* While the context's version stands, no other task can have come to run in it. */
-    if (thread->task_version != tstate->context_ver) {
-        if (note_task(stack) < 0)
-            goto fail;
-        thread->task_version = tstate->context_ver;
+    Stack *stack = ready_stack(thread, tstate);
+    if (stack == NULL) {
+        PyErr_Clear();
+        return;
     }
     PyObject *generator = running_generator(tstate);
     int encloses = generator != NULL && is_context_manager();
@@ -106,9 +118,6 @@ enter(uint32_t probe_id)
         PyErr_Clear();
     if (index < stack->depth && stack->open[index].span == span)
         stack->open[index].start = now_ns();
-    return;
-fail:
-    PyErr_Clear();
 }
 
 /* The innermost open span of `probe_id` that belongs to `generator` (NULL: to none), or -1. */
@@ -191,6 +200,33 @@ leave(uint32_t probe_id, PyObject *error_type)
         commit(thread, &sample);
     if (generator != NULL)
         Py_DECREF(stack);
+}
+
+void
+add(uint32_t probe_id, int64_t start, int64_t duration, PyObject *error_type)
+{
+    Thread *thread = current_thread();
+    if (thread == NULL)
+        return;
+    uint32_t error = error_type == Py_None ? 0 : error_number(error_type);
+    Stack *stack = ring.recording ? ready_stack(thread, PyThreadState_Get()) : NULL;
+    Count *count = stack == NULL || !ring.recording ? NULL : count_of(thread, probe_id);
+    if (count == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    count->started++;
+    ring.header->last_span = ++last_span;
+    Sample sample = {
+        .start = start,
+        .end = start + duration,
+        .span = last_span,
+        .parent = innermost(stack),
+        .task = stack->task,
+        .probe_id = probe_id,
+        .error = error,
+    };
+    commit(thread, &sample);
 }
 
 static int

@@ -9,6 +9,9 @@
 void enter(uint32_t probe_id);
 void leave(uint32_t probe_id, PyObject *error_type);
 
+/* A span that was measured elsewhere, as a sample in the current context. */
+void add(uint32_t probe_id, int64_t start, int64_t duration, PyObject *error_type);
+
 int prepare_spans(void);
 
 #endif

@@ -1,0 +1,103 @@
+"""PausableTimer: one sample, the active time in it and the pauses not."""
+
+import asyncio
+import time
+
+import pytest
+
+import quantum_pulse as qp
+
+
+class Paused(qp.Operation):
+    WORK = qp.op("In pieces")
+    INNER = qp.op("Inside a piece")
+    OUTER = qp.op("Around")
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    with qp.record(tmp_path / "capture") as recorder:
+        yield recorder
+
+
+def rows(recorder):
+    recorder.flush()
+    return qp.open(recorder.path).samples().set_index("operation")
+
+
+def test_pieces(recorder):
+    before = time.perf_counter_ns()
+    timer = Paused.WORK.timer()
+    assert (timer.active_ns, timer.elapsed_ns) == (0, 0)
+    for _ in range(3):
+        timer.resume()
+        time.sleep(0.005)
+        timer.pause()
+        time.sleep(0.02)
+    timer.finish()
+    after = time.perf_counter_ns()
+    row = rows(recorder).loc["Paused.WORK"]
+    assert row["duration_ns"] == timer.active_ns
+    assert 15e6 <= timer.active_ns < 40e6
+    assert timer.active_ns + 40e6 <= timer.elapsed_ns <= after - before
+    assert (row["weight"], row["error"] != row["error"]) == (1, True)
+
+
+def test_as_a_context_manager_with_a_parent_and_children(recorder):
+    with Paused.OUTER, Paused.WORK.timer() as timer:
+        with Paused.INNER:
+            pass
+        timer.pause()
+    found = rows(recorder)
+    assert found.loc["Paused.WORK", "parent"] == found.loc["Paused.OUTER", "span"]
+    # A timer is not open as a block is, so what runs meanwhile is its sibling.
+    assert found.loc["Paused.INNER", "parent"] == found.loc["Paused.OUTER", "span"]
+
+
+def test_an_error(recorder):
+    with pytest.raises(KeyError), Paused.WORK.timer():
+        raise KeyError
+    assert rows(recorder).loc["Paused.WORK", "error"] == "KeyError"
+
+
+def test_calls_that_change_nothing(recorder):
+    timer = Paused.WORK.timer()
+    timer.pause()
+    timer.resume()
+    timer.resume()
+    timer.pause()
+    timer.pause()
+    timer.finish()
+    active = timer.active_ns
+    timer.finish()
+    timer.resume()
+    assert timer.active_ns == active
+    Paused.INNER.timer().finish()  # never resumed: there is nothing to record
+    assert rows(recorder).index.tolist() == ["Paused.WORK"]
+    assert recorder.account()["started"] == 1
+
+
+def test_in_tasks(recorder):
+    async def work():
+        timer = Paused.WORK.timer()
+        timer.resume()
+        timer.pause()
+        await asyncio.sleep(0.01)
+        timer.resume()
+        timer.finish()
+
+    async def main():
+        await asyncio.gather(work(), work())
+
+    asyncio.run(main())
+    found = rows(recorder)
+    assert found["task"].nunique() == 2
+    assert (found["duration_ns"] < 5e6).all()
+
+
+def test_without_a_recording():
+    timer = Paused.WORK.timer()
+    with timer:
+        pass
+    assert timer.active_ns > 0
+    assert "finished" in repr(timer)
