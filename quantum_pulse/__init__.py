@@ -6,7 +6,7 @@ The names below are the whole face. What needs numpy, pandas, pyarrow or IPython
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quantum_pulse._version import __version__
 from quantum_pulse.errors import QuantumPulseError
@@ -14,6 +14,9 @@ from quantum_pulse.facade import Capture, open  # noqa: A004 - qp.open is the na
 from quantum_pulse.operations import Category, Operation, op
 from quantum_pulse.recorder.session import Recorder, record, start, start_from_environment, stop
 from quantum_pulse.timers import PausableTimer
+
+if TYPE_CHECKING:
+    from quantum_pulse import analysis as analysis
 
 __all__ = [
     "Capture",
@@ -23,6 +26,7 @@ __all__ = [
     "QuantumPulseError",
     "Recorder",
     "__version__",
+    "analysis",
     "op",
     "open",
     "record",
@@ -39,3 +43,12 @@ def load_ipython_extension(shell: Any) -> None:
     from quantum_pulse.notebook import load_ipython_extension as load
 
     load(shell)
+
+
+def __getattr__(name: str) -> Any:
+    # Called once: the import puts the package among the module's names.
+    if name == "analysis":
+        import importlib
+
+        return importlib.import_module("quantum_pulse.analysis")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -105,6 +105,8 @@ class Source:
             for loss in process.get("losses") or ():
                 note(process.get("pid"), loss)
                 listed += loss.get("count") or 0
+            for damage in process.get("damage") or ():
+                note(process.get("pid"), {"cause": f"rings of process {process.get('pid')} were damaged: {damage}"})
             unlisted = ((process.get("account") or {}).get("lost") or 0) - listed
             if unlisted > 0:
                 cause = f"process {process.get('pid')} could not write them (state: {process.get('state')})"

@@ -44,11 +44,14 @@ def write_samples(
     import numpy as np
     import pyarrow as pa
 
-    numbers = np.frombuffer(batch.columns["operation"], np.uint32)
-    error = np.frombuffer(batch.columns["error"], np.uint32)
-    weight = np.frombuffer(batch.columns["weight"], np.int32)
+    # In the order of entering, where rings have that of leaving: differences are small then, and the file
+    # is a seventh smaller. The rows are a few sorted runs, one a thread, which a stable sort only merges.
+    order = np.argsort(np.frombuffer(batch.columns["span"], np.int64), kind="stable")
+    numbers = np.frombuffer(batch.columns["operation"], np.uint32)[order]
+    error = np.frombuffer(batch.columns["error"], np.uint32)[order]
+    weight = np.frombuffer(batch.columns["weight"], np.int32)[order]
     wide = {
-        name: np.frombuffer(batch.columns[name], np.int64)
+        name: np.frombuffer(batch.columns[name], np.int64)[order]
         for name in ("start", "duration", "thread", "task", "span", "parent")
     }
     none = error == 0
@@ -137,7 +140,9 @@ def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None
     import pyarrow.parquet as pq
 
     columns = schema.TABLES[table]
-    content = content.cast(arrow.layout(table)).replace_schema_metadata({schema.FOOTER_KEY: json.dumps(footer)})
+    content = content.cast(arrow.layout(table)).replace_schema_metadata(
+        {schema.FOOTER_KEY: json.dumps(footer, separators=(",", ":"))}
+    )
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         pq.write_table(

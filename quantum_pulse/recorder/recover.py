@@ -58,7 +58,7 @@ def recover(capture: Path) -> list[Recovery]:
     for ring in sorted((capture / schema.RINGS).glob(f"*{rings.RING_SUFFIX}")):
         if not ring.with_suffix(rings.NAMES_SUFFIX).exists():
             found.append(_recover(capture, ring))
-    for unfinished in (capture / schema.RINGS).glob(f".*{rings.NAMES_SUFFIX}.tmp"):
+    for unfinished in (capture / schema.RINGS).glob(".*.tmp"):
         # Not locked yet, so the number of the process has to do.
         if not Path(f"/proc/{unfinished.name[1:].partition('-')[0]}").exists():
             unfinished.unlink(missing_ok=True)

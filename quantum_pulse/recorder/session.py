@@ -76,9 +76,14 @@ class Recorder:
             for number, definition in enumerate(registry.all()):
                 self._note_operation(number, definition)
             registry.on_new = self._note_operation
-            core.start(str(self._ring), budget_bytes, self._note_error, self._writer.wake_fd)
+            # Renamed once its header is whole, so that nobody takes one that has just begun for a damaged one.
+            unfinished = self._ring.with_name(f".{self._ring.name}.tmp")
+            core.start(str(unfinished), budget_bytes, self._note_error, self._writer.wake_fd)
+            os.replace(unfinished, self._ring)
         except BaseException:
             registry.on_new = None
+            core.stop()
+            core.close()
             self._writer.close()
             os.close(self._journal)
             self._remove_rings()

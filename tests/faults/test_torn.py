@@ -65,6 +65,8 @@ def damaged(left, folder, damage):
     assert not (target / "rings").exists()
     capture = qp.open(target)
     samples = capture.samples()
+    causes = " ".join(capture.losses()["cause"])
+    assert all(damage in causes for one in found for damage in one.damage)
     assert samples["span"].is_unique
     assert set(samples["operation"]) <= {"Torn.A", "Torn.B"}
     return found, samples

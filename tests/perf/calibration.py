@@ -1,0 +1,156 @@
+"""How often the analysis is wrong when nothing happened, and how often it finds what did.
+
+Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibration``; about fifteen minutes.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+
+from quantum_pulse import analysis
+from quantum_pulse.analysis.significance import student_quantile
+
+TRIALS = 200
+MANY_TRIALS = 1000
+
+
+def report(case: str, hits: int, trials: int, bar: str) -> None:
+    z = student_quantile(0.025, float("inf"))
+    rate = hits / trials
+    middle = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
+    width = z / (1 + z * z / trials) * np.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials**2))
+    low, high = max(middle - width, 0), min(middle + width, 1)
+    print(f"| {case} | {rate:.1%} | {low:.1%} to {high:.1%} | {trials} | {bar} |", flush=True)
+
+
+def persistent(rng: np.random.Generator, count: int, columns: int, phi: float) -> np.ndarray:
+    """Stationary AR(1) series of variance 1 as columns, shape (count, columns)."""
+    noise = rng.standard_normal((count, columns))
+    for row in range(1, count):
+        noise[row] = phi * noise[row - 1] + np.sqrt(1 - phi**2) * noise[row]
+    return noise
+
+
+def latency(rng: np.random.Generator, count: int, columns: int = 1, phi: float = 0.0) -> np.ndarray:
+    """Lognormal durations in ns around 50 µs with a coefficient of variation of 30 %."""
+    noise = persistent(rng, count, columns, phi) if phi else rng.standard_normal((count, columns))
+    return 50_000 * np.exp(np.sqrt(np.log1p(0.09)) * noise)
+
+
+def two_modes(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    return latency(rng, count, columns) * np.where(rng.random((count, columns)) < 0.01, 10, 1)
+
+
+def bursts(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """Half of the time 50 % slower, changing about a hundred times."""
+    slow = np.cumsum(rng.random((count, columns)) < 100 / count, axis=0) % 2
+    return latency(rng, count, columns) * (1 + 0.5 * slow)
+
+
+SAME = {
+    "iid lognormal": latency,
+    "AR(1) 0.5": lambda rng, count, columns: latency(rng, count, columns, 0.5),
+    "two modes, 1 % of 10x": two_modes,
+    "bursts": bursts,
+}
+
+
+def run(samples: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"Op.{column}": samples[:, column] for column in range(samples.shape[1])}
+
+
+def same_against_same(trials: int, only: str | None = None) -> None:
+    for name, draw in SAME.items():
+        if only not in (None, name):
+            continue
+        rng, hits = np.random.default_rng(1), 0
+        for _ in range(trials):
+            found = analysis.compare_samples(run(draw(rng, 2000, 64)), run(draw(rng, 2000, 64)), min_effect=0)
+            hits += found.verdict in ("regressed", "improved")
+        report(f"compare: same against same, {name}, 64 operations of 2,000", hits, trials, "≤ 5 %")
+
+
+def planted_regressions(trials: int) -> None:
+    rng = np.random.default_rng(2)
+    hits = tails = medians = 0
+    for _ in range(trials):
+        table = analysis.compare_samples({"a": latency(rng, 5000)[:, 0]}, {"a": 1.1 * latency(rng, 5000)[:, 0]}).table
+        hits += table["verdict"][0] == "regressed"
+        slow = latency(rng, 50_000)[:, 0]
+        slow = np.where(slow > np.quantile(slow, 0.97), 1.3 * slow, slow)
+        table = analysis.compare_samples({"a": latency(rng, 50_000)[:, 0]}, {"a": slow}).table
+        tails += table["verdict"][2] == "regressed"
+        medians += table["verdict"][0] == "regressed"
+    report("compare: +10 %, 5,000 samples, p50", hits, trials, "≥ 95 %")
+    report("compare: tail +30 %, 50,000 samples, p99", tails, trials, "≥ 90 %")
+    report("compare: the same, p50", medians, trials, "0 %")
+
+
+def steps(trials: int) -> None:
+    rng = np.random.default_rng(3)
+    normal = 100 + 5 * rng.standard_normal((100, trials))
+    stationary = {
+        "normal cv 5 %": normal,
+        "lognormal 0.3": np.exp(0.3 * rng.standard_normal((100, trials))),
+        "AR(1) 0.5": persistent(rng, 100, trials, 0.5),
+        "3 % spikes x2": normal * np.where(rng.random((100, trials)) < 0.03, 2, 1),
+        "AR(1) 0.9": persistent(rng, 100, trials, 0.9),
+        "AR(1) 0.8 and white noise": persistent(rng, 100, trials, 0.8) + 0.6 * rng.standard_normal((100, trials)),
+    }
+    for name, series in stationary.items():
+        hits = sum(bool(analysis.change_points(column)) for column in series.T)
+        within = "≤ 5 %" if name not in ("AR(1) 0.9", "AR(1) 0.8 and white noise") else "none set"
+        report(f"change points: stationary, {name}", hits, trials, within)
+    for size, bar in ((0.05, "≥ 50 %"), (0.10, "≥ 90 %"), (0.20, "≥ 99 %")):
+        hits = 0
+        for _ in range(trials):
+            place = int(rng.integers(20, 81))
+            series = 100 + 5 * rng.standard_normal(100)
+            series[place:] *= 1 + size
+            hits += any(abs(point.index - place) <= 3 for point in analysis.change_points(series))
+        report(f"change points: one step of {size:.0%}, within ±3", hits, trials, bar)
+
+
+def correlations(trials: int) -> None:
+    rng = np.random.default_rng(4)
+    for phi in (0, 0.5, 0.9, 0.98):
+        x, y = persistent(rng, 300, trials, phi), persistent(rng, 300, trials, phi)
+        hits = sum(
+            analysis.correlate(pd.Series(y[:, n]), pd.DataFrame({"m": x[:, n]}))["p_value"][0] <= 0.05
+            for n in range(trials)
+        )
+        report(f"correlate: independent AR(1) {phi}, n=300, p ≤ 0.05", hits, trials, "≤ 6 %")
+    found = near = 0
+    for trial in range(TRIALS):
+        lag = trial % 6
+        x, noise = persistent(rng, 305, 2, 0.5).T
+        y = 0.5 * x[5 - lag : 305 - lag] + np.sqrt(0.75) * noise[5:]
+        row = analysis.correlate(pd.Series(y), pd.DataFrame({"m": x[5:]})).iloc[0]
+        found += row["q_value"] <= 0.05
+        near += abs(row["lag_s"] - lag) <= 1
+    report("correlate: planted 0.5, AR(1) 0.5, lag 0 to 5, found", found, TRIALS, "≥ 90 %")
+    report("correlate: the same, lag within ±1", near, TRIALS, "≥ 80 %")
+
+
+def speed() -> None:
+    rng = np.random.default_rng(5)
+    before, after = (run(latency(rng, 156_250, 64).astype(np.int64)) for _ in range(2))
+    begin = time.perf_counter()
+    analysis.compare_samples(before, after)
+    print(f"\ncompare_samples, two captures of 10 million samples, 64 operations: {time.perf_counter() - begin:.1f} s")
+    begin = time.perf_counter()
+    for _ in range(1000):
+        analysis.change_points(rng.standard_normal(300))
+    print(f"change_points, 1,000 series of 300: {time.perf_counter() - begin:.1f} s")
+
+
+def main() -> None:
+    print("| case | rate | 95 % interval | trials | bar |\n| --- | --: | --- | --: | --- |", flush=True)
+    planted_regressions(TRIALS)
+    steps(MANY_TRIALS)
+    same_against_same(TRIALS)
+    correlations(MANY_TRIALS)
+    speed()
