@@ -61,7 +61,9 @@ def is_alive(ring: Path) -> bool:
 
 
 def _process_of(ring: Path) -> int:
-    return int(ring.stem.partition("-")[0])
+    """The process that a ring's name tells, 0 where it was renamed."""
+    number = ring.stem.partition("-")[0]
+    return int(number) if number.isdecimal() and len(number) < 10 else 0
 
 
 def read(ring: Path) -> Contents:
@@ -82,6 +84,10 @@ def _read(file: int, ring: Path) -> Contents:
     if not start.startswith(schema.RING_MAGIC):
         raise ValueError(f"{ring.name} does not begin with {schema.RING_MAGIC.decode()}")
     header = {name: struct.unpack_from(code, start, offset)[0] for name, code, offset in schema.RING_FIELDS}
+    process, entered, lost = header["process"], header["last_span"] - header["first_span"], header["lost"]
+    if process != _process_of(ring) or header["first_span"] < 0 or not 0 <= lost <= entered:
+        damage.append("its header makes no sense")
+        process, entered, lost = _process_of(ring), 0, 0
     count, rest = divmod(size - schema.RING_HEADER_BYTES, schema.SEGMENT_BYTES)
     if rest:
         damage.append("its last segment is cut off")
@@ -97,9 +103,9 @@ def _read(file: int, ring: Path) -> Contents:
         columns = {name: values[good] for name, values in columns.items()}
     unknown = Definition("?", "", "", Category("?"), 0, None)
     return Contents(
-        process=int(header["process"]),
-        entered=int(header["last_span"] - header["first_span"]),
-        lost=int(header["lost"]),
+        process=process,
+        entered=entered,
+        lost=lost,
         batch=_batch(columns),
         operations=[unknown if one is None else one for one in operations],
         errors=errors,
@@ -166,7 +172,12 @@ def _plausible(columns: dict[str, npt.NDArray[Any]], known: Iterable[int], error
     good: npt.NDArray[np.bool_] = np.isin(columns["operation"], np.fromiter(known, np.uint32))
     good &= (columns["error"] < errors) & (columns["weight"] >= 1) & (columns["duration"] >= 0)
     good &= (columns["span"] > 0) & (columns["parent"] >= 0) & (columns["task"] >= 0)
-    return good
+    # Times that no clock has shown, and that would run over when the clock's anchor is added.
+    good &= (columns["start"] >= 0) & (columns["start"] < 1 << 62)
+    _, first = np.unique(columns["span"], return_index=True)
+    alone: npt.NDArray[np.bool_] = np.zeros(len(good), np.bool_)
+    alone[first] = True
+    return good & alone
 
 
 def _names(journal: Path) -> tuple[list[Definition | None], list[str], list[str]]:

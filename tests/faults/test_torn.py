@@ -17,6 +17,9 @@ import quantum_pulse as qp
 from quantum_pulse import rings, schema
 from quantum_pulse.recorder.recover import recover
 
+#: Random damages to try; `EXAMPLES=2000 pytest tests/faults/test_torn.py` looks harder.
+EXAMPLES = int(os.environ.get("EXAMPLES", "60"))
+
 CHILD = """
 import os, sys, time
 import quantum_pulse as qp
@@ -126,10 +129,13 @@ def test_names_that_end_in_the_middle_of_a_line(left, tmp_path):
     assert len(samples) > 2002
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    offset=st.integers(0, schema.RING_HEADER_BYTES + 8 * schema.SEGMENT_BYTES - 1),
-    length=st.integers(1, 70_000),
+    # The headers of the ring and of its first segment as often as all the rest.
+    offset=st.integers(0, 63)
+    | st.integers(schema.RING_HEADER_BYTES, schema.RING_HEADER_BYTES + schema.SEGMENT_HEADER_BYTES)
+    | st.integers(0, schema.RING_HEADER_BYTES + 8 * schema.SEGMENT_BYTES - 1),
+    length=st.integers(1, 16) | st.integers(1, 70_000),
     seed=st.integers(0, 2**32),
     suffix=st.sampled_from([rings.RING_SUFFIX, rings.NAMES_SUFFIX]),
 )
