@@ -66,7 +66,13 @@ Each Parquet file has JSON text in its key-value metadata under `{schema.FOOTER_
 | `operations` | In samples: a list of `name`, `module`, `description`, `priority`, `budget_us` (or null) \
 and `category`, which has `name`, `description`, `colour` (or null) and `priority`. |
 | `losses` | In samples: a list of `operation`, `thread`, `count`, `start`, `end` (Unix ns) and `cause`. |
-| `histograms` | In samples: for each operation a histogram of its durations in this part. |
+| `histograms` | In samples: for each operation in this part a summary of its durations, as below. |
+
+A summary can be added to that of another part. `operation` and `category` say of what; `count` and `errors` \
+are calls, `samples` rows; `sum_ns`, `min_ns` and
+`max_ns` are of durations; `m2_ns2` is the sum over the calls of the squared distance to their mean, merged as \
+m2 = m2_a + m2_b + (mean_b - mean_a)^2 * n_a * n_b / (n_a + n_b);
+`buckets` is the histogram, a list of pairs of a bucket's number and the calls in it.
 
 ## Histogram
 

@@ -17,12 +17,16 @@ LOSS_COLUMNS = ("operation", "thread", "start", "end", "count", "cause")
 
 
 class Part(NamedTuple):
-    """A sound Parquet file of a capture. `footer` is our JSON in its metadata; `first_ns` is None when unknown."""
+    """A sound Parquet file of a capture. `footer` is our JSON in its metadata.
+
+    Samples started from `first_ns` to `last_ns`, Unix time; None when unknown.
+    """
 
     path: Path
     rows: int
     footer: dict[str, Any]
     first_ns: int | None
+    last_ns: int | None
 
 
 class Source:
@@ -60,7 +64,7 @@ class Source:
             self.report_bad(file, error)
             return
         _check_version(version, file)
-        self.parts[table].append(Part(file, metadata.num_rows, footer, _first_ns(metadata)))
+        self.parts[table].append(Part(file, metadata.num_rows, footer, *_whole_range(metadata)))
 
     def check_not_empty(self) -> None:
         """Raise EmptyCaptureError when nothing was recorded and nothing was lost."""
@@ -178,20 +182,28 @@ def _processes(root: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _first_ns(metadata: Any) -> int | None:
-    """Smallest `start` of a file, in Unix ns, from the statistics of its row groups."""
-    names = metadata.schema.names
-    if "start" not in names or metadata.num_rows == 0:
-        return None
-    column = names.index("start")
-    lowest: int | None = None
-    for group in range(metadata.num_row_groups):
-        statistics = metadata.row_group(group).column(column).statistics
-        if statistics is None or not statistics.has_min_max:
-            return None
-        low = int(statistics.min_raw)
-        lowest = low if lowest is None else min(lowest, low)
-    return lowest
+def _whole_range(metadata: Any) -> tuple[int | None, int | None]:
+    """Smallest and largest `start` of a file, in Unix ns, from the statistics of its row groups."""
+    ranges = [start_range(metadata, group) for group in range(metadata.num_row_groups)]
+    lows = [low for low, _ in ranges if low is not None]
+    highs = [high for _, high in ranges if high is not None]
+    if not ranges or len(lows) < len(ranges):
+        return None, None
+    return min(lows), max(highs)
+
+
+def start_range(metadata: Any, group: int) -> tuple[int | None, int | None]:
+    """Smallest and largest `start` of a row group, in Unix ns; None where the file does not say."""
+    content = metadata.row_group(group)
+    # By the path in the schema, not by position in a list of names: nested columns of another writer would shift it.
+    for number in range(content.num_columns):
+        column = content.column(number)
+        if column.path_in_schema == "start":
+            statistics = column.statistics
+            if statistics is None or not statistics.has_min_max:
+                break
+            return int(statistics.min_raw), int(statistics.max_raw)
+    return None, None
 
 
 def loss_frame(source: Source) -> pd.DataFrame:

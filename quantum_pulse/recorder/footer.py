@@ -27,7 +27,8 @@ def summaries(
 ) -> list[dict[str, Any]]:
     """One summary for each operation that occurs in `operations`: numbers into `definitions`, a row a sample.
 
-    `count` and `errors` are calls, `samples` rows; times are in ns; `buckets` are those of `histogram.count`.
+    `count` and `errors` are calls, `samples` rows; times are in ns; `m2_ns2` is the sum over the calls of the squared
+    distance to their mean; `buckets` are those of `histogram.count`.
     """
     import numpy as np
 
@@ -39,17 +40,27 @@ def summaries(
     found = []
     for number, begin, end in zip(present.tolist(), first.tolist(), [*first[1:].tolist(), len(order)], strict=True):
         own, calls = durations[begin:end], weights[begin:end].astype(np.int64)
+        count, total = int(calls.sum()), _total(own, calls)
         found.append(
             {
                 "operation": definitions[number].name,
                 "category": definitions[number].category.name,
-                "count": int(calls.sum()),
+                "count": count,
                 "errors": int(calls[failed[begin:end]].sum()),
                 "samples": end - begin,
-                "sum_ns": int((own * calls).sum()),
+                "sum_ns": total,
                 "min_ns": int(own.min()),
                 "max_ns": int(own.max()),
+                # Around the mean: a sum of squares would cancel where the spread is small beside the mean.
+                "m2_ns2": float((np.square(own - total / count) * calls).sum()),
                 "buckets": histogram.count(own, calls),
             }
         )
     return found
+
+
+def _total(durations: npt.NDArray[np.int64], calls: npt.NDArray[np.int64]) -> int:
+    """Sum over the calls, exact: hours times many calls are more than an int64 holds."""
+    if int(durations.max()) * int(calls.sum()) < 1 << 63:
+        return int((durations * calls).sum())
+    return sum(duration * weight for duration, weight in zip(durations.tolist(), calls.tolist(), strict=True))
