@@ -1,5 +1,7 @@
 """Pure functions: samples and frames in, frozen results out. Derived and calibrated in `docs/statistics.md`."""
 
+from quantum_pulse.analysis.changes import ChangePoint, change_points
 from quantum_pulse.analysis.comparison import Comparison, compare_samples
+from quantum_pulse.analysis.correlation import correlate
 
-__all__ = ["Comparison", "compare_samples"]
+__all__ = ["ChangePoint", "Comparison", "change_points", "compare_samples", "correlate"]

@@ -34,8 +34,10 @@ VERDICTS: Final = ("regressed", "improved", "inconclusive", "too_few", "equivale
 
 #: A quantile is tested when this many samples are expected beyond it, on each side.
 FEWEST_BEYOND: Final = 5
-#: Cosines that a long-run variance is estimated from, at most: what depends over up to about 1/16 of a run is seen.
-MOST_COSINES: Final = 16
+#: Cosines that a long-run variance is estimated from, at most: few see what depends over up to 1/16 of a run, many
+#: are precise. The larger estimate counts, with the degrees of freedom of the few.
+FEW_COSINES: Final = 16
+MANY_COSINES: Final = 48
 #: Bins into which a run is summed before that. Many more than cosines, so that summing changes nothing.
 BINS: Final = 512
 #: A clock's tick, in ns: shorter durations than half of it are taken as that when a logarithm is needed.
@@ -129,7 +131,7 @@ def compare_samples(
     names = sorted({name for side in sides for run in side for name in run})
     rows: list[_Row] = []
     for name in names:
-        before, after = (_Side.of(name, [run[name] for run in side if name in run]) for side in sides)
+        before, after = (_Side.of([run[name] for run in side if name in run]) for side in sides)
         rows += [_row(name, level, before, after, min_effect, alpha) for level in levels]
     q_values = benjamini_hochberg([row.p_change for row in rows])
     # A false "equivalent" hides a regression: corrected in the same way, as a family of its own.
@@ -141,7 +143,7 @@ def compare_samples(
         ],
         columns=list(COLUMNS),
     )
-    table = table.astype({column: "float64" for column in COLUMNS[1:-1]})
+    table = table.astype(dict.fromkeys(COLUMNS[1:-1], "float64"))
     return Comparison(table, min_effect, alpha, len(sides[0]), len(sides[1]))
 
 
@@ -205,7 +207,7 @@ class _Side:
     values: npt.NDArray[Any]  # of all runs, sorted
 
     @classmethod
-    def of(cls, name: str, runs: list[npt.NDArray[Any]]) -> _Side:
+    def of(cls, runs: list[npt.NDArray[Any]]) -> _Side:
         import numpy as np
 
         return cls(runs, np.sort(np.concatenate(runs)) if runs else np.empty(0))
@@ -353,9 +355,11 @@ class _Within:
         if holds(reach):
             return reach
         low, high = 0.0, reach
-        for _ in range(40):
+        while high - low > 1e-4 * high:
             middle = (low + high) / 2
             low, high = (middle, high) if holds(middle) else (low, middle)
+            if high < 1e-12:
+                return 0.0
         return low
 
 
@@ -379,16 +383,19 @@ def _dependence(side: _Side, level: float) -> tuple[float, float]:
         ties = int(np.searchsorted(side.values, threshold, "right") - np.searchsorted(side.values, threshold, "left"))
         if ties > 0.01 * side.count:
             beyond.append(run >= threshold)
-        cosines = max(2, min(MOST_COSINES, int(0.4 * run.size ** (2 / 3))))
-        freedom += cosines
-        inflation += run.size / side.count * max(variance_inflation(hits, cosines) for hits in beyond)
+        # The optimal number for short dependence (Lazarus, Lewis, Stock & Watson 2018), then bounded.
+        many = max(2, min(MANY_COSINES, int(0.4 * run.size ** (2 / 3))))
+        few = min(many, FEW_COSINES)
+        freedom += few
+        inflation += run.size / side.count * max(variance_inflation(hits, few, many) for hits in beyond)
     return inflation, freedom
 
 
-def variance_inflation(hits: npt.NDArray[np.bool_], cosines: int) -> float:
+def variance_inflation(hits: npt.NDArray[np.bool_], few: int, many: int) -> float:
     """Long-run variance of a series of booleans over its variance, at least 1.
 
-    The equal-weighted cosine estimator: the mean square of the series' projections on the `cosines` slowest cosines.
+    The equal-weighted cosine estimator, the mean square of the series' projections on the slowest cosines: the `few`
+    or the `many` slowest, whichever gives more.
     Never below 1: that it is for samples that avoid each other is not taken on trust.
     """
     import numpy as np
@@ -396,12 +403,12 @@ def variance_inflation(hits: npt.NDArray[np.bool_], cosines: int) -> float:
     width = -(-hits.size // BINS)
     bins = hits.size // width
     share = float(np.count_nonzero(hits)) / hits.size
-    if bins <= cosines or share in (0.0, 1.0):
+    if bins <= many or share in (0.0, 1.0):
         return 1.0
     sums = hits[: bins * width].reshape(bins, width).sum(axis=1, dtype=np.int32)
-    waves = _cosines(bins, cosines)
-    projections = waves @ (sums - sums.mean())
-    return max(1.0, float(np.mean(projections**2)) / width / (share * (1 - share)))
+    waves = _cosines(bins, many)
+    powers = (waves @ (sums - sums.mean())) ** 2
+    return max(1.0, max(float(powers[:few].mean()), float(powers.mean())) / width / (share * (1 - share)))
 
 
 def _cosines(bins: int, count: int) -> npt.NDArray[np.float64]:

@@ -1,0 +1,201 @@
+"""When did it change? Steps in a series of results; derived in `docs/statistics.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from quantum_pulse.analysis.series import normal_scores
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+#: Values that a level needs on each side of a step: fewer are outliers.
+SHORTEST: Final = 5
+#: Simulated series behind a p-value; the smallest p-value is one in so many.
+SIMULATIONS: Final = 4000
+#: Share of the error probability that the search of a whole stretch gets; the searches of its halves share the rest.
+WHOLE: Final = 0.7
+#: Autocorrelations at which the null distribution is simulated; between them it is interpolated.
+PERSISTENCES: Final = (0.0, 0.15, 0.3, 0.45, 0.6, 0.7, 0.8, 0.87, 0.93, 0.97)
+#: Lengths at which it is simulated: these, each 25 % longer than the last; the statistic hardly changes in between.
+LONGEST_SIMULATED: Final = 1000
+
+
+@dataclass(frozen=True)
+class ChangePoint:
+    """A step in a series."""
+
+    #: Place of the first value after the step.
+    index: int
+    #: Medians from the step before (or the start) to this one, and from this one to the next (or the end).
+    before: float
+    after: float
+    #: Of "nothing but persistent noise" in the stretch that was searched, as one test of all places in it.
+    p_value: float
+
+
+def change_points(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.02) -> list[ChangePoint]:
+    """Steps in `values`, results of successive runs (any unit), in order of place; empty when there are none.
+
+    `alpha` is the probability of any report on a series that only fluctuates, be it skewed, with outliers or with
+    autocorrelation of first order. A step needs SHORTEST values on each side. NaN are left out.
+
+    Method: the largest CUSUM of normal scores (rank-based: Pettitt 1979; efficient scores: van der Waerden 1952) over
+    the noise's long-run standard deviation, by an autoregression of first order around the best step; its null
+    distribution simulated with the same estimates made (parametric bootstrap); binary segmentation (Vostrikova 1981)
+    that looks at halves as well, each stretch tested at a share of `alpha` that is its share of the series.
+
+    Raises ValueError for values that are not one-dimensional or infinite and for alpha outside (0, 0.5).
+    """
+    import numpy as np
+
+    series = np.asarray(values, dtype=np.float64)
+    if series.ndim != 1:
+        raise ValueError(f"values must be one-dimensional, not of shape {series.shape}")
+    if np.any(np.isinf(series)):
+        raise ValueError("values must be finite (NaN is left out)")
+    if not 0 < alpha < 0.5:
+        raise ValueError(f"alpha must be between 0 and 0.5, not {alpha!r}")
+    places = np.flatnonzero(~np.isnan(series))
+    known = series[places]
+    found: dict[int, float] = {}
+    stretches = [(0, known.size)]
+    while stretches:
+        start, end = stretches.pop()
+        if end - start < 2 * SHORTEST or np.ptp(known[start:end]) == 0:
+            continue
+        split, p_value = _search(known[start:end])
+        if p_value <= alpha * (end - start) / known.size:
+            found[start + split] = p_value
+            stretches += [(start, start + split), (start + split, end)]
+    edges = [0, *sorted(found), known.size]
+    levels = [float(np.median(known[a:b])) for a, b in pairwise(edges) if b > a]
+    return [
+        ChangePoint(int(places[edge]), levels[number], levels[number + 1], found[edge])
+        for number, edge in enumerate(edges[1:-1])
+    ]
+
+
+def _search(values: npt.NDArray[np.float64]) -> tuple[int, float]:
+    """The place of the likeliest step in the whole or in one of three overlapping halves, and its p-value.
+
+    A step up and one down hide each other from a CUSUM over both; half the length sees one of them (Kovács, Bühlmann,
+    Li & Munk 2023, with two layers). The p-values are divided by weights of sum 1, as Bonferroni's.
+    """
+    import numpy as np
+
+    count = values.size
+    stretches = [(0, count, WHOLE)]
+    if count >= 8 * SHORTEST:
+        stretches += [(start, start + count // 2, (1 - WHOLE) / 3) for start in (0, count // 4, count - count // 2)]
+    found = []
+    for start, end, weight in stretches:
+        if np.ptp(values[start:end]) > 0:
+            split, p_value = step(values[start:end])
+            found.append((min(p_value / weight, 1.0), start + split))
+    p_value, split = min(found, key=lambda pair: pair[0])
+    return split, p_value
+
+
+def step(values: npt.NDArray[np.float64]) -> tuple[int, float]:
+    """The place of the likeliest step in values that are not all equal, and its p-value."""
+    import numpy as np
+
+    statistics, splits, persistences = largest_cusum(normal_scores(values)[None, :])
+    statistic, persistence = float(statistics[0]), float(persistences[0])
+    lengths = _length(values.size)
+    right = min(int(np.searchsorted(_estimates(lengths), persistence)), len(PERSISTENCES) - 1)
+    left = max(right - 1, 0)
+    tails = []
+    for which in (left, right):
+        simulated = _null(lengths, PERSISTENCES[which])[0]
+        tails.append((1 + simulated.size - int(np.searchsorted(simulated, statistic))) / (simulated.size + 1))
+    low, high = _estimates(lengths)[left], _estimates(lengths)[right]
+    share = min(max((persistence - low) / (high - low), 0.0), 1.0) if high > low else 0.0
+    return _placed(values, int(splits[0])), tails[0] + share * (tails[1] - tails[0])
+
+
+def _placed(values: npt.NDArray[np.float64], split: int) -> int:
+    """The place near `split` that fits best two levels by absolute distance: ranks blur where a large step is."""
+    import numpy as np
+
+    before, after = float(np.median(values[:split])), float(np.median(values[split:]))
+    first, last = max(split - SHORTEST, SHORTEST), min(split + SHORTEST, values.size - SHORTEST)
+    near = values[first:last]
+    gains = np.concatenate(([0.0], np.cumsum(np.abs(near - before) - np.abs(near - after))))
+    places = np.flatnonzero(gains <= gains.min())
+    return first + int(min(places, key=lambda place: abs(first + int(place) - split)))
+
+
+def largest_cusum(
+    scores: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """For each row of scores (shape (m, n)): the largest CUSUM, its place, and the autocorrelation around the step.
+
+    The CUSUM at k is the difference of the means before and after k, over its standard error for independent values,
+    times what autocorrelation does to that.
+    """
+    import numpy as np
+
+    count = scores.shape[1]
+    centred = scores - scores.mean(axis=1, keepdims=True)
+    lengths = np.arange(SHORTEST, count - SHORTEST + 1)
+    sums = np.cumsum(centred, axis=1)[:, SHORTEST - 1 : count - SHORTEST]
+    cusums = np.abs(sums) / np.sqrt(lengths * (count - lengths) / count)
+    best = np.argmax(cusums, axis=1)
+    rows = np.arange(scores.shape[0])
+    splits = lengths[best]
+    total = sums[rows, best]
+    after = np.arange(count) >= splits[:, None]
+    noise = centred - np.where(after, (-total / (count - splits))[:, None], (total / splits)[:, None])
+    variances = np.sum(noise**2, axis=1) / (count - 2)
+    products = np.sum(noise[:, 1:] * noise[:, :-1], axis=1)
+    persistences = np.clip(products / np.maximum(np.sum(noise**2, axis=1), 1e-300), 0, 0.97)
+    deviations = np.sqrt(np.maximum(variances, 1e-12) * (1 + persistences) / (1 - persistences))
+    return cusums[rows, best] / deviations, splits, persistences
+
+
+def _length(count: int) -> int:
+    """The length among those simulated that is nearest below `count`."""
+    length = 2 * SHORTEST
+    while (longer := length + max(1, length // 4)) <= min(count, LONGEST_SIMULATED):
+        length = longer
+    return length
+
+
+@lru_cache(maxsize=512)
+def _null(count: int, persistence: float) -> tuple[npt.NDArray[np.float64], float]:
+    """Sorted statistics of simulated series without a step, and the median of their estimated autocorrelations."""
+    import numpy as np
+
+    # Its own generator with a fixed seed: the same values always give the same answer.
+    noise = np.random.default_rng(count).standard_normal((count, SIMULATIONS))
+    scale = np.sqrt(1 - persistence**2)
+    for place in range(1, count):
+        noise[place] = persistence * noise[place - 1] + scale * noise[place]
+    statistics, _, persistences = largest_cusum(_row_scores(noise.T))
+    return np.sort(statistics), float(np.median(persistences))
+
+
+def _row_scores(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Normal scores of each row, none of which has equal values."""
+    import numpy as np
+
+    scores = normal_scores(np.arange(values.shape[1], dtype=np.float64))
+    result = np.empty(values.shape)
+    np.put_along_axis(result, np.argsort(values, axis=1), scores[None, :], axis=1)
+    return result
+
+
+@lru_cache(maxsize=64)
+def _estimates(count: int) -> tuple[float, ...]:
+    """What the autocorrelation is estimated as, around the best step, for each of PERSISTENCES; increasing."""
+    import numpy as np
+
+    medians = [_null(count, persistence)[1] for persistence in PERSISTENCES]
+    return tuple(np.maximum.accumulate(medians).tolist())

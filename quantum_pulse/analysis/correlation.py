@@ -1,0 +1,210 @@
+"""Which metric moves with latency? Rank correlation of time series; derived in `docs/statistics.md`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse.analysis.series import autocovariances, autoregression, filtered, normal_scores, ranks
+from quantum_pulse.analysis.significance import benjamini_hochberg, student_quantile, student_tail
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+COLUMNS: Final = ("metric", "lag_s", "rho", "ci_low", "ci_high", "p_value", "q_value", "n_effective")
+
+#: Lags searched each way unless told otherwise, in steps of the index.
+LAGS: Final = 10
+#: The highest order of the autoregression that latency is whitened with.
+ORDER: Final = 8
+#: Fewer pairs of values than this are not tested.
+FEWEST: Final = 20
+#: The index may have at most this many steps per row, the others missing.
+SPARSEST: Final = 20
+
+
+def correlate(
+    latency: pd.Series, metrics: pd.DataFrame, *, max_lag_s: float | None = None, alpha: float = 0.05
+) -> pd.DataFrame:
+    """Spearman's correlation of latency with each metric at the lag where they go together best.
+
+    `latency` and the columns of `metrics` share one increasing index: times, timedeltas, or numbers that are seconds.
+    Rows are matched by it; steps that are missing and NaN are gaps. Lags up to `max_lag_s` both ways are searched, by
+    default 10 steps; `lag_s` is positive when the metric moves first.
+
+    Returns a row per metric in the order of q-values: metric, lag_s, rho (of the values themselves, at that lag),
+    ci_low, ci_high (at 1 - alpha, from n_effective, not corrected for the choice of the lag), p_value (one test of
+    "nothing at any lag"), q_value (over the metrics), n_effective (as many independent pairs would say as much). All
+    NaN for a metric that is constant or has fewer than FEWEST values together with latency.
+
+    Method: latency is detrended and whitened by an autoregression and the metric passes through the same filter (Box &
+    Jenkins 1970; one white series suffices: Haugh 1976), so that independent series of any persistence have
+    correlations of variance 1/n; the largest over the lags is one test (Šidák 1967). n_effective after Pyper &
+    Peterman 1998, the interval after Bonett & Wright 2000, q-values after Benjamini & Hochberg 1995.
+
+    Raises TypeError for other types and columns that are not numbers, ValueError for an index that is not increasing,
+    that has no common step or nothing in common, and for arguments out of range.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if not isinstance(latency, pd.Series) or not isinstance(metrics, pd.DataFrame):
+        raise TypeError("correlate takes a Series of latency and a DataFrame of metrics")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1, not {alpha!r}")
+    if max_lag_s is not None and not 0 <= max_lag_s < math.inf:
+        raise ValueError(f"max_lag_s must be 0 or more seconds, not {max_lag_s!r}")
+    for index, what in ((latency.index, "latency"), (metrics.index, "metrics")):
+        if not index.is_monotonic_increasing or not index.is_unique:
+            raise ValueError(f"the index of {what} must increase")
+    shared = latency.index.intersection(metrics.index)
+    if shared.size == 0 and metrics.shape[1]:
+        raise ValueError("latency and metrics have no time in common")
+    places, step = _grid(shared)
+    lags = LAGS if max_lag_s is None else int(max_lag_s / step + 1e-9)
+    size = int(places[-1]) + 1 if places.size else 0
+    lags = min(lags, size // 4)
+    y = _gridded(latency.reindex(shared), places, size)
+    rows = [
+        _row(str(name), y, _gridded(metrics[name].reindex(shared), places, size), lags, step, alpha)
+        for name in metrics.columns
+    ]
+    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "q_value"])
+    frame.insert(COLUMNS.index("q_value"), "q_value", benjamini_hochberg(frame["p_value"].to_numpy(np.float64)))
+    frame = frame.astype(dict.fromkeys(COLUMNS[1:], "float64"))
+    return frame.sort_values(["q_value", "p_value"], kind="stable", ignore_index=True)
+
+
+def _grid(index: pd.Index[Any]) -> tuple[npt.NDArray[np.int64], float]:
+    """Place of each row on a regular grid, and the grid's step in seconds."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
+        since = pd.TimedeltaIndex(index - index[0]) if index.size else pd.TimedeltaIndex([])
+        seconds = np.asarray(since.total_seconds(), dtype=np.float64)
+    elif pd.api.types.is_numeric_dtype(index):
+        seconds = np.asarray(index, dtype=np.float64)
+    else:
+        raise ValueError(f"the index must be times, timedeltas or seconds, not {index.dtype}")
+    if seconds.size < 2:
+        return np.zeros(seconds.size, dtype=np.int64), 1.0
+    step = float(np.median(np.diff(seconds)))
+    places = np.rint((seconds - seconds[0]) / step).astype(np.int64)
+    if np.any(np.diff(places) == 0) or places[-1] > SPARSEST * seconds.size:
+        raise ValueError("the index has no common step: resample latency and metrics first")
+    return places, step
+
+
+def _gridded(values: pd.Series, places: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.float64]:
+    import numpy as np
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(values):
+        raise TypeError(f"{values.name!r} is not a column of numbers but of {values.dtype}")
+    grid = np.full(size, np.nan)
+    grid[places] = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    grid[np.isinf(grid)] = np.nan
+    return grid
+
+
+def _row(
+    name: str, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64], lags: int, step: float, alpha: float
+) -> tuple[str, float, float, float, float, float, float]:
+    import numpy as np
+
+    unknown = (name, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan)
+    together = ~(np.isnan(x) | np.isnan(y))
+    if np.count_nonzero(together) < FEWEST or np.ptp(x[together]) == 0 or np.ptp(y[together]) == 0:
+        return unknown
+    filtered_y, filtered_x = whitened(normal_scores(y), normal_scores(x))
+    tested = {}
+    for lag in range(-lags, lags + 1):
+        pair = _pairs(filtered_y, filtered_x, lag)
+        if pair[0].size >= FEWEST:
+            tested[lag] = (spearman(*pair), pair[0].size)
+    if not tested:
+        return unknown
+    tails = {lag: _tail(rho, size) for lag, (rho, size) in tested.items()}
+    # Where tails vanish, the correlation itself still orders the lags.
+    best = min(tails, key=lambda lag: (tails[lag], -abs(tested[lag][0]), abs(lag)))
+    p_value = -math.expm1(len(tails) * math.log1p(-tails[best])) if tails[best] < 1 else 1.0
+    pair = _pairs(y, x, best)
+    rho = spearman(*pair)
+    effective = effective_size(y, x, pair[0].size)
+    return (name, best * step, rho, *interval(rho, effective, alpha), p_value, effective)
+
+
+def whitened(
+    y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Both series without their trend, through the filter that makes the first one white."""
+    y, x = _detrended(y), _detrended(x)
+    coefficients = autoregression(y, min(ORDER, y.size // 15))
+    return filtered(y, coefficients), filtered(x, coefficients)
+
+
+def _detrended(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Without its straight line: two series that merely both grow agree in one thing, not in n."""
+    import numpy as np
+
+    known = ~np.isnan(values)
+    time = np.arange(values.size) - np.mean(np.flatnonzero(known))
+    rest = values - np.mean(values[known])
+    slope = float(rest[known] @ time[known]) / float(time[known] @ time[known])
+    result: npt.NDArray[np.float64] = rest - slope * time
+    return result
+
+
+def _pairs(
+    y: npt.NDArray[np.float64], x: npt.NDArray[np.float64], lag: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Values of y with those of x that were `lag` steps earlier."""
+    import numpy as np
+
+    if lag >= 0:
+        later, earlier = y[lag:], x[: x.size - lag]
+    else:
+        later, earlier = y[:lag], x[-lag:]
+    known = ~(np.isnan(later) | np.isnan(earlier))
+    return later[known], earlier[known]
+
+
+def spearman(y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> float:
+    """Spearman's rank correlation; 0 when one of the two is constant."""
+    import numpy as np
+
+    y, x = ranks(y), ranks(x)
+    y, x = y - y.mean(), x - x.mean()
+    scale = math.sqrt(float(y @ y) * float(x @ x))
+    return float(np.clip(float(y @ x) / scale, -1, 1)) if scale > 0 else 0.0
+
+
+def _tail(rho: float, size: int) -> float:
+    """Two-sided p-value of a rank correlation of `size` independent pairs, by Student's t (Kendall & Stuart 1973)."""
+    rest = 1 - rho * rho
+    t = abs(rho) * math.sqrt((size - 2) / rest) if rest > 0 else math.inf
+    return min(1.0, 2 * student_tail(t, size - 2))
+
+
+def effective_size(y: npt.NDArray[np.float64], x: npt.NDArray[np.float64], pairs: int) -> float:
+    """n_effective of Pyper & Peterman 1998: 1/n + 2/n * sum of r_y(k) r_x(k), over lags up to n/5."""
+    import numpy as np
+
+    scores = [normal_scores(values) for values in (y, x)]
+    lags = max(1, y.size // 5)
+    both = [autocovariances(values - np.nanmean(values), lags) for values in scores]
+    products = np.prod([covariances[1:] / covariances[0] for covariances in both], axis=0)
+    return float(np.clip(pairs / max(1 + 2 * float(products.sum()), 1.0), 2, pairs))
+
+
+def interval(rho: float, size: float, alpha: float) -> tuple[float, float]:
+    """Confidence interval of Spearman's correlation: Fisher's z with the variance of Bonett & Wright 2000."""
+    if size <= 4:
+        return -1.0, 1.0
+    if abs(rho) >= 1:
+        return rho, rho
+    width = student_quantile(alpha / 2, size - 2) * math.sqrt((1 + rho * rho / 2) / (size - 3))
+    return math.tanh(math.atanh(rho) - width), math.tanh(math.atanh(rho) + width)

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from quantum_pulse import analysis
+from quantum_pulse.analysis.changes import SHORTEST, largest_cusum
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(12)
+
+
+def test_the_cusum_by_its_definition(rng):
+    series = rng.standard_normal(40)
+    series -= series.mean()
+    differences = {
+        k: abs(series[:k].mean() - series[k:].mean()) / np.sqrt(1 / k + 1 / (40 - k))
+        for k in range(SHORTEST, 40 - SHORTEST + 1)
+    }
+    best = max(differences, key=differences.get)
+    noise = np.concatenate((series[:best] - series[:best].mean(), series[best:] - series[best:].mean()))
+    phi = max(0, noise[1:] @ noise[:-1] / (noise @ noise))
+    deviation = np.sqrt(noise @ noise / 38 * (1 + phi) / (1 - phi))
+    statistic, split, persistence = (float(each[0]) for each in largest_cusum(series[None, :]))
+    assert (statistic, split, persistence) == pytest.approx((differences[best] / deviation, best, phi))
+
+
+def test_steps_up_and_down(rng):
+    series = 100 + rng.standard_normal(120)
+    series[40:80] += 20
+    series[[10, 60]] = 500  # outliers are not steps
+    found = analysis.change_points(series)
+    assert [point.index for point in found] == [40, 80]
+    assert found[0].before == pytest.approx(100, abs=1)
+    assert found[0].after == found[1].before == pytest.approx(120, abs=1)
+    assert all(0 < point.p_value < 0.01 for point in found)
+    assert analysis.change_points(series.tolist()) == found
+
+
+def test_missing_values_keep_places(rng):
+    series = 100 + rng.standard_normal(60)
+    series[30:] += 30
+    series[5:10] = np.nan
+    assert [point.index for point in analysis.change_points(series)] == [30]
+
+
+def test_little_and_constant_values():
+    assert analysis.change_points([]) == []
+    assert analysis.change_points([1, 2, 3]) == []
+    assert analysis.change_points([7.0] * 50) == []
+    assert [point.index for point in analysis.change_points([7.0] * 30 + [8.0] * 30)] == [30]
+
+
+def test_rarely_wrong_and_mostly_right(rng):
+    noise = 100 + 5 * rng.standard_normal((100, 100))
+    assert sum(bool(analysis.change_points(row)) for row in noise) <= 6
+    noise[:, 50:] += 10
+    places = [[point.index for point in analysis.change_points(row)] for row in noise]
+    assert sum(any(abs(place - 50) <= 3 for place in found) for found in places) >= 85
+
+
+@pytest.mark.parametrize("values", [[[1.0, 2.0]], [1.0, float("inf")]])
+def test_bad_input(values):
+    with pytest.raises(ValueError):
+        analysis.change_points(values)
+    with pytest.raises(ValueError, match="alpha"):
+        analysis.change_points([1.0], alpha=1)

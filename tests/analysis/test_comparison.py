@@ -1,0 +1,127 @@
+import math
+
+import numpy as np
+import pytest
+
+from quantum_pulse import analysis
+from quantum_pulse.analysis.comparison import COLUMNS, variance_inflation
+from quantum_pulse.analysis.significance import benjamini_hochberg, student_quantile, student_tail
+
+
+def lognormal(rng, count):
+    return 50_000 * np.exp(0.3 * rng.standard_normal(count))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+def test_student_tail_agrees_with_summing_its_density():
+    for freedom in (1, 4, 32.5, 400):
+        edges = np.linspace(0, 2.5, 20_001)
+        log_scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(freedom * math.pi) / 2
+        density = np.exp(log_scale - (freedom + 1) / 2 * np.log1p(edges**2 / freedom))
+        below = np.sum((density[1:] + density[:-1]) / 2) * (edges[1] - edges[0])
+        assert student_tail(2.5, freedom) == pytest.approx(0.5 - below, abs=1e-8)
+        assert student_tail(student_quantile(0.001, freedom), freedom) == pytest.approx(0.001, rel=1e-9)
+
+
+def test_q_values_by_their_definition(rng):
+    p = rng.random(50)
+    ordered = sorted(p)
+    for value, q in zip(p, benjamini_hochberg(p), strict=True):
+        oracle = min(other * 50 / (rank + 1) for rank, other in enumerate(ordered) if other >= value)
+        assert q == pytest.approx(min(oracle, 1))
+    assert np.isnan(benjamini_hochberg([0.01, np.nan])[1])
+    assert benjamini_hochberg([0.01, np.nan])[0] == 0.01
+
+
+def test_variance_inflation_agrees_with_shares_of_many_runs(rng):
+    noise = rng.standard_normal((4000, 400))
+    for row in range(1, 4000):
+        noise[row] = 0.8 * noise[row - 1] + 0.6 * noise[row]
+    hits = noise > 1
+    share = hits.mean()
+    true = 4000 * hits.mean(axis=0).var() / (share * (1 - share))
+    found = np.mean([variance_inflation(column, 16, 48) for column in hits.T])
+    assert true * 0.85 < found < true * 1.35
+
+
+def test_a_slower_operation_is_found_and_the_others_are_not(rng):
+    before = {name: lognormal(rng, 5000) for name in "abc"}
+    after = {"a": 1.2 * lognormal(rng, 5000), "b": lognormal(rng, 5000) / 1.2, "c": lognormal(rng, 5000)}
+    found = analysis.compare_samples(before, after)
+    assert tuple(found.table.columns) == COLUMNS
+    verdicts = found.table.set_index(["operation", "quantile"])["verdict"]
+    assert verdicts["a", 0.5] == "regressed"
+    assert verdicts["b", 0.5] == "improved"
+    assert verdicts["c", 0.5] == "equivalent"
+    assert set(found.regressions["operation"]) == {"a"}
+    assert set(found.improvements["operation"]) == {"b"}
+    assert found.verdict == "regressed"
+    assert "One run a side" in found.summary
+    rows = found.table
+    assert ((rows["ci_low"] <= rows["change"]) & (rows["change"] <= rows["ci_high"])).all()
+    assert rows["baseline_us"][0] == pytest.approx(np.quantile(before["a"], 0.5) / 1000)
+
+
+def test_added_removed_and_too_few():
+    found = analysis.compare_samples(
+        {"gone": [5, 6], "both": range(1, 101), "empty": []}, {"new": [5], "both": range(1, 101)}
+    )
+    verdicts = found.table.set_index(["operation", "quantile"])["verdict"]
+    assert set(verdicts["gone"]) == {"removed"}
+    assert set(verdicts["new"]) == {"added"}
+    assert verdicts["both", 0.99] == "too_few"
+    assert verdicts["both", 0.5] != "too_few"
+    assert "empty" not in verdicts
+
+
+def test_ties_gaps_and_zeros(rng):
+    ticks = np.where(rng.random(4000) < 0.9, 100, 140)
+    found = analysis.compare_samples({"a": ticks}, {"a": np.where(ticks == 100, 110, 150)}, quantiles=[0.5])
+    assert found.table["verdict"].tolist() == ["regressed"]
+    assert found.table["change"][0] == pytest.approx(0.1)
+    same = analysis.compare_samples({"a": np.zeros(2000)}, {"a": np.zeros(2000)})
+    assert set(same.table["verdict"]) == {"equivalent"}
+
+
+def test_runs_that_differ_make_it_cautious(rng):
+    shifts = [0.9, 1.0, 1.1]
+    before = [{"a": shift * lognormal(rng, 5000)} for shift in shifts]
+    after = [{"a": 1.1 * shift * lognormal(rng, 5000)} for shift in shifts]
+    assert analysis.compare_samples(before[1], after[1]).verdict == "regressed"
+    several = analysis.compare_samples(before, after)
+    assert several.verdict == "inconclusive"
+    assert "One run" not in several.summary
+    assert analysis.compare_samples(before, [{"a": 9 * run["a"]} for run in after]).verdict == "regressed"
+    assert analysis.compare_samples(before, after[1]).between_runs
+
+
+def test_same_against_same_raises_no_alarm(rng):
+    alarms = 0
+    for _ in range(10):
+        sides = [{str(n): lognormal(rng, 600) for n in range(20)} for _ in range(2)]
+        alarms += analysis.compare_samples(*sides, min_effect=0).verdict in ("regressed", "improved")
+    assert alarms <= 1
+
+
+@pytest.mark.parametrize(
+    ("baseline", "options", "error"),
+    [
+        ({"a": [-1.0]}, {}, ValueError),
+        ({"a": [np.nan]}, {}, ValueError),
+        ({"a": [[1, 2]]}, {}, ValueError),
+        ({"a": ["x"]}, {}, ValueError),
+        ([], {}, ValueError),
+        ("a", {}, TypeError),
+        ([[1, 2]], {}, TypeError),
+        ({"a": [1]}, {"quantiles": [1.0]}, ValueError),
+        ({"a": [1]}, {"alpha": 0}, ValueError),
+        ({"a": [1]}, {"min_effect": -0.1}, ValueError),
+    ],
+)
+def test_bad_input(baseline, options, error):
+    with pytest.raises(error):
+        analysis.compare_samples(baseline, {"a": [1, 2, 3]}, **options)
