@@ -40,8 +40,32 @@ class Definition(NamedTuple):
     module: str
     description: str
     category: Category
-    priority: int
-    budget_us: float | None
+    priority: int = DEFAULT_PRIORITY
+    budget_us: float | None = None
+    detail: bool = False
+    sample_every: int = 1
+    expect_us: tuple[float, float] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON can have it: in footers and in the journal beside the rings."""
+        return {**self._asdict(), "category": self.category._asdict()}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Self:
+        """The definition that `plain` was made of. Fields that this version does not know are left out.
+
+        Raises KeyError or TypeError where `plain` is something else.
+        """
+        category = {name: plain["category"][name] for name in Category._fields if name in plain["category"]}
+        known = {name: plain[name] for name in cls._fields if name in plain}
+        expect_us = plain.get("expect_us")
+        return cls(
+            **{
+                **known,
+                "category": Category(**category),
+                "expect_us": None if expect_us is None else (float(expect_us[0]), float(expect_us[1])),
+            }
+        )
 
 
 def writable(text: str) -> str:
@@ -53,12 +77,14 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
     """Define an operation: ``SUBMIT = op("Submitting orders", category="Execution", priority=1, budget_us=100)``.
 
     `category` is a name or a `Category` and defaults to the enum's name. `priority` is an integer, 1 first, and
-    defaults to 3. `budget_us` is the time that the operation may take, in microseconds. Raises DefinitionError
-    (a TypeError) when an argument is of another kind.
+    defaults to 3. `budget_us` is the time that the operation may take, in microseconds. `detail=True` records it only
+    at the level "full". `sample_every=100` records one of each 100 calls, chosen at random, which then stands for all
+    of them. `expect_us=(low, high)` says between which times, in microseconds, a duration is plausible. Raises
+    DefinitionError (a TypeError) when an argument is of another kind.
     """
 
     # Compared by identity: an enum takes members of equal value for aliases, and two operations may well look alike.
-    __slots__ = ("budget_us", "category", "description", "priority")
+    __slots__ = ("budget_us", "category", "description", "detail", "expect_us", "priority", "sample_every")
 
     def __init__(
         self,
@@ -67,6 +93,9 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         category: str | Category | None = None,
         priority: int = DEFAULT_PRIORITY,
         budget_us: float | None = None,
+        detail: bool = False,
+        sample_every: int = 1,
+        expect_us: tuple[float, float] | None = None,
     ) -> None:
         if not isinstance(description, str):
             raise DefinitionError(f"op(): description must be a string, not {description!r}")
@@ -79,14 +108,36 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
             raise DefinitionError(f"op(): budget_us must be a number of microseconds, not {budget_us!r}")
         if budget_us is not None and not budget_us > 0:
             raise DefinitionError(f"op(): budget_us must be more than 0, not {budget_us!r}")
+        if not isinstance(detail, bool):
+            raise DefinitionError(f"op(): detail must be True or False, not {detail!r}")
+        if not isinstance(sample_every, int) or isinstance(sample_every, bool) or not 1 <= sample_every < 1 << 31:
+            raise DefinitionError(f"op(): sample_every must be an integer of at least 1, not {sample_every!r}")
         self.description = description
         self.category = category
         self.priority = priority
         self.budget_us = budget_us
+        self.detail = detail
+        self.sample_every = sample_every
+        self.expect_us = None if expect_us is None else _range_of(expect_us)
+
+    def again(self) -> op:
+        """An equal definition that is not the same one."""
+        return op(**{name: getattr(self, name) for name in self.__slots__})
 
     def __repr__(self) -> str:
         options = f"category={self.category!r}, priority={self.priority}, budget_us={self.budget_us}"
-        return f"op({self.description!r}, {options})"
+        rare = {"detail": False, "sample_every": 1, "expect_us": None}
+        more = [f", {name}={value!r}" for name, usual in rare.items() if (value := getattr(self, name)) != usual]
+        return f"op({self.description!r}, {options}{''.join(more)})"
+
+
+def _range_of(pair: Any) -> tuple[float, float]:
+    if isinstance(pair, tuple | list) and len(pair) == 2:
+        low, high = pair
+        numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (low, high))
+        if numbers and 0 <= low < high:
+            return float(low), float(high)
+    raise DefinitionError(f"op(): expect_us must be two numbers of microseconds, (low, high), not {pair!r}")
 
 
 class Registry:
@@ -152,12 +203,7 @@ class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignor
             )
         member: Self = object.__new__(cls)
         # A value of its own, so that one op() used for two members makes two members.
-        member._value_ = op(
-            definition.description,
-            category=definition.category,
-            priority=definition.priority,
-            budget_us=definition.budget_us,
-        )
+        member._value_ = definition.again()
         return member
 
     @staticmethod
@@ -187,6 +233,9 @@ class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignor
             category=category._replace(name=writable(category.name), description=writable(category.description)),
             priority=spec.priority,
             budget_us=spec.budget_us,
+            detail=spec.detail,
+            sample_every=spec.sample_every,
+            expect_us=spec.expect_us,
         )
 
     @property

@@ -101,7 +101,7 @@ def _read(file: int, ring: Path) -> Contents:
     if bad:
         damage.append(f"{bad} rows make no sense")
         columns = {name: values[good] for name, values in columns.items()}
-    unknown = Definition("?", "", "", Category("?"), 0, None)
+    unknown = Definition("?", "", "", Category("?"))
     return Contents(
         process=process,
         entered=entered,
@@ -196,13 +196,10 @@ def _names(journal: Path) -> tuple[list[Definition | None], list[str], list[str]
                 raise ValueError
             entry = json.loads(text)
             if "operation" in entry:
-                name, module, description, category, priority, budget = entry["definition"]
-                operations[int(entry["operation"])] = Definition(
-                    str(name), str(module), str(description), Category(*category), int(priority), budget
-                )
+                operations[int(entry["operation"])] = Definition.from_plain(entry["definition"])
             else:
                 errors[int(entry["error"])] = str(entry["name"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, IndexError):
             damage.append("a line of its names makes no sense")
     if len(operations) > 1_000_000 or max(operations, default=0) > 10_000_000 or max(errors) > 10_000_000:
         return [], [""], ["its names make no sense"]

@@ -16,7 +16,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.errors import DefinitionError
-from quantum_pulse.operations import DEFAULT_PRIORITY, checked, registry
+from quantum_pulse.operations import DEFAULT_PRIORITY, Definition, checked, registry
 
 
 class Trading(qp.Operation):
@@ -137,6 +137,17 @@ def test_a_plain_value_is_refused(value):
         ("budget_us", -1),
         ("budget_us", True),
         ("budget_us", float("nan")),
+        ("detail", 1),
+        ("sample_every", 0),
+        ("sample_every", 1.5),
+        ("sample_every", True),
+        ("sample_every", 1 << 31),
+        ("expect_us", 5),
+        ("expect_us", (5,)),
+        ("expect_us", (5, 5)),
+        ("expect_us", (-1, 5)),
+        ("expect_us", (1, float("nan"))),
+        ("expect_us", ("1", 5)),
     ],
 )
 def test_arguments_of_another_kind_are_refused(argument, value):
@@ -151,6 +162,17 @@ def test_an_unknown_argument_is_refused():
 
 def test_what_op_says_of_itself():
     assert repr(qp.op("x", priority=2)) == "op('x', category=None, priority=2, budget_us=None)"
+    assert repr(qp.op(detail=True, expect_us=[1, 5])).endswith(", detail=True, expect_us=(1.0, 5.0))")
+
+
+def test_a_definition_survives_json():
+    definition = Trading.HEARTBEAT.definition._replace(expect_us=(1.5, 2.0), sample_every=7, detail=True)
+    plain = json.loads(json.dumps(definition.plain()))
+    assert Definition.from_plain(plain) == definition
+    # A later version may know more, an earlier one knew less.
+    plain["new"] = plain["category"]["new"] = 1
+    del plain["detail"]
+    assert Definition.from_plain(plain) == definition._replace(detail=False)
 
 
 def test_str_and_repr():

@@ -63,8 +63,9 @@ Each Parquet file has JSON text in its key-value metadata under `{schema.FOOTER_
 | `process` | Process id. |
 | `core` | Which core recorded: `native` or `python`. |
 | `clock_anchor_ns` | What was added to a reading of the monotonic clock to get Unix time, in ns. |
-| `operations` | In samples: a list of `name`, `module`, `description`, `priority`, `budget_us` (or null) \
-and `category`, which has `name`, `description`, `colour` (or null) and `priority`. |
+| `operations` | In samples: a list of `name`, `module`, `description`, `priority`, `budget_us` (or null), \
+`detail`, `sample_every`, `expect_us` (null or two numbers) and `category`, which has `name`, `description`, `colour` \
+(or null) and `priority`. |
 | `losses` | In samples: a list of `operation`, `thread`, `count`, `start`, `end` (Unix ns) and `cause`. |
 | `histograms` | In samples: for each operation in this part a summary of its durations, as below. |
 

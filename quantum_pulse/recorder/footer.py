@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def describe(definitions: Iterable[Definition]) -> list[dict[str, Any]]:
     """Definitions as they stand in a footer."""
-    return [{**definition._asdict(), "category": definition.category._asdict()} for definition in definitions]
+    return [definition.plain() for definition in definitions]
 
 
 def summaries(

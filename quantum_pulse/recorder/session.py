@@ -181,7 +181,7 @@ class Recorder:
 
     # The journal is written before the first sample that needs it, so that the rings of a killed process can be read.
     def _note_operation(self, number: int, definition: Definition) -> None:
-        self._note({"operation": number, "definition": definition})
+        self._note({"operation": number, "definition": definition.plain()})
 
     def _note_error(self, number: int, name: str) -> None:
         name = writable(name)

@@ -244,34 +244,37 @@ class Node:
 
 
 def test_a_collection_is_an_event():
-    count = 100_000
+    count = 20_000
     gc.collect()
-    with Sampled() as seen:
-        gc.disable()
-        try:
-            for _ in range(count):
-                Node()
-            seen.events.clear()
-            before = time.perf_counter_ns()
-            found = gc.collect()
-            after = time.perf_counter_ns()
-        finally:
-            gc.enable()
-        time.sleep(0.03)
-    assert found >= count
-    events = [event for event in seen.events if before <= event["start"] <= after]
-    (event,) = events
-    assert event["event"] == "gc"
-    assert event["generation"] == 2
-    assert event["collected"] == found
-    assert event["thread"] == threading.get_native_id()
-    assert event["start"] + event["duration_ns"] <= after
-    # gc.collect() does nothing besides, so the event takes most of the time around it.
-    assert event["duration_ns"] >= 0.5 * (after - before)
-    # It counts in the row in which it ended.
-    rows = [row for row in seen.rows if row["time"] >= before]
-    assert sum(row["gc_collections"] for row in rows) >= 1
-    assert sum(row["gc_pause_us"] for row in rows) >= event["duration_ns"] / 1000 * 0.999
+    shares = []
+    # gc.collect() does nothing besides, so the event takes most of the time around it, unless this thread has to wait
+    # for a processor just then.
+    while max(shares, default=0) < 0.5 and len(shares) < 20:
+        with Sampled() as seen:
+            gc.disable()
+            try:
+                for _ in range(count):
+                    Node()
+                seen.events.clear()
+                before = time.perf_counter_ns()
+                found = gc.collect()
+                after = time.perf_counter_ns()
+            finally:
+                gc.enable()
+            time.sleep(0.03)
+        assert found >= count
+        (event,) = [event for event in seen.events if before <= event["start"] <= after]
+        assert event["event"] == "gc"
+        assert event["generation"] == 2
+        assert event["collected"] == found
+        assert event["thread"] == threading.get_native_id()
+        assert event["start"] + event["duration_ns"] <= after
+        shares.append(event["duration_ns"] / (after - before))
+        # It counts in the row in which it ended.
+        rows = [row for row in seen.rows if row["time"] >= before]
+        assert sum(row["gc_collections"] for row in rows) >= 1
+        assert sum(row["gc_pause_us"] for row in rows) >= event["duration_ns"] / 1000 * 0.999
+    assert max(shares) >= 0.5
 
 
 def test_collections_in_a_recording(tmp_path):

@@ -179,6 +179,7 @@ def test_the_footer(capture):
         assert found["process"] == os.getpid()
         assert found["core"] == session.core.NAME
         assert found["losses"] == []
+        usual = {"detail": False, "sample_every": 1, "expect_us": None}
         assert {operation["name"]: operation for operation in found["operations"]} == {
             "Market.PARSE": {
                 "name": "Market.PARSE",
@@ -187,6 +188,7 @@ def test_the_footer(capture):
                 "category": {"name": "Data", "description": "What comes in", "colour": "#123456", "priority": 2},
                 "priority": 1,
                 "budget_us": None,
+                **usual,
             },
             "Market.SUBMIT": {
                 "name": "Market.SUBMIT",
@@ -195,6 +197,7 @@ def test_the_footer(capture):
                 "category": {"name": "Execution", "description": "", "colour": None, "priority": 3},
                 "priority": 1,
                 "budget_us": 100,
+                **usual,
             },
             "Market.WAIT": {
                 "name": "Market.WAIT",
@@ -203,6 +206,7 @@ def test_the_footer(capture):
                 "category": {"name": "Market", "description": "", "colour": None, "priority": 3},
                 "priority": 3,
                 "budget_us": None,
+                **usual,
             },
         }
     for table in ("metrics", "events"):
