@@ -6,6 +6,7 @@ buckets. Bucket numbers are exact integers, so histograms of any parts and proce
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.schema import HISTOGRAM_BITS
@@ -50,15 +51,61 @@ def buckets_of(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.where(values < LINEAR, values, numbers)
 
 
-def count(durations: npt.NDArray[np.int64], weights: npt.NDArray[Any]) -> list[tuple[int, int]]:
-    """Pairs (bucket, calls) in order of buckets, empty ones left out. `weights` are the calls of each duration."""
+def count(
+    durations: npt.NDArray[np.int64], weights: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The buckets that are not empty, ascending, and the calls in each. `weights` are the calls of each duration."""
     import numpy as np
 
     numbers = buckets_of(durations)
     if numbers.size == 0:
-        return []
+        return numbers, numbers.copy()
     lowest = int(numbers.min())
     # As floats, exact up to 2**53 calls.
     calls = np.bincount(numbers - lowest, weights=weights)
     filled = np.flatnonzero(calls)
-    return list(zip((filled + lowest).tolist(), calls[filled].astype(np.int64).tolist(), strict=True))
+    return filled + lowest, calls[filled].astype(np.int64)
+
+
+def pack(buckets: npt.NDArray[np.int64], calls: npt.NDArray[np.int64]) -> str:
+    """What `count` found as text: 1.3 characters a bucket where few calls are in each. `unpack` reads it.
+
+    A sequence of integers from bucket 0 on, the calls of a bucket or, negative, how many empty buckets follow; each as
+    ZigZag and LEB128, all of it in base64. So HdrHistogram writes its version 2 payload, but for its ninth bytes.
+    """
+    import numpy as np
+
+    gaps = np.diff(buckets, prepend=-1) - 1
+    numbers = np.column_stack([-gaps, calls]).ravel()
+    numbers = numbers[numbers != 0]
+    zigzag = ((numbers << 1) ^ (numbers >> 63)).view(np.uint64)
+    shifted = zigzag[:, None] >> np.arange(0, 64, 7, dtype=np.uint64)
+    is_more = shifted > 127
+    groups = (shifted & np.uint64(127)).astype(np.uint8) | (is_more.astype(np.uint8) << 7)
+    # A byte belongs to the number if it is the first or the one before it said that more follow.
+    is_used = np.column_stack([np.ones(len(numbers), np.bool_), is_more[:, :-1]])
+    return base64.b64encode(groups[is_used].tobytes()).decode("ascii")
+
+
+def unpack(text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Buckets in ascending order and the calls in each, from the text that `pack` made. Raises ValueError."""
+    import numpy as np
+
+    data = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    ends = np.flatnonzero(data < 128)
+    if not len(data):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if ends.size == 0 or ends[-1] != len(data) - 1 or int((ends - starts).max()) > 9:
+        raise ValueError("a histogram is cut off or damaged")
+    places = np.arange(len(data)) - np.repeat(starts, ends - starts + 1)
+    pieces = (data & np.uint8(127)).astype(np.uint64) << (7 * places).astype(np.uint64)
+    zigzag = np.add.reduceat(pieces, starts)
+    numbers = (zigzag >> np.uint64(1)).view(np.int64) ^ -(zigzag & np.uint64(1)).view(np.int64)
+    if int(numbers.min()) < -BUCKETS:
+        raise ValueError("a histogram has buckets that do not exist")
+    buckets = np.cumsum(np.where(numbers < 0, -numbers, 1)) - 1
+    filled = numbers > 0
+    if int(buckets[-1]) >= BUCKETS:
+        raise ValueError("a histogram has buckets that do not exist")
+    return buckets[filled], numbers[filled]

@@ -1,8 +1,10 @@
 """Buckets against a slow oracle, over the whole range of int64."""
 
+import base64
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +36,12 @@ def slow(value):
         power += 1
     size = 2**power // WIDTH
     return WIDTH + (power - HISTOGRAM_BITS) * WIDTH + (value - 2**power) // size
+
+
+def pairs_of(counted):
+    buckets, calls = counted
+    assert buckets.dtype == calls.dtype == np.int64
+    return list(zip(buckets.tolist(), calls.tolist(), strict=True))
 
 
 def test_a_bucket_is_the_oracles():
@@ -83,7 +91,7 @@ def test_count_adds_the_calls_of_each_bucket(pairs):
         expected[slow(value)] = expected.get(slow(value), 0) + weight
     durations = np.array([value for value, _ in pairs], np.int64)
     weights = np.array([weight for _, weight in pairs], np.int32)
-    assert histogram.count(durations, weights) == sorted(expected.items())
+    assert pairs_of(histogram.count(durations, weights)) == sorted(expected.items())
 
 
 def test_counts_merge_by_adding():
@@ -92,7 +100,53 @@ def test_counts_merge_by_adding():
     ones = np.ones(len(durations), np.int32)
     merged = {}
     for half in (slice(None, 1000), slice(1000, None)):
-        for bucket, calls in histogram.count(durations[half], ones[half]):
+        for bucket, calls in pairs_of(histogram.count(durations[half], ones[half])):
             merged[bucket] = merged.get(bucket, 0) + calls
-    assert sorted(merged.items()) == histogram.count(durations, ones)
+    assert sorted(merged.items()) == pairs_of(histogram.count(durations, ones))
     assert sum(merged.values()) == len(durations)
+
+
+def slow_pack(pairs):
+    """The text as docs/format.md describes it, integer by integer."""
+    numbers, expected = [], 0
+    for bucket, calls in pairs:
+        if bucket > expected:
+            numbers.append(expected - bucket)
+        numbers.append(calls)
+        expected = bucket + 1
+    data = bytearray()
+    for number in numbers:
+        rest = 2 * number if number >= 0 else -2 * number - 1
+        while rest > 127:
+            data.append(rest % 128 + 128)
+            rest //= 128
+        data.append(rest)
+    return base64.b64encode(bytes(data)).decode()
+
+
+@given(st.dictionaries(st.integers(0, histogram.BUCKETS - 1), st.integers(1, 100) | st.integers(1, 2**62), max_size=60))
+@settings(deadline=None, derandomize=True)
+def test_packed_text_is_as_documented_and_read_back(filled):
+    pairs = sorted(filled.items())
+    buckets, calls = (np.array([pair[place] for pair in pairs], np.int64) for place in (0, 1))
+    text = histogram.pack(buckets, calls)
+    assert text == slow_pack(pairs)
+    assert pairs_of(histogram.unpack(text)) == pairs
+
+
+def test_packed_text_is_short():
+    durations = np.random.default_rng(1).lognormal(9, 0.5, 1000).astype(np.int64)
+    buckets, calls = histogram.count(durations, np.ones(1000, np.int32))
+    assert len(histogram.pack(buckets, calls)) < 2.5 * len(buckets)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x80", b"\x02\x80", b"\x80" * 11 + b"\x01", b"\xff\xff\x7f\x02", b"\xff" * 9 + b"\x01"],
+    ids=["no end", "cut off", "too long", "beyond the last bucket", "a huge gap"],
+)
+def test_what_is_no_histogram_is_refused(data):
+    with pytest.raises(ValueError, match="histogram"):
+        histogram.unpack(base64.b64encode(data).decode())
+    with pytest.raises(ValueError):
+        histogram.unpack("é$")

@@ -73,7 +73,7 @@ A summary can be added to that of another part. `operation` and `category` say o
 are calls, `samples` rows; `sum_ns`, `min_ns` and
 `max_ns` are of durations; `m2_ns2` is the sum over the calls of the squared distance to their mean, merged as \
 m2 = m2_a + m2_b + (mean_b - mean_a)^2 * n_a * n_b / (n_a + n_b);
-`buckets` is the histogram, a list of pairs of a bucket's number and the calls in it.
+`buckets` is the histogram, as text.
 
 ## Histogram
 
@@ -82,6 +82,10 @@ Log-linear and mergeable: add the counts of equal buckets. With b = {schema.HIST
 {2**schema.HISTOGRAM_BITS} ns have a bucket each; above that a bucket is at most \
 1/{2**schema.HISTOGRAM_BITS} of its lower edge wide, so that its middle is within
 {100 / 2 ** (schema.HISTOGRAM_BITS + 1):.1f} % of any duration in it.
+
+As text it is a sequence of integers, bucket after bucket from bucket 0: the calls in the bucket or, negative, \
+the number of empty buckets that follow. Each integer is written with ZigZag and LEB128 \
+(as in the version 2 encoding of HdrHistogram), and the bytes in base64.
 """
 
 

@@ -28,7 +28,7 @@ def summaries(
     """One summary for each operation that occurs in `operations`: numbers into `definitions`, a row a sample.
 
     `count` and `errors` are calls, `samples` rows; times are in ns; `m2_ns2` is the sum over the calls of the squared
-    distance to their mean; `buckets` are those of `histogram.count`.
+    distance to their mean; `buckets` is the histogram as `histogram.pack` writes it.
     """
     import numpy as np
 
@@ -53,7 +53,7 @@ def summaries(
                 "max_ns": int(own.max()),
                 # Around the mean: a sum of squares would cancel where the spread is small beside the mean.
                 "m2_ns2": float((np.square(own - total / count) * calls).sum()),
-                "buckets": histogram.count(own, calls),
+                "buckets": histogram.pack(*histogram.count(own, calls)),
             }
         )
     return found

@@ -143,6 +143,8 @@ def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None
     content = content.cast(arrow.layout(table)).replace_schema_metadata(
         {schema.FOOTER_KEY: json.dumps(footer, separators=(",", ":"))}
     )
+    # Any, because types for pyarrow, where they are installed, know only the boolean.
+    named: Any = [column.name for column in columns if column.encoding == "dictionary"]
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         pq.write_table(
@@ -150,8 +152,7 @@ def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None
             temporary,
             compression="zstd",
             compression_level=1,
-            # pyarrow's types know only the boolean.
-            use_dictionary=[column.name for column in columns if column.encoding == "dictionary"],  # type: ignore[arg-type]
+            use_dictionary=named,
             column_encoding={column.name: column.encoding for column in columns if column.encoding.isupper()},
         )
         os.replace(temporary, path)
