@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-RING_SUFFIX = ".ring"
-NAMES_SUFFIX = ".names"
-
 
 class Contents(NamedTuple):
     """Rows that stand in a ring and in no part yet, as far as the ring itself knows.
@@ -46,7 +43,7 @@ class Contents(NamedTuple):
 def is_alive(ring: Path) -> bool:
     """Whether the process that records into `ring` is still there: it holds a lock on the journal of names."""
     try:
-        journal = open(ring.with_suffix(NAMES_SUFFIX), "rb")  # noqa: SIM115 - in the next line
+        journal = open(ring.with_suffix(schema.NAMES_SUFFIX), "rb")  # noqa: SIM115 - in the next line
     except OSError:
         return False
     with journal:
@@ -76,7 +73,7 @@ def read(ring: Path) -> Contents:
 def _read(file: int, ring: Path) -> Contents:
     import numpy as np
 
-    operations, errors, damage = _names(ring.with_suffix(NAMES_SUFFIX))
+    operations, errors, damage = _names(ring.with_suffix(schema.NAMES_SUFFIX))
     size = os.fstat(file).st_size
     if size < schema.RING_HEADER_BYTES:
         raise ValueError(f"{ring.name} is cut off after {size} bytes")

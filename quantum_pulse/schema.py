@@ -85,6 +85,10 @@ MANIFEST: Final = "capture.json"
 PROCESSES: Final = "processes"
 #: Ring files and name journals of processes that are recording, or were when they died.
 RINGS: Final = "rings"
+RING_SUFFIX: Final = ".ring"
+NAMES_SUFFIX: Final = ".names"
+#: Rows that a part may have that was made of smaller ones. Parts of more than half of that are left alone.
+MERGED_ROWS: Final = 1 << 20
 #: Key of the JSON text in each Parquet part's metadata.
 FOOTER_KEY: Final = "quantum_pulse"
 

@@ -67,6 +67,8 @@ Each Parquet file has JSON text in its key-value metadata under `{schema.FOOTER_
 `detail`, `sample_every`, `expect_us` (null or two numbers) and `category`, which has `name`, `description`, `colour` \
 (or null) and `priority`. |
 | `losses` | In samples: a list of `operation`, `thread`, `count`, `start`, `end` (Unix ns) and `cause`. |
+| `merged` | Where it was made of smaller parts: their names. They are deleted after it is there; where some still \
+are, their rows stand in it too. |
 | `histograms` | In samples: for each operation in this part a summary of its durations, as below. |
 
 A summary can be added to that of another part. `operation` and `category` say of what; `count` and `errors` \

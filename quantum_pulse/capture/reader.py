@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +28,8 @@ class Part(NamedTuple):
     footer: dict[str, Any]
     first_ns: int | None
     last_ns: int | None
+    #: To read from: also after the part was merged into a larger one, which happens while its process records.
+    file: Path
 
 
 class Source:
@@ -49,22 +52,45 @@ class Source:
         """Note a loss that stands in no file: a dictionary with some of LOSS_COLUMNS. `key` tells it apart."""
         self._bad[Path(key)] = loss
 
-    def add_part(self, table: str, file: Path) -> None:
-        """Take in the part `file` of `table`; one that cannot be read is noted. Raises FormatVersionError."""
+    def add_part(self, table: str, path: Path) -> None:
+        """Take in the part `path` of `table`; one that cannot be read is noted. Raises FormatVersionError."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            metadata = pq.read_metadata(file)
+            metadata = pq.read_metadata(path)
+            file = self._held(path) if _may_vanish(path, metadata.num_rows) else path
             footer = json.loads((metadata.metadata or {})[schema.FOOTER_KEY.encode()])
             version = footer["format"]
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
             if isinstance(error, KeyError):
                 error = ValueError(f"no {error} in its footer, so it was not written by quantum_pulse")
-            self.report_bad(file, error)
+            self.report_bad(path, error)
             return
-        _check_version(version, file)
-        self.parts[table].append(Part(file, metadata.num_rows, footer, *_whole_range(metadata)))
+        _check_version(version, path)
+        self.parts[table].append(Part(path, metadata.num_rows, footer, *_whole_range(metadata), file))
+
+    def _held(self, path: Path) -> Path:
+        """Another name of the file `path`, which lasts as long as this object. Raises OSError."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, descriptor)
+        return Path(f"/proc/self/fd/{descriptor}")
+
+    def add_table(self, table: str) -> None:
+        """Take in all parts of `table` that stand in the directory now. Raises FormatVersionError."""
+        # A part that is being written has a name that begins with a dot until it is whole.
+        files = sorted((self.path / table).glob("[!.]*.parquet"))
+        for file in files:
+            self.add_part(table, file)
+        if not all(map(os.path.lexists, files)):
+            # Some were merged meanwhile, into one that is not among them.
+            for file in files:
+                self._bad.pop(file, None)
+            self.parts[table].clear()
+            self.add_table(table)
+            return
+        merged = {name for part in self.parts[table] for name in part.footer.get("merged", ())}
+        self.parts[table] = [part for part in self.parts[table] if part.path.name not in merged]
 
     def check_not_empty(self) -> None:
         """Raise EmptyCaptureError when nothing was recorded and nothing was lost."""
@@ -121,6 +147,14 @@ class Source:
         return list(found.values())
 
 
+def _may_vanish(part: Path, rows: int) -> bool:
+    """Whether the process that wrote `part` may yet merge it into a larger one."""
+    name = part.name.rpartition("-")[0]
+    ring = part.parent.parent / schema.RINGS / f"{name}{schema.RING_SUFFIX}"
+    # Larger ones are left alone, and there may be more of them than a process may have descriptors.
+    return rows <= schema.MERGED_ROWS // 2 and ring.exists()
+
+
 def find(path: str | os.PathLike[str]) -> Source:
     """Open the capture directory `path` for reading.
 
@@ -136,9 +170,7 @@ def find(path: str | os.PathLike[str]) -> Source:
         raise NotACaptureError(f"{root} is a file; a capture is a directory with a {schema.MANIFEST}{hint}")
     source = Source(root, _manifest(root), _processes(root))
     for table in schema.TABLES:
-        # A part that is being written has a name that begins with a dot until it is whole.
-        for file in sorted((root / table).glob("[!.]*.parquet")):
-            source.add_part(table, file)
+        source.add_table(table)
     return source
 
 

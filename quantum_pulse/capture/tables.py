@@ -64,7 +64,7 @@ def read(
         if source.is_bad(part.path):
             continue
         try:
-            rows = ds.dataset(part.path, format="parquet").to_table(columns=layout.names, filter=condition)
+            rows = ds.dataset(part.file, format="parquet").to_table(columns=layout.names, filter=condition)
             found.append(rows.cast(layout))
         except (OSError, pa.ArrowException) as error:
             source.report_bad(part.path, error, part.rows)

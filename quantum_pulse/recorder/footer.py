@@ -1,8 +1,7 @@
-"""What a part says about itself: its operations, and for each a summary that can be added to that of other parts."""
+"""What a part says about its samples: for each operation a summary that can be added to that of other parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from quantum_pulse import histogram
@@ -11,11 +10,6 @@ from quantum_pulse.operations import Definition
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-
-def describe(definitions: Iterable[Definition]) -> list[dict[str, Any]]:
-    """Definitions as they stand in a footer."""
-    return [definition.plain() for definition in definitions]
 
 
 def summaries(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,10 +69,9 @@ def write_samples(
         "weight": _array(weight, pa.int32()),
         "process": _array(np.full(batch.rows, process, np.int32), pa.int32()),
     }
-    present = [operations[number] for number in np.unique(numbers)]
     footer = {
         **footer,
-        "operations": footers.describe(present),
+        "operations": [operations[number].plain() for number in np.unique(numbers)],
         "histograms": footers.summaries(operations, numbers, wide["duration"], weight, ~none),
     }
     _write(path, "samples", pa.table(columns), footer)
@@ -83,6 +83,68 @@ def write_rows(path: Path, table: str, rows: list[dict[str, Any]], footer: dict[
 
     columns = {field.name: _column([row[field.name] for row in rows], field.type) for field in arrow.layout(table)}
     _write(path, table, pa.table(columns), footer)
+
+
+def merge(sources: Sequence[Path], target: Path, table: str) -> None:
+    """Write the rows of `sources`, parts of `table` of one recording, as the part `target`, which names them.
+
+    Raises OSError as `write_samples`, and pyarrow's errors for a source that is damaged.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables, found = [], []
+    for path in sources:
+        with pq.ParquetFile(path) as file:
+            tables.append(file.read().cast(arrow.layout(table)))
+            found.append(json.loads((file.metadata.metadata or {})[schema.FOOTER_KEY.encode()]))
+    content = pa.concat_tables(tables).unify_dictionaries()
+    # A source that could not be deleted when it was merged must not come back to life when this one takes over.
+    left = {name for footer in found for name in footer.get("merged", ()) if path.with_name(name).exists()}
+    footer = {**found[-1], "merged": sorted(left | {path.name for path in sources})}
+    if table == "samples":
+        order = np.argsort(content["span"].to_numpy(), kind="stable")
+        content = content.take(_array(order, pa.int64())).combine_chunks()
+        footer |= _merged_footer(content, found)
+    _write(target, table, content, footer)
+
+
+def merged(paths: Iterable[Path]) -> set[str]:
+    """Names of parts whose rows stand in one of the parts `paths` as well, because the process died between."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names: set[str] = set()
+    for path in paths:
+        with contextlib.suppress(OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+            footer = json.loads((pq.read_metadata(path).metadata or {})[schema.FOOTER_KEY.encode()])
+            names.update(footer.get("merged", ()))
+    return names
+
+
+def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the footer of merged samples says anew. Summaries are made of the rows, which is as fast as adding them."""
+    import numpy as np
+
+    described = {json.dumps(plain, sort_keys=True): plain for footer in sources for plain in footer["operations"]}
+    definitions = [Definition.from_plain(plain) for plain in described.values()]
+    known = {(definition.name, definition.category.name): number for number, definition in enumerate(definitions)}
+    operation: Any = content["operation"].chunk(0)
+    category: Any = content["category"].chunk(0)
+    names, categories = operation.dictionary.to_pylist(), category.dictionary.to_pylist()
+    table = np.array([[known.get((name, group), 0) for group in categories] for name in names], np.uint32)
+    return {
+        "operations": list(described.values()),
+        "losses": [loss for footer in sources for loss in footer["losses"]],
+        "histograms": footers.summaries(
+            definitions,
+            table[operation.indices.to_numpy(), category.indices.to_numpy()],
+            content["duration_ns"].to_numpy(),
+            content["weight"].to_numpy(),
+            content["error"].is_valid().to_numpy(),
+        ),
+    }
 
 
 # The arrays are built from buffers because pa.array() imports pandas, if there is one, to ask whether it was given a

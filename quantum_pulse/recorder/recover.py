@@ -27,7 +27,7 @@ class Source(Protocol):
 
     parts: dict[str, list[Any]]
 
-    def add_part(self, table: str, file: Path) -> None: ...
+    def add_part(self, table: str, file: Path) -> object: ...
 
     def note_loss(self, key: str, loss: dict[str, Any]) -> None: ...
 
@@ -51,12 +51,12 @@ def recover(capture: Path) -> list[Recovery]:
     """
     found = []
     # The journal of names comes first and goes last; the ring may be missing, where the process died between.
-    for journal in sorted((capture / schema.RINGS).glob(f"[!.]*{rings.NAMES_SUFFIX}")):
-        ring = journal.with_suffix(rings.RING_SUFFIX)
+    for journal in sorted((capture / schema.RINGS).glob(f"[!.]*{schema.NAMES_SUFFIX}")):
+        ring = journal.with_suffix(schema.RING_SUFFIX)
         if not rings.is_alive(ring):
             found.append(_recover(capture, ring))
-    for ring in sorted((capture / schema.RINGS).glob(f"*{rings.RING_SUFFIX}")):
-        if not ring.with_suffix(rings.NAMES_SUFFIX).exists():
+    for ring in sorted((capture / schema.RINGS).glob(f"*{schema.RING_SUFFIX}")):
+        if not ring.with_suffix(schema.NAMES_SUFFIX).exists():
             found.append(_recover(capture, ring))
     for unfinished in (capture / schema.RINGS).glob(".*.tmp"):
         # Not locked yet, so the number of the process has to do.
@@ -76,10 +76,14 @@ def _written(paths: Iterable[Path], batch: Batch) -> tuple[npt.NDArray[np.int64]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    paths = list(paths)
+    merged = parts.merged(paths)
     own = np.frombuffer(batch.columns["span"], np.int64)
     lowest, highest = (int(own.min()), int(own.max())) if batch.rows else (0, -1)
     spans, rows = [np.zeros(0, np.int64)], 0
     for path in paths:
+        if path.name in merged:
+            continue
         try:
             with pq.ParquetFile(path) as file:
                 rows += file.metadata.num_rows
@@ -125,10 +129,13 @@ def _recover(capture: Path, ring: Path) -> Recovery:
     process["state"] = "recovered"
     process["damage"] = found.damage
     _replace(process_path, process)
-    for leftover in (capture / "samples").glob(f".{name}-*.tmp"):
-        leftover.unlink(missing_ok=True)
+    for table in schema.TABLES:
+        for leftover in (capture / table).glob(f".{name}-*.tmp"):
+            leftover.unlink(missing_ok=True)
+        for source in parts.merged((capture / table).glob(f"{name}-*.parquet")):
+            (capture / table / source).unlink(missing_ok=True)
     ring.unlink(missing_ok=True)
-    ring.with_suffix(rings.NAMES_SUFFIX).unlink(missing_ok=True)
+    ring.with_suffix(schema.NAMES_SUFFIX).unlink(missing_ok=True)
     return found
 
 
@@ -152,7 +159,7 @@ class Leftover(NamedTuple):
         if self.contents.lost > told:
             loss = {"count": self.contents.lost - told, "cause": f"rings full in process {self.contents.process}"}
             source.note_loss(f"{self.ring}:lost", loss)
-        known, _ = _written([part.path for part in own], self.contents.batch)
+        known, _ = _written([part.file for part in own], self.contents.batch)
         batch = rings.without(self.contents.batch, known)
         if not batch.rows:
             return
@@ -166,7 +173,7 @@ class Leftover(NamedTuple):
 def look(capture: Path) -> list[Leftover]:
     """What stands in the rings of `capture`, of processes that live and that do not. Nothing is changed."""
     found = []
-    for ring in sorted((capture / schema.RINGS).glob(f"*{rings.RING_SUFFIX}")):
+    for ring in sorted((capture / schema.RINGS).glob(f"*{schema.RING_SUFFIX}")):
         process = _process(capture / schema.PROCESSES / f"{ring.stem}.json")
         try:
             contents = rings.read(ring)

@@ -16,6 +16,7 @@ from quantum_pulse import schema
 from quantum_pulse.operations import registry
 from quantum_pulse.recorder import parts
 from quantum_pulse.recorder.imports import importing
+from quantum_pulse.recorder.merging import Merger
 
 if TYPE_CHECKING:
     from quantum_pulse.core.contract import Batch, Core
@@ -52,6 +53,7 @@ class Writer:
         self._ring = ring
         self._held: tuple[Batch | None, list[dict[str, Any]]] | None = None  # drained, and not written yet
         self._part = 0
+        self._merger: Merger | None = Merger(self._path)
         self._written = 0
         # A pipe, because a byte can be written to it from anywhere: the hot path, a signal handler, a finaliser.
         self._wake_reading, self.wake_fd = os.pipe()
@@ -121,11 +123,21 @@ class Writer:
                 finishing, ticket = self._finishing, self._asked
                 self._write_patiently()
                 self._answer(ticket)
+                self._merge(finishing)
                 if finishing:
                     return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the host goes on
             self._fail(error)
             self._answer(self._asked)
+
+    def _merge(self, finishing: bool) -> None:
+        """Make larger parts. That is for comfort only, so what goes wrong ends nothing but this."""
+        try:
+            if self._merger is not None:
+                self._merger.finish() if finishing else self._merger.merge()
+        except Exception as error:  # noqa: BLE001 - the disk's errors, pyarrow's, and those of a damaged part
+            logger.debug("parts are not merged any more: %s", error)
+            self._merger = None
 
     def _sleep(self) -> None:
         """Until somebody wakes the thread, or it is time."""
@@ -183,8 +195,9 @@ class Writer:
 
     def _write_samples(self, batch: Batch, losses: list[dict[str, Any]]) -> None:
         footer = {**self._footer(), "losses": losses}
+        path = self._path("samples")
         parts.write_samples(
-            self._path("samples"),
+            path,
             batch,
             operations=registry.all(),
             errors=self._errors,
@@ -192,6 +205,7 @@ class Writer:
             process=self._process,
             footer=footer,
         )
+        self._note_part("samples", path, batch.rows)
 
     def _write_rows(self, table: str, rows: list[dict[str, Any]], clock_column: str) -> None:
         if not rows:
@@ -199,7 +213,13 @@ class Writer:
         for row in rows:
             row[clock_column] += self._anchor_ns
             row["process"] = self._process
-        parts.write_rows(self._path(table), table, rows, self._footer())
+        path = self._path(table)
+        parts.write_rows(path, table, rows, self._footer())
+        self._note_part(table, path, len(rows))
+
+    def _note_part(self, table: str, path: Path, rows: int) -> None:
+        if self._merger is not None:
+            self._merger.add(table, path, rows)
 
     def _path(self, table: str) -> Path:
         self._part += 1

@@ -18,7 +18,7 @@ class Work(qp.Operation):
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path, small_parts):
     target = tmp_path / "capture"
     with qp.record(target, metrics_interval_s=0.01) as recorder:
         for number in range(300):

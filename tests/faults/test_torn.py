@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import quantum_pulse as qp
-from quantum_pulse import rings, schema
+from quantum_pulse import schema
 from quantum_pulse.recorder.recover import recover
 
 #: Random damages to try; `EXAMPLES=2000 pytest tests/faults/test_torn.py` looks harder.
@@ -113,14 +113,14 @@ def test_deleted(left, tmp_path):
 
 
 def test_without_names(left, tmp_path):
-    (found,), samples = damaged(left, tmp_path, lambda ring: ring.with_suffix(rings.NAMES_SUFFIX).unlink())
+    (found,), samples = damaged(left, tmp_path, lambda ring: ring.with_suffix(schema.NAMES_SUFFIX).unlink())
     assert any("names cannot be read" in damage for damage in found.damage)
     assert len(samples) == 2002
 
 
 def test_names_that_end_in_the_middle_of_a_line(left, tmp_path):
     def damage(ring):
-        names = ring.with_suffix(rings.NAMES_SUFFIX)
+        names = ring.with_suffix(schema.NAMES_SUFFIX)
         lines = names.read_bytes().splitlines(keepends=True)
         names.write_bytes(b"".join(lines)[:-5])
 
@@ -137,7 +137,7 @@ def test_names_that_end_in_the_middle_of_a_line(left, tmp_path):
     | st.integers(0, schema.RING_HEADER_BYTES + 8 * schema.SEGMENT_BYTES - 1),
     length=st.integers(1, 16) | st.integers(1, 70_000),
     seed=st.integers(0, 2**32),
-    suffix=st.sampled_from([rings.RING_SUFFIX, rings.NAMES_SUFFIX]),
+    suffix=st.sampled_from([schema.RING_SUFFIX, schema.NAMES_SUFFIX]),
 )
 def test_garbage(left, tmp_path, offset, length, seed, suffix):
     garbage = random.Random(seed).randbytes(length)

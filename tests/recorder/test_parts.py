@@ -19,7 +19,7 @@ from quantum_pulse import histogram, schema
 from quantum_pulse.capture import format as capture_format
 from quantum_pulse.core.contract import Batch
 from quantum_pulse.operations import Category, Definition
-from quantum_pulse.recorder import parts, session
+from quantum_pulse.recorder import merging, parts, session
 
 #: The raw samples as the design promises them, word by word.
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -73,7 +73,8 @@ def capture(tmp_path_factory):
 
         await asyncio.gather(*(wait() for _ in range(20)))
 
-    with qp.record(path, metrics_interval_s=0.01) as recorder:
+    with pytest.MonkeyPatch.context() as patch, qp.record(path, metrics_interval_s=0.01) as recorder:
+        patch.setattr(merging.Merger, "_merge", lambda *_: None)
         for _ in range(3):
             threads = [threading.Thread(target=trade, args=(number,)) for number in range(4)]
             for thread in threads:
