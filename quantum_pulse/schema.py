@@ -26,17 +26,18 @@ class Column(NamedTuple):
 
 
 _DELTA: Final = "DELTA_BINARY_PACKED"
+_SPLIT: Final = "BYTE_STREAM_SPLIT"
 _DICT: Final = "dictionary"
 
 SAMPLES: Final[tuple[Column, ...]] = (
     Column("operation", "dictionary<string>", _DICT, "", "Class and member, as in `Trading.ORDER_SUBMISSION`."),
     Column("category", "dictionary<string>", _DICT, "", "Category of the operation when it ran."),
     Column("start", "timestamp[ns, UTC]", _DELTA, "ns", "When the block was entered."),
-    Column("duration_ns", "int64", _DELTA, "ns", "Time from entering the block to leaving it."),
+    Column("duration_ns", "int64", _SPLIT, "ns", "Time from entering the block to leaving it."),
     Column("thread", "int64", _DICT, "", "The thread's native id, as the operating system shows it."),
-    Column("task", "int64", _DELTA, "", "Number of the asyncio task, unique in the process; 0 outside asyncio."),
+    Column("task", "int64", _SPLIT, "", "Number of the asyncio task, unique in the process; 0 outside asyncio."),
     Column("span", "int64", _DELTA, "", "Number of this execution, unique in the process."),
-    Column("parent", "int64", _DELTA, "", "`span` of the enclosing execution; 0 at a root."),
+    Column("parent", "int64", _SPLIT, "", "`span` of the enclosing execution; 0 at a root."),
     Column("error", "dictionary<string>", _DICT, "", "Type name of the exception that left the block.", True),
     Column("weight", "int32", _DICT, "calls", "How many calls this sample stands for."),
     Column("process", "int32", _DICT, "", "Process id."),

@@ -156,9 +156,10 @@ def test_encodings_and_compression(capture, table):
                     assert "RLE_DICTIONARY" not in chunk.encodings
 
 
-def test_start_and_duration_are_delta_packed_and_text_is_a_dictionary():
+def test_numbers_are_packed_and_text_is_a_dictionary():
     encodings = {column.name: column.encoding for column in schema.SAMPLES}
-    assert encodings["start"] == encodings["duration_ns"] == "DELTA_BINARY_PACKED"
+    assert encodings["start"] == encodings["span"] == "DELTA_BINARY_PACKED"
+    assert encodings["duration_ns"] == encodings["parent"] == "BYTE_STREAM_SPLIT"
     assert {encodings[name] for name in ("operation", "category", "error")} == {"dictionary"}
 
 
