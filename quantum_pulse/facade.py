@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from quantum_pulse.capture import reader
+from quantum_pulse.capture.selection import Moment, Operations
 from quantum_pulse.operations import Category, Operation
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantum_pulse.capture.slowest import Slowest
     from quantum_pulse.view.figures import Chart
 
 
@@ -25,15 +27,119 @@ class Capture:
         #: The directory.
         self.path: Path = source.path
 
-    def stats(self, by: Literal["operation", "category"] = "operation") -> pd.DataFrame:
-        """Exact statistics of durations, one row per operation: index (category, operation), or category alone.
+    def stats(
+        self,
+        by: str | Iterable[str] = "operation",
+        *,
+        quantiles: float | Sequence[float] | None = None,
+        operations: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
+        approximate: bool = False,
+        expected_interval_us: float | Mapping[Operation, float] | None = None,
+        include_empty: bool = False,
+        min_count: int = 0,
+        sort: str | None = None,
+        top: int | None = None,
+    ) -> pd.DataFrame:
+        """Statistics of durations, exact, one row per operation: index (category, operation).
 
         Columns: count errors total_us mean_us std_us min_us p50_us p90_us p95_us p99_us p999_us max_us. Quantiles
-        interpolate linearly; a sample of weight w counts as w calls. Raises ValueError for another `by`.
+        interpolate linearly as numpy's do; std_us is that of a sample, NaN for a single call. A sample of weight w
+        counts as w calls. Memory does not grow with the number of samples, only with that of rows.
+
+        - `by`: "operation", "category", "thread", "process", "task", "error", or several: the levels of the index.
+        - `quantiles`: others, such as [0.5, 0.9999]; the columns are then p50_us and p9999_us.
+        - `operations`, `start`, `end`: which samples, as in `samples`.
+        - `approximate`: quantiles within 1 %, from what the parts say of themselves, mostly without reading samples.
+          The other columns stay exact.
+        - `expected_interval_us`: corrects for coordinated omission. When calls were meant to be made so often, by one
+          caller that waits for each, a slow call hides those that should have followed; they are added, as
+          HdrHistogram does it. A number for all operations, or a dictionary of members.
+        - `include_empty`: also operations that did not run, of those that were asked for or are known to the capture.
+        - `min_count`: only rows of at least so many calls. `sort`: a column (largest first), a level of the index, or
+          "priority". `top`: so many rows, by total_us unless sorted by something else.
+
+        Raises ValueError that names the choices where one of them is none, TypeError for a string as an operation.
         """
         from quantum_pulse.capture import statistics
 
-        return statistics.stats(self._source, by)
+        return statistics.stats(
+            self._source,
+            by,
+            quantiles=quantiles,
+            operations=operations,
+            start=start,
+            end=end,
+            approximate=approximate,
+            expected_interval_us=expected_interval_us,
+            include_empty=include_empty,
+            min_count=min_count,
+            sort=sort,
+            top=top,
+        )
+
+    def timeline(
+        self,
+        window: str | timedelta | float = "1s",
+        operations: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
+        *,
+        quantiles: float | Sequence[float] | None = None,
+    ) -> pd.DataFrame:
+        """Statistics of each operation in each window of time, with the system metrics of the window beside them.
+
+        Index: (time, category, operation), `time` being when the window began, UTC; windows begin at whole multiples
+        of their length. There is a row where the operation ran. Columns: those of `stats`, then those of `metrics`:
+        counts (faults, switches, bytes, pauses) in the window, other metrics as their mean over it; added up over
+        processes, but for what is of the machine. NaN where nothing was measured. `window` is a length of time
+        such as "100ms", or seconds. ``timeline["p99_us"].unstack(["category", "operation"])`` has a column for each.
+        """
+        from quantum_pulse.capture import timeline
+
+        return timeline.timeline(self._source, window, operations, start, end, quantiles=quantiles)
+
+    def heatmap(
+        self, operation: Operation, *, start: Moment = None, end: Moment = None, columns: int = 120
+    ) -> pd.DataFrame:
+        """How many calls of `operation` (or of several) fell into each bit of time and of duration.
+
+        Index `duration_us`: lower edge of each row, in microseconds, ascending, eight rows an octave, without a gap
+        from the shortest to the longest. Columns `time`: when each began, UTC, at most `columns` of equal length, from
+        `start` or the first sample to `end` or the last. Values: calls.
+        """
+        from quantum_pulse.capture import timeline
+
+        return timeline.heatmap(self._source, operation, start, end, columns)
+
+    def tree(self, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
+        """Calls nested as they ran, one row for each path, depth first, what took longest first.
+
+        Index `path`: operations from the outermost in, as in "Trading.ORDER > Trading.SUBMIT". Columns: category,
+        operation (the last of the path), depth (0 outermost), count, total_us, self_us (what its children do not
+        explain, never negative: children that ran at once count once), mean_us, max_us, concurrent (share of total_us
+        in which a sibling of the same parent ran too, as tasks do) and detached (share of total_us outside the parent,
+        as of a task that outlives the block that started it).
+
+        With `operations`, paths begin at these. `start` and `end` choose samples as in `samples`. A sample whose
+        enclosing sample is not in the capture (still open, lost, or not recorded) counts as outermost.
+        """
+        from quantum_pulse.capture import nesting
+
+        return nesting.tree(self._source, operations, start, end)
+
+    def slowest(
+        self, n: int = 10, operation: Operations = None, *, start: Moment = None, end: Moment = None
+    ) -> Slowest:
+        """The `n` slowest samples, of all operations or of one or several: `.table` has their rows, the slowest first.
+
+        ``slowest[0]`` is the first with its surroundings: `sample`, `ancestors`, `children`, `meanwhile` (what else
+        ran then, by process, thread and operation) and `events` (garbage collections).
+        """
+        from quantum_pulse.capture import slowest
+
+        return slowest.slowest(self._source, n, operation, start, end)
 
     def budgets(self) -> pd.DataFrame:
         """How often operations took longer than their `budget_us` allows, the worst first.
@@ -53,9 +159,9 @@ class Capture:
 
     def samples(
         self,
-        operations: Operation | Iterable[Operation] | None = None,
-        start: str | datetime | timedelta | float | None = None,
-        end: str | datetime | timedelta | float | None = None,
+        operations: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
         """Raw samples in the order in which they started, one row each; columns as in `docs/format.md`.

@@ -7,6 +7,7 @@ buckets. Bucket numbers are exact integers, so histograms of any parts and proce
 from __future__ import annotations
 
 import base64
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.schema import HISTOGRAM_BITS
@@ -31,6 +32,14 @@ def lower_edge(bucket: int) -> int:
     """Smallest value in `bucket`, in ns. The bucket ends just before the lower edge of the next one."""
     octave = max(bucket // LINEAR - 1, 0)
     return (bucket - octave * LINEAR) << octave
+
+
+@functools.cache
+def lower_edges() -> npt.NDArray[np.uint64]:
+    """Lower edges of all buckets, and where the last one ends: BUCKETS + 1 values, the last of which is 2**63."""
+    import numpy as np
+
+    return np.array([lower_edge(bucket) for bucket in range(BUCKETS + 1)], np.uint64)
 
 
 def middle(bucket: int) -> float:
@@ -89,23 +98,39 @@ def pack(buckets: npt.NDArray[np.int64], calls: npt.NDArray[np.int64]) -> str:
 
 def unpack(text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Buckets in ascending order and the calls in each, from the text that `pack` made. Raises ValueError."""
+    _, buckets, calls = unpack_all([text])
+    return buckets, calls
+
+
+def unpack_all(
+    texts: list[str],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """`unpack` of many: position of the text, number of the bucket, calls in it. Raises ValueError."""
     import numpy as np
 
-    data = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    pieces = [base64.b64decode(text, validate=True) for text in texts]
+    data = np.frombuffer(b"".join(pieces), np.uint8)
     ends = np.flatnonzero(data < 128)
-    if not len(data):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    stops = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+    if len(data) == 0:
+        return ends, ends, ends
     starts = np.concatenate([[0], ends[:-1] + 1])
-    if ends.size == 0 or ends[-1] != len(data) - 1 or int((ends - starts).max()) > 9:
+    # Each text ends with the last byte of a number, and 64 bits need no more than ten.
+    if not np.isin(stops[stops > 0] - 1, ends).all() or int((ends - starts).max()) > 9:
         raise ValueError("a histogram is cut off or damaged")
     places = np.arange(len(data)) - np.repeat(starts, ends - starts + 1)
-    pieces = (data & np.uint8(127)).astype(np.uint64) << (7 * places).astype(np.uint64)
-    zigzag = np.add.reduceat(pieces, starts)
+    groups = (data & np.uint8(127)).astype(np.uint64) << (7 * places).astype(np.uint64)
+    zigzag = np.add.reduceat(groups, starts)
     numbers = (zigzag >> np.uint64(1)).view(np.int64) ^ -(zigzag & np.uint64(1)).view(np.int64)
     if int(numbers.min()) < -BUCKETS:
         raise ValueError("a histogram has buckets that do not exist")
-    buckets = np.cumsum(np.where(numbers < 0, -numbers, 1)) - 1
-    filled = numbers > 0
-    if int(buckets[-1]) >= BUCKETS:
+    which = np.searchsorted(stops, ends, side="right")
+    steps = np.where(numbers < 0, -numbers, 1)
+    reached = np.cumsum(steps)
+    first = np.searchsorted(which, np.arange(len(texts)))
+    before = np.concatenate([[0], reached])[first]
+    buckets = reached - before[which] - 1
+    if int(buckets.max()) >= BUCKETS:
         raise ValueError("a histogram has buckets that do not exist")
-    return buckets[filled], numbers[filled]
+    filled = numbers > 0
+    return which[filled], buckets[filled], numbers[filled]

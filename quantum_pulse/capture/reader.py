@@ -31,6 +31,11 @@ class Part(NamedTuple):
     #: To read from: also after the part was merged into a larger one, which happens while its process records.
     file: Path
 
+    @property
+    def recording(self) -> str:
+        """Tells apart the recordings of a capture: spans are unique in each."""
+        return self.path.stem.rpartition("-")[0]
+
 
 class Source:
     """The files of a capture as they stood when it was opened, and what is wrong with some of them."""
@@ -104,9 +109,9 @@ class Source:
         )
         raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
 
-    def is_bad(self, path: Path) -> bool:
-        """Whether this part has turned out to be unreadable."""
-        return path in self._bad
+    def sound(self, table: str) -> list[Part]:
+        """The parts of `table` but for those that have turned out to be unreadable."""
+        return [part for part in self.parts[table] if part.path not in self._bad]
 
     def definitions(self) -> list[dict[str, Any]]:
         """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""

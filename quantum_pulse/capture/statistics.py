@@ -1,111 +1,251 @@
-"""Exact statistics of durations per operation or category."""
+"""Statistics of durations by operation, thread and so on: exact, in memory that does not grow with samples."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.capture import groups as grouping
+from quantum_pulse.capture import quantiles as quantile_pass
+from quantum_pulse.capture import scan, selection, totals
+from quantum_pulse.capture.calls import Calls
+from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.tables import read
+from quantum_pulse.capture.selection import Moment, Operations, Selection
+from quantum_pulse.errors import CaptureError
+from quantum_pulse.operations import DEFAULT_PRIORITY, Operation
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pandas as pd
 
 QUANTILES: Final = {"p50_us": 0.5, "p90_us": 0.9, "p95_us": 0.95, "p99_us": 0.99, "p999_us": 0.999}
 COLUMNS: Final = ("count", "errors", "total_us", "mean_us", "std_us", "min_us", *QUANTILES, "max_us")
 
-#: Value of `by` -> columns of the samples that are the index.
-GROUPS: Final = {"operation": ("category", "operation"), "category": ("category",)}
+#: What `sort` takes besides columns and levels of the index.
+PRIORITY: Final = "priority"
 
 
-def stats(source: Source, by: str = "operation") -> pd.DataFrame:
-    """A row per operation (or category), sorted by the index, with COLUMNS; times in microseconds.
+def stats(
+    source: Source,
+    by: str | Iterable[str] = "operation",
+    *,
+    quantiles: float | Sequence[float] | None = None,
+    operations: Operations = None,
+    start: Moment = None,
+    end: Moment = None,
+    approximate: bool = False,
+    expected_interval_us: float | Mapping[Operation, float] | None = None,
+    include_empty: bool = False,
+    min_count: int = 0,
+    sort: str | None = None,
+    top: int | None = None,
+) -> pd.DataFrame:
+    """A row for each group, with COLUMNS or other quantiles; see `Capture.stats`."""
+    levels = grouping.levels(by)
+    wanted = QUANTILES if quantiles is None else quantile_columns(quantiles)
+    chosen = selection.select(source, operations, start, end)
+    intervals = _intervals(source, expected_interval_us)
+    frame = scan.whole(
+        lambda: summarise(source, Groups(levels), chosen, wanted, approximate=approximate, intervals_ns=intervals)
+    )
+    if include_empty:
+        frame = _with_empty(source, frame, operations, chosen)
+    if min_count:
+        frame = frame[frame["count"] >= min_count]
+    if sort is None and top is not None:
+        sort = "total_us"
+    return _sorted(source, frame, sort).iloc[:top]
 
-    A sample of weight w counts as w calls of its duration. Quantiles interpolate linearly between the two nearest
-    calls, as numpy and pandas do. `std_us` is the sample standard deviation, NaN for a single call. Raises ValueError
-    for another `by`.
-    """
+
+def quantile_columns(quantiles: float | Sequence[float]) -> dict[str, float]:
+    """Column -> quantile: 0.5 is p50_us, 0.999 p999_us, 0.05 p05_us, 1 p100_us. Raises ValueError outside [0, 1]."""
+    found = {}
+    for quantile in [quantiles] if isinstance(quantiles, int | float) else quantiles:
+        value = float(quantile)
+        if not 0 <= value <= 1:
+            hint = f"; did you mean {value / 100:g}?" if 1 < value <= 100 else ""
+            raise ValueError(f"a quantile is between 0 and 1, not {quantile!r}{hint}")
+        digits = f"{value:.12f}".rstrip("0").partition(".")[2]
+        found[f"p{'100' if value == 1 else digits.ljust(2, '0')}_us"] = value
+    return found
+
+
+def summarise(
+    source: Source,
+    groups: Groups,
+    chosen: Selection,
+    quantiles: Mapping[str, float],
+    *,
+    approximate: bool = False,
+    intervals_ns: Mapping[str, int] | None = None,
+) -> pd.DataFrame:
+    """A row for each group, sorted by the index; COLUMNS with these quantiles. Raises scan.UnreadablePartError."""
+    calls = Calls(groups, intervals_ns)
+    ranks = list(quantiles.values())
+    # A footer that tells another story than its samples is found out by the second pass; then only samples count.
+    for trust_footers in (True, False):
+        found = totals.gather(source, calls, chosen, trust_footers=trust_footers)
+        try:
+            values = (
+                quantile_pass.approximate(found, len(groups.keys), ranks)
+                if approximate
+                else quantile_pass.exact(source, calls, chosen, found, ranks)
+            )
+        except quantile_pass.ChangedError:
+            continue
+        return _frame(groups, found, quantiles, values)
+    raise CaptureError(f"{source.path} changed while it was read")
+
+
+def _frame(groups: Groups, found: totals.Totals, quantiles: Mapping[str, float], values: Any) -> pd.DataFrame:
+    import numpy as np
     import pandas as pd
 
-    if by not in GROUPS:
-        raise ValueError(f"by must be 'operation' or 'category', not {by!r}")
-    keys = GROUPS[by]
-    table = read(source, "samples", [*keys, "duration_ns", "error", "weight"])
-    rows = [(*key, *values) for key, values in _groups(table, keys)]
-    frame = pd.DataFrame(rows, columns=[*keys, *COLUMNS]).set_index(list(keys)).sort_index()
-    return frame.astype({name: "int64" if name in ("count", "errors") else "float64" for name in COLUMNS})
+    size = len(groups.keys)
+    count, total = found.count[:size], found.total[:size]
+    # Integers to microseconds one by one: exact sums may be larger than a float can hold to the nanosecond.
+    total_us = np.array([int(ns) / 1000 for ns in total], np.float64)
+    mean_us = np.array([int(ns) / int(calls) / 1000 for ns, calls in zip(total, count, strict=True)], np.float64)
+    spread = np.full(size, np.nan)
+    several = count > 1
+    spread[several] = np.sqrt(found.m2[:size][several] / (count[several] - 1)) / 1000
+    columns = {
+        "count": count,
+        "errors": found.errors[:size],
+        "total_us": total_us,
+        "mean_us": mean_us,
+        "std_us": spread,
+        "min_us": found.low[:size] / 1000,
+        **{name: values[:, place] / 1000 for place, name in enumerate(quantiles)},
+        "max_us": found.high[:size] / 1000,
+    }
+    return pd.DataFrame(columns, index=index(groups.levels, groups.keys)).sort_index()
+
+
+def index(levels: Sequence[str], keys: Sequence[tuple[Any, ...]]) -> pd.Index[Any]:
+    """Keys as an index with a level for each of `levels`."""
+    import pandas as pd
+
+    arrays = [pd.Index([key[place] for key in keys], name=level) for place, level in enumerate(levels)]
+    if not keys:
+        arrays = [pd.Index([], dtype="object", name=level) for level in levels]
+    return arrays[0] if len(arrays) == 1 else pd.MultiIndex.from_arrays(arrays)
+
+
+def _intervals(source: Source, given: float | Mapping[Operation, float] | None) -> dict[str, int]:
+    """Expected interval by name of the operation, in ns."""
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        pairs = [(name, us) for member, us in given.items() for name in selection.recorded_names(source, member)]
+    else:
+        pairs = [(str(definition["name"]), given) for definition in source.definitions()]
+    found = {}
+    for name, us in pairs:
+        if isinstance(us, bool) or not isinstance(us, int | float) or not us >= 0.001:
+            raise ValueError(f"expected_interval_us must be a number of microseconds above 0, not {us!r}")
+        found[name] = round(us * 1000)
+    return found
+
+
+def _with_empty(source: Source, frame: pd.DataFrame, operations: Operations, chosen: Selection) -> pd.DataFrame:
+    """`frame` with a row of no calls for each operation that is defined and did not run."""
+    import pandas as pd
+
+    known = {(str(d["category"]["name"]), str(d["name"])) for d in source.definitions()}
+    if operations is not None:
+        known = {key for key in known if key[1] in (chosen.names or ())}
+        recorded = {name for _, name in known}
+        for member in selection.members(operations):
+            if not recorded.intersection(selection.recorded_names(source, member)):
+                known.add((member.definition.category.name, member.definition.name))
+    levels = [str(level) for level in frame.index.names]
+    if not set(levels) <= {"category", "operation"}:
+        raise ValueError(f"include_empty needs rows by operation or category, not by {', '.join(levels)}")
+    whole = {key if len(levels) == 2 else key[0] for key in known}
+    missing = sorted(whole.difference(frame.index.tolist()))
+    if not missing:
+        return frame
+    keys = [key if isinstance(key, tuple) else (key,) for key in missing]
+    empty = pd.DataFrame(float("nan"), index=index(levels, keys), columns=frame.columns)
+    empty[["count", "errors", "total_us"]] = 0
+    empty = empty.astype(frame.dtypes.to_dict())
+    return (pd.concat([frame, empty]) if len(frame) else empty).sort_index()
+
+
+def _sorted(source: Source, frame: pd.DataFrame, sort: str | None) -> pd.DataFrame:
+    levels = [str(level) for level in frame.index.names]
+    if sort is None:
+        return frame
+    if sort == PRIORITY:
+        level = next((name for name in ("operation", "category") if name in levels), None)
+        if level is None:
+            raise ValueError(f"sort='priority' needs rows by operation or category, not by {', '.join(levels)}")
+        known, names = _priorities(source), frame.index.get_level_values(level)
+        rank = [known.get(str(name), DEFAULT_PRIORITY) for name in names]
+        return (
+            frame.assign(_rank=rank).sort_values(["_rank", "total_us"], ascending=[True, False]).drop(columns="_rank")
+        )
+    if sort in levels:
+        return frame.sort_index(level=sort, sort_remaining=True)
+    if sort not in frame.columns:
+        choices = [*frame.columns, *levels, PRIORITY]
+        near = difflib.get_close_matches(str(sort), choices, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"sort must be one of {', '.join(map(str, choices))}, not {sort!r}{hint}")
+    return frame.sort_values(sort, ascending=False, kind="stable")
+
+
+def _priorities(source: Source) -> dict[str, int]:
+    """Priority by name of the operation, and by name of the category; the newest definition decides."""
+    found = {}
+    for definition in source.definitions():
+        category = definition["category"]
+        found[str(category["name"])] = int(category.get("priority", DEFAULT_PRIORITY))
+    for definition in source.definitions():
+        found[str(definition["name"])] = int(definition.get("priority", DEFAULT_PRIORITY))
+    return found
 
 
 def budgets(source: Source) -> pd.DataFrame:
     """A row per operation that has a budget, the one that breaks it most often first; see `Capture.budgets`."""
     import pandas as pd
 
-    limits = {definition["name"]: definition["budget_us"] for definition in source.definitions()}
-    limits = {name: float(limit) for name, limit in limits.items() if limit is not None}
-    table = read(source, "samples", ["operation", "duration_ns", "weight"], names=sorted(limits))
-    samples: pd.DataFrame = table.to_pandas()
-    samples["operation"] = samples["operation"].astype(str)
-    is_over = samples["duration_ns"] > samples["operation"].map(limits).astype(float) * 1000
-    samples["over"] = samples["weight"].where(is_over, 0)
-    frame = samples.groupby("operation").agg(count=("weight", "sum"), over=("over", "sum")).astype("int64")
+    limits = {d["name"]: float(d["budget_us"]) for d in source.definitions() if d.get("budget_us") is not None}
+    found = scan.whole(lambda: _over(source, limits)) if limits else {}
+    frame = pd.DataFrame.from_dict(found, orient="index", columns=["count", "over"], dtype="int64")
+    frame.index.name = "operation"
     frame.insert(0, "budget_us", pd.Series(limits, dtype="float64").reindex(frame.index))
     frame["share"] = frame["over"] / frame["count"]
-    return frame.sort_values(["share", "over"], ascending=False, kind="stable")
+    return frame.sort_index().sort_values(["share", "over"], ascending=False, kind="stable")
 
 
-def _groups(table: Any, keys: tuple[str, ...]) -> list[tuple[tuple[str, ...], list[float]]]:
+def _over(source: Source, limits: Mapping[str, float]) -> dict[str, list[int]]:
+    """Calls, and calls above the limit in microseconds, by operation."""
+    import threading
+
     import numpy as np
 
-    if table.num_rows == 0:
-        return []
-    durations = table["duration_ns"].to_numpy()
-    weights = table["weight"].to_numpy()
-    failed = table["error"].is_valid().to_numpy()
-    codes = np.zeros(table.num_rows, dtype=np.int64)
-    names: list[list[str]] = []
-    for key in keys:
-        column = table[key].combine_chunks()
-        names.append(column.dictionary.to_pylist())
-        codes = codes * len(names[-1]) + column.indices.to_numpy()
-    order = np.argsort(codes, kind="stable")
-    present, first = np.unique(codes[order], return_index=True)
-    found = []
-    for code, rows in zip(present.tolist(), np.split(order, first[1:]), strict=True):
-        key_parts: list[str] = []
-        for choices in reversed(names):
-            code, position = divmod(code, len(choices))
-            key_parts.insert(0, choices[position])
-        found.append((tuple(key_parts), describe(durations[rows], weights[rows], failed[rows])))
+    lock = threading.Lock()
+    found: dict[str, list[int]] = {}
+
+    def work(batch: Any, _: Any) -> None:
+        names = batch["operation"].dictionary.to_pylist()
+        codes = batch["operation"].indices.to_numpy()
+        limit_ns = np.array([limits.get(name, np.inf) * 1000 for name in names])
+        weights = batch["weight"].to_numpy()
+        is_over = batch["duration_ns"].to_numpy() > limit_ns[codes]
+        calls = np.bincount(codes, weights, len(names)).astype(int)
+        over = np.bincount(codes[is_over], weights[is_over], len(names)).astype(int)
+        with lock:
+            for name, own, above in zip(names, calls.tolist(), over.tolist(), strict=True):
+                if own:
+                    entry = found.setdefault(name, [0, 0])
+                    entry[0] += own
+                    entry[1] += above
+
+    chosen = Selection(names=tuple(limits))
+    columns = ["operation", "duration_ns", "weight"]
+    scan.each(source, scan.parts(source, chosen), lambda _: columns, chosen, work, "budgets")
     return found
-
-
-def describe(
-    durations: npt.NDArray[np.int64], weights: npt.NDArray[np.integer[Any]], failed: npt.NDArray[np.bool_]
-) -> list[float]:
-    """Values of COLUMNS of one group of at least one row: durations in ns, weights in calls, all of one length."""
-    import numpy as np
-
-    order = np.argsort(durations)
-    durations, weights, failed = durations[order], weights[order].astype(np.int64), failed[order]
-    count = int(weights.sum())
-    total = int((durations * weights).sum())
-    mean = total / count
-    # Around the mean, not from the sum of squares: that one cancels when the spread is small beside the mean.
-    squares = float((weights * np.square(durations - mean)).sum())
-    std = (squares / (count - 1)) ** 0.5 if count > 1 else float("nan")
-    last = np.cumsum(weights)
-    quantiles = [_quantile(durations, last, count, q) / 1000 for q in QUANTILES.values()]
-    ends = int(durations[0]) / 1000, int(durations[-1]) / 1000
-    errors = int(weights[failed].sum())
-    return [count, errors, total / 1000, mean / 1000, std / 1000, ends[0], *quantiles, ends[1]]
-
-
-def _quantile(durations: npt.NDArray[np.int64], last: npt.NDArray[np.int64], count: int, q: float) -> float:
-    """Linear interpolation over the calls: row i stands for those numbered up to `last[i]`, exclusive."""
-    import numpy as np
-
-    place = (count - 1) * q
-    low = int(place)
-    below, above = durations[np.searchsorted(last, [low, min(low + 1, count - 1)], side="right")].tolist()
-    return float(below + (above - below) * (place - low))

@@ -1,0 +1,157 @@
+"""Which group a sample falls into: numbers for the combinations of values of some columns."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from quantum_pulse.capture import scan
+from quantum_pulse.capture.reader import Part
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Codes: TypeAlias = npt.NDArray[np.integer[Any]]
+
+#: What samples can be grouped by -> the levels of the index that it makes.
+LEVELS: Final = {
+    "operation": ("category", "operation"),
+    "category": ("category",),
+    "thread": ("thread",),
+    "process": ("process",),
+    "task": ("task",),
+    "error": ("error",),
+}
+
+#: A group: the value of each level. None where a sample has no error.
+Key = tuple[Any, ...]
+
+
+def levels(by: str | Iterable[str]) -> tuple[str, ...]:
+    """Levels of the index for `by`, one of LEVELS or several. Raises ValueError that names what is possible."""
+    wanted = [by] if isinstance(by, str) else list(by)
+    found: list[str] = []
+    for name in wanted:
+        if name not in LEVELS:
+            near = difflib.get_close_matches(str(name), LEVELS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"by must be one or several of {', '.join(map(repr, LEVELS))}, not {name!r}{hint}")
+        found += [level for level in LEVELS[name] if level not in found]
+    if not found:
+        raise ValueError(f"by is empty; name one or several of {', '.join(map(repr, LEVELS))}")
+    return tuple(found)
+
+
+class Groups:
+    """Numbers of groups, from 0 in the order in which they turn up. Safe to use from several threads.
+
+    `levels` are columns of the samples, or "window": the start of a window of `window_ns`, Unix time in ns.
+    """
+
+    def __init__(self, levels: tuple[str, ...], window_ns: int = 0) -> None:
+        self.levels = levels
+        self.keys: list[Key] = []
+        self._window_ns = window_ns
+        self._numbers: dict[Key, int] = {}
+        self._lock = threading.Lock()
+
+    def number(self, key: Key) -> int:
+        """The number of a group, which is new or known."""
+        with self._lock:
+            number = self._numbers.setdefault(key, len(self.keys))
+            if number == len(self.keys):
+                self.keys.append(key)
+            return number
+
+    def columns(self, part: Part) -> list[str]:
+        """Columns that `of` needs from batches of `part`."""
+        return ["start" if level == "window" else level for level in self._read(part)]
+
+    def _read(self, part: Part) -> list[str]:
+        return [level for level in self.levels if not (level == "category" and self._derived(part))]
+
+    def _derived(self, part: Part) -> dict[str, str] | None:
+        return scan.category_of(part) if {"category", "operation"} <= set(self.levels) else None
+
+    def of(self, batch: Any, part: Part) -> npt.NDArray[np.int64]:
+        """The number of the group of each row of `batch`, a pyarrow.RecordBatch of `part` with its `columns`."""
+        import numpy as np
+
+        names = self._read(part)
+        coded = [self._codes(batch, name) for name in names]
+        codes, space = _combined([(own, len(values)) for own, values in coded])
+        table: npt.NDArray[np.int64]
+        if space <= max(2 * len(codes), 1 << 12):
+            present = np.flatnonzero(np.bincount(codes, minlength=space))
+            table = np.zeros(space, np.int64)
+            places = present
+        else:
+            present, codes = np.unique(codes, return_inverse=True)
+            table = np.zeros(len(present), np.int64)
+            places = np.arange(len(present))
+        derived = self._derived(part)
+        for place, code in zip(places.tolist(), present.tolist(), strict=True):
+            found: dict[str, Any] = {}
+            rest = code
+            for name, (_, values) in zip(reversed(names), reversed(coded), strict=True):
+                rest, position = divmod(rest, len(values))
+                found[name] = values[position]
+            if derived is not None:
+                found["category"] = derived[found["operation"]]
+            table[place] = self.number(tuple(found[level] for level in self.levels))
+        return table[codes]
+
+    def _codes(self, batch: Any, level: str) -> tuple[Codes, Sequence[Any]]:
+        if level == "window":
+            windows = _epoch(batch["start"]) // self._window_ns
+            codes, values = _numbered(windows)
+            return codes, [window * self._window_ns for window in values]
+        return _coded(batch[level])
+
+
+def _epoch(column: Any) -> npt.NDArray[np.int64]:
+    import pyarrow as pa
+
+    epoch: npt.NDArray[np.int64] = column.cast(pa.int64()).to_numpy()
+    return epoch
+
+
+def _combined(coded: list[tuple[Codes, int]]) -> tuple[Codes, int]:
+    """One number for each combination of codes, and how many combinations there can be."""
+    import numpy as np
+
+    (codes, space), *rest = coded
+    for own, size in rest:
+        if space * size > 1 << 62:
+            raise OverflowError(f"{space:,} times {size:,} groups are more than can be told apart")
+        codes = codes.astype(np.int64) * size + own
+        space *= size
+    return codes, space
+
+
+def _coded(column: Any) -> tuple[Codes, Sequence[Any]]:
+    """A column as positions in a list of its values; null is None."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        values = column.dictionary.to_pylist()
+        indices = column.indices
+        if indices.null_count:
+            indices = indices.fill_null(len(values))
+            values.append(None)
+        return indices.to_numpy(), values
+    return _numbered(column.to_numpy())
+
+
+def _numbered(own: Codes) -> tuple[Codes, Sequence[int]]:
+    import numpy as np
+
+    low, high = (int(own.min()), int(own.max())) if len(own) else (0, -1)
+    # Numbers of threads and processes are often all the same, or close to each other; sorting would cost much more.
+    if high - low < 1 << 16:
+        return own.astype(np.int64) - low, range(low, high + 1)
+    present, codes = np.unique(own, return_inverse=True)
+    return codes, present.tolist()

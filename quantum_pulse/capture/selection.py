@@ -1,0 +1,104 @@
+"""Which samples are meant: operations and a stretch of time, as people write them and as passes need them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from quantum_pulse.capture.reader import Source
+from quantum_pulse.operations import Operation, checked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: One member, several, a whole enum, or None for all.
+Operations: TypeAlias = Operation | Iterable[Operation] | None
+#: A timestamp or its text (UTC unless it says otherwise), or seconds (or a timedelta) after the first sample.
+Moment: TypeAlias = str | dt.datetime | dt.timedelta | float | None
+
+
+class Selection(NamedTuple):
+    """Which samples: operations by what stands in the column (None: all), and [start_ns, end_ns) of Unix time."""
+
+    names: tuple[str, ...] | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+    def overlaps(self, first_ns: int | None, last_ns: int | None) -> bool:
+        """Whether samples that started from `first_ns` to `last_ns` (None: unknown) may be among them."""
+        too_late = self.end_ns is not None and first_ns is not None and first_ns >= self.end_ns
+        too_early = self.start_ns is not None and last_ns is not None and last_ns < self.start_ns
+        return not (too_late or too_early)
+
+    def covers(self, first_ns: int | None, last_ns: int | None) -> bool:
+        """Whether the times leave out none of the samples that started from `first_ns` to `last_ns`."""
+        in_time = self.start_ns is None or (first_ns is not None and first_ns >= self.start_ns)
+        return in_time and (self.end_ns is None or (last_ns is not None and last_ns < self.end_ns))
+
+
+EVERYTHING: Final = Selection()
+
+
+def select(source: Source, operations: Operations = None, start: Moment = None, end: Moment = None) -> Selection:
+    """What a user chose, resolved against a capture. Raises TypeError and ValueError that say what was wrong."""
+    return Selection(
+        None if operations is None else tuple(recorded_names(source, operations)),
+        None if start is None else moment_ns(source, start, "start"),
+        None if end is None else moment_ns(source, end, "end"),
+    )
+
+
+def recorded_names(source: Source, operations: Operation | Iterable[Operation]) -> list[str]:
+    """Names in the `operation` column of these operations. A string among them is a TypeError."""
+    definitions = source.definitions()
+    names: set[str] = set()
+    for operation in members(operations):
+        own = operation.definition
+        # Two classes of one name in a capture are told apart by the module, which the recorder then puts before it.
+        spellings = (own.name, f"{own.module}.{own.name}")
+        same = {d["name"] for d in definitions if d.get("module") == own.module and d["name"] in spellings}
+        names |= same or {own.name}
+    return sorted(names)
+
+
+def members(operations: Operation | Iterable[Operation]) -> list[Operation]:
+    """The operations one by one. A string among them is a TypeError that names the nearest member."""
+    # A string is iterable too, and its letters would make a poor error.
+    if isinstance(operations, Operation | str) or not isinstance(operations, Iterable):
+        operations = [checked(operations)]
+    return [checked(operation) for operation in operations]
+
+
+def moment_ns(source: Source, moment: Moment, name: str) -> int:
+    """Unix time in ns of a moment; a time without a zone is taken for UTC, as everything in a capture is."""
+    import numpy as np
+    import pandas as pd
+
+    given: Any = moment
+    if isinstance(given, int | float | np.number) and not isinstance(given, bool):
+        given = pd.Timedelta(float(given), unit="s")
+    if isinstance(given, dt.timedelta | np.timedelta64):
+        return first_ns(source) + pd.Timedelta(given).as_unit("ns").value
+    if not isinstance(given, str | dt.datetime | np.datetime64):
+        raise TypeError(f"{name} must be a timestamp, its text, or seconds after the first sample, not {moment!r}")
+    try:
+        stamp: pd.Timestamp = pd.Timestamp(given)
+    except ValueError as error:
+        raise ValueError(f"{name}={moment!r} is no time: {error}") from error
+    stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp
+    return int(stamp.as_unit("ns").value)
+
+
+def first_ns(source: Source) -> int:
+    """When the first sample started, Unix time."""
+    known = [part.first_ns for part in source.parts["samples"] if part.rows]
+    if known and all(first is not None for first in known):
+        return min(first for first in known if first is not None)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from quantum_pulse.capture.tables import read
+
+    lowest = pc.min(read(source, "samples", ["start"])["start"]).cast(pa.int64()).as_py()
+    return int(lowest or 0)

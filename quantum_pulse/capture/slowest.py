@@ -1,0 +1,210 @@
+"""The slowest samples, each with what it was part of, what was part of it, and what else ran meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from quantum_pulse.capture import scan, tables
+from quantum_pulse.capture.reader import Part, Source
+from quantum_pulse.capture.selection import EVERYTHING, Moment, Operations, Selection, select
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+#: Children that are kept of a sample: the longest.
+LARGEST_FAMILY: Final = 1000
+
+
+class SlowSample(NamedTuple):
+    """One slow sample and what surrounds it.
+
+    `sample` is its row of the raw samples. `ancestors` and `children` are raw samples too: the spans that enclose it,
+    outermost first, as far as the capture has them, and those directly in it in the order of their start, the longest
+    1,000 if there are more. `meanwhile` is what else ran in any thread while it ran, neither around it nor in it: a
+    row for each process, thread and operation, with `calls`, `overlap_us` (the time that they had in common with the
+    sample) and `share` of the sample's duration, the largest first. `events` are garbage collections and the like in
+    its process that ran then.
+    """
+
+    sample: pd.Series[Any]
+    ancestors: pd.DataFrame
+    children: pd.DataFrame
+    meanwhile: pd.DataFrame
+    events: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return (
+            f"<SlowSample {self.sample['operation']}: {self.sample['duration_ns'] / 1000:,.1f} µs, "
+            f"{len(self.ancestors)} ancestors, {len(self.children)} children>"
+        )
+
+
+class Slowest:
+    """The slowest samples: `table` has their raw rows, the slowest first. Indexing gives each one's SlowSample."""
+
+    def __init__(self, source: Source, table: pd.DataFrame, recordings: list[str]) -> None:
+        self._source = source
+        self._recordings = recordings
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, position: int) -> SlowSample:
+        """The surroundings of the sample at `position` in the table, read from the capture now. Raises IndexError."""
+        sample = self.table.iloc[position]
+        recording = self._recordings[position]
+        return scan.whole(lambda: _surroundings(self._source, sample, recording))
+
+    def __iter__(self) -> Iterator[SlowSample]:
+        return (self[position] for position in range(len(self)))
+
+    def __repr__(self) -> str:
+        return repr(self.table)
+
+    def _repr_html_(self) -> str:
+        return str(self.table.to_html(max_rows=100, notebook=True))
+
+
+def slowest(
+    source: Source, n: int = 10, operation: Operations = None, start: Moment = None, end: Moment = None
+) -> Slowest:
+    """The `n` samples of the longest duration; see `Capture.slowest`."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"n must be a whole number of at least 1, not {n!r}")
+    chosen = select(source, operation, start, end)
+    return scan.whole(lambda: _slowest(source, n, chosen))
+
+
+def _slowest(source: Source, n: int, chosen: Selection) -> Slowest:
+    import pandas as pd
+    import pyarrow.dataset as ds
+
+    least = _threshold(source, n, chosen)
+    found = []
+    for part in scan.parts(source, chosen):
+        if _longest(part, chosen) >= least:
+            rows = tables.read_part(source, part, None, chosen, ds.field("duration_ns") >= least).to_pandas()
+            found.append(rows.assign(recording=part.recording))
+    if not found:
+        return Slowest(source, tables.empty("samples"), [])
+    together = pd.concat(found, ignore_index=True).sort_values(["duration_ns", "start"], ascending=[False, True])
+    chosen_rows = together.head(n).reset_index(drop=True)
+    return Slowest(source, chosen_rows[list(tables.COLUMNS)], chosen_rows["recording"].tolist())
+
+
+def _threshold(source: Source, n: int, chosen: Selection) -> int:
+    """Duration of the slowest sample but n - 1, in ns; -1 where there are fewer."""
+    import numpy as np
+
+    lock = threading.Lock()
+    kept = np.zeros(0, np.int64)
+
+    def work(batch: Any, _: Part) -> None:
+        nonlocal kept
+        own = batch["duration_ns"].to_numpy()
+        own = own[own >= kept[0]] if len(kept) == n else own
+        with lock:
+            kept = np.sort(np.concatenate([kept, own]))[-n:]
+
+    # Parts with the longest samples first: the others then often need not be read.
+    parts = sorted(scan.parts(source, chosen), key=lambda part: _longest(part, chosen), reverse=True)
+    while parts:
+        now = [part for part in parts[:4] if len(kept) < n or _longest(part, chosen) >= kept[0]]
+        del parts[:4]
+        scan.each(source, now, lambda _: ["duration_ns"], chosen, work, "slowest")
+    return int(kept[0]) if len(kept) == n else -1
+
+
+def _longest(part: Part, chosen: Selection) -> float:
+    """No sample of `part` in the selection is longer than this, in ns."""
+    if scan.names_in(part) is None:
+        return float("inf")
+    own = (s for s in part.footer["histograms"] if chosen.names is None or s["operation"] in chosen.names)
+    return max((float(summary.get("max_ns", "inf")) for summary in own), default=-1.0)
+
+
+def _surroundings(source: Source, sample: pd.Series[Any], recording: str) -> SlowSample:
+    import numpy as np
+
+    begin, length = int(sample["start"].as_unit("ns").value), int(sample["duration_ns"])
+    end = begin + max(length, 1)
+    rows = _running(source, begin, end)
+    starts = rows["start"].astype("int64").to_numpy()
+    common = np.minimum(starts + rows["duration_ns"].to_numpy(), end) - np.maximum(starts, begin)
+    rows["overlap_us"] = common / 1000
+    own = rows[rows["recording"] == recording].sort_values("span")
+    inside = _descendants(own["span"].to_numpy(), own["parent"].to_numpy(), int(sample["span"]))
+    ancestors = _ancestors(source, own, recording, int(sample["parent"]))
+    children = own[own["parent"] == sample["span"]].nlargest(LARGEST_FAMILY, "duration_ns").sort_values("span")
+    is_around = own["span"].isin([sample["span"], *ancestors["span"]]).to_numpy()
+    others = rows.drop(index=own.index[inside | is_around])
+    keys = ["process", "thread", "operation"]
+    meanwhile = others.groupby(keys, observed=True).agg(calls=("weight", "sum"), overlap_us=("overlap_us", "sum"))
+    meanwhile["share"] = meanwhile["overlap_us"] * 1000 / max(length, 1)
+    events = tables.whole(source, "events", "start")
+    event_starts = events["start"].astype("int64")
+    ran = (event_starts < end) & (event_starts + events["duration_ns"] > begin)
+    ran &= events["process"] == sample["process"]
+    return SlowSample(
+        sample,
+        ancestors.reset_index(drop=True),
+        children[list(tables.COLUMNS)].reset_index(drop=True),
+        meanwhile.sort_values("overlap_us", ascending=False),
+        events[ran].reset_index(drop=True),
+    )
+
+
+def _running(source: Source, begin: int, end: int) -> pd.DataFrame:
+    """Raw samples that ran at some time in [begin, end), Unix ns, with the `recording` of each."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    chosen = Selection(end_ns=end)
+    reaches = ds.field("start").cast(pa.int64()) + ds.field("duration_ns") > begin
+    found = []
+    for part in scan.parts(source, chosen):
+        if part.last_ns is not None and part.last_ns + _longest(part, EVERYTHING) <= begin:
+            continue
+        rows: pd.DataFrame = tables.read_part(source, part, None, chosen, reaches).to_pandas()
+        found.append(rows.assign(recording=part.recording))
+    return pd.concat(found, ignore_index=True)
+
+
+def _descendants(spans: npt.NDArray[np.int64], parents: npt.NDArray[np.int64], span: int) -> npt.NDArray[np.bool_]:
+    """Which of some samples, ascending by span, are nested in `span`, however deep."""
+    import numpy as np
+
+    inside = np.zeros(len(spans), np.bool_)
+    above: npt.NDArray[np.int64] = np.array([span])
+    while len(above):
+        generation = np.isin(parents, above) & ~inside
+        inside |= generation
+        above = spans[generation]
+    return inside
+
+
+def _ancestors(source: Source, near: pd.DataFrame, recording: str, parent: int) -> pd.DataFrame:
+    """Raw samples from the outermost down to `parent`: from `near`, or from the parts of the recording."""
+    import pandas as pd
+    import pyarrow.dataset as ds
+
+    found: list[pd.DataFrame] = []
+    while parent:
+        row = near[near["span"] == parent]
+        if row.empty:
+            own = [part for part in scan.parts(source, EVERYTHING) if part.recording == recording]
+            tables_of = [tables.read_part(source, part, None, EVERYTHING, ds.field("span") == parent) for part in own]
+            row = pd.concat([table.to_pandas() for table in tables_of], ignore_index=True)
+        if row.empty:
+            break
+        found.insert(0, row[list(tables.COLUMNS)])
+        # A block is entered after the one that encloses it, so its number is larger: with that there are no circles.
+        above = int(row["parent"].iloc[0])
+        parent = above if above < parent else 0
+    return pd.concat(found, ignore_index=True) if found else near[list(tables.COLUMNS)].iloc[:0]

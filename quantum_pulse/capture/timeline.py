@@ -1,0 +1,217 @@
+"""What happened when: statistics per window of time, and counts over time and duration."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse import histogram, schema
+from quantum_pulse.capture import scan, statistics, tables
+from quantum_pulse.capture.groups import Groups
+from quantum_pulse.capture.reader import Part, Source
+from quantum_pulse.capture.selection import Moment, Operations, Selection, select
+from quantum_pulse.operations import Operation, checked
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+Window = str | dt.timedelta | float
+
+#: Rows of a heatmap in an octave of durations: histogram buckets are taken together.
+ROWS_AN_OCTAVE: Final = 8
+_BUCKETS_A_ROW: Final = histogram.LINEAR // ROWS_AN_OCTAVE
+
+#: Metrics that are counts in their interval, so that they add up; the others are levels, of which the mean is taken.
+_COUNTS: Final = frozenset(
+    {
+        "minor_faults",
+        "major_faults",
+        "voluntary_switches",
+        "involuntary_switches",
+        "disk_read_bytes",
+        "disk_write_bytes",
+        "net_sent_bytes",
+        "net_received_bytes",
+        "pressure_cpu_us",
+        "pressure_memory_us",
+        "pressure_io_us",
+        "gc_collections",
+        "gc_pause_us",
+    }
+)
+#: Metrics of the machine, which each process measures anew: several processes' are averaged, not added.
+_OF_MACHINE: Final = frozenset(
+    {
+        "cpu_machine_percent",
+        "net_sent_bytes",
+        "net_received_bytes",
+        "load_1m",
+        "pressure_cpu_us",
+        "pressure_memory_us",
+        "pressure_io_us",
+    }
+)
+METRICS: Final = tuple(column.name for column in schema.METRICS[3:])
+
+
+def timeline(
+    source: Source,
+    window: Window = "1s",
+    operations: Operations = None,
+    start: Moment = None,
+    end: Moment = None,
+    *,
+    quantiles: float | Sequence[float] | None = None,
+) -> pd.DataFrame:
+    """A row for each window and operation that ran in it; see `Capture.timeline`."""
+    import pandas as pd
+
+    window_ns = _window_ns(window)
+    chosen = select(source, operations, start, end)
+    wanted = statistics.QUANTILES if quantiles is None else statistics.quantile_columns(quantiles)
+
+    def work() -> pd.DataFrame:
+        groups = Groups(("window", "category", "operation"), window_ns)
+        return statistics.summarise(source, groups, chosen, wanted)
+
+    frame = scan.whole(work)
+    windows = frame.index.get_level_values("window").astype("int64")
+    times = pd.DatetimeIndex(pd.to_datetime(windows, unit="ns", utc=True)).as_unit("ns")
+    levels = [times, *(frame.index.get_level_values(name) for name in ("category", "operation"))]
+    frame.index = pd.MultiIndex.from_arrays(levels, names=["time", "category", "operation"])
+    return frame.join(window_metrics(source, times.unique(), window_ns), on="time")
+
+
+def window_metrics(source: Source, times: pd.DatetimeIndex, window_ns: int) -> pd.DataFrame:
+    """METRICS in the windows that begin at `times`, index `time`; NaN where nothing was measured.
+
+    Counts are spread evenly over the interval that they were counted in; levels are means weighted by time. What
+    belongs to a process is added up over processes, what belongs to the machine is averaged.
+    """
+    import numpy as np
+    import pandas as pd
+
+    measured = tables.whole(source, "metrics", "time")
+    starts = times.as_unit("ns").asi8
+    added = {name: np.full(len(times), np.nan) for name in METRICS}
+    processes = {name: np.zeros(len(times)) for name in METRICS}
+    for _, own in measured.groupby("process"):
+        for name in METRICS:
+            values = _in_windows(own, name, starts, window_ns)
+            known = ~np.isnan(values)
+            added[name] = np.where(known, np.nan_to_num(added[name]) + np.nan_to_num(values), added[name])
+            processes[name] += known
+    for name in _OF_MACHINE:
+        added[name] = added[name] / np.maximum(processes[name], 1)
+    return pd.DataFrame(added, index=times.rename("time"))
+
+
+def _in_windows(
+    measured: pd.DataFrame, name: str, starts: npt.NDArray[np.int64], window_ns: int
+) -> npt.NDArray[np.float64]:
+    """One metric of one process in windows: its sum or its mean over what was measured, NaN where nothing was."""
+    import numpy as np
+
+    measured = measured[measured[name].notna()]
+    if measured.empty or not len(starts):
+        return np.full(len(starts), np.nan)
+    origin = int(starts[0])
+    ends = measured["time"].astype("datetime64[ns, UTC]").astype("int64").to_numpy() - origin
+    lengths = measured["interval_ns"].to_numpy()
+    begins = np.maximum(ends - lengths, np.concatenate([[np.iinfo(np.int64).min], ends[:-1]]))
+    values = measured[name].to_numpy(np.float64)
+    amounts = values if name in _COUNTS else values * (ends - begins)
+    # The integral over time from the first interval on, flat where nothing was measured; a window is a difference.
+    edges = np.column_stack([begins, ends]).ravel()
+    amount = np.cumsum(np.column_stack([np.zeros(len(ends)), amounts]).ravel())
+    covered = np.cumsum(np.column_stack([np.zeros(len(ends)), ends - begins]).ravel())
+    low, high = starts - origin, starts - origin + window_ns
+    known = np.interp(high, edges, covered) - np.interp(low, edges, covered)
+    total = np.interp(high, edges, amount) - np.interp(low, edges, amount)
+    found: npt.NDArray[np.float64] = np.full(len(starts), np.nan)
+    some = known > 0
+    found[some] = total[some] if name in _COUNTS else total[some] / known[some]
+    return found
+
+
+def heatmap(
+    source: Source, operation: Operation, start: Moment = None, end: Moment = None, columns: int = 120
+) -> pd.DataFrame:
+    """Counts over time and log-duration; see `Capture.heatmap`."""
+    if not isinstance(columns, int) or columns < 1:
+        raise ValueError(f"columns must be a whole number of at least 1, not {columns!r}")
+    chosen = select(source, checked(operation), start, end)
+    return scan.whole(lambda: _heatmap(source, chosen, columns))
+
+
+def _heatmap(source: Source, chosen: Selection, columns: int) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    begin, end = _range(source, chosen)
+    if end <= begin:
+        return pd.DataFrame(
+            index=pd.Index([], dtype="float64", name="duration_us"), columns=pd.DatetimeIndex([], tz="UTC", name="time")
+        )
+    width = -(-(end - begin) // columns)
+    columns = -(-(end - begin) // width)
+    rows = histogram.BUCKETS // _BUCKETS_A_ROW
+    counts = np.zeros(rows * columns, np.int64)
+    lock = threading.Lock()
+
+    def work(batch: Any, _: Part) -> None:
+        import pyarrow as pa
+
+        column = (batch["start"].cast(pa.int64()).to_numpy() - begin) // width
+        row = histogram.buckets_of(batch["duration_ns"].to_numpy()) // _BUCKETS_A_ROW
+        own = np.bincount(row * columns + column, batch["weight"].to_numpy(), rows * columns)
+        with lock:
+            np.add(counts, own.astype(np.int64), out=counts)
+
+    scan.each(
+        source,
+        scan.parts(source, chosen),
+        lambda _: ["start", "duration_ns", "weight"],
+        chosen._replace(start_ns=begin, end_ns=end),
+        work,
+        "heatmap",
+    )
+    table = counts.reshape(rows, columns)
+    filled = np.flatnonzero(table.any(axis=1))
+    first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
+    edges = [histogram.lower_edge(row * _BUCKETS_A_ROW) / 1000 for row in range(first, last)]
+    times = pd.to_datetime(begin + width * np.arange(columns), unit="ns", utc=True).as_unit("ns")
+    return pd.DataFrame(
+        table[first:last], index=pd.Index(edges, dtype="float64", name="duration_us"), columns=times.rename("time")
+    )
+
+
+def _range(source: Source, chosen: Selection) -> tuple[int, int]:
+    """From the first sample in `chosen` to just after the last: what the user set, else when they ran."""
+    if chosen.start_ns is not None and chosen.end_ns is not None:
+        return chosen.start_ns, chosen.end_ns
+    parts = scan.parts(source, chosen)
+    firsts = [part.first_ns for part in parts if part.first_ns is not None]
+    lasts = [part.last_ns for part in parts if part.last_ns is not None]
+    if len(firsts) < len(parts) or len(lasts) < len(parts):
+        raise ValueError("some parts do not say when their samples started; name start and end")
+    begin = chosen.start_ns if chosen.start_ns is not None else min(firsts, default=0)
+    end = chosen.end_ns if chosen.end_ns is not None else max(lasts, default=-1) + 1
+    return begin, end
+
+
+def _window_ns(window: Window) -> int:
+    import pandas as pd
+
+    given = pd.Timedelta(window, unit="s") if isinstance(window, int | float) else window
+    try:
+        length = int(pd.Timedelta(given).as_unit("ns").value)
+    except ValueError as error:
+        raise ValueError(f"window={window!r} is no length of time; write it like '1s', '100ms' or '5min'") from error
+    if length < 1000:
+        raise ValueError(f"window={window!r} is shorter than a microsecond")
+    return length
