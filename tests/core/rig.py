@@ -1,0 +1,135 @@
+"""A core under test: what it has recorded, and ways to make it record."""
+
+import contextlib
+import importlib
+import importlib.util
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+from quantum_pulse import schema
+
+MODULES = {"native": "quantum_pulse.core._native", "python": "quantum_pulse.core.pure"}
+HAS_NATIVE = importlib.util.find_spec(MODULES["native"]) is not None
+ONE_SEGMENT = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
+ROOMY = schema.RING_HEADER_BYTES + 64 * schema.SEGMENT_BYTES
+
+
+class Row(NamedTuple):
+    """A sample as `drain` hands it out."""
+
+    start: int
+    duration: int
+    span: int
+    parent: int
+    task: int
+    operation: int
+    error: int
+    weight: int
+    thread: int
+
+    @property
+    def end(self):
+        return self.start + self.duration
+
+
+class Rig:
+    """A core with a ring file, and what it has told us so far."""
+
+    def __init__(self, name, folder):
+        self.core = importlib.import_module(MODULES[name])
+        self.folder = Path(folder)
+        self.ring = self.folder / "none"
+        self.errors = {0: ""}
+        self.rows = []
+        self._probes = {}
+        self._recordings = 0
+
+    def start(self, budget=ROOMY, wake_fd=-1):
+        self._recordings += 1
+        self.ring = self.folder / f"{self._recordings}.ring"
+        self.errors = {0: ""}
+        self.rows = []
+        self.core.start(str(self.ring), budget, self._on_error_name, wake_fd)
+        return self
+
+    def _on_error_name(self, number, name):
+        assert number not in self.errors
+        self.errors[number] = name
+
+    def probe(self, number):
+        """The probe with this number: always the same object."""
+        if number not in self._probes:
+
+            class Probe(self.core.Probe):
+                pass
+
+            self._probes[number] = Probe()
+            self._probes[number].probe_id = number
+        return self._probes[number]
+
+    def drain(self, release=True):
+        """The rows since the last call."""
+        batch = self.core.drain()
+        if release:
+            self.core.release()
+        if batch is None:
+            return []
+        codes = {**dict(schema.RING_COLUMNS), "thread": "q"}
+        assert set(batch.columns) == set(codes)
+        columns = [memoryview(batch.columns[name]).cast(codes[name]).tolist() for name in Row._fields]
+        assert {len(column) for column in columns} == {batch.rows}
+        found = [Row(*values) for values in zip(*columns, strict=True)]
+        self.rows += found
+        return found
+
+    def error(self, row):
+        return self.errors[row.error]
+
+    def totals(self):
+        """Sums of the account: started, committed, lost."""
+        rows = self.core.account()
+        return sum(row.started for row in rows), sum(row.committed for row in rows), sum(row.lost for row in rows)
+
+    def close(self):
+        self.core.stop()
+        self.core.close()
+
+
+def by_operation(rows):
+    found = {}
+    for row in rows:
+        found.setdefault(row.operation, []).append(row)
+    return found
+
+
+def in_thread(function, *args):
+    """Run `function` in a thread of its own and hand on its result or exception."""
+    result, failures = [], []
+
+    def run():
+        try:
+            result.append(function(*args))
+        except BaseException as error:  # noqa: BLE001 - handed on below
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return result[0]
+
+
+def nested(rig, *operations):
+    with contextlib.ExitStack() as stack:
+        for operation in operations:
+            stack.enter_context(rig.probe(operation))
+
+
+def stepping(rig, operation, steps=2):
+    with rig.probe(operation):
+        for step in range(steps):
+            with rig.probe(operation + 1):
+                pass
+            yield step
