@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[1]
 #: Tests of whatever core is in use: the recorder's run on another core here. Two groups, one a processor.
 TESTS = {
     "recorder": ("recorder/test_session.py",),
-    "others": ("core/test_cores.py", "test_operations.py", "recorder/test_parts.py"),
+    "others": ("core", "test_operations.py", "recorder/test_parts.py"),
 }
 MESSAGE = "quantum_pulse records with its Python core"
 
