@@ -214,6 +214,8 @@ class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignor
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for member in cls:
+            member.probe_every = member._value_.sample_every
+            member.probe_detail = member._value_.detail
             member.probe_id = registry.number(member.definition)
             # As later Pythons do, and EnumType refuses: it takes this for a change of the member.
             if sys.version_info < (3, 12) and not hasattr(Operation, member.name):
@@ -257,6 +259,21 @@ class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignor
     def budget_us(self) -> float | None:
         """Time that the operation may take, in microseconds, if it has a budget."""
         return self._value_.budget_us  # type: ignore[no-any-return]
+
+    @property
+    def detail(self) -> bool:
+        """Whether the operation is recorded at the level "full" only."""
+        return self._value_.detail  # type: ignore[no-any-return]
+
+    @property
+    def sample_every(self) -> int:
+        """One of so many calls is recorded."""
+        return self._value_.sample_every  # type: ignore[no-any-return]
+
+    @property
+    def expect_us(self) -> tuple[float, float] | None:
+        """Between which times a duration is plausible, in microseconds, if that is known."""
+        return self._value_.expect_us  # type: ignore[no-any-return]
 
     def timer(self) -> PausableTimer:
         """A timer that records one sample of this operation without the pauses in it; see `PausableTimer`."""

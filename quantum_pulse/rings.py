@@ -115,9 +115,16 @@ def without(batch: Batch, spans: npt.NDArray[np.int64]) -> Batch:
     """`batch` without the rows whose span is one of `spans`."""
     import numpy as np
 
-    columns = {name: np.frombuffer(data, _dtype(name)) for name, data in batch.columns.items()}
-    keep = ~np.isin(columns["span"], spans)
-    return batch if keep.all() else _batch({name: values[keep] for name, values in columns.items()})
+    return selected(batch, ~np.isin(np.frombuffer(batch.columns["span"], np.int64), spans))
+
+
+def selected(batch: Batch, rows: npt.NDArray[np.bool_]) -> Batch:
+    """The rows of `batch` for which `rows` is true."""
+    import numpy as np
+
+    if rows.all():
+        return batch
+    return _batch({name: np.frombuffer(data, _dtype(name))[rows] for name, data in batch.columns.items()})
 
 
 def _batch(columns: dict[str, npt.NDArray[Any]]) -> Batch:

@@ -47,9 +47,10 @@ pl.scan_parquet("monday/samples/*.parquet").group_by("operation").agg(pl.col("du
 A part is written under a name that begins with a dot and then renamed, so a `*.parquet` is always whole. Parts stand on
 their own: any of them can be read, copied or deleted alone.
 
-A process file holds `pid`, `state` (`recording`, `finished` or `failed`), `started_ns` and `stopped_ns` (Unix time),
-`clock_anchor_ns` (what was added to the monotonic clock), `core`, `python`, `argv`, `host`, `account` (`started`,
-`written`, `open`, `lost`, in samples: `started = written + open + lost`) and `losses` (as in the footers).
+A process file holds `pid`, `state` (`recording`, `finished`, `failed`, `recovered` or `snapshot`), `started_ns` and
+`stopped_ns` (Unix time), `clock_anchor_ns` (what was added to the monotonic clock), `core`, `level`, `on_full`,
+`python`, `argv`, `host`, `account` (`started`, `written`, `open`, `lost`, in samples: `started = written + open + lost`) and
+`losses` (as in the footers).
 """
 
 _FOOTER: Final = f"""\
@@ -67,6 +68,8 @@ Each Parquet file has JSON text in its key-value metadata under `{schema.FOOTER_
 `detail`, `sample_every`, `expect_us` (null or two numbers) and `category`, which has `name`, `description`, `colour` \
 (or null) and `priority`. |
 | `losses` | In samples: a list of `operation`, `thread`, `count`, `start`, `end` (Unix ns) and `cause`. |
+| `saved_for` | Of a flight recorder: the samples for which it saved, a list of `operation`, `span`, `duration_ns` and \
+`error`. |
 | `merged` | Where it was made of smaller parts: their names. They are deleted after it is there; where some still \
 are, their rows stand in it too. |
 | `histograms` | In samples: for each operation in this part a summary of its durations, as below. |

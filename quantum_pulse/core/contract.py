@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 
 class Batch(NamedTuple):
@@ -21,18 +21,36 @@ class Batch(NamedTuple):
     columns: dict[str, bytes]
 
 
+#: What a core does with a sample when its rings are full: lose it, give up the oldest ones, or wait for room.
+DROP: Final = 0
+OVERWRITE: Final = 1
+WAIT: Final = 2
+
+#: Causes of losses: there was no room, or later samples took it.
+NO_ROOM: Final = 0
+OVERWRITTEN: Final = 1
+
+#: How long a thread waits for room, in ns. If it was in vain, nobody waits until there is room again.
+LONGEST_WAIT_NS: Final = 5_000_000_000
+
+
 class Loss(NamedTuple):
-    """Samples that finished but found no room: `samples` of them between two clock readings (ns)."""
+    """Samples that are lost, `samples` of them between two clock readings (ns). Thread 0: threads that have ended."""
 
     operation: int
     thread: int
     samples: int
     first_ns: int
     last_ns: int
+    cause: int
 
 
 class Account(NamedTuple):
-    """Per operation and thread: `started` = rows committed + still open + `lost`."""
+    """Per operation and thread: `started` = rows committed + still open + `lost`.
+
+    An operation and thread may have several, which add up; numbers in one may be negative. Thread 0 stands for
+    threads that have ended.
+    """
 
     operation: int
     thread: int
@@ -42,9 +60,15 @@ class Account(NamedTuple):
 
 
 class Probe(Protocol):
-    """A place in a program that is timed: a context manager that can be entered many times at once."""
+    """A place in a program that is timed: a context manager that can be entered many times at once.
+
+    One of `probe_every` calls is recorded, at random, and its weight stands for all of them. With `probe_detail` none
+    is in production.
+    """
 
     probe_id: int
+    probe_every: int
+    probe_detail: bool
 
     def __enter__(self) -> Self: ...
 
@@ -63,13 +87,19 @@ class Core(Protocol):
         """Nanoseconds on the monotonic clock that samples are taken with."""
 
     def start(
-        self, ring_path: str, budget_bytes: int, on_error_name: Callable[[int, str], None], wake_fd: int = -1
+        self,
+        ring_path: str,
+        budget_bytes: int,
+        on_error_name: Callable[[int, str], None],
+        wake_fd: int = -1,
+        on_full: int = DROP,
+        production: bool = False,
     ) -> None:
         """Create the ring file and begin to record. Raises OSError when the disk gives no room.
 
         `on_error_name` is told the number of each type of exception before the first sample that carries it. A byte
         is written to `wake_fd`, which must not block, when it is time to drain: half of the rings, or
-        schema.WAKE_SEGMENTS of them, are in use.
+        schema.WAKE_SEGMENTS of them, are in use; with OVERWRITE never.
         """
 
     def stop(self) -> None:
@@ -83,6 +113,16 @@ class Core(Protocol):
 
     def release(self) -> None:
         """The drained rows are durable: give their space back."""
+
+    def never_wait(self) -> None:
+        """The calling thread makes room, so it must never wait for any."""
+
+    def watch(self, probe_id: int, limit_ns: int, on_error: bool) -> None:
+        """Look out for samples of a probe that are longer than `limit_ns` (0: of any length) or, with `on_error`, that
+        carry an error: a byte is written to `wake_fd`, and `trips` tells."""
+
+    def trips(self) -> list[tuple[int, int, int, int]]:
+        """What watching has found since the last call, the first few: probe, span, duration in ns, error number."""
 
     def losses(self) -> list[Loss]:
         """Losses since the last call."""

@@ -7,11 +7,13 @@ inherits exactly what was open when it was created.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import functools
 import inspect
 import mmap
 import os
+import random
 import struct
 import sys
 import threading
@@ -24,6 +26,7 @@ from types import FrameType
 from typing import Any, Self
 
 from quantum_pulse import schema
+from quantum_pulse.core import contract
 from quantum_pulse.core.contract import Account, Batch, Loss
 
 NAME = "python"
@@ -55,6 +58,7 @@ class _Open:
         "span",
         "start",
         "task",
+        "weight",
     )
 
     below: _Open | None
@@ -69,6 +73,7 @@ class _Open:
     span: int
     start: int
     task: int
+    weight: int  # 0: it is not recorded
 
 
 class _Mapped:
@@ -121,36 +126,96 @@ class _Segment(_Mapped):
 class _Count:
     """What a thread did with a probe. Only the thread writes it, but for `reported`."""
 
-    __slots__ = ("committed", "first_loss", "last_loss", "lost", "reported", "started")
+    __slots__ = ("chosen", "committed", "first_loss", "last_loss", "left", "lost", "reported", "started")
 
     def __init__(self) -> None:
         self.started = self.committed = self.lost = 0
         self.reported = 0  # of the lost
         self.first_loss = self.last_loss = 0  # of those not reported, ns
+        self.left = 0  # calls in the present round of sampling that are still to come
+        self.chosen = 0  # the one of them that is recorded, counted from the end
+
+    def weight_of_next(self, every: int) -> int:
+        """How many calls the next sample stands for; 0: it is not recorded."""
+        if every <= 1:
+            return 1
+        if self.left == 0:
+            self.left = every
+            self.chosen = random.randint(1, every)
+        self.left -= 1
+        return every if self.left + 1 == self.chosen else 0
+
+
+class _Ended:
+    """What became of the samples of threads that have ended, and of those that were overwritten."""
+
+    #: Threads that are kept apart; beyond them they are added up as thread 0.
+    KEPT_APART = 1024
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+        self.accounts: dict[tuple[int, int], list[int]] = {}  # by probe and thread: started, committed, lost
+        self.losses: dict[tuple[int, int, int], list[int]] = {}  # by probe, thread, cause: samples, first, last
+
+    def add(self, probe_id: int, thread: int, started: int, committed: int, lost: int) -> None:
+        total = self.accounts.setdefault((probe_id, self._kept(thread)), [0, 0, 0])
+        for place, value in enumerate((started, committed, lost)):
+            total[place] += value
+
+    def add_loss(self, probe_id: int, thread: int, cause: int, samples: int, first_ns: int, last_ns: int) -> None:
+        key = (probe_id, self._kept(thread), cause)
+        known = self.losses.get(key, [0, first_ns, last_ns])
+        self.losses[key] = [known[0] + samples, min(known[1], first_ns), max(known[2], last_ns)]
+
+    def add_counts(self, thread: int, counts: dict[int, _Count]) -> None:
+        for probe_id, count in counts.items():
+            self.add(probe_id, thread, count.started, count.committed, count.lost)
+            if count.lost > count.reported:
+                lost = count.lost - count.reported
+                self.add_loss(probe_id, thread, contract.NO_ROOM, lost, count.first_loss, count.last_loss)
+
+    def _kept(self, thread: int) -> int:
+        if len(self.threads) < self.KEPT_APART:
+            self.threads.add(thread)
+        return thread if thread in self.threads else 0
 
 
 class _Thread:
     """What a thread owns in a recording."""
 
-    __slots__ = ("counts", "id", "segment", "session")
+    __slots__ = ("__weakref__", "counts", "id", "never_waits", "segment", "session")
 
     def __init__(self, session: _Session) -> None:
         self.session = session
         self.id = threading.get_native_id()
         self.segment: _Segment | None = None
         self.counts: dict[int, _Count] = {}
-        session.counts.append((self.id, self.counts))
+        self.never_waits = False
+        session.threads[id(self)] = weakref.ref(self)
 
     def __del__(self) -> None:
-        # The thread has ended, or records into another recording now.
+        # The thread has ended, or records into another recording now. This may run anywhere, so no lock is taken.
         if self.segment is not None:
             self.segment.finish()
+        self.session.just_ended.append((self.id, self.counts))
+        self.session.threads.pop(id(self), None)
 
 
 class _Session:
     """One recording: the mapping, the segments and the account."""
 
-    def __init__(self, path: str, budget: int, on_error_name: Callable[[int, str], None], wake_fd: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        budget: int,
+        on_error_name: Callable[[int, str], None],
+        wake_fd: int,
+        on_full: int,
+        production: bool,
+    ) -> None:
+        self.on_full = on_full
+        self.production = production
+        self.is_hopeless = False  # waiting was in vain
         self.lock = threading.Lock()
         self.limit = max(1, (budget - schema.RING_HEADER_BYTES) // schema.SEGMENT_BYTES)
         size = schema.RING_HEADER_BYTES + self.limit * schema.SEGMENT_BYTES
@@ -178,24 +243,21 @@ class _Session:
         self.sequence = 0
         self.wake_fd = wake_fd
         self.wake_at = max(1, min(self.limit // 2, schema.WAKE_SEGMENTS))
+        if on_full == contract.OVERWRITE:
+            self.wake_at = self.limit + 1  # they are to be full
         self.is_awake = False  # whoever drains; until it has released
         self.by_frame: dict[FrameType, list[_Open]] = {}
-        self.counts: list[tuple[int, dict[int, _Count]]] = []  # by thread, then probe
+        self.threads: dict[int, weakref.ref[_Thread]] = {}
+        self.just_ended: collections.deque[tuple[int, dict[int, _Count]]] = collections.deque()
+        self.ended = _Ended()
+        self.watched: dict[int, tuple[int, bool]] = {}  # by probe: limit in ns, whether errors count
+        self.trips: list[tuple[int, int, int, int]] = []
 
     def take(self, thread: int) -> _Segment | None:
         """A segment to fill, or None when the budget or the disk is used up."""
         with self.lock:
-            if not self.free:
-                index = len(self.segments)
-                if index >= self.limit:
-                    return None
-                offset = schema.RING_HEADER_BYTES + index * schema.SEGMENT_BYTES
-                try:
-                    os.posix_fallocate(self.fd, offset, schema.SEGMENT_BYTES)
-                except OSError:
-                    return None
-                self.segments.append(_Segment(self.memory, index))
-                self.free.append(self.segments[-1])
+            if not self.free and not self.extend() and not (self.on_full == contract.OVERWRITE and self.overwrite()):
+                return None
             segment = self.free.pop()
             self.sequence += 1
             segment.written = segment.drained = 0
@@ -207,6 +269,66 @@ class _Session:
             self.busy.append(segment)
             self.wake()
             return segment
+
+    def extend(self) -> bool:
+        """A segment that was never used becomes free."""
+        index = len(self.segments)
+        if index >= self.limit:
+            return False
+        offset = schema.RING_HEADER_BYTES + index * schema.SEGMENT_BYTES
+        try:
+            os.posix_fallocate(self.fd, offset, schema.SEGMENT_BYTES)
+        except OSError:
+            return False
+        self.segments.append(_Segment(self.memory, index))
+        self.free.append(self.segments[-1])
+        return True
+
+    def overwrite(self) -> bool:
+        """The oldest full segment that is not being written to disk becomes free."""
+        for segment in self.busy:
+            consumed = segment.fields["consumed"][0]
+            if not segment.full or segment.drained != consumed:
+                continue
+            # Whoever reads the file, also in this moment, must not find what is lost now.
+            segment.fields["state"][0] = 0
+            self.sequence += 1
+            segment.fields["sequence"][0] = self.sequence
+            self.header.fields["lost"][0] += segment.written - consumed
+            found: dict[int, list[int]] = {}
+            for row in range(consumed, segment.written):
+                start = segment.columns["start"][row]
+                end = start + segment.columns["duration"][row]
+                known = found.setdefault(segment.columns["operation"][row], [0, start, end])
+                known[:] = known[0] + 1, min(known[1], start), max(known[2], end)
+            for probe_id, (samples, first, last) in found.items():
+                self.ended.add(probe_id, segment.thread, 0, -samples, samples)
+                self.ended.add_loss(probe_id, segment.thread, contract.OVERWRITTEN, samples, first, last)
+            self.busy.remove(segment)
+            self.free.append(segment)
+            return True
+        return False
+
+    def take_patiently(self, thread: _Thread) -> _Segment | None:
+        """A segment as `take` gives it, after waiting for one where that was asked for."""
+        segment = self.take(thread.id)
+        give_up = now() + contract.LONGEST_WAIT_NS
+        while segment is None and self.on_full == contract.WAIT and not thread.never_waits and not self.is_hopeless:
+            if self is not _session:
+                break
+            if now() > give_up:
+                self.is_hopeless = True
+            time.sleep(0.0002)
+            segment = self.take(thread.id)
+        return segment
+
+    def living(self) -> list[_Thread]:
+        return [thread for reference in self.threads.copy().values() if (thread := reference()) is not None]
+
+    def settle(self) -> None:
+        """Take the counts of threads that have ended over."""
+        while self.just_ended:
+            self.ended.add_counts(*self.just_ended.popleft())
 
     def wake(self) -> None:
         if self.wake_fd >= 0 and not self.is_awake and len(self.busy) >= self.wake_at:
@@ -220,7 +342,7 @@ class _Session:
         if segment is None or segment.written == schema.SEGMENT_ROWS:
             if segment is not None:
                 segment.finish()
-            segment = thread.segment = self.take(thread.id)
+            segment = thread.segment = self.take_patiently(thread)
             if segment is None:
                 if count.lost == count.reported:
                     count.first_loss = entry.start
@@ -237,11 +359,22 @@ class _Session:
         columns["task"][row] = entry.task
         columns["operation"][row] = entry.probe_id
         columns["error"][row] = error
-        columns["weight"][row] = 1
+        columns["weight"][row] = entry.weight
         count.committed += 1
         segment.written = row + 1
         # Last, so that whoever reads the file of a killed process finds whole rows only.
         segment.fields["written"][0] = row + 1
+        if entry.probe_id in self.watched:
+            self.look_at(entry, end - entry.start, error)
+
+    def look_at(self, entry: _Open, duration: int, error: int) -> None:
+        limit, on_error = self.watched[entry.probe_id]
+        if (0 < limit < duration) or (on_error and error):
+            if len(self.trips) < 16:
+                self.trips.append((entry.probe_id, entry.span, duration, error))
+            if len(self.trips) == 1 and self.wake_fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.write(self.wake_fd, b"\0")
 
     def error_number(self, kind: type[BaseException]) -> int:
         # By name, and asked of `type`: a metaclass may have ideas of its own about hashes and names.
@@ -320,10 +453,18 @@ def _is_context_manager(frame: FrameType) -> bool:
     return caller is not None and caller.f_code in _CONTEXT_MANAGERS
 
 
-def _new_entry(session: _Session, thread: _Thread, probe_id: int) -> _Open:
-    """A span of the current context, numbered and counted, as a child of what is innermost."""
+def _new_entry(session: _Session, thread: _Thread, probe: Any) -> _Open | None:
+    """A span of the current context, numbered and counted, as a child of what is innermost.
+
+    None for what is not recorded at all; of weight 0, with the number of its parent, for what sampling leaves out.
+    """
     global _last_span
+    if probe.probe_detail and session.production:
+        return None
+    probe_id = probe.probe_id
+    count = thread.counts.get(probe_id) or thread.counts.setdefault(probe_id, _Count())
     entry = _Open()
+    entry.weight = count.weight_of_next(probe.probe_every)
     entry.session = session
     entry.probe_id = probe_id
     entry.task = _task_number()
@@ -337,16 +478,19 @@ def _new_entry(session: _Session, thread: _Thread, probe_id: int) -> _Open:
     entry.parent = 0 if top is None else top.span
     entry.frame = None
     entry.encloses = False
-    _last_span += 1
-    entry.span = _last_span
-    session.header.fields["last_span"][0] = _last_span
-    count = thread.counts.get(probe_id) or thread.counts.setdefault(probe_id, _Count())
-    count.started += 1
+    entry.span = entry.parent
+    if entry.weight > 0:
+        _last_span += 1
+        entry.span = _last_span
+        session.header.fields["last_span"][0] = _last_span
+        count.started += 1
     return entry
 
 
-def _enter(session: _Session, probe_id: int, caller: FrameType) -> None:
-    entry = _new_entry(session, _this_thread(session), probe_id)
+def _enter(session: _Session, probe: Any, caller: FrameType) -> None:
+    entry = _new_entry(session, _this_thread(session), probe)
+    if entry is None:
+        return
     if caller.f_code.co_flags & _GENERATOR:
         entry.frame = caller
         entry.encloses = _is_context_manager(caller)
@@ -356,9 +500,11 @@ def _enter(session: _Session, probe_id: int, caller: FrameType) -> None:
     entry.start = now()
 
 
-def _exit(session: _Session, probe_id: int, caller: FrameType, kind: type[BaseException] | None) -> None:
+def _exit(session: _Session, probe: Any, caller: FrameType, kind: type[BaseException] | None) -> None:
     end = now()
-    entry = _find(session, probe_id, caller)
+    if probe.probe_detail and session.production:
+        return
+    entry = _find(session, probe.probe_id, caller)
     if entry is None:
         return
     entry.is_open = False
@@ -368,7 +514,8 @@ def _exit(session: _Session, probe_id: int, caller: FrameType, kind: type[BaseEx
     while top is not None and top.home == home and not top.is_open:
         top = top.below
     _top.set(top)
-    session.commit(_this_thread(session), entry, end, 0 if kind is None else session.error_number(kind))
+    if entry.weight > 0:
+        session.commit(_this_thread(session), entry, end, 0 if kind is None else session.error_number(kind))
 
 
 def _find(session: _Session, probe_id: int, caller: FrameType) -> _Open | None:
@@ -394,12 +541,14 @@ class Probe:
     """A place in a program that is timed. See the contract."""
 
     probe_id = -1
+    probe_every = 1
+    probe_detail = False
 
     def __enter__(self) -> Self:
         session = _session
         if session is not None:
             try:
-                _enter(session, self.probe_id, sys._getframe(1))
+                _enter(session, self, sys._getframe(1))
             except ValueError:  # another thread has closed the rings meanwhile
                 if session is _latest:
                     raise
@@ -409,7 +558,7 @@ class Probe:
         session = _session
         if session is not None:
             try:
-                _exit(session, self.probe_id, sys._getframe(1), kind)
+                _exit(session, self, sys._getframe(1), kind)
             except ValueError:  # as above
                 if session is _latest:
                     raise
@@ -421,7 +570,9 @@ def add(probe: Any, start_ns: int, duration_ns: int, error: type[BaseException] 
         return
     try:
         thread = _this_thread(session)
-        entry = _new_entry(session, thread, probe.probe_id)
+        entry = _new_entry(session, thread, probe)
+        if entry is None or entry.weight == 0:
+            return
         entry.start = start_ns
         session.commit(thread, entry, start_ns + duration_ns, 0 if error is None else session.error_number(error))
     except ValueError:  # as in __enter__
@@ -442,11 +593,18 @@ def timed(probe: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def start(ring_path: str, budget_bytes: int, on_error_name: Callable[[int, str], None], wake_fd: int = -1) -> None:
+def start(
+    ring_path: str,
+    budget_bytes: int,
+    on_error_name: Callable[[int, str], None],
+    wake_fd: int = -1,
+    on_full: int = contract.DROP,
+    production: bool = False,
+) -> None:
     global _session, _latest
     if _latest is not None:
         raise RuntimeError("the core is in use")
-    _session = _latest = _Session(ring_path, budget_bytes, on_error_name, wake_fd)
+    _session = _latest = _Session(ring_path, budget_bytes, on_error_name, wake_fd, on_full, production)
 
 
 def stop() -> None:
@@ -514,23 +672,52 @@ def release() -> None:
                 session.free.append(segment)
         session.drained.clear()
         session.is_awake = False
+        session.is_hopeless = False
         session.wake()
 
 
+def never_wait() -> None:
+    _this_thread(_required()).never_waits = True
+
+
+def watch(probe_id: int, limit_ns: int, on_error: bool) -> None:
+    _required().watched[probe_id] = (limit_ns, on_error)
+
+
+def trips() -> list[tuple[int, int, int, int]]:
+    session = _required()
+    taken, session.trips = session.trips, []
+    return taken
+
+
 def losses() -> list[Loss]:
-    found = []
-    for thread, counts in list(_required().counts):
-        for probe_id, count in list(counts.items()):
+    session = _required()
+    # Those that are alive first: one that ends meanwhile is then counted here, and not twice.
+    living = session.living()
+    with session.lock:
+        session.settle()
+        taken, session.ended.losses = session.ended.losses, {}
+    found = [
+        Loss(probe_id, thread, samples, first_ns, last_ns, cause)
+        for (probe_id, thread, cause), (samples, first_ns, last_ns) in taken.items()
+    ]
+    for thread in living:
+        for probe_id, count in list(thread.counts.items()):
             new = count.lost - count.reported
             if new:
-                found.append(Loss(probe_id, thread, new, count.first_loss, count.last_loss))
+                found.append(Loss(probe_id, thread.id, new, count.first_loss, count.last_loss, contract.NO_ROOM))
                 count.reported += new
     return found
 
 
 def account() -> list[Account]:
-    return [
-        Account(probe_id, thread, count.started, count.committed, count.lost)
-        for thread, counts in list(_required().counts)
-        for probe_id, count in list(counts.items())
+    session = _required()
+    living = session.living()  # first, as in losses()
+    with session.lock:
+        session.settle()
+        found = [Account(*key, *values) for key, values in session.ended.accounts.items()]
+    return found + [
+        Account(probe_id, thread.id, count.started, count.committed, count.lost)
+        for thread in living
+        for probe_id, count in list(thread.counts.items())
     ]

@@ -77,6 +77,10 @@ class MetricsSampler:
         """Rows of metrics and rows of events since the last call, oldest first."""
         return _drain(self._rows), _drain(self._collections.events)
 
+    def peek(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What `take` would give, as it goes on to."""
+        return list(self._rows.copy()), list(self._collections.events.copy())
+
     def _run(self) -> None:
         try:
             with importing():

@@ -107,6 +107,8 @@ def merge(sources: Sequence[Path], target: Path, table: str) -> None:
         order = np.argsort(content["span"].to_numpy(), kind="stable")
         content = content.take(_array(order, pa.int64())).combine_chunks()
         footer |= _merged_footer(content, found)
+        if "saved_for" in footer:
+            footer["saved_for"] = [sample for source in found for sample in source.get("saved_for", ())]
     _write(target, table, content, footer)
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 import warnings
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -24,7 +25,7 @@ from quantum_pulse import core as cores
 from quantum_pulse import schema
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, registry, writable
-from quantum_pulse.recorder import imports
+from quantum_pulse.recorder import imports, options, snapshots
 from quantum_pulse.recorder.metrics import MetricsSampler
 from quantum_pulse.recorder.writer import Writer
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 core = cores.core
 logger = logging.getLogger("quantum_pulse")
-
-DEFAULT_BUDGET_BYTES: Final = 256 * 2**20
-DEFAULT_METRICS_INTERVAL_S: Final = 0.1
 
 #: Environment variable: a directory to record the whole process into, or `off`.
 ENVIRONMENT: Final = "QUANTUM_PULSE"
@@ -48,13 +46,15 @@ _lock = threading.RLock()
 _active: Recorder | None = None
 _said_fallback = False
 _is_from_environment = False
+_is_off = False  # what was started last records nothing
 
 
 class Recorder:
     """A recording in progress. Made by `start` and `record`; also a context manager that stops it."""
 
-    def __init__(self, path: Path, budget_bytes: int, metrics_interval_s: float) -> None:
+    def __init__(self, path: Path, chosen: options.Options) -> None:
         self.path = path
+        self._options = chosen
         self._started_ns = time.time_ns()
         self._anchor_ns = _clock_anchor()
         # Several recordings may share a capture, also of one process: the name of each file tells them apart.
@@ -69,8 +69,8 @@ class Recorder:
         self._journal = _open_locked(self._journal_path)
         self._final_account: dict[str, int] | None = None
         self.errors: list[str] = [""]
-        self._sampler = MetricsSampler(core.now, metrics_interval_s)
-        self._writer = Writer(core, path, self._ring, self._anchor_ns, self.errors, self._sampler)
+        self._sampler = MetricsSampler(core.now, chosen.metrics_interval_s)
+        self._writer = Writer(core, path, self._ring, self._anchor_ns, self.errors, self._sampler, keeps=chosen.keeps)
         try:
             self._save_process("recording")
             for number, definition in enumerate(registry.all()):
@@ -78,7 +78,16 @@ class Recorder:
             registry.on_new = self._note_operation
             # Renamed once its header is whole, so that nobody takes one that has just begun for a damaged one.
             unfinished = self._ring.with_name(f".{self._ring.name}.tmp")
-            core.start(str(unfinished), budget_bytes, self._note_error, self._writer.wake_fd)
+            core.start(
+                str(unfinished),
+                chosen.budget_bytes,
+                self._note_error,
+                self._writer.wake_fd,
+                on_full=options.ON_FULL[chosen.on_full],
+                production=chosen.level == "production",
+            )
+            for watch in chosen.watches:
+                core.watch(*watch)
             os.replace(unfinished, self._ring)
         except BaseException:
             registry.on_new = None
@@ -94,9 +103,40 @@ class Recorder:
         self.is_recording = True
 
     def flush(self) -> None:
-        """Write all that has finished so far, so that ``qp.open`` sees it. Blocks until it is written."""
+        """Write all that has finished so far, so that ``qp.open`` sees it. Blocks until it is written.
+
+        With ``on_full="overwrite"`` this is what saves the last seconds into the capture; see also `snapshot`.
+        """
         if self.is_recording:
             self._writer.flush()
+
+    def snapshot(self, path: str | os.PathLike[str], *, last_s: float | None = None) -> Path:
+        """Save what stands in the rings as a capture of its own at `path`, while recording goes on.
+
+        For ``on_full="overwrite"``: all that has finished and was not overwritten or flushed yet, or the last `last_s`
+        seconds of it, with the metrics of that time. Returns the path. Blocks until it is written. Raises
+        RecordingError when this recording does not overwrite or has ended, or `path` cannot hold a new capture.
+        """
+        if not self._options.keeps:
+            raise RecordingError(
+                f"snapshot() needs on_full='overwrite'; with {self._options.on_full!r} all is written into {self.path}"
+            )
+        if not self.is_recording:
+            raise RecordingError(f"the recording has ended; what it kept stands in {self.path}")
+        if last_s is not None and not (isinstance(last_s, int | float) and last_s > 0):
+            raise RecordingError(f"last_s must be a number of seconds above 0, not {last_s!r}")
+        target = Path(path).absolute()
+        try:
+            _prepare(target, "error")
+            first_ns = 0 if last_s is None else core.now() - int(last_s * 1e9)
+            for folder in (schema.PROCESSES, *schema.TABLES):
+                (target / folder).mkdir(parents=True, exist_ok=True)
+            snapshots.write(target, self._ring, self._writer.footer(), first_ns, self._sampler.peek())
+            _write_json(target / schema.PROCESSES / f"{self._name}.json", {**self._process("snapshot"), "losses": []})
+            _write_json(target / schema.MANIFEST, self._manifest())
+        except OSError as error:
+            raise RecordingError(f"cannot save a snapshot into {target}: {error.strerror or error}") from error
+        return target
 
     def stats(self) -> pd.DataFrame:
         """The table of ``qp.open(path).stats()``, live: all that has finished up to this call."""
@@ -163,21 +203,26 @@ class Recorder:
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started_ns / 1e9)),
         }
 
-    def _save_process(self, state: str, account: dict[str, int] | None = None) -> None:
-        record: dict[str, Any] = {
+    def _process(self, state: str) -> dict[str, Any]:
+        return {
             "pid": os.getpid(),
             "state": state,
             "started_ns": self._started_ns,
-            "stopped_ns": time.time_ns() if account is not None else None,
+            "stopped_ns": None if state == "recording" else time.time_ns(),
             "clock_anchor_ns": self._anchor_ns,
             "core": core.NAME,
+            "level": self._options.level,
+            "on_full": self._options.on_full,
             "python": platform.python_version(),
             "argv": sys.argv,
             "host": platform.node(),
-            "account": account,
-            "losses": self._writer.all_losses if account is not None else [],
+            "account": None,
+            "losses": [],
         }
-        _write_json(self._process_path, record)
+
+    def _save_process(self, state: str, account: dict[str, int] | None = None) -> None:
+        losses = self._writer.all_losses if account is not None else []
+        _write_json(self._process_path, {**self._process(state), "account": account, "losses": losses})
 
     # The journal is written before the first sample that needs it, so that the rings of a killed process can be read.
     def _note_operation(self, number: int, definition: Definition) -> None:
@@ -199,12 +244,17 @@ class Recorder:
 
 
 class _Off(Recorder):
-    """What `start` returns with QUANTUM_PULSE=off: it does nothing, and nothing is written."""
+    """What `start` returns when recording is switched off: it does nothing, and nothing is written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, chosen: options.Options) -> None:
         self.path = path
         self.is_recording = False
+        self._options = chosen
         self._final_account = dict(NOTHING)
+
+    def snapshot(self, path: str | os.PathLike[str], *, last_s: float | None = None) -> Path:  # noqa: ARG002 - as above
+        """Nothing is recorded, so nothing is saved."""
+        return Path(path).absolute()
 
     def stats(self) -> pd.DataFrame:
         from quantum_pulse import facade
@@ -216,26 +266,37 @@ def start(
     path: str | os.PathLike[str],
     *,
     if_exists: Literal["append", "replace", "error"] = "append",
-    budget_bytes: int = DEFAULT_BUDGET_BYTES,
-    metrics_interval_s: float = DEFAULT_METRICS_INTERVAL_S,
+    budget_bytes: int = options.DEFAULT_BUDGET_BYTES,
+    metrics_interval_s: float = options.DEFAULT_METRICS_INTERVAL_S,
+    level: options.Level | None = None,
+    on_full: options.OnFull = "drop",
+    save_on: Mapping[Any, options.Trigger] | None = None,
 ) -> Recorder:
     """Record all operations of this process into the capture directory `path` until `stop`.
 
     `if_exists` says what to do when `path` holds a capture already: add to it, delete it first, or raise.
     `budget_bytes` bounds the memory of the rings. `metrics_interval_s` is the time between two samples of system
-    metrics, in seconds. Raises RecordingError when a recording is running or `path` cannot hold a capture.
+    metrics, in seconds.
+
+    `level`: "full", "production" (without operations of ``op(detail=True)``) or "off"; where it is not given, what
+    QUANTUM_PULSE_LEVEL in the environment says, else "full".
+
+    `on_full` says what becomes of samples when the rings are full, as when the disk is slower than the program: "drop"
+    loses the newest and counts them; "wait" makes the program wait for room, for 5 s at most; "overwrite" is a flight
+    recorder: nothing is written until `Recorder.flush`, `Recorder.snapshot` or the end, and the oldest samples make
+    room for the newest. `save_on` then flushes by itself: it maps operations (or whole enums) to a number of
+    microseconds that a call may take, to "error", or to both, as in ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``.
+
+    Raises RecordingError when a recording is running, `path` cannot hold a capture, or an option is none.
     """
-    global _active, _said_fallback, _is_from_environment
+    global _active, _said_fallback, _is_from_environment, _is_off
     target = Path(path).absolute()
     if if_exists not in ("append", "replace", "error"):
         raise RecordingError(f"if_exists must be 'append', 'replace' or 'error', not {if_exists!r}")
-    if not isinstance(metrics_interval_s, int | float) or not metrics_interval_s > 0:
-        raise RecordingError(f"metrics_interval_s must be a number of seconds above 0, not {metrics_interval_s!r}")
-    least = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
-    if not isinstance(budget_bytes, int) or budget_bytes < least:
-        raise RecordingError(f"budget_bytes must be an integer of at least {least}, not {budget_bytes!r}")
-    if os.environ.get(ENVIRONMENT) == OFF:
-        return _Off(target)
+    chosen = options.checked(budget_bytes, metrics_interval_s, level, on_full, save_on)
+    _is_off = os.environ.get(ENVIRONMENT) == OFF or chosen.level == "off"
+    if _is_off:
+        return _Off(target, chosen)
     with _lock:
         if _active is not None and _is_from_environment:
             logger.warning("%s=%s ends here: the program records into %s itself", ENVIRONMENT, _active.path, target)
@@ -253,7 +314,7 @@ def start(
             )
         try:
             _prepare(target, if_exists)
-            _active = Recorder(target, budget_bytes, metrics_interval_s)
+            _active = Recorder(target, chosen)
         except OSError as error:
             raise RecordingError(f"cannot record into {target}: {error.strerror or error}") from error
         return _active
@@ -267,7 +328,7 @@ def record(path: str | os.PathLike[str], **options: Any) -> Recorder:
 def stop() -> None:
     """Stop the running recording. Raises RecordingError when there is none."""
     recorder = _active
-    if os.environ.get(ENVIRONMENT) == OFF:
+    if recorder is None and _is_off:
         return
     if recorder is None:
         raise RecordingError("nothing is being recorded; qp.start(path) begins a recording")

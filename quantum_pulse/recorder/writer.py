@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import select
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import schema
+from quantum_pulse.core import contract
 from quantum_pulse.operations import registry
 from quantum_pulse.recorder import parts
 from quantum_pulse.recorder.imports import importing
@@ -24,9 +26,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("quantum_pulse")
 
+CAUSES: Final = {contract.NO_ROOM: "rings full", contract.OVERWRITTEN: "overwritten by later ones"}
+
 #: A part is written when the core asks for it because its rings fill, and at least this often, in seconds. The rings
 #: outlive the process, so there is no hurry.
 LONGEST_WAIT_S: Final = 5.0
+#: Time between two saves of a flight recorder that are made because of a sample, in seconds.
+SHORTEST_SAVE_S: Final = 1.0
 #: Errors of a disk that may pass, how often it is tried again, and for how long, in seconds.
 PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN)
 RETRY_S: Final = 0.5
@@ -39,8 +45,17 @@ class Writer:
     """Drains core and sampler into parts until told to finish. A failure stops the recording, never the host."""
 
     def __init__(
-        self, core: Core, capture: Path, ring: Path, anchor_ns: int, errors: list[str], sampler: MetricsSampler
+        self,
+        core: Core,
+        capture: Path,
+        ring: Path,
+        anchor_ns: int,
+        errors: list[str],
+        sampler: MetricsSampler,
+        *,
+        keeps: bool = False,
     ) -> None:
+        """`keeps`: samples stay in the rings until somebody asks, or the core has found one worth it."""
         self.failure: BaseException | None = None
         self.all_losses: list[dict[str, Any]] = []
         self._core = core
@@ -51,6 +66,9 @@ class Writer:
         self._errors = errors
         self._sampler = sampler
         self._ring = ring
+        self._keeps = keeps
+        self._trips: list[tuple[int, int, int, int]] = []  # found, and not saved yet
+        self._saved_at = -math.inf  # on the monotonic clock, in seconds
         self._held: tuple[Batch | None, list[dict[str, Any]]] | None = None  # drained, and not written yet
         self._part = 0
         self._merger: Merger | None = Merger(self._path)
@@ -118,12 +136,16 @@ class Writer:
 
     def _run(self) -> None:
         try:
+            self._core.never_wait()  # for itself
             while True:
                 self._sleep()
                 finishing, ticket = self._finishing, self._asked
-                self._write_patiently()
-                self._answer(ticket)
-                self._merge(finishing)
+                self._trips += self._core.trips()
+                is_worth_it = self._trips and time.monotonic() >= self._saved_at + SHORTEST_SAVE_S
+                if not self._keeps or finishing or ticket != self._answered or is_worth_it:
+                    self._write_patiently()
+                    self._answer(ticket)
+                    self._merge(finishing)
                 if finishing:
                     return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the host goes on
@@ -141,9 +163,10 @@ class Writer:
 
     def _sleep(self) -> None:
         """Until somebody wakes the thread, or it is time."""
+        longest = LONGEST_WAIT_S if not self._trips else SHORTEST_SAVE_S / 10
         poll = select.poll()  # select() knows no descriptor above 1,023, and a service may have more
         poll.register(self._wake_reading, select.POLLIN)
-        poll.poll(LONGEST_WAIT_S * 1000)
+        poll.poll(longest * 1000)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_reading, 4096)
 
@@ -194,7 +217,10 @@ class Writer:
         self._write_rows("events", events, "start")
 
     def _write_samples(self, batch: Batch, losses: list[dict[str, Any]]) -> None:
-        footer = {**self._footer(), "losses": losses}
+        footer = {**self.footer(), "losses": losses}
+        if self._keeps:
+            footer["saved_for"], self._trips = [self._described(trip) for trip in self._trips], []
+            self._saved_at = time.monotonic()
         path = self._path("samples")
         parts.write_samples(
             path,
@@ -214,8 +240,14 @@ class Writer:
             row[clock_column] += self._anchor_ns
             row["process"] = self._process
         path = self._path(table)
-        parts.write_rows(path, table, rows, self._footer())
+        parts.write_rows(path, table, rows, self.footer())
         self._note_part(table, path, len(rows))
+
+    def _described(self, trip: tuple[int, int, int, int]) -> dict[str, Any]:
+        probe_id, span, duration_ns, error = trip
+        name, kind = registry[probe_id].name, self._errors[error] or None
+        logger.info("saved because of %s: %.1f µs%s", name, duration_ns / 1000, f", {kind}" if kind else "")
+        return {"operation": name, "span": span, "duration_ns": duration_ns, "error": kind}
 
     def _note_part(self, table: str, path: Path, rows: int) -> None:
         if self._merger is not None:
@@ -225,7 +257,8 @@ class Writer:
         self._part += 1
         return self._capture / table / f"{self._name}-{self._part:06d}.parquet"
 
-    def _footer(self) -> dict[str, Any]:
+    def footer(self) -> dict[str, Any]:
+        """What the footers of all parts have in common."""
         return {
             "format": schema.FORMAT_VERSION,
             "process": self._process,
@@ -241,7 +274,7 @@ class Writer:
                 "count": loss.samples,
                 "start": loss.first_ns + self._anchor_ns,
                 "end": loss.last_ns + self._anchor_ns,
-                "cause": "rings full",
+                "cause": CAUSES[loss.cause],
             }
             for loss in self._core.losses()
         ]

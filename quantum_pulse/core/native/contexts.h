@@ -11,9 +11,10 @@
 /* A span that has been entered and not left. */
 typedef struct {
     int64_t start;
-    int64_t span;
+    int64_t span; /* that of the parent where it is not recorded */
     int64_t parent;
     uint32_t probe_id;
+    int32_t weight;      /* 0: it is not recorded */
     int encloses;        /* also while its generator is suspended: it stands behind a @contextmanager */
     int64_t task;
     /* That holds it open, or NULL. Borrowed: a generator closes its blocks before it dies. The span keeps its stack

@@ -2,9 +2,24 @@
 
 #include <structmember.h>
 
-#include "spans.h"
-
 static PyTypeObject BoundType, MethodType;
+
+void
+begin_some(const Probe *probe)
+{
+    if (probe->is_detail && ring.production)
+        return;
+    enter(probe->id, weight_of_next(probe->id, probe->every));
+}
+
+void
+end_some(const Probe *probe, PyObject *error_type)
+{
+    if (probe->is_detail && ring.production)
+        return;
+    if (probe->every <= 1 || !leave_unrecorded(probe->id))
+        leave(probe->id, error_type);
+}
 
 typedef struct {
     PyObject_HEAD
@@ -19,7 +34,7 @@ call_enter(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnam
     if (PyVectorcall_NARGS(nargsf) != 0 || kwnames != NULL)
         return PyErr_Format(PyExc_TypeError, "__enter__() takes no arguments");
     if (ring.recording)
-        enter(probe->id);
+        begin(probe);
     return Py_NewRef(probe);
 }
 
@@ -29,7 +44,7 @@ call_exit(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwname
     if (PyVectorcall_NARGS(nargsf) != 3 || kwnames != NULL)
         return PyErr_Format(PyExc_TypeError, "__exit__() takes three arguments");
     if (ring.recording)
-        leave(((Bound *)self)->probe->id, args[0]);
+        end(((Bound *)self)->probe, args[0]);
     Py_RETURN_NONE;
 }
 
@@ -131,6 +146,8 @@ probe_dealloc(Probe *self)
 
 static PyMemberDef probe_members[] = {
     {"probe_id", T_UINT, offsetof(Probe, id), 0, "number that samples carry"},
+    {"probe_every", T_UINT, offsetof(Probe, every), 0, "one of so many calls is recorded"},
+    {"probe_detail", T_BOOL, offsetof(Probe, is_detail), 0, "whether it is left out in production"},
     {NULL},
 };
 
@@ -184,8 +201,12 @@ add_sample(PyObject *module, PyObject *args)
     long long start, duration;
     if (!PyArg_ParseTuple(args, "O!LLO", &ProbeType, &probe, &start, &duration, &error_type))
         return NULL;
-    if (ring.recording)
-        add(((Probe *)probe)->id, start, duration, error_type);
+    const Probe *own = (Probe *)probe;
+    if (ring.recording && !(own->is_detail && ring.production)) {
+        int32_t weight = weight_of_next(own->id, own->every);
+        if (weight > 0)
+            add(own->id, weight, start, duration, error_type);
+    }
     Py_RETURN_NONE;
 }
 

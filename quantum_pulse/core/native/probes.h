@@ -7,14 +7,41 @@
 
 #include <stdint.h>
 
+#include "spans.h"
+
 typedef struct {
     PyObject_HEAD
     uint32_t id;
+    uint32_t every; /* one of so many calls is recorded, and stands for them; 0 and 1: each */
+    char is_detail; /* not recorded in production */
     PyObject *enter; /* bound once, because binding anew for each block costs as much as the clock */
     PyObject *exit;
 } Probe;
 
 extern PyTypeObject ProbeType;
+
+/* The slow halves of begin and end. */
+void begin_some(const Probe *probe);
+void end_some(const Probe *probe, PyObject *error_type);
+
+/* A block of `probe` begins and ends, while something is recorded. */
+static inline void
+begin(const Probe *probe)
+{
+    if (probe->every <= 1 && !probe->is_detail)
+        enter(probe->id, 1);
+    else
+        begin_some(probe);
+}
+
+static inline void
+end(const Probe *probe, PyObject *error_type)
+{
+    if (probe->every <= 1 && !probe->is_detail)
+        leave(probe->id, error_type);
+    else
+        end_some(probe, error_type);
+}
 
 int prepare_probes(void);
 

@@ -48,19 +48,6 @@ attach_thread(void)
     return thread;
 }
 
-Count *
-grow_counts(Thread *thread, uint32_t probe_id)
-{
-    uint32_t length = (probe_id + 16) / 16 * 16;
-    Count *counts = realloc(thread->counts, length * sizeof(Count));
-    if (counts == NULL)
-        return NULL;
-    memset(counts + thread->counts_length, 0, (length - thread->counts_length) * sizeof(Count));
-    thread->counts = counts;
-    thread->counts_length = length;
-    return &counts[probe_id];
-}
-
 /* Tell whoever drains that it is time to. */
 static void
 wake(void)
@@ -72,28 +59,104 @@ wake(void)
     }
 }
 
+/* A segment that was never used becomes free. */
+static int
+extend(void)
+{
+    if (ring.used == ring.reserved) {
+        /* Without blocks of its own on the disk, a page of the mapping could raise SIGBUS in the host. */
+        uint32_t count = ring.limit - ring.reserved;
+        if (count > RESERVE_SEGMENTS)
+            count = RESERVE_SEGMENTS;
+        if (count == 0)
+            return 0;
+        off_t offset = RING_HEADER_BYTES + (off_t)ring.reserved * SEGMENT_BYTES;
+        if (posix_fallocate(ring.fd, offset, (off_t)count * SEGMENT_BYTES) != 0)
+            return 0;
+        ring.reserved += count;
+    }
+    ring.free_segments[ring.free_length++] =
+        (Segment *)(ring.memory + RING_HEADER_BYTES + (size_t)ring.used++ * SEGMENT_BYTES);
+    return 1;
+}
+
+/* Count the rows of `segment` that nobody has drained as lost, operation by operation. */
+static void
+count_lost_rows(Segment *segment)
+{
+    uint32_t begin = segment->consumed, end = segment->written;
+    ring.header->lost += end - begin;
+    for (uint32_t row = begin; row < end; row++) {
+        uint32_t probe_id = segment->operation[row];
+        if (probe_id == UINT32_MAX)
+            continue; /* counted with an earlier row */
+        uint64_t samples = 0;
+        int64_t first = INT64_MAX, last = INT64_MIN;
+        for (uint32_t other = row; other < end; other++) {
+            if (segment->operation[other] != probe_id)
+                continue;
+            segment->operation[other] = UINT32_MAX;
+            samples++;
+            if (segment->start[other] < first)
+                first = segment->start[other];
+            if (segment->start[other] + segment->duration[other] > last)
+                last = segment->start[other] + segment->duration[other];
+        }
+        count_overwritten(probe_id, segment->thread, samples, first, last);
+    }
+}
+
+static void reap(void);
+
+/* The oldest full segment that is not being written to disk becomes free. */
+static int
+overwrite(void)
+{
+    reap(); /* threads that ended have left segments that are not full */
+    for (uint32_t i = 0; i < ring.busy_length; i++) {
+        Segment *segment = ring.busy[i].segment;
+        if (segment->state != 2 || ring.busy[i].drained != segment->consumed)
+            continue;
+        /* Whoever reads the file, also in this moment, must not find what is lost now. */
+        segment->state = 0;
+        __atomic_store_n(&segment->sequence, ++ring.sequence, __ATOMIC_RELEASE);
+        count_lost_rows(segment);
+        memmove(&ring.busy[i], &ring.busy[i + 1], (--ring.busy_length - i) * sizeof(Busy));
+        ring.free_segments[ring.free_length++] = segment;
+        return 1;
+    }
+    return 0;
+}
+
+/* Until somebody makes room, for a bounded time. Others run meanwhile, and may end the recording. */
+static int
+wait_for_room(const Thread *thread)
+{
+    uint64_t session = ring.session;
+    int64_t give_up = now_ns() + LONGEST_WAIT_NS;
+    if (thread->never_waits || ring.is_hopeless)
+        return 0;
+    while (ring.recording && ring.session == session && ring.free_length == 0) {
+        if (now_ns() > give_up) {
+            ring.is_hopeless = 1;
+            return 0;
+        }
+        Py_BEGIN_ALLOW_THREADS
+        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+        Py_END_ALLOW_THREADS
+    }
+    return ring.session == session && ring.free_length > 0;
+}
+
 Segment *
 take_segment(Thread *thread)
 {
     if (thread->segment != NULL)
         thread->segment->state = 2;
     thread->segment = NULL;
-    if (ring.free_length == 0) {
-        if (ring.used == ring.reserved) {
-            /* Without blocks of its own on the disk, a page of the mapping could raise SIGBUS in the host. */
-            uint32_t count = ring.limit - ring.reserved;
-            if (count > RESERVE_SEGMENTS)
-                count = RESERVE_SEGMENTS;
-            if (count == 0)
-                return NULL;
-            off_t offset = RING_HEADER_BYTES + (off_t)ring.reserved * SEGMENT_BYTES;
-            if (posix_fallocate(ring.fd, offset, (off_t)count * SEGMENT_BYTES) != 0)
-                return NULL;
-            ring.reserved += count;
-        }
-        ring.free_segments[ring.free_length++] =
-            (Segment *)(ring.memory + RING_HEADER_BYTES + (size_t)ring.used++ * SEGMENT_BYTES);
-    }
+    if (ring.free_length == 0 && !extend() && !(ring.on_full == OVERWRITE && overwrite()) &&
+        !(ring.on_full == WAIT && wait_for_room(thread)))
+        return NULL;
     Segment *segment = ring.free_segments[--ring.free_length]; /* the last one used: its pages are warm */
     segment->written = 0;
     segment->consumed = 0;
@@ -134,41 +197,11 @@ free_rings(void)
     ring.limit = ring.reserved = ring.used = 0;
     Py_CLEAR(ring.error_numbers);
     Py_CLEAR(ring.on_error_name);
-    Py_CLEAR(ring.retired);
-    Py_CLEAR(ring.retired_losses);
-}
-
-/* Append the account and the losses of `thread` to two lists, either of which may be NULL. */
-static int
-report(Thread *thread, PyObject *accounts, PyObject *losses)
-{
-    for (uint32_t id = 0; id < thread->counts_length; id++) {
-        Count *count = &thread->counts[id];
-        if (accounts != NULL && (count->started || count->committed || count->lost)) {
-            PyObject *row = Py_BuildValue("(ILKKK)", id, (long)thread->id, (unsigned long long)count->started,
-                                          (unsigned long long)count->committed, (unsigned long long)count->lost);
-            if (row == NULL || PyList_Append(accounts, row) < 0) {
-                Py_XDECREF(row);
-                return -1;
-            }
-            Py_DECREF(row);
-        }
-        if (losses != NULL && count->new_lost) {
-            PyObject *row = Py_BuildValue("(ILKLL)", id, (long)thread->id, (unsigned long long)count->new_lost,
-                                          (long long)count->first_loss, (long long)count->last_loss);
-            if (row == NULL || PyList_Append(losses, row) < 0) {
-                Py_XDECREF(row);
-                return -1;
-            }
-            Py_DECREF(row);
-            count->new_lost = 0;
-        }
-    }
-    return 0;
+    forget_accounts();
 }
 
 /* Free the records of threads that ended, keeping their account. */
-static int
+static void
 reap(void)
 {
     for (Thread **link = &threads; *link != NULL;) {
@@ -178,8 +211,7 @@ reap(void)
             continue;
         }
         if (thread->session == ring.session && ring.in_use) {
-            if (report(thread, ring.retired, ring.retired_losses) < 0)
-                return -1;
+            keep_counts(thread);
             if (thread->segment != NULL)
                 thread->segment->state = 2;
         }
@@ -187,22 +219,22 @@ reap(void)
         free(thread->counts);
         free(thread);
     }
-    return 0;
 }
 
 static PyObject *
-core_start(PyObject *module, PyObject *args)
+core_start(PyObject *module, PyObject *args, PyObject *kwargs)
 {
+    static char *names[] = {"ring_path", "budget_bytes", "on_error_name", "wake_fd", "on_full", "production", NULL};
     const char *path;
     unsigned long long budget;
     PyObject *on_error_name;
-    int wake_fd = -1;
-    if (!PyArg_ParseTuple(args, "sKO|i", &path, &budget, &on_error_name, &wake_fd))
+    int wake_fd = -1, on_full = DROP, production = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sKO|iip", names, &path, &budget, &on_error_name, &wake_fd, &on_full,
+                                     &production))
         return NULL;
     if (ring.in_use)
         return PyErr_Format(PyExc_RuntimeError, "the core is in use");
-    if (reap() < 0)
-        return NULL;
+    reap();
     ring.limit = budget > RING_HEADER_BYTES + SEGMENT_BYTES ? (uint32_t)((budget - RING_HEADER_BYTES) / SEGMENT_BYTES) : 1;
     ring.bytes = RING_HEADER_BYTES + (size_t)ring.limit * SEGMENT_BYTES;
     ring.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
@@ -234,10 +266,7 @@ core_start(PyObject *module, PyObject *args)
     ring.drained = malloc(ring.limit * sizeof(Drained));
     ring.error_numbers = PyDict_New();
     ring.on_error_name = Py_NewRef(on_error_name);
-    ring.retired = PyList_New(0);
-    ring.retired_losses = PyList_New(0);
-    if (ring.free_segments == NULL || ring.busy == NULL || ring.drained == NULL || ring.error_numbers == NULL ||
-        ring.retired == NULL || ring.retired_losses == NULL) {
+    if (ring.free_segments == NULL || ring.busy == NULL || ring.drained == NULL || ring.error_numbers == NULL) {
         free_rings();
         unlink(path);
         return PyErr_NoMemory();
@@ -247,7 +276,12 @@ core_start(PyObject *module, PyObject *args)
     ring.wake_at = ring.limit / 2 < WAKE_SEGMENTS ? ring.limit / 2 : WAKE_SEGMENTS;
     if (ring.wake_at == 0)
         ring.wake_at = 1;
+    if (on_full == OVERWRITE)
+        ring.wake_at = UINT32_MAX; /* they are to be full */
     ring.is_awake = 0;
+    ring.on_full = on_full;
+    ring.is_hopeless = 0;
+    ring.production = production;
     ring.last_error = 0;
     ring.session++;
     ring.in_use = 1;
@@ -274,8 +308,7 @@ core_close(PyObject *module, PyObject *unused)
         thread->segment = NULL;
     forget_open_spans();
     free_rings();
-    if (reap() < 0)
-        return NULL;
+    reap();
     Py_RETURN_NONE;
 }
 
@@ -303,8 +336,9 @@ static const Column columns[] = {
 static PyObject *
 core_drain(PyObject *module, PyObject *unused)
 {
-    if (!require_use() || reap() < 0)
+    if (!require_use())
         return NULL;
+    reap();
     size_t rows = 0;
     uint32_t length = ring.busy_length, drained = 0;
     Busy *snapshot = malloc((length + 1) * sizeof(Busy)); /* where each segment's new rows begin */
@@ -386,61 +420,37 @@ core_release(PyObject *module, PyObject *unused)
     }
     ring.busy_length = kept;
     ring.is_awake = 0;
+    ring.is_hopeless = 0;
     wake();
     Py_RETURN_NONE;
-}
-
-/* A list of plain tuples as named ones. */
-static PyObject *
-named(const char *type_name, PyObject *rows)
-{
-    PyObject *contract = PyImport_ImportModule("quantum_pulse.core.contract");
-    PyObject *type = contract == NULL ? NULL : PyObject_GetAttrString(contract, type_name);
-    PyObject *result = type == NULL ? NULL : PyList_New(0);
-    for (Py_ssize_t i = 0; result != NULL && i < PyList_GET_SIZE(rows); i++) {
-        PyObject *row = PyObject_Call(type, PyList_GET_ITEM(rows, i), NULL);
-        if (row == NULL || PyList_Append(result, row) < 0)
-            Py_CLEAR(result);
-        Py_XDECREF(row);
-    }
-    Py_XDECREF(contract);
-    Py_XDECREF(type);
-    return result;
 }
 
 static PyObject *
 core_losses(PyObject *module, PyObject *unused)
 {
-    if (!require_use() || reap() < 0)
+    if (!require_use())
         return NULL;
-    PyObject *rows = ring.retired_losses;
-    ring.retired_losses = PyList_New(0);
-    for (Thread *thread = threads; thread != NULL; thread = thread->next)
-        if (thread->session == ring.session && report(thread, NULL, rows) < 0) {
-            Py_DECREF(rows);
-            return NULL;
-        }
-    PyObject *result = named("Loss", rows);
-    Py_DECREF(rows);
-    return result;
+    reap();
+    return take_losses();
 }
 
 static PyObject *
 core_account(PyObject *module, PyObject *unused)
 {
-    if (!require_use() || reap() < 0)
+    if (!require_use())
         return NULL;
-    PyObject *rows = PyList_GetSlice(ring.retired, 0, PyList_GET_SIZE(ring.retired));
-    if (rows == NULL)
-        return NULL;
-    for (Thread *thread = threads; thread != NULL; thread = thread->next)
-        if (thread->session == ring.session && report(thread, rows, NULL) < 0) {
-            Py_DECREF(rows);
-            return NULL;
-        }
-    PyObject *result = named("Account", rows);
-    Py_DECREF(rows);
-    return result;
+    reap();
+    return list_accounts();
+}
+
+static PyObject *
+core_never_wait(PyObject *module, PyObject *unused)
+{
+    Thread *thread = current_thread();
+    if (thread == NULL)
+        return PyErr_NoMemory();
+    thread->never_waits = 1;
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -464,7 +474,7 @@ core_forget(PyObject *module, PyObject *unused)
 
 PyMethodDef ring_functions[] = {
     {"now", core_now, METH_NOARGS, "Nanoseconds on the monotonic clock that samples are taken with."},
-    {"start", core_start, METH_VARARGS, "Create the ring file and begin to record."},
+    {"start", (PyCFunction)(void (*)(void))core_start, METH_VARARGS | METH_KEYWORDS, "Create the ring file and begin to record."},
     {"stop", core_stop, METH_NOARGS, "Record no more."},
     {"close", core_close, METH_NOARGS, "Give up the rings."},
     {"forget", core_forget, METH_NOARGS, "In a forked child: let go of the parent's rings."},
@@ -472,6 +482,9 @@ PyMethodDef ring_functions[] = {
     {"release", core_release, METH_NOARGS, "The drained rows are durable."},
     {"losses", core_losses, METH_NOARGS, "Losses since the last call."},
     {"account", core_account, METH_NOARGS, "Totals since start."},
+    {"never_wait", core_never_wait, METH_NOARGS, "This thread makes room, so it must not wait for any."},
+    {"watch", watch, METH_VARARGS, "Look out for long or failing samples of a probe."},
+    {"trips", take_trips, METH_NOARGS, "What watching has found since the last call."},
     {NULL},
 };
 

@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "accounts.h"
+
 #ifdef Py_GIL_DISABLED
 #error "the native core relies on the interpreter lock"
 #endif
@@ -26,6 +28,7 @@
 /* Disk blocks are reserved for this many segments at a time: a system call every 80,000 samples. */
 #define RESERVE_SEGMENTS 64
 #define WAKE_SEGMENTS 800
+#define LONGEST_WAIT_NS 5000000000
 
 typedef struct {
     uint32_t state; /* 0 free, 1 being filled, 2 full */
@@ -60,10 +63,8 @@ typedef struct {
 
 _Static_assert(offsetof(RingHeader, lost) == 32, "ring header as schema.py has it");
 
-typedef struct {
-    uint64_t started, committed, lost, new_lost;
-    int64_t first_loss, last_loss;
-} Count;
+/* What to do with a sample when all segments are in use: lose it, give up the oldest ones, or wait. */
+enum { DROP = 0, OVERWRITE = 1, WAIT = 2 };
 
 /* An operating system thread that has recorded. */
 typedef struct Thread {
@@ -77,6 +78,8 @@ typedef struct Thread {
     Count *counts; /* by probe id */
     uint32_t counts_length;
     int ended;
+    int never_waits;  /* it is the one that makes room */
+    uint64_t random;  /* state of a generator, not 0 */
     struct Thread *next;
 } Thread;
 
@@ -113,8 +116,9 @@ typedef struct {
     PyObject *error_numbers; /* by name of the type */
     uint32_t last_error;
     PyObject *on_error_name;
-    PyObject *retired; /* account rows of threads that ended */
-    PyObject *retired_losses;
+    int on_full;
+    int is_hopeless; /* waiting was in vain, so nobody waits until there is room again */
+    int production;  /* details are not recorded */
 } Rings;
 
 extern Rings ring;
@@ -124,7 +128,6 @@ extern __thread Thread *this_thread;
 
 /* This thread's record, attached to the current recording; NULL without memory. */
 Thread *attach_thread(void);
-Count *grow_counts(Thread *thread, uint32_t probe_id);
 Segment *take_segment(Thread *thread);
 int prepare_rings(void);
 extern PyMethodDef ring_functions[];
@@ -153,6 +156,7 @@ count_of(Thread *thread, uint32_t probe_id)
 typedef struct {
     int64_t start, end, span, parent, task;
     uint32_t probe_id, error;
+    int32_t weight;
 } Sample;
 
 /* Write a finished sample, or count it as lost when there is no room. */
@@ -164,7 +168,10 @@ commit(Thread *thread, const Sample *sample)
         return;
     Segment *segment = thread->segment;
     if (segment == NULL || segment->written == SEGMENT_ROWS) {
+        uint64_t session = ring.session;
         segment = take_segment(thread);
+        if (ring.session != session)
+            return; /* the recording has ended while this thread waited */
         if (segment == NULL) {
             count->lost++;
             ring.header->lost++;
@@ -182,10 +189,12 @@ commit(Thread *thread, const Sample *sample)
     segment->task[row] = sample->task;
     segment->operation[row] = sample->probe_id;
     segment->error[row] = sample->error;
-    segment->weight[row] = 1;
+    segment->weight[row] = sample->weight;
     count->committed++;
     /* Last, so that whoever reads the file of a killed process finds whole rows only. */
     __atomic_store_n(&segment->written, row + 1, __ATOMIC_RELEASE);
+    if (count->is_watched)
+        look_at(sample->probe_id, sample->end - sample->start, sample->error, sample->span);
 }
 
 #endif

@@ -73,7 +73,7 @@ ready_stack(Thread *thread, PyThreadState *tstate)
  * other spans on the same stack, which moves when it grows. So what may do that comes first, or looks at the stack
  * anew afterwards. */
 void
-enter(uint32_t probe_id)
+enter(uint32_t probe_id, int32_t weight)
 {
     Thread *thread = current_thread();
     if (thread == NULL)
@@ -100,20 +100,25 @@ enter(uint32_t probe_id)
     Count *count = count_of(thread, probe_id);
     if (count == NULL)
         return;
-    count->started++;
-    int64_t span = ++last_span;
-    ring.header->last_span = span;
+    int64_t span = parent;
+    if (weight > 0) {
+        count->started++;
+        ring.header->last_span = span = ++last_span;
+    }
     Py_ssize_t index = stack->depth++;
     stack->open[index] = (Open){
         .span = span,
         .parent = parent,
         .probe_id = probe_id,
+        .weight = weight,
         .encloses = encloses,
         .task = stack->task,
         .generator = generator,
     };
     if (generator != NULL)
         Py_INCREF(stack);
+    if (weight == 0)
+        return; /* contexts that are copied from here are children of its parent, which the mark names */
     if (set_mark(tstate, stack) < 0)
         PyErr_Clear();
     if (index < stack->depth && stack->open[index].span == span)
@@ -188,22 +193,62 @@ leave(uint32_t probe_id, PyObject *error_type)
         .task = open->task,
         .probe_id = probe_id,
         .error = error,
+        .weight = open->weight,
     };
     stack->depth--;
     if (index < stack->depth)
         memmove(open, open + 1, (stack->depth - index) * sizeof(Open));
-    if (stack != current)
-        stack->abandoned = sample.span;
-    else if (set_mark(tstate, stack) < 0)
-        PyErr_Clear();
-    if (ring.recording)
-        commit(thread, &sample);
+    if (sample.weight > 0) {
+        if (stack != current)
+            stack->abandoned = sample.span;
+        else if (set_mark(tstate, stack) < 0)
+            PyErr_Clear();
+        if (ring.recording)
+            commit(thread, &sample);
+    }
     if (generator != NULL)
         Py_DECREF(stack);
 }
 
+int32_t
+weight_of_next(uint32_t probe_id, uint32_t every)
+{
+    Thread *thread = every <= 1 ? NULL : current_thread();
+    Count *count = thread == NULL ? NULL : count_of(thread, probe_id);
+    if (count == NULL)
+        return 1;
+    if (count->left == 0) {
+        /* xorshift64 (Marsaglia 2003) */
+        uint64_t random = thread->random != 0 ? thread->random : (uint64_t)now_ns() ^ (uint64_t)thread->id << 32;
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        thread->random = random;
+        count->left = every;
+        count->chosen = 1 + (uint32_t)((random >> 32) % every);
+    }
+    return count->left-- == count->chosen ? (int32_t)every : 0;
+}
+
+int
+leave_unrecorded(uint32_t probe_id)
+{
+    Thread *thread = this_thread;
+    PyThreadState *tstate = PyThreadState_Get();
+    /* Only where nothing has to be looked for: this context was the last that this thread worked in. */
+    if (thread == NULL || thread->session != ring.session || thread->context_version != tstate->context_ver ||
+        thread->tstate_id != tstate->id || running_generator(tstate) != NULL)
+        return 0;
+    Stack *stack = thread->stack;
+    const Open *top = stack->depth == 0 ? NULL : &stack->open[stack->depth - 1];
+    if (top == NULL || top->probe_id != probe_id || top->weight != 0 || top->generator != NULL)
+        return 0;
+    stack->depth--;
+    return 1;
+}
+
 void
-add(uint32_t probe_id, int64_t start, int64_t duration, PyObject *error_type)
+add(uint32_t probe_id, int32_t weight, int64_t start, int64_t duration, PyObject *error_type)
 {
     Thread *thread = current_thread();
     if (thread == NULL)
@@ -225,6 +270,7 @@ add(uint32_t probe_id, int64_t start, int64_t duration, PyObject *error_type)
         .task = stack->task,
         .probe_id = probe_id,
         .error = error,
+        .weight = weight,
     };
     commit(thread, &sample);
 }

@@ -1,7 +1,7 @@
 #include <stddef.h>
 
 #include "probes.h"
-#include "spans.h"
+#include "rings.h"
 
 static PyTypeObject TimedType;
 
@@ -20,17 +20,17 @@ timed_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *k
     Timed *self = (Timed *)callable;
     if (!ring.recording)
         return PyObject_Vectorcall(self->function, args, nargsf, kwnames);
-    enter(self->probe->id);
+    begin(self->probe);
     PyObject *result = PyObject_Vectorcall(self->function, args, nargsf, kwnames);
     if (!ring.recording)
         return result;
     if (result != NULL) {
-        leave(self->probe->id, Py_None);
+        end(self->probe, Py_None);
         return result;
     }
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
-    leave(self->probe->id, type);
+    end(self->probe, type);
     PyErr_Restore(type, value, trace);
     return NULL;
 }

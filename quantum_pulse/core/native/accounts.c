@@ -1,0 +1,340 @@
+#include "rings.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* Entries that are kept apart by thread; beyond them those of ended threads are added up as thread 0. Ten thousand
+ * threads a minute must not take memory for ever. */
+#define KEPT_APART 4096
+
+typedef struct {
+    uint32_t probe_id;
+    int64_t thread;
+    int64_t started, committed, lost;
+} Total;
+
+typedef struct {
+    uint32_t probe_id;
+    int cause;
+    int64_t thread;
+    uint64_t samples;
+    int64_t first_ns, last_ns;
+} Loss;
+
+typedef struct {
+    uint32_t probe_id;
+    int64_t limit;
+    int on_error;
+} Watch;
+
+typedef struct {
+    uint32_t probe_id, error;
+    int64_t span, duration;
+} Trip;
+
+/* Of threads that have ended, and of samples that were overwritten. */
+static Total *totals;
+static size_t totals_length, totals_capacity;
+static Loss *losses;
+static size_t losses_length, losses_capacity;
+
+static Watch *watches;
+static size_t watches_length;
+static Trip trips[16];
+static size_t trips_length;
+
+static void *
+grown(void *array, size_t length, size_t *capacity, size_t size)
+{
+    if (length < *capacity)
+        return array;
+    size_t larger = *capacity == 0 ? 64 : *capacity * 2;
+    void *result = realloc(array, larger * size);
+    if (result != NULL)
+        *capacity = larger;
+    return result;
+}
+
+/* ---- counting ---------------------------------------------------------------------------------------------------- */
+
+static int
+is_watched(uint32_t probe_id)
+{
+    for (size_t i = 0; i < watches_length; i++)
+        if (watches[i].probe_id == probe_id)
+            return 1;
+    return 0;
+}
+
+Count *
+grow_counts(Thread *thread, uint32_t probe_id)
+{
+    uint32_t length = (probe_id + 16) / 16 * 16;
+    Count *counts = realloc(thread->counts, length * sizeof(Count));
+    if (counts == NULL)
+        return NULL;
+    memset(counts + thread->counts_length, 0, (length - thread->counts_length) * sizeof(Count));
+    for (uint32_t id = thread->counts_length; id < length; id++)
+        counts[id].is_watched = is_watched(id);
+    thread->counts = counts;
+    thread->counts_length = length;
+    return &counts[probe_id];
+}
+
+/* Add the entries of different threads up, and leave one a probe. */
+static void
+fold_totals(void)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < totals_length; i++) {
+        size_t j = 0;
+        while (j < length && totals[j].probe_id != totals[i].probe_id)
+            j++;
+        if (j == length) {
+            totals[length] = totals[i];
+            totals[length++].thread = 0;
+            continue;
+        }
+        totals[j].started += totals[i].started;
+        totals[j].committed += totals[i].committed;
+        totals[j].lost += totals[i].lost;
+    }
+    totals_length = length;
+}
+
+static void
+add_total(Total total)
+{
+    for (size_t i = totals_length; i-- > 0;)
+        if (totals[i].probe_id == total.probe_id && totals[i].thread == total.thread) {
+            totals[i].started += total.started;
+            totals[i].committed += total.committed;
+            totals[i].lost += total.lost;
+            return;
+        }
+    if (totals_length >= KEPT_APART && totals_length >= totals_capacity)
+        fold_totals();
+    Total *larger = grown(totals, totals_length, &totals_capacity, sizeof(Total));
+    if (larger == NULL)
+        return;
+    totals = larger;
+    totals[totals_length++] = total;
+}
+
+static void
+fold_losses(void)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < losses_length; i++) {
+        size_t j = 0;
+        while (j < length && (losses[j].probe_id != losses[i].probe_id || losses[j].cause != losses[i].cause))
+            j++;
+        if (j == length) {
+            losses[length] = losses[i];
+            losses[length++].thread = 0;
+            continue;
+        }
+        losses[j].samples += losses[i].samples;
+        if (losses[i].first_ns < losses[j].first_ns)
+            losses[j].first_ns = losses[i].first_ns;
+        if (losses[i].last_ns > losses[j].last_ns)
+            losses[j].last_ns = losses[i].last_ns;
+    }
+    losses_length = length;
+}
+
+static void
+add_loss(Loss loss)
+{
+    for (size_t i = losses_length; i-- > 0;)
+        if (losses[i].probe_id == loss.probe_id && losses[i].thread == loss.thread && losses[i].cause == loss.cause) {
+            losses[i].samples += loss.samples;
+            if (loss.first_ns < losses[i].first_ns)
+                losses[i].first_ns = loss.first_ns;
+            if (loss.last_ns > losses[i].last_ns)
+                losses[i].last_ns = loss.last_ns;
+            return;
+        }
+    if (losses_length >= KEPT_APART && losses_length >= losses_capacity)
+        fold_losses();
+    Loss *larger = grown(losses, losses_length, &losses_capacity, sizeof(Loss));
+    if (larger == NULL)
+        return;
+    losses = larger;
+    losses[losses_length++] = loss;
+}
+
+void
+count_overwritten(uint32_t probe_id, int64_t thread_id, uint64_t samples, int64_t first_ns, int64_t last_ns)
+{
+    /* The thread that wrote them may have ended, so they are set off against its own counts here. */
+    add_total((Total){probe_id, thread_id, 0, -(int64_t)samples, (int64_t)samples});
+    add_loss((Loss){probe_id, OVERWRITTEN, thread_id, samples, first_ns, last_ns});
+}
+
+void
+keep_counts(const Thread *thread)
+{
+    for (uint32_t id = 0; id < thread->counts_length; id++) {
+        const Count *count = &thread->counts[id];
+        if (count->started || count->committed || count->lost)
+            add_total((Total){id, thread->id, (int64_t)count->started, (int64_t)count->committed, (int64_t)count->lost});
+        if (count->new_lost)
+            add_loss((Loss){id, NO_ROOM, thread->id, count->new_lost, count->first_loss, count->last_loss});
+    }
+}
+
+void
+forget_accounts(void)
+{
+    free(totals);
+    free(losses);
+    free(watches);
+    totals = NULL;
+    losses = NULL;
+    watches = NULL;
+    totals_length = totals_capacity = losses_length = losses_capacity = watches_length = trips_length = 0;
+}
+
+/* ---- reporting --------------------------------------------------------------------------------------------------- */
+
+static PyObject *
+contract_type(const char *name)
+{
+    PyObject *contract = PyImport_ImportModule("quantum_pulse.core.contract");
+    PyObject *type = contract == NULL ? NULL : PyObject_GetAttrString(contract, name);
+    Py_XDECREF(contract);
+    return type;
+}
+
+/* Append `type(*row)` to `list`, or take the error over; `row` is given up. */
+static int
+append(PyObject *list, PyObject *type, PyObject *row)
+{
+    PyObject *item = row == NULL ? NULL : PyObject_Call(type, row, NULL);
+    int result = item == NULL ? -1 : PyList_Append(list, item);
+    Py_XDECREF(row);
+    Py_XDECREF(item);
+    return result;
+}
+
+PyObject *
+take_losses(void)
+{
+    /* First into the table, for which nothing can fail or come in between. */
+    for (Thread *thread = threads; thread != NULL; thread = thread->next)
+        for (uint32_t id = 0; thread->session == ring.session && id < thread->counts_length; id++) {
+            Count *count = &thread->counts[id];
+            if (count->new_lost)
+                add_loss((Loss){id, NO_ROOM, thread->id, count->new_lost, count->first_loss, count->last_loss});
+            count->new_lost = 0;
+        }
+    Loss *taken = losses;
+    size_t length = losses_length;
+    losses = NULL;
+    losses_length = losses_capacity = 0;
+    PyObject *type = contract_type("Loss"), *result = type == NULL ? NULL : PyList_New(0);
+    for (size_t i = 0; result != NULL && i < length; i++) {
+        PyObject *row = Py_BuildValue("(ILKLLi)", taken[i].probe_id, (long)taken[i].thread,
+                                      (unsigned long long)taken[i].samples, (long long)taken[i].first_ns,
+                                      (long long)taken[i].last_ns, taken[i].cause);
+        if (append(result, type, row) < 0)
+            Py_CLEAR(result);
+    }
+    Py_XDECREF(type);
+    free(taken);
+    return result;
+}
+
+PyObject *
+list_accounts(void)
+{
+    /* A copy that does not move, as making Python's objects may run anything. */
+    size_t length = totals_length, capacity = totals_length;
+    Total *copy = malloc((length + 1) * sizeof(Total));
+    if (copy == NULL)
+        return PyErr_NoMemory();
+    if (length > 0)
+        memcpy(copy, totals, length * sizeof(Total));
+    for (Thread *thread = threads; thread != NULL; thread = thread->next)
+        for (uint32_t id = 0; thread->session == ring.session && id < thread->counts_length; id++) {
+            const Count *count = &thread->counts[id];
+            if (!count->started && !count->committed && !count->lost)
+                continue;
+            Total *larger = grown(copy, length, &capacity, sizeof(Total));
+            if (larger == NULL) {
+                free(copy);
+                return PyErr_NoMemory();
+            }
+            copy = larger;
+            copy[length++] = (Total){id, thread->id, (int64_t)count->started, (int64_t)count->committed, (int64_t)count->lost};
+        }
+    PyObject *type = contract_type("Account"), *result = type == NULL ? NULL : PyList_New(0);
+    for (size_t i = 0; result != NULL && i < length; i++) {
+        PyObject *row = Py_BuildValue("(ILLLL)", copy[i].probe_id, (long long)copy[i].thread, (long long)copy[i].started,
+                                      (long long)copy[i].committed, (long long)copy[i].lost);
+        if (append(result, type, row) < 0)
+            Py_CLEAR(result);
+    }
+    Py_XDECREF(type);
+    free(copy);
+    return result;
+}
+
+/* ---- watching ---------------------------------------------------------------------------------------------------- */
+
+PyObject *
+watch(PyObject *module, PyObject *args)
+{
+    unsigned int probe_id;
+    long long limit;
+    int on_error;
+    if (!PyArg_ParseTuple(args, "ILp", &probe_id, &limit, &on_error))
+        return NULL;
+    Watch *larger = realloc(watches, (watches_length + 1) * sizeof(Watch));
+    if (larger == NULL)
+        return PyErr_NoMemory();
+    watches = larger;
+    watches[watches_length++] = (Watch){probe_id, limit, on_error};
+    for (Thread *thread = threads; thread != NULL; thread = thread->next)
+        if (thread->session == ring.session && probe_id < thread->counts_length)
+            thread->counts[probe_id].is_watched = 1;
+    Py_RETURN_NONE;
+}
+
+void
+look_at(uint32_t probe_id, int64_t duration, uint32_t error, int64_t span)
+{
+    for (size_t i = 0; i < watches_length; i++) {
+        const Watch *watch = &watches[i];
+        if (watch->probe_id != probe_id)
+            continue;
+        if ((watch->limit > 0 && duration > watch->limit) || (watch->on_error && error != 0)) {
+            if (trips_length < sizeof(trips) / sizeof(trips[0]))
+                trips[trips_length++] = (Trip){probe_id, error, span, duration};
+            if (trips_length == 1 && ring.wake_fd >= 0) {
+                ssize_t written = write(ring.wake_fd, "", 1); /* a full pipe wakes as well */
+                (void)written;
+            }
+            return;
+        }
+    }
+}
+
+PyObject *
+take_trips(PyObject *module, PyObject *unused)
+{
+    Trip taken[sizeof(trips) / sizeof(trips[0])];
+    size_t length = trips_length;
+    memcpy(taken, trips, length * sizeof(Trip));
+    trips_length = 0;
+    PyObject *result = PyList_New(0);
+    for (size_t i = 0; result != NULL && i < length; i++) {
+        PyObject *row = Py_BuildValue("(ILLI)", taken[i].probe_id, (long long)taken[i].span, (long long)taken[i].duration,
+                                      taken[i].error);
+        if (row == NULL || PyList_Append(result, row) < 0)
+            Py_CLEAR(result);
+        Py_XDECREF(row);
+    }
+    return result;
+}
