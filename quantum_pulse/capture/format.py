@@ -49,8 +49,8 @@ their own: any of them can be read, copied or deleted alone.
 
 A process file holds `pid`, `state` (`recording`, `finished`, `failed`, `recovered` or `snapshot`), `started_ns` and
 `stopped_ns` (Unix time), `clock_anchor_ns` (what was added to the monotonic clock), `core`, `level`, `on_full`,
-`python`, `argv`, `host`, `account` (`started`, `written`, `open`, `lost`, in samples: `started = written + open + lost`) and
-`losses` (as in the footers).
+`python`, `argv`, `host`, `account` (`started`, `written`, `open`, `lost`, in samples:
+`started = written + open + lost`) and `losses` (as in the footers).
 """
 
 _FOOTER: Final = f"""\

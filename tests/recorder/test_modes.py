@@ -1,0 +1,377 @@
+"""Levels, sampling, and what becomes of samples when the rings are full."""
+
+import json
+import threading
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+import quantum_pulse as qp
+from quantum_pulse import schema
+from quantum_pulse.errors import EmptyCaptureError, RecordingError
+
+
+class Modes(qp.Operation):
+    OUTER = qp.op("Always")
+    DETAIL = qp.op("Only at full", detail=True)
+    SOME = qp.op("One of ten", sample_every=10)
+    INNER = qp.op("Inside of the others")
+
+
+def budget(segments):
+    return schema.RING_HEADER_BYTES + segments * schema.SEGMENT_BYTES
+
+
+def repeat(operation, count):
+    for _ in range(count):
+        with operation:
+            pass
+
+
+def balanced(recorder):
+    account = recorder.account()
+    assert account["started"] == sum(account[name] for name in ("written", "pending", "open", "lost")), account
+    return account
+
+
+# ---- levels ----------------------------------------------------------------------------------------------------------
+
+
+def nest():
+    with Modes.OUTER, Modes.DETAIL, Modes.INNER:
+        pass
+
+
+def test_details_are_recorded_at_full_only(tmp_path):
+    with qp.record(tmp_path / "full"):
+        nest()
+    with qp.record(tmp_path / "production", level="production") as recorder:
+        nest()
+        Modes.DETAIL(len)("")
+        with Modes.DETAIL.timer():
+            pass
+    full, production = (qp.open(tmp_path / name).samples() for name in ("full", "production"))
+    assert full["operation"].tolist() == ["Modes.OUTER", "Modes.DETAIL", "Modes.INNER"]
+    assert production["operation"].tolist() == ["Modes.OUTER", "Modes.INNER"]
+    assert production["parent"].tolist() == [0, production["span"][0]]
+    assert balanced(recorder)["started"] == 2
+
+
+def test_off_writes_nothing(tmp_path):
+    with qp.record(tmp_path / "capture", level="off") as recorder:
+        nest()
+        assert recorder.stats().empty
+        recorder.flush()
+    assert not (tmp_path / "capture").exists()
+    qp.start(tmp_path / "capture", level="off")
+    qp.stop()
+    qp.start(tmp_path / "capture").stop()
+    with pytest.raises(RecordingError, match="nothing is being recorded"):
+        qp.stop()
+
+
+def test_the_level_may_come_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("QUANTUM_PULSE_LEVEL", "production")
+    with qp.record(tmp_path / "first"):
+        nest()
+    with qp.record(tmp_path / "second", level="full"):
+        nest()
+    assert len(qp.open(tmp_path / "first").samples()) == 2
+    assert len(qp.open(tmp_path / "second").samples()) == 3
+    monkeypatch.setenv("QUANTUM_PULSE_LEVEL", "loud")
+    with pytest.raises(RecordingError, match=r"QUANTUM_PULSE_LEVEL must be 'full', 'production' or 'off', not 'loud'"):
+        qp.start(tmp_path / "third")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": "loud"}, "level must be 'full', 'production' or 'off', not 'loud'"),
+        ({"on_full": "block"}, "on_full must be 'drop', 'overwrite' or 'wait', not 'block'"),
+        ({"save_on": {Modes.OUTER: 5}}, "save_on needs on_full='overwrite'"),
+        ({"on_full": "overwrite", "save_on": 5}, "save_on must map operations"),
+        ({"on_full": "overwrite", "save_on": {Modes.OUTER: -5}}, "a number of microseconds, 'error', or both"),
+        ({"on_full": "overwrite", "save_on": {Modes.OUTER: "slow"}}, "a number of microseconds, 'error', or both"),
+        ({"on_full": "overwrite", "save_on": {Modes.OUTER: (5, 6)}}, "a number of microseconds, 'error', or both"),
+        ({"on_full": "overwrite", "save_on": {Modes.OUTER: ()}}, "a number of microseconds, 'error', or both"),
+    ],
+)
+def test_options_that_are_none(tmp_path, options, message):
+    with pytest.raises(RecordingError, match=message):
+        qp.start(tmp_path / "capture", **options)
+    assert not (tmp_path / "capture").exists()
+
+
+def test_a_string_where_an_operation_belongs(tmp_path):
+    with pytest.raises(TypeError, match=r"did you mean Modes\.OUTER"):
+        qp.start(tmp_path / "capture", on_full="overwrite", save_on={"Modes.OUTR": 5})
+
+
+# ---- sampling --------------------------------------------------------------------------------------------------------
+
+
+def test_samples_stand_for_all_calls(tmp_path):
+    with qp.record(tmp_path / "capture") as recorder:
+        repeat(Modes.SOME, 5000)
+        for _ in range(1000):
+            Modes.SOME(len)("")
+        for _ in range(1000):
+            with Modes.SOME.timer():
+                pass
+    capture = qp.open(tmp_path / "capture")
+    samples = capture.samples()
+    assert len(samples) == 700
+    assert (samples["weight"] == 10).all()
+    assert capture.stats()["count"].tolist() == [7000]
+    assert balanced(recorder)["written"] == 700
+
+
+def test_sampling_is_random_within_a_round(tmp_path):
+    """A program that does something slow every tenth call is seen as it is."""
+    with qp.record(tmp_path / "capture"):
+        for number in range(3000):
+            try:
+                with Modes.SOME:
+                    if number % 10 == 0:
+                        raise KeyError
+            except KeyError:
+                pass
+    errors = qp.open(tmp_path / "capture").stats()["errors"].iloc[0]
+    assert 100 < errors < 600  # 300 expected; more than 5 standard deviations of 51 on each side
+
+
+def test_what_is_not_sampled_encloses_nothing(tmp_path):
+    with qp.record(tmp_path / "capture"):
+        for _ in range(1000):
+            with Modes.OUTER, Modes.SOME, Modes.INNER:
+                pass
+    samples = qp.open(tmp_path / "capture").samples()
+    name = dict(zip(samples["span"], samples["operation"], strict=True))
+    parents = samples[samples["operation"] == "Modes.INNER"]["parent"].map(name).value_counts().to_dict()
+    assert {key: count for key, count in parents.items() if count} == {"Modes.OUTER": 900, "Modes.SOME": 100}
+    assert set(samples[samples["operation"] == "Modes.SOME"]["parent"].map(name)) == {"Modes.OUTER"}
+
+
+def test_recursion_through_a_sampled_operation(tmp_path):
+    def dive(depth):
+        with Modes.SOME:
+            if depth:
+                dive(depth - 1)
+            time.sleep(0.0001)
+
+    with qp.record(tmp_path / "capture") as recorder:
+        for _ in range(10):
+            dive(9)
+    samples = qp.open(tmp_path / "capture").samples()
+    assert len(samples) == 10
+    account = balanced(recorder)
+    assert account["open"] == 0
+    # Each is as long as its own depth says, not as one of the others.
+    assert (samples["duration_ns"] >= 100_000).all()
+
+
+def test_generators_and_threads_are_sampled(tmp_path):
+    @Modes.SOME
+    def steps():
+        yield 1
+        with Modes.INNER:
+            yield 2
+
+    def work():
+        for _ in range(100):
+            assert list(steps()) == [1, 2]
+
+    with qp.record(tmp_path / "capture") as recorder:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    counts = qp.open(tmp_path / "capture").stats()["count"].to_dict()
+    assert counts == {("Modes", "Modes.INNER"): 400, ("Modes", "Modes.SOME"): 400}
+    assert balanced(recorder)["open"] == 0
+
+
+# ---- full rings ------------------------------------------------------------------------------------------------------
+
+
+def test_waiting_loses_nothing(tmp_path):
+    with qp.record(tmp_path / "capture", budget_bytes=budget(4), on_full="wait") as recorder:
+        threads = [threading.Thread(target=repeat, args=(Modes.OUTER, 20_000)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert balanced(recorder) == {"started": 60_000, "written": 60_000, "pending": 0, "open": 0, "lost": 0}
+    assert qp.open(tmp_path / "capture").samples()["span"].is_unique
+
+
+def test_dropping_loses_the_newest(tmp_path):
+    with qp.record(tmp_path / "capture", budget_bytes=budget(2), metrics_interval_s=60) as recorder:
+        recorder._writer._write_patiently = lambda: time.sleep(0)  # a disk that is too slow
+        repeat(Modes.OUTER, 10_000)
+        del recorder._writer._write_patiently
+    account = balanced(recorder)
+    losses = qp.open(tmp_path / "capture").losses()
+    assert account["lost"] == losses["count"].sum() == 10_000 - 2 * schema.SEGMENT_ROWS
+    assert set(losses["cause"]) == {"rings full"}
+
+
+def test_overwriting_keeps_the_newest(tmp_path):
+    with qp.record(tmp_path / "capture", budget_bytes=budget(8), on_full="overwrite") as recorder:
+        repeat(Modes.OUTER, 100_000)
+        with Modes.INNER:
+            pass
+        account = balanced(recorder)
+        assert account["written"] == 0
+        assert list((tmp_path / "capture" / "samples").iterdir()) == []
+    account = balanced(recorder)
+    capture = qp.open(tmp_path / "capture")
+    samples, losses = capture.samples(), capture.losses()
+    assert 7 * schema.SEGMENT_ROWS < len(samples) <= 8 * schema.SEGMENT_ROWS
+    assert account == {
+        "started": 100_001,
+        "written": len(samples),
+        "pending": 0,
+        "open": 0,
+        "lost": 100_001 - len(samples),
+    }
+    assert losses["count"].sum() == account["lost"]
+    assert set(losses["cause"]) == {"overwritten by later ones"}
+    assert set(losses["operation"]) == {"Modes.OUTER"}
+    # The last of them, without a gap; what was lost lies before.
+    assert samples["span"].diff().dropna().eq(1).all()
+    assert samples["operation"].iloc[-1] == "Modes.INNER"
+    assert losses["end"].max() <= samples["start"].min()
+
+
+def test_overwriting_with_threads_that_come_and_go(tmp_path):
+    with qp.record(tmp_path / "capture", budget_bytes=budget(6), on_full="overwrite") as recorder:
+        for _ in range(100):
+            thread = threading.Thread(target=repeat, args=(Modes.OUTER, 300))
+            thread.start()
+            thread.join()
+    account = balanced(recorder)
+    assert account["started"] == 30_000
+    samples = qp.open(tmp_path / "capture").samples()
+    assert samples["span"].max() - samples["span"].min() == len(samples) - 1
+    assert len(samples) == account["written"] > 3 * 300
+
+
+def test_a_flush_saves_what_is_there(tmp_path):
+    with qp.record(tmp_path / "capture", budget_bytes=budget(8), on_full="overwrite") as recorder:
+        repeat(Modes.OUTER, 500)
+        recorder.flush()
+        assert balanced(recorder)["written"] == 500
+        repeat(Modes.INNER, 100_000)
+    capture = qp.open(tmp_path / "capture")
+    assert capture.stats()["count"][("Modes", "Modes.OUTER")] == 500
+    assert capture.losses()["count"].sum() + len(capture.samples()) == 100_500
+
+
+def test_a_snapshot_leaves_the_recording_alone(tmp_path):
+    with qp.record(
+        tmp_path / "capture", budget_bytes=budget(8), on_full="overwrite", metrics_interval_s=0.01
+    ) as recorder:
+        repeat(Modes.OUTER, 2000)
+        time.sleep(0.1)
+        repeat(Modes.INNER, 10)
+        path = recorder.snapshot(tmp_path / "all")
+        recorder.snapshot(tmp_path / "last", last_s=0.05)
+        repeat(Modes.OUTER, 10)
+        with pytest.raises(RecordingError, match="holds a capture already"):
+            recorder.snapshot(tmp_path / "all")
+        with pytest.raises(RecordingError, match="last_s"):
+            recorder.snapshot(tmp_path / "more", last_s=-1)
+    assert path == tmp_path / "all"
+    whole = qp.open(path)
+    assert whole.stats()["count"].tolist() == [10, 2000]
+    assert len(whole.metrics()) > 0
+    assert whole.losses().empty
+    assert qp.open(tmp_path / "last").stats()["count"].to_dict() == {("Modes", "Modes.INNER"): 10}
+    assert len(qp.open(tmp_path / "capture").samples()) == 2020
+    with pytest.raises(RecordingError, match="has ended"):
+        recorder.snapshot(tmp_path / "late")
+
+
+def test_a_snapshot_while_others_record(tmp_path):
+    going = threading.Event()
+
+    def work():
+        while not going.is_set():
+            repeat(Modes.OUTER, 100)
+
+    with qp.record(tmp_path / "capture", budget_bytes=budget(6), on_full="overwrite") as recorder:
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for number in range(10):
+            recorder.snapshot(tmp_path / str(number))
+        going.set()
+        for thread in threads:
+            thread.join()
+    for number in range(10):
+        try:
+            capture = qp.open(tmp_path / str(number))
+        except EmptyCaptureError:
+            continue
+        samples = capture.samples()
+        assert capture.losses().empty
+        assert samples["span"].is_unique
+        assert set(samples["operation"]) == {"Modes.OUTER"}
+    balanced(recorder)
+
+
+def test_snapshots_need_a_flight_recorder(tmp_path):
+    with qp.record(tmp_path / "capture") as recorder, pytest.raises(RecordingError, match="on_full='overwrite'"):
+        recorder.snapshot(tmp_path / "snapshot")
+
+
+def wait_until_written(recorder):
+    give_up = time.monotonic() + 10
+    while recorder.account()["written"] == 0:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("trigger", [2000, (1e9, "error"), "error"])
+def test_what_is_slow_or_fails_saves_by_itself(tmp_path, trigger):
+    with qp.record(tmp_path / "capture", on_full="overwrite", save_on={Modes.INNER: trigger}) as recorder:
+        repeat(Modes.OUTER, 100)
+        repeat(Modes.INNER, 100)
+        with pytest.raises(KeyError), Modes.OUTER:
+            raise KeyError
+        time.sleep(0.05)
+        assert recorder.account()["written"] == 0
+        try:
+            with Modes.INNER:
+                time.sleep(0.003)
+                if trigger != 2000:
+                    raise ValueError
+        except ValueError:
+            pass
+        wait_until_written(recorder)
+        repeat(Modes.OUTER, 10)
+        assert recorder.account()["written"] == 202
+    (part,) = (tmp_path / "capture" / "samples").iterdir()
+    footer = json.loads(pq.read_metadata(part).metadata[schema.FOOTER_KEY.encode()])
+    (sample,) = footer["saved_for"]
+    assert sample["operation"] == "Modes.INNER"
+    assert sample["duration_ns"] > 3_000_000
+    assert sample["error"] == (None if trigger == 2000 else "ValueError")
+    assert len(qp.open(tmp_path / "capture").samples()) == 212
+
+
+def test_whole_enums_can_save(tmp_path):
+    with qp.record(tmp_path / "capture", on_full="overwrite", save_on={Modes: 2000}) as recorder:
+        with Modes.OUTER:
+            time.sleep(0.003)
+        wait_until_written(recorder)
+        # Not again within a second, but then.
+        with Modes.INNER:
+            time.sleep(0.003)
+        time.sleep(0.1)
+        assert recorder.account()["written"] == 1
+        time.sleep(1.2)
+        assert recorder.account()["written"] == 2
