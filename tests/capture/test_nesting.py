@@ -12,7 +12,7 @@ import quantum_pulse as qp
 from quantum_pulse.capture import nesting
 
 
-class Nest(qp.Operation):
+class Work(qp.Operation):
     READ = qp.op(category="Input", priority=1)
     COUNT = qp.op(category="Logic", priority=2)
     WRITE = qp.op(category="Input")
@@ -20,7 +20,7 @@ class Nest(qp.Operation):
 
 @pytest.fixture
 def definitions():
-    return [member.definition for member in Nest]
+    return [member.definition for member in Work]
 
 
 def row(span, parent, start, duration, operation=0, **more):
@@ -43,7 +43,7 @@ def forests(draw):
 def oracle(parts, chosen=lambda _: True):
     """Path -> [calls, total, self, concurrent, detached] in ns; intervals are sets of nanoseconds."""
     samples = {one["span"]: one for part in parts for one in part}
-    names = ["Nest.READ", "Nest.COUNT", "Nest.WRITE"]
+    names = ["Work.READ", "Work.COUNT", "Work.WRITE"]
 
     def when(one):
         return set(range(one["start"], one["start"] + one["duration"]))
@@ -106,9 +106,9 @@ def test_a_tree_of_a_stretch(write_capture, parts, one, other):
 
 def test_paths_begin_at_the_operations_asked_for(write_capture, definitions):
     parts = [[row(1, 0, 0, 100), row(2, 1, 10, 50, 1), row(3, 2, 20, 10, 2), row(4, 3, 20, 5, 1), row(5, 0, 200, 9, 2)]]
-    tree = qp.open(write_capture(parts, operations=definitions)).tree(Nest.COUNT)
+    tree = qp.open(write_capture(parts, operations=definitions)).tree(Work.COUNT)
     assert tree.index.tolist() == [
-        "Nest.COUNT", "Nest.COUNT > Nest.WRITE", "Nest.COUNT > Nest.WRITE > Nest.COUNT"
+        "Work.COUNT", "Work.COUNT > Work.WRITE", "Work.COUNT > Work.WRITE > Work.COUNT"
     ]  # fmt: skip
     assert (tree["self_us"] * 1000).round().tolist() == [40, 5, 5]
 
@@ -128,22 +128,27 @@ def test_a_deep_recursion(write_capture):
     assert (tree["self_us"].iloc[:-1] * 1000).round().eq(2).all()
 
 
+class Gathered(qp.Operation):
+    READ = qp.op()
+    COUNT = qp.op()
+
+
 def test_tasks_at_once_are_shown_as_such(tmp_path):
     async def work():
         barrier = asyncio.Barrier(3)
 
         async def part():
-            with Nest.COUNT:
+            with Gathered.COUNT:
                 await barrier.wait()
 
-        with Nest.READ:
+        with Gathered.READ:
             await asyncio.gather(part(), part(), part())
 
     with qp.record(tmp_path / "capture"):
         asyncio.run(work())
     capture = qp.open(tmp_path / "capture")
-    tree, samples = capture.tree(), capture.samples(Nest.COUNT)
-    assert tree.index.tolist() == ["Nest.READ", "Nest.READ > Nest.COUNT"]
+    tree, samples = capture.tree(), capture.samples(Gathered.COUNT)
+    assert tree.index.tolist() == ["Gathered.READ", "Gathered.READ > Gathered.COUNT"]
     outer, inner = tree.iloc[0], tree.iloc[1]
     ends = samples["start"] + pd.to_timedelta(samples["duration_ns"], unit="ns")
     covered = (ends.max() - samples["start"].min()).value
@@ -168,7 +173,7 @@ def path(write_capture, definitions):
 def test_the_slowest_are_found(path):
     capture = qp.open(path)
     everything = capture.samples()
-    for operation in (None, Nest.READ, [Nest.COUNT, Nest.WRITE]):
+    for operation in (None, Work.READ, [Work.COUNT, Work.WRITE]):
         for n in (1, 2, 3, 100):
             own = capture.samples(operation).sort_values(["duration_ns", "start"], ascending=[False, True]).head(n)
             found = capture.slowest(n, operation)
@@ -176,7 +181,7 @@ def test_the_slowest_are_found(path):
             assert list(found.table.columns) == list(everything.columns)
             assert len(found) == len(own)
     assert capture.slowest(3, start=0.5).table.empty
-    assert "Nest.READ" in capture.slowest()._repr_html_()
+    assert "Work.READ" in capture.slowest()._repr_html_()
     for wrong in (0, -1, 1.5, True):
         with pytest.raises(ValueError, match="n must be"):
             capture.slowest(wrong)
@@ -189,7 +194,7 @@ def test_a_slow_sample_has_its_surroundings(path):
     assert middle.ancestors["span"].tolist() == [1]
     assert middle.children["span"].tolist() == [3, 5]
     meanwhile = middle.meanwhile.reset_index()
-    assert meanwhile["operation"].tolist() == ["Nest.WRITE", "Nest.COUNT"]
+    assert meanwhile["operation"].tolist() == ["Work.WRITE", "Work.COUNT"]
     assert meanwhile["thread"].tolist() == [2, 3]
     assert (meanwhile["overlap_us"] * 1000).round().tolist() == [100, 1]
     assert meanwhile["share"].tolist() == pytest.approx([100 / 300, 1 / 300])
@@ -208,7 +213,7 @@ def test_the_parent_of_a_task_that_outlived_it_is_found(write_capture):
 def test_a_pause_of_the_collector_is_beside_what_it_held_up(tmp_path):
     import gc
 
-    with qp.record(tmp_path / "capture"), Nest.READ:
+    with qp.record(tmp_path / "capture"), Gathered.READ:
         gc.collect()
         time.sleep(0.001)
     (slow,) = qp.open(tmp_path / "capture").slowest(1)
