@@ -51,13 +51,18 @@ def buckets_of(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """`bucket_of` for an array of non-negative int64 values; same shape."""
     import numpy as np
 
+    if values.size == 0:
+        return values
     # A float64 is stored as exponent and mantissa: read as an integer and cut after HISTOGRAM_BITS of the mantissa, it
     # counts buckets. Large integers are cut before the conversion, which would round some of them up to the next one.
     mantissa_bits, bias = 52, 1023
-    exact = np.where(values >> (mantissa_bits + 1), values & ~np.int64(2047), values)
-    numbers = exact.astype(np.float64).view(np.int64) >> (mantissa_bits - HISTOGRAM_BITS)
+    exact = values
+    if int(values.max()) >> (mantissa_bits + 1):
+        exact = np.where(values >> (mantissa_bits + 1), values & ~np.int64(2047), values)
+    numbers = exact.astype(np.float64).view(np.int64)
+    numbers >>= mantissa_bits - HISTOGRAM_BITS
     numbers -= (bias + HISTOGRAM_BITS - 1) * LINEAR
-    return np.where(values < LINEAR, values, numbers)
+    return numbers if int(values.min()) >= LINEAR else np.where(values < LINEAR, values, numbers)
 
 
 def count(

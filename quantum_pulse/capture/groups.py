@@ -26,6 +26,9 @@ LEVELS: Final = {
     "error": ("error",),
 }
 
+#: So many values of a column are taken for groups without looking whether they occur.
+_FEW: Final = 1 << 10
+
 #: A group: the value of each level. None where a sample has no error.
 Key = tuple[Any, ...]
 
@@ -47,6 +50,8 @@ def levels(by: str | Iterable[str]) -> tuple[str, ...]:
 
 class Groups:
     """Numbers of groups, from 0 in the order in which they turn up. Safe to use from several threads.
+
+    Some groups may turn out to have no samples.
 
     `levels` are columns of the samples, or "window": the start of a window of `window_ns`, Unix time in ns.
     """
@@ -82,27 +87,37 @@ class Groups:
 
         names = self._read(part)
         coded = [self._codes(batch, name) for name in names]
-        codes, space = _combined([(own, len(values)) for own, values in coded])
-        table: npt.NDArray[np.int64]
-        if space <= max(2 * len(codes), 1 << 12):
-            present = np.flatnonzero(np.bincount(codes, minlength=space))
-            table = np.zeros(space, np.int64)
-            places = present
-        else:
-            present, codes = np.unique(codes, return_inverse=True)
-            table = np.zeros(len(present), np.int64)
-            places = np.arange(len(present))
         derived = self._derived(part)
-        for place, code in zip(places.tolist(), present.tolist(), strict=True):
-            found: dict[str, Any] = {}
-            rest = code
-            for name, (_, values) in zip(reversed(names), reversed(coded), strict=True):
-                rest, position = divmod(rest, len(values))
-                found[name] = values[position]
-            if derived is not None:
-                found["category"] = derived[found["operation"]]
-            table[place] = self.number(tuple(found[level] for level in self.levels))
-        return table[codes]
+        if len(coded) == 1 and len(coded[0][1]) <= _FEW:
+            # All that may occur: looking what does would take longer than all the rest.
+            codes, values = coded[0]
+            places: Iterable[int] = range(len(values))
+            table = np.zeros(len(values), np.int64)
+            present: Iterable[int] = places
+        else:
+            codes, space = _combined([(own, len(values)) for own, values in coded])
+            if space <= max(2 * len(codes), 1 << 12):
+                present = np.flatnonzero(np.bincount(codes, minlength=space)).tolist()
+                table, places = np.zeros(space, np.int64), present
+            else:
+                found, codes = np.unique(codes, return_inverse=True)
+                present, places, table = found.tolist(), range(len(found)), np.zeros(len(found), np.int64)
+        for place, code in zip(places, present, strict=True):
+            table[place] = self._number_of(code, names, coded, derived)
+        # Clipping, as nothing is out of bounds, is faster than looking whether it is.
+        return table.take(codes, mode="clip")
+
+    def _number_of(
+        self, code: int, names: list[str], coded: list[tuple[Codes, Sequence[Any]]], derived: dict[str, str] | None
+    ) -> int:
+        """The number of the group whose combined code in a batch is `code`."""
+        found: dict[str, Any] = {}
+        for name, (_, values) in zip(reversed(names), reversed(coded), strict=True):
+            code, position = divmod(code, len(values))
+            found[name] = values[position]
+        if derived is not None:
+            found["category"] = derived.get(found["operation"], "")
+        return self.number(tuple(found[level] for level in self.levels))
 
     def _codes(self, batch: Any, level: str) -> tuple[Codes, Sequence[Any]]:
         if level == "window":

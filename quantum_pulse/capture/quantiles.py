@@ -34,8 +34,8 @@ class ChangedError(Exception):
 class _Places(NamedTuple):
     """Where quantiles lie. `cells` are the wanted ones, ascending, of which each holds `calls`.
 
-    For each group and quantile (shape (groups, quantiles)): the position in `cells` and the rank in it of the two
-    calls that it lies between, and how far from the first to the second.
+    For each group that has calls and each quantile (shape (groups, quantiles)): the position in `cells` and the rank in
+    it of the two calls that it lies between, and how far from the first to the second.
     """
 
     cells: npt.NDArray[np.int64]
@@ -45,16 +45,17 @@ class _Places(NamedTuple):
     fraction: npt.NDArray[np.float64]
 
 
-def approximate(totals: Totals, groups: int, quantiles: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Quantiles in ns, shape (groups, quantiles), within half a bucket (0.8 %) of the exact ones."""
+def approximate(totals: Totals, quantiles: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Quantiles in ns of the groups that have calls, shape (groups, quantiles), within half a bucket: 0.8 %."""
     import numpy as np
 
-    places = _places(totals, groups, quantiles)
+    places = _places(totals, quantiles)
     edges = histogram.lower_edges()
     bucket = places.cells % histogram.BUCKETS
     # As `histogram.middle`; floats, because the last edge is 2**63.
     middle = (edges[bucket] + edges[bucket + 1] - 1) / 2
-    low, high = (totals.low[:groups, None], totals.high[:groups, None])
+    filled = totals.filled()
+    low, high = totals.low[filled, None], totals.high[filled, None]
     ends = [np.clip(middle[cell], low, high) for cell in places.cell]
     return _between(ends[0], ends[1], places.fraction)
 
@@ -62,17 +63,16 @@ def approximate(totals: Totals, groups: int, quantiles: Sequence[float]) -> npt.
 def exact(
     source: Source, calls: Calls, selection: Selection, totals: Totals, quantiles: Sequence[float]
 ) -> npt.NDArray[np.float64]:
-    """Quantiles in ns, shape (groups, quantiles), interpolated linearly as numpy does.
+    """Quantiles in ns of the groups that have calls, shape (groups, quantiles), interpolated linearly as numpy does.
 
     Raises scan.UnreadablePartError, and ChangedError when the totals are those of other samples.
     """
     import numpy as np
 
-    groups = len(calls.groups.keys)
-    places = _places(totals, groups, quantiles)
+    places = _places(totals, quantiles)
     found = [np.zeros(places.fraction.shape, np.int64) for _ in range(2)]
     for first, last in _passes(places):
-        finder = _Finder(places.cells[first:last], groups)
+        finder = _Finder(places.cells[first:last], len(totals.count))
 
         def work(batch: Any, part: Part, finder: _Finder = finder) -> None:
             finder.add(calls.of(batch, part))
@@ -85,12 +85,12 @@ def exact(
     return _between(found[0], found[1], places.fraction)
 
 
-def _places(totals: Totals, groups: int, quantiles: Sequence[float]) -> _Places:
+def _places(totals: Totals, quantiles: Sequence[float]) -> _Places:
     import numpy as np
 
     cells, calls = totals.histogram()
     reached = np.cumsum(calls)
-    count = totals.count[:groups]
+    count = totals.count[totals.filled()]
     # Cells are in the order of the groups, so the calls before those of a group are the calls of the groups before it.
     before = (np.cumsum(count) - count)[:, None]
     place = (count[:, None] - 1) * np.asarray(quantiles, np.float64)[None, :]
@@ -148,9 +148,11 @@ class _Finder:
         self._width = _widths(cells)
         #: Whether any cell holds more than one duration, so that samples must be read to tell.
         self.is_needed = bool((self._width > 1).any())
-        self._slot_of: npt.NDArray[np.int32] | None = None
+        self._slot_of: npt.NDArray[np.int64] | None = None
         if groups * histogram.BUCKETS <= _LARGEST_TABLE:
-            self._slot_of = np.full(groups * histogram.BUCKETS, -1, np.int32)
+            self._is_wanted = np.zeros(groups * histogram.BUCKETS + 1, np.bool_)
+            self._is_wanted[cells] = True
+            self._slot_of = np.zeros(len(self._is_wanted), np.int64)
             self._slot_of[cells] = np.arange(len(cells))
         self._lock = threading.Lock()
         #: Slot, duration above the cell's lower edge, and calls, sorted by the first two once merged.
@@ -161,11 +163,12 @@ class _Finder:
         """Take in the samples that lie in the cells."""
         import numpy as np
 
-        cells = rows.groups * histogram.BUCKETS + histogram.buckets_of(rows.durations)
+        cells = histogram.buckets_of(rows.durations)
+        cells += rows.groups * histogram.BUCKETS
         if self._slot_of is not None:
-            slots = self._slot_of[cells]
-            chosen = np.flatnonzero(slots >= 0)
-            slot = slots[chosen].astype(np.int64)
+            # What is beyond the table, in a group that had no calls, is clipped to its last entry: in no cell.
+            chosen = np.flatnonzero(self._is_wanted.take(cells, mode="clip"))
+            slot = self._slot_of[cells[chosen]]
         else:
             slot = np.minimum(np.searchsorted(self._cells, cells), len(self._cells) - 1)
             chosen = np.flatnonzero(self._cells[slot] == cells)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Rows in a batch: a few columns of it fit a processor's cache.
-BATCH_ROWS: Final = 1 << 17
+#: Rows in a batch: a whole part of a long recording, so that reading it is not cut up. About 60 MB a thread.
+BATCH_ROWS: Final = 1 << 20
 #: Below this many rows a pass is over before anybody could read a progress bar.
 PROGRESS_ROWS: Final = 2_000_000
 #: More threads than this decode Parquet no faster, and each holds a batch in memory.

@@ -88,7 +88,7 @@ def summarise(
         found = totals.gather(source, calls, chosen, trust_footers=trust_footers)
         try:
             values = (
-                quantile_pass.approximate(found, len(groups.keys), ranks)
+                quantile_pass.approximate(found, ranks)
                 if approximate
                 else quantile_pass.exact(source, calls, chosen, found, ranks)
             )
@@ -102,25 +102,25 @@ def _frame(groups: Groups, found: totals.Totals, quantiles: Mapping[str, float],
     import numpy as np
     import pandas as pd
 
-    size = len(groups.keys)
-    count, total = found.count[:size], found.total[:size]
+    filled = found.filled()
+    count, total = found.count[filled], found.total[filled]
     # Integers to microseconds one by one: exact sums may be larger than a float can hold to the nanosecond.
     total_us = np.array([int(ns) / 1000 for ns in total], np.float64)
     mean_us = np.array([int(ns) / int(calls) / 1000 for ns, calls in zip(total, count, strict=True)], np.float64)
-    spread = np.full(size, np.nan)
+    spread = np.full(len(filled), np.nan)
     several = count > 1
-    spread[several] = np.sqrt(found.m2[:size][several] / (count[several] - 1)) / 1000
+    spread[several] = np.sqrt(found.m2[filled][several] / (count[several] - 1)) / 1000
     columns = {
         "count": count,
-        "errors": found.errors[:size],
+        "errors": found.errors[filled],
         "total_us": total_us,
         "mean_us": mean_us,
         "std_us": spread,
-        "min_us": found.low[:size] / 1000,
+        "min_us": found.low[filled] / 1000,
         **{name: values[:, place] / 1000 for place, name in enumerate(quantiles)},
-        "max_us": found.high[:size] / 1000,
+        "max_us": found.high[filled] / 1000,
     }
-    return pd.DataFrame(columns, index=index(groups.levels, groups.keys)).sort_index()
+    return pd.DataFrame(columns, index=index(groups.levels, [groups.keys[number] for number in filled])).sort_index()
 
 
 def index(levels: Sequence[str], keys: Sequence[tuple[Any, ...]]) -> pd.Index[Any]:

@@ -82,6 +82,12 @@ class Totals:
             if self._pending_entries > _LARGEST_PENDING:
                 self._merge()
 
+    def filled(self) -> npt.NDArray[np.int64]:
+        """Numbers of the groups that have calls."""
+        import numpy as np
+
+        return np.flatnonzero(self.count)
+
     def histogram(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Cells in ascending order and the calls in each; empty ones left out."""
         import numpy as np

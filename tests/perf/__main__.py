@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = {
     "recording": "what one sample costs the program, beside others",
+    "statistics": "large captures, beside DuckDB, Polars and pandas",
     "calibration": "how often the analysis is wrong, and how often it finds what is there",
 }
 
