@@ -153,22 +153,26 @@ class Writer:
             self._answer(self._asked)
 
     def _merge(self, finishing: bool) -> None:
-        """Make larger parts. That is for comfort only, so what goes wrong ends nothing but this."""
+        """Make larger parts. That is for comfort only: what goes wrong ends nothing but this, and rings come first."""
         try:
-            if self._merger is not None:
-                self._merger.finish() if finishing else self._merger.merge()
+            if self._merger is not None and finishing:
+                self._merger.finish()
+            elif self._merger is not None and not self._is_woken():
+                self._merger.merge()
         except Exception as error:  # noqa: BLE001 - the disk's errors, pyarrow's, and those of a damaged part
             logger.debug("parts are not merged any more: %s", error)
             self._merger = None
 
     def _sleep(self) -> None:
         """Until somebody wakes the thread, or it is time."""
-        longest = LONGEST_WAIT_S if not self._trips else SHORTEST_SAVE_S / 10
-        poll = select.poll()  # select() knows no descriptor above 1,023, and a service may have more
-        poll.register(self._wake_reading, select.POLLIN)
-        poll.poll(longest * 1000)
+        self._is_woken(LONGEST_WAIT_S if not self._trips else SHORTEST_SAVE_S / 10)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_reading, 4096)
+
+    def _is_woken(self, within_s: float = 0) -> bool:
+        poll = select.poll()  # select() knows no descriptor above 1,023, and a service may have more
+        poll.register(self._wake_reading, select.POLLIN)
+        return bool(poll.poll(within_s * 1000))
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # it is full, so the thread will wake

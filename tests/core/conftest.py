@@ -20,8 +20,8 @@ def rig(request, tmp_path):
 def restart(rig):
     """Start the core again with another budget, or after the test has closed it."""
 
-    def again(budget=ROOMY, wake_fd=-1):
+    def again(budget=ROOMY, wake_fd=-1, **options):
         rig.close()
-        return rig.start(budget, wake_fd)
+        return rig.start(budget, wake_fd, **options)
 
     return again

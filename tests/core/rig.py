@@ -45,12 +45,12 @@ class Rig:
         self._probes = {}
         self._recordings = 0
 
-    def start(self, budget=ROOMY, wake_fd=-1):
+    def start(self, budget=ROOMY, wake_fd=-1, **options):
         self._recordings += 1
         self.ring = self.folder / f"{self._recordings}.ring"
         self.errors = {0: ""}
         self.rows = []
-        self.core.start(str(self.ring), budget, self._on_error_name, wake_fd)
+        self.core.start(str(self.ring), budget, self._on_error_name, wake_fd, **options)
         return self
 
     def _on_error_name(self, number, name):

@@ -426,7 +426,7 @@ def test_losses_are_counted_exactly(tmp_path, segments):
 
 def test_many_short_lived_threads_lose_nothing(tmp_path):
     """Each takes a segment of its own for one sample: the writer must give segments back before they run out."""
-    segments, threads = 64, 1000
+    segments, threads = 256, 1000
     with qp.record(tmp_path / "capture", budget_bytes=schema.RING_HEADER_BYTES + segments * schema.SEGMENT_BYTES):
         for _ in range(threads):
             thread = threading.Thread(target=work)

@@ -41,6 +41,7 @@ attach_thread(void)
     thread->session = ring.session;
     thread->context_version = 0;
     thread->task_version = 0;
+    thread->never_waits = 0;
     thread->segment = NULL;
     free(thread->counts);
     thread->counts = NULL;
