@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import scan
+from quantum_pulse.capture import scan, spans
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import EVERYTHING, Moment, Operations, Selection, select
+from quantum_pulse.capture.spans import Block, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,28 +29,6 @@ def tree(source: Source, operations: Operations = None, start: Moment = None, en
     """A row for each path of operations; see `Capture.tree`."""
     chosen = select(source, operations, start, end)
     return scan.whole(lambda: _tree(source, chosen))
-
-
-class _Calls(NamedTuple):
-    """Samples of one recording in the order of their spans, arrays of one length. Times in ns.
-
-    `parent` is the position of the enclosing sample, -1 at a root and where it is not in the capture.
-    """
-
-    kind: npt.NDArray[np.int64]
-    start: npt.NDArray[np.int64]
-    duration: npt.NDArray[np.int64]
-    parent: npt.NDArray[np.int64]
-    weight: npt.NDArray[np.int64]
-
-
-class _Cover(NamedTuple):
-    """For each sample, in ns: how much of its parent it alone explains, how long a sibling ran too, and how long it ran
-    outside the parent."""
-
-    explained: npt.NDArray[np.int64]
-    concurrent: npt.NDArray[np.int64]
-    detached: npt.NDArray[np.int64]
 
 
 class _Paths:
@@ -74,7 +53,8 @@ class _Paths:
         grown = np.zeros(len(self.steps))
         grown[: len(known)] = known
         if largest:
-            np.maximum.at(grown, path, amount)
+            # Of one type, or it takes ten times as long.
+            np.maximum.at(grown, path, amount.astype(np.float64))
         else:
             grown += np.bincount(path, amount, len(grown))
         self._sums[name] = grown
@@ -96,66 +76,197 @@ def _tree(source: Source, chosen: Selection) -> pd.DataFrame:
     total = sum(part.rows for parts in recordings.values() for part in parts)
     with scan.progress(total, "tree") as advance:
         for parts in recordings.values():
-            calls = _read(source, parts, kinds)
-            _add(calls, kinds, chosen, paths)
-            advance(len(calls.kind))
+            recording = _Recording(kinds, chosen, paths)
+            for block in spans.blocks(source, parts, kinds):
+                recording.add(block)
+                advance(len(block.rows.span))
     return _frame(kinds, paths)
 
 
-def _read(source: Source, parts: list[Part], kinds: Groups) -> _Calls:
-    import numpy as np
-    import pyarrow as pa
+class _Recording:
+    """Adds the samples of a recording, block after block, to the sums of their paths.
 
-    found: dict[str, list[npt.NDArray[np.int64]]] = defaultdict(list)
-    for part in parts:
-        wanted = dict.fromkeys([*kinds.columns(part), "start", "duration_ns", "span", "parent", "weight"])
-        for batch in scan.batches(source, part, None, list(wanted), EVERYTHING):
-            found["kind"].append(kinds.of(batch, part))
-            found["start"].append(batch["start"].cast(pa.int64()).to_numpy())
-            for name in ("duration_ns", "span", "parent", "weight"):
-                found[name].append(batch[name].to_numpy())
-    columns = {name: np.concatenate(pieces) for name, pieces in found.items()}
-    span = columns["span"]
-    if not (span[1:] > span[:-1]).all():
-        order = np.argsort(span, kind="stable")
-        columns = {name: column[order] for name, column in columns.items()}
-        span = columns["span"]
-    parent = columns["parent"]
-    place = np.minimum(np.searchsorted(span, parent), max(len(span) - 1, 0))
+    What is additive over time is added up slice after slice of time: up to when the rows of later blocks start, all
+    that ran is known. Only rows that end after that are kept.
+    """
+
+    def __init__(self, kinds: Groups, chosen: Selection, paths: _Paths) -> None:
+        self._kinds = kinds
+        self._chosen = chosen
+        self._paths = paths
+        self._known = _PathOfSpan()
+        self._open: tuple[Rows, npt.NDArray[np.int64]] | None = None
+        self._since_ns = -(1 << 62)
+
+    def add(self, block: Block) -> None:
+        """Add the rows that follow those of the block before."""
+        import numpy as np
+
+        rows = block.rows
+        path = self._paths_of(rows)
+        self._add_calls(rows, path)
+        if self._open is not None:
+            before, path_before = self._open
+            rows = Rows(*(np.concatenate(pair) for pair in zip(before, rows, strict=True)))
+            path = np.concatenate([path_before, path])
+        self._add_cover(rows, path, block.later_ns)
+        lasting = np.flatnonzero(rows.start + rows.duration > block.later_ns)
+        self._open = rows.take(lasting), path[lasting]
+        self._since_ns = block.later_ns
+
+    def _paths_of(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """The path of each row, generation after generation."""
+        import numpy as np
+
+        parent = _positions(rows.span, rows.parent)
+        children, first = _children(parent)
+        is_asked_for = np.array([self._is_asked_for(name) for _, name in self._kinds.keys], np.bool_)
+        path = np.full(len(parent), _OUTSIDE)
+        generation = np.flatnonzero(parent < 0)
+        above = self._known.of(rows.parent[generation])
+        while len(generation):
+            code = (above + 1) * len(is_asked_for) + rows.kind[generation]
+            present, where = _numbered(code)
+            numbers = [
+                self._paths.number(parent - 1, kind) if parent > 0 or is_asked_for[kind] else _OUTSIDE
+                for parent, kind in (divmod(one, len(is_asked_for)) for one in present.tolist())
+            ]
+            path[generation] = np.array(numbers, np.int64)[where]
+            many = first[generation + 1] - first[generation]
+            above = np.repeat(path[generation], many)
+            offset = np.repeat(first[generation] - (np.cumsum(many) - many), many)
+            generation = children[offset + np.arange(len(above))]
+        self._known.add(rows.span, path)
+        return path
+
+    def _is_asked_for(self, name: str) -> bool:
+        return self._chosen.names is None or name in self._chosen.names
+
+    def _is_inside(self, rows: Rows, path: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which rows count: those on a path, in the time that was asked for."""
+        inside: npt.NDArray[np.bool_] = path != _OUTSIDE
+        if self._chosen.start_ns is not None:
+            inside &= rows.start >= self._chosen.start_ns
+        if self._chosen.end_ns is not None:
+            inside &= rows.start < self._chosen.end_ns
+        return inside
+
+    def _add_calls(self, rows: Rows, path: npt.NDArray[np.int64]) -> None:
+        import numpy as np
+
+        inside = self._is_inside(rows, path)
+        if not inside.all():
+            rows, path = rows.take(inside), path[inside]
+        weight = rows.weight.astype(np.float64)
+        self._paths.add("count", path, weight)
+        self._paths.add("total", path, rows.duration * weight)
+        self._paths.add("max", path, rows.duration, largest=True)
+        has_parent = self._known.has(rows.parent)
+        self._paths.add("nested", path[has_parent], rows.duration[has_parent] * weight[has_parent])
+
+    def _add_cover(self, rows: Rows, path: npt.NDArray[np.int64], until_ns: int) -> None:
+        """Add how the children of each parent cover it from `_since_ns` to `until_ns`.
+
+        Each parent is a stretch of one long line, parent after parent, and a child the piece of it in which it ran.
+        Then the pieces of all parents are swept at once: none reaches into the stretch of the next parent.
+        """
+        import numpy as np
+
+        parent = _positions(rows.span, rows.parent)
+        children, _ = _children(parent)
+        parent = parent[children]
+        begin = np.maximum(rows.start[parent], self._since_ns)
+        length = np.maximum(np.minimum(rows.start[parent] + rows.duration[parent], until_ns) - begin, 0)
+        start = rows.start[children] - begin
+        low = np.clip(start, 0, length)
+        high = np.clip(start + rows.duration[children], 0, length)
+        some = high > low
+        if not some.all():
+            children, parent, length, low, high = (one[some] for one in (children, parent, length, low, high))
+        if not len(children):
+            return
+        is_first = np.diff(parent, prepend=-1) != 0
+        stretch = np.cumsum(np.where(is_first, length, 0)) - length
+        low, high = low + stretch, high + stretch
+        # Numbers of blocks are given out in the order of entering, but for threads that enter at the same time.
+        if (low[1:] < low[:-1]).any():
+            order = np.argsort(low, kind="stable")
+            children, parent, low, high = children[order], parent[order], low[order], high[order]
+        reached = np.concatenate([[0], np.maximum.accumulate(high)[:-1]])
+        inside = self._is_inside(rows, path)
+        own, weight = path[children], rows.weight[children]
+        counts = inside[children]
+        self._paths.add("inside", own[counts], ((high - low) * weight)[counts])
+        if (low < reached).any():
+            self._paths.add("concurrent", own[counts], (_shared(low, high) * weight)[counts])
+        explained = np.maximum(high - np.maximum(low, reached), 0)
+        # Where only some calls were sampled, one child stands for those under other parents as well.
+        stands_for = np.maximum(weight, rows.weight[parent])
+        counts = inside[parent]
+        self._paths.add("explained", path[parent][counts], (explained * stands_for)[counts])
+
+
+class _PathOfSpan:
+    """The path of each span so far, four bytes a span."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._first = 0
+        # 0 stands for a span that is not known, so that a page of them takes no memory.
+        self._codes = np.zeros(0, np.int32)
+
+    def add(self, span: npt.NDArray[np.int64], path: npt.NDArray[np.int64]) -> None:
+        import numpy as np
+
+        if not len(span):
+            return
+        if not len(self._codes):
+            self._first = int(span[0])
+        length = int(span[-1]) + 1 - self._first
+        if length > len(self._codes):
+            grown = np.zeros(max(length, 2 * len(self._codes)), np.int32)
+            grown[: len(self._codes)] = self._codes
+            self._codes = grown
+        self._codes[span - self._first] = path + 2
+
+    def of(self, span: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The path of each, _OUTSIDE where it is not known."""
+        import numpy as np
+
+        return np.maximum(self._code(span).astype(np.int64) - 2, _OUTSIDE)
+
+    def has(self, span: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether each is known."""
+        known: npt.NDArray[np.bool_] = self._code(span) != 0
+        return known
+
+    def _code(self, span: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        import numpy as np
+
+        if not len(self._codes):
+            return np.zeros(len(span), np.int32)
+        place = span - self._first
+        within = (place >= 0) & (place < len(self._codes))
+        return np.where(within, self._codes.take(place, mode="clip"), np.int32(0))
+
+
+def _positions(span: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where each of `wanted` stands in `span`, which ascends; -1 where it does not, or not before itself."""
+    import numpy as np
+
+    if not len(span):
+        return np.zeros(0, np.int64)
+    first, width = int(span[0]), int(span[-1] - span[0]) + 1
+    if width <= 4 * len(span):
+        place_of = np.full(width + 1, -1, np.int64)
+        place_of[span - first] = np.arange(len(span))
+        place = place_of[np.clip(wanted - first, -1, width)] if width else wanted
+    else:
+        place = np.minimum(np.searchsorted(span, wanted), len(span) - 1)
+        place = np.where(span[place] == wanted, place, -1)
     # A block is entered after the one that encloses it, so its number is larger: with that there are no circles.
-    known = (span[place] == parent) & (parent < span)
-    return _Calls(
-        columns["kind"],
-        columns["start"],
-        columns["duration_ns"],
-        np.where(known, place, -1),
-        columns["weight"].astype(np.int64),
-    )
-
-
-def _add(calls: _Calls, kinds: Groups, chosen: Selection, paths: _Paths) -> None:
-    """Add the samples of a recording to the sums of their paths."""
-    import numpy as np
-
-    children, first = _children(calls.parent)
-    path = _paths(calls, children, first, kinds, chosen, paths)
-    cover = _cover(calls, children)
-    inside = path != _OUTSIDE
-    if chosen.start_ns is not None:
-        inside &= calls.start >= chosen.start_ns
-    if chosen.end_ns is not None:
-        inside &= calls.start < chosen.end_ns
-    own = np.flatnonzero(inside)
-    weight = calls.weight[own]
-    paths.add("count", path[own], weight)
-    paths.add("total", path[own], calls.duration[own] * weight.astype(np.float64))
-    paths.add("max", path[own], calls.duration[own], largest=True)
-    paths.add("concurrent", path[own], cover.concurrent[own] * weight.astype(np.float64))
-    paths.add("detached", path[own], cover.detached[own] * weight.astype(np.float64))
-    child = children[inside[calls.parent[children]]]
-    # Where only some calls were sampled, one child stands for those under other parents as well.
-    stands_for = np.maximum(calls.weight[child], calls.weight[calls.parent[child]])
-    paths.add("explained", path[calls.parent[child]], cover.explained[child] * stands_for.astype(np.float64))
+    return np.where((wanted < span) & (wanted >= first), place, -1)
 
 
 def _children(parent: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -163,70 +274,26 @@ def _children(parent: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt
     import numpy as np
 
     nested = np.flatnonzero(parent >= 0)
-    children = nested[np.argsort(parent[nested], kind="stable")]
+    # Sorting one number is faster than a stable sort of positions.
+    key = (parent[nested] << 32) | nested
+    if (key[1:] < key[:-1]).any():
+        key.sort()
     first = np.zeros(len(parent) + 1, np.int64)
     np.cumsum(np.bincount(parent[nested], minlength=len(parent)), out=first[1:])
-    return children, first
+    return key & 0xFFFFFFFF, first
 
 
-def _paths(
-    calls: _Calls,
-    children: npt.NDArray[np.int64],
-    first: npt.NDArray[np.int64],
-    kinds: Groups,
-    chosen: Selection,
-    paths: _Paths,
-) -> npt.NDArray[np.int64]:
-    """The path of each sample, generation after generation."""
+def _numbered(codes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The different codes, ascending, and the position of each among them."""
     import numpy as np
 
-    is_asked_for = np.array([chosen.names is None or name in chosen.names for _, name in kinds.keys], np.bool_)
-    path = np.full(len(calls.kind), _OUTSIDE)
-    generation = np.flatnonzero(calls.parent < 0)
-    above = np.full(len(generation), _OUTSIDE)
-    while len(generation):
-        kind = calls.kind[generation]
-        code = (above + 1) * len(is_asked_for) + kind
-        present, where = np.unique(code, return_inverse=True)
-        numbers = [
-            paths.number(parent - 1, kind) if parent > 0 or is_asked_for[kind] else _OUTSIDE
-            for parent, kind in (divmod(one, len(is_asked_for)) for one in present.tolist())
-        ]
-        path[generation] = np.array(numbers, np.int64)[where]
-        many = first[generation + 1] - first[generation]
-        above = np.repeat(path[generation], many)
-        offset = np.repeat(first[generation] - (np.cumsum(many) - many), many)
-        generation = children[offset + np.arange(len(above))]
-    return path
-
-
-def _cover(calls: _Calls, children: npt.NDArray[np.int64]) -> _Cover:
-    """How the children of each parent cover it.
-
-    Each parent is a stretch of one long line, parent after parent, and a child the piece of it in which it ran. Then
-    the pieces of all parents can be swept at once: none reaches into the stretch of the next parent.
-    """
-    import numpy as np
-
-    explained, concurrent, detached = (np.zeros(len(calls.kind), np.int64) for _ in range(3))
-    parent = calls.parent[children]
-    begin = calls.start[children] - calls.start[parent]
-    length = calls.duration[parent]
-    low = np.clip(begin, 0, length)
-    high = np.clip(begin + calls.duration[children], 0, length)
-    detached[children] = calls.duration[children] - (high - low)
-    is_first = np.diff(parent, prepend=-1) != 0
-    stretch = np.cumsum(np.where(is_first, length, 0)) - length
-    low, high = low + stretch, high + stretch
-    # Numbers of blocks are given out in the order of entering, but for threads that enter at the same time.
-    if (low[1:] < low[:-1]).any():
-        order = np.argsort(low, kind="stable")
-        children, low, high = children[order], low[order], high[order]
-    reached = np.concatenate([[0], np.maximum.accumulate(high)[:-1]])
-    explained[children] = np.maximum(high - np.maximum(low, reached), 0)
-    if (low < reached).any():
-        concurrent[children] = _shared(low, high)
-    return _Cover(explained, concurrent, detached)
+    largest = int(codes.max()) + 1
+    if largest > max(4 * len(codes), 1 << 12):
+        return np.unique(codes, return_inverse=True)
+    present = np.flatnonzero(np.bincount(codes, minlength=largest))
+    places = np.zeros(largest, np.int64)
+    places[present] = np.arange(len(present))
+    return present, places[codes]
 
 
 def _shared(low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -236,11 +303,10 @@ def _shared(low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> npt.NDAr
     edges = np.concatenate([low, high])
     order = np.argsort(edges, kind="stable")
     deep = np.cumsum(np.where(order < len(low), 1, -1)) > 1
-    sorted_edges = edges[order]
-    shared = np.concatenate([[0], np.cumsum(np.where(deep[:-1], np.diff(sorted_edges), 0))])
-    shared_before = shared[np.searchsorted(sorted_edges, high)] - shared[np.searchsorted(sorted_edges, low)]
-    result: npt.NDArray[np.int64] = shared_before
-    return result
+    edges = edges[order]
+    shared = np.concatenate([[0], np.cumsum(np.where(deep[:-1], np.diff(edges), 0))])
+    found: npt.NDArray[np.int64] = shared[np.searchsorted(edges, high)] - shared[np.searchsorted(edges, low)]
+    return found
 
 
 def _frame(kinds: Groups, paths: _Paths) -> pd.DataFrame:
@@ -249,7 +315,8 @@ def _frame(kinds: Groups, paths: _Paths) -> pd.DataFrame:
 
     count, total, longest = (paths.sums(name) for name in ("count", "total", "max"))
     own = np.maximum(total - paths.sums("explained"), 0)
-    shares = [paths.sums(name) / np.maximum(total, 1) for name in ("concurrent", "detached")]
+    detached = np.maximum(paths.sums("nested") - paths.sums("inside"), 0)
+    shares = [amount / np.maximum(total, 1) for amount in (paths.sums("concurrent"), detached)]
     below: dict[int, list[int]] = defaultdict(list)
     for number, (parent, _) in enumerate(paths.steps):
         below[parent].append(number)

@@ -231,16 +231,21 @@ def _whole_range(metadata: Any) -> tuple[int | None, int | None]:
 
 def start_range(metadata: Any, group: int) -> tuple[int | None, int | None]:
     """Smallest and largest `start` of a row group, in Unix ns; None where the file does not say."""
+    return integer_range(metadata, group, "start") or (None, None)
+
+
+def integer_range(metadata: Any, group: int, name: str) -> tuple[int, int] | None:
+    """Smallest and largest value of a column of integers or times in a row group; None where the file does not say."""
     content = metadata.row_group(group)
     # By the path in the schema, not by position in a list of names: nested columns of another writer would shift it.
     for number in range(content.num_columns):
         column = content.column(number)
-        if column.path_in_schema == "start":
+        if column.path_in_schema == name:
             statistics = column.statistics
             if statistics is None or not statistics.has_min_max:
                 break
             return int(statistics.min_raw), int(statistics.max_raw)
-    return None, None
+    return None
 
 
 def loss_frame(source: Source) -> pd.DataFrame:

@@ -111,7 +111,12 @@ def each(
 
 
 def batches(
-    source: Source, part: Part, groups: Sequence[int] | None, columns: Sequence[str], selection: Selection
+    source: Source,
+    part: Part,
+    groups: Sequence[int] | None,
+    columns: Sequence[str],
+    selection: Selection,
+    batch_rows: int | None = None,
 ) -> Iterator[Any]:
     """Record batches of the row groups `groups` (None: all that may be wanted) of `part`, filtered by `selection`.
 
@@ -131,7 +136,9 @@ def batches(
             file = stack.enter_context(pq.ParquetFile(part.file, read_dictionary=["operation", "category", "error"]))
             if groups is None:
                 groups = [unit.group for unit in _part_units(part, file.metadata, selection)]
-            found = file.iter_batches(BATCH_ROWS, row_groups=list(groups), columns=needed, use_threads=False)
+            found = file.iter_batches(
+                batch_rows or BATCH_ROWS, row_groups=list(groups), columns=needed, use_threads=False
+            )
         while True:
             with reading(source, part):
                 batch: Any = next(found, None)

@@ -1,6 +1,7 @@
 """Trees and surroundings against sets of nanoseconds: the slow obvious way."""
 
 import asyncio
+import itertools
 import time
 
 import pandas as pd
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import quantum_pulse as qp
-from quantum_pulse.capture import nesting
+from quantum_pulse.capture import nesting, spans
 
 
 class Work(qp.Operation):
@@ -36,8 +37,8 @@ def forests(draw):
         parent = draw(st.integers(0, span - 1))
         rows.append(row(span, parent, draw(st.integers(0, 60)), draw(st.integers(0, 60)), draw(st.integers(0, 2))))
     kept = draw(st.lists(st.sampled_from(rows), unique_by=lambda one: one["span"], min_size=1))
-    cut = draw(st.integers(0, len(kept)))
-    return [part for part in (kept[:cut], kept[cut:]) if part]
+    cuts = [0, *sorted(draw(st.lists(st.integers(0, len(kept)), max_size=3))), len(kept)]
+    return [kept[first:last] for first, last in itertools.pairwise(cuts) if last > first]
 
 
 def oracle(parts, chosen=lambda _: True):
@@ -80,9 +81,16 @@ def as_found(tree):
     }
 
 
-@settings(deadline=None, derandomize=True, max_examples=150, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("block_rows", [1, spans.BLOCK_ROWS])
+@settings(deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(forests())
-def test_a_tree_is_the_oracles(write_capture, parts):
+def test_a_tree_is_the_oracles(write_capture, block_rows, parts):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spans, "BLOCK_ROWS", block_rows)
+        check_tree(write_capture, parts)
+
+
+def check_tree(write_capture, parts):
     tree = qp.open(write_capture(parts)).tree()
     assert as_found(tree) == oracle(parts)
     assert list(tree.columns) == list(nesting.COLUMNS)
