@@ -56,6 +56,18 @@ def parts(source: Source, selection: Selection) -> list[Part]:
     return found
 
 
+def rows_at_most(source: Source, selection: Selection) -> int:
+    """Samples in `selection` cannot be more than this, going by what the footers say."""
+    rows = 0
+    for part in parts(source, selection):
+        if selection.names is None or names_in(part) is None:
+            rows += part.rows
+        else:
+            own = (summary for summary in part.footer["histograms"] if summary["operation"] in selection.names)
+            rows += sum(summary["samples"] for summary in own)
+    return rows
+
+
 def names_in(part: Part) -> set[str] | None:
     """Names of the operations in `part`; None when its footer does not say."""
     summaries = part.footer.get("histograms")
@@ -205,11 +217,11 @@ def progress(total: int, label: str) -> Iterator[Callable[[int], object]]:
     if total < PROGRESS_ROWS:
         yield lambda _: None
         return
-    import tqdm
+    from tqdm.asyncio import tqdm_asyncio
     from tqdm.auto import tqdm as chosen
 
     # In a notebook `chosen` draws a widget; elsewhere a bar is for a terminal, not for a log file.
-    hidden = chosen is tqdm.tqdm and not (sys.stderr is not None and sys.stderr.isatty())
+    hidden = chosen is tqdm_asyncio and not (sys.stderr is not None and sys.stderr.isatty())
     bar = chosen(total=total, desc=label, unit="sample", unit_scale=True, delay=1, leave=False, disable=hidden)
     with bar:
         yield bar.update

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.capture import groups as grouping
 from quantum_pulse.capture import quantiles as quantile_pass
-from quantum_pulse.capture import scan, selection, totals
+from quantum_pulse.capture import scan, selection, sorting, totals
 from quantum_pulse.capture.calls import Calls
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Source
@@ -83,44 +84,41 @@ def summarise(
     """A row for each group, sorted by the index; COLUMNS with these quantiles. Raises scan.UnreadablePartError."""
     calls = Calls(groups, intervals_ns)
     ranks = list(quantiles.values())
+    is_few = scan.rows_at_most(source, chosen) <= sorting.FEW_ROWS and not intervals_ns
+    if is_few and not approximate:
+        return _frame(groups, quantiles, sorting.describe(source, calls, chosen, ranks))
     # A footer that tells another story than its samples is found out by the second pass; then only samples count.
     for trust_footers in (True, False):
         found = totals.gather(source, calls, chosen, trust_footers=trust_footers)
-        try:
-            values = (
-                quantile_pass.approximate(found, ranks)
-                if approximate
-                else quantile_pass.exact(source, calls, chosen, found, ranks)
-            )
-        except quantile_pass.ChangedError:
-            continue
-        return _frame(groups, found, quantiles, values)
+        if approximate:
+            return _frame(groups, quantiles, found.described(quantile_pass.approximate(found, ranks)))
+        with contextlib.suppress(quantile_pass.ChangedError):
+            values = quantile_pass.exact(source, calls, chosen, found, ranks)
+            return _frame(groups, quantiles, found.described(values))
     raise CaptureError(f"{source.path} changed while it was read")
 
 
-def _frame(groups: Groups, found: totals.Totals, quantiles: Mapping[str, float], values: Any) -> pd.DataFrame:
+def _frame(groups: Groups, quantiles: Mapping[str, float], found: totals.Described) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    filled = found.filled()
-    count, total = found.count[filled], found.total[filled]
     # Integers to microseconds one by one: exact sums may be larger than a float can hold to the nanosecond.
-    total_us = np.array([int(ns) / 1000 for ns in total], np.float64)
-    mean_us = np.array([int(ns) / int(calls) / 1000 for ns, calls in zip(total, count, strict=True)], np.float64)
-    spread = np.full(len(filled), np.nan)
-    several = count > 1
-    spread[several] = np.sqrt(found.m2[filled][several] / (count[several] - 1)) / 1000
+    total, calls = found.total.tolist(), found.calls.tolist()
+    spread = np.full(len(calls), np.nan)
+    several = found.calls > 1
+    spread[several] = np.sqrt(found.m2[several] / (found.calls[several] - 1)) / 1000
     columns = {
-        "count": count,
-        "errors": found.errors[filled],
-        "total_us": total_us,
-        "mean_us": mean_us,
+        "count": found.calls,
+        "errors": found.errors,
+        "total_us": np.array([ns / 1000 for ns in total], np.float64),
+        "mean_us": np.array([ns / count / 1000 for ns, count in zip(total, calls, strict=True)], np.float64),
         "std_us": spread,
-        "min_us": found.low[filled] / 1000,
-        **{name: values[:, place] / 1000 for place, name in enumerate(quantiles)},
-        "max_us": found.high[filled] / 1000,
+        "min_us": found.low / 1000,
+        **{name: found.quantiles[:, place] / 1000 for place, name in enumerate(quantiles)},
+        "max_us": found.high / 1000,
     }
-    return pd.DataFrame(columns, index=index(groups.levels, [groups.keys[number] for number in filled])).sort_index()
+    keys = [groups.keys[number] for number in found.groups.tolist()]
+    return pd.DataFrame(columns, index=index(groups.levels, keys)).sort_index()
 
 
 def index(levels: Sequence[str], keys: Sequence[tuple[Any, ...]]) -> pd.Index[Any]:

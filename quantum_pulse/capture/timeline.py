@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import histogram, schema
-from quantum_pulse.capture import scan, statistics, tables
+from quantum_pulse.capture import scan, sorting, statistics, tables
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import Moment, Operations, Selection, select
@@ -75,8 +75,10 @@ def timeline(
     wanted = statistics.QUANTILES if quantiles is None else statistics.quantile_columns(quantiles)
 
     def work() -> pd.DataFrame:
-        groups = Groups(("window", "category", "operation"), window_ns)
-        return statistics.summarise(source, groups, chosen, wanted)
+        slabs = _slabs(source, chosen, window_ns)
+        levels = ("window", "category", "operation")
+        frames = [statistics.summarise(source, Groups(levels, window_ns), slab, wanted) for slab in slabs]
+        return pd.concat([frame for frame in frames if len(frame)] or frames[:1])
 
     frame = scan.whole(work)
     windows = frame.index.get_level_values("window").astype("int64")
@@ -84,6 +86,23 @@ def timeline(
     levels = [times, *(frame.index.get_level_values(name) for name in ("category", "operation"))]
     frame.index = pd.MultiIndex.from_arrays(levels, names=["time", "category", "operation"])
     return frame.join(window_metrics(source, times.unique(), window_ns), on="time")
+
+
+def _slabs(source: Source, chosen: Selection, window_ns: int) -> list[Selection]:
+    """`chosen` cut along windows into stretches of few samples, as far as the windows are short enough."""
+    parts = scan.parts(source, chosen)
+    if any(part.first_ns is None or part.last_ns is None for part in parts):
+        return [chosen]
+    slabs: list[Selection] = []
+    since, inside = chosen.start_ns, list[Part]()
+    for part in sorted(parts, key=lambda part: part.first_ns or 0):
+        cut = (part.first_ns or 0) // window_ns * window_ns
+        if sum(one.rows for one in [*inside, part]) > sorting.FEW_ROWS and cut > (since or 0):
+            slabs.append(chosen._replace(start_ns=since, end_ns=cut))
+            # What reaches beyond the cut is read again.
+            since, inside = cut, [one for one in inside if (one.last_ns or 0) >= cut]
+        inside.append(part)
+    return [*slabs, chosen._replace(start_ns=since)]
 
 
 def window_metrics(source: Source, times: pd.DatetimeIndex, window_ns: int) -> pd.DataFrame:

@@ -39,6 +39,19 @@ class Summary(NamedTuple):
     m2: npt.NDArray[np.float64]
 
 
+class Described(NamedTuple):
+    """What statistics say before it is a frame: a Summary of groups that have calls, and a column for each quantile."""
+
+    groups: npt.NDArray[np.int64]
+    calls: npt.NDArray[np.int64]
+    errors: npt.NDArray[np.int64]
+    total: npt.NDArray[np.object_]
+    low: npt.NDArray[np.int64]
+    high: npt.NDArray[np.int64]
+    m2: npt.NDArray[np.float64]
+    quantiles: npt.NDArray[np.float64]
+
+
 class Totals:
     """Summaries added up. Safe to use from several threads."""
 
@@ -87,6 +100,12 @@ class Totals:
         import numpy as np
 
         return np.flatnonzero(self.count)
+
+    def described(self, quantiles: npt.NDArray[np.float64]) -> Described:
+        """With the quantiles of the groups that have calls, in ns, a row each."""
+        own = self.filled()
+        count, errors, total = self.count[own], self.errors[own], self.total[own]
+        return Described(own, count, errors, total, self.low[own], self.high[own], self.m2[own], quantiles)
 
     def histogram(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Cells in ascending order and the calls in each; empty ones left out."""

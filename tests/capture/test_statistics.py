@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import quantum_pulse as qp
 from quantum_pulse import schema
-from quantum_pulse.capture import quantiles, scan, statistics, totals
+from quantum_pulse.capture import quantiles, scan, sorting, statistics, totals
 from quantum_pulse.operations import Category, Definition
 
 HOUR = 3600 * 10**9
@@ -29,7 +29,14 @@ rows = st.fixed_dictionaries(
 )
 unweighted = rows.map(lambda row: {**row, "weight": 1, "error": 0})
 captures = st.lists(st.lists(rows, min_size=1, max_size=30) | st.lists(unweighted, min_size=1, max_size=30), min_size=1)
-slow = settings(deadline=None, derandomize=True, max_examples=40, suppress_health_check=list(HealthCheck))
+slow = settings(deadline=None, derandomize=True, max_examples=15, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(params=["sorted", "in two passes"])
+def way(request, monkeypatch):
+    """Few samples are sorted; of many, histograms say what a second pass has to look for."""
+    if request.param == "in two passes":
+        monkeypatch.setattr(sorting, "FEW_ROWS", 0)
 
 
 def oracle(samples, by, wanted):
@@ -64,7 +71,7 @@ def keys_of(frame):
 
 @slow
 @given(captures)
-def test_stats_are_those_of_pandas(write_capture, parts):
+def test_stats_are_those_of_pandas(way, write_capture, parts):
     capture = qp.open(write_capture(parts))
     samples = capture.samples()
     check(capture.stats(), oracle(samples, ["category", "operation"], statistics.QUANTILES))
@@ -72,7 +79,7 @@ def test_stats_are_those_of_pandas(write_capture, parts):
 
 @slow
 @given(captures, st.lists(st.floats(0, 1), min_size=1, max_size=4, unique=True))
-def test_other_groups_and_quantiles(write_capture, parts, wanted):
+def test_other_groups_and_quantiles(way, write_capture, parts, wanted):
     capture = qp.open(write_capture(parts))
     samples = capture.samples()
     columns = statistics.quantile_columns(wanted)
@@ -82,7 +89,7 @@ def test_other_groups_and_quantiles(write_capture, parts, wanted):
 
 @slow
 @given(captures, st.integers(0, 10**9), st.integers(0, 10**9))
-def test_a_stretch_of_time(write_capture, parts, one, other):
+def test_a_stretch_of_time(way, write_capture, parts, one, other):
     capture = qp.open(write_capture(parts))
     first = capture.samples()["start"].min()
     start, end = (first + pd.Timedelta(offset, unit="ns") for offset in sorted([one, other]))
@@ -107,6 +114,7 @@ def test_every_way_to_the_same_numbers(write_capture, monkeypatch, limit):
         for _ in range(3)
     ]
     capture = qp.open(write_capture(parts))
+    monkeypatch.setattr(sorting, "FEW_ROWS", 0)
     if limit == "passes":
         monkeypatch.setattr(quantiles, "LARGEST_PASS", 100)
     elif limit == "table":
@@ -120,12 +128,12 @@ def test_every_way_to_the_same_numbers(write_capture, monkeypatch, limit):
         capture.samples(), ["thread", "category", "operation"], statistics.QUANTILES))  # fmt: skip
 
 
-def test_std_is_stable_when_the_spread_is_small(write_capture):
+def test_std_is_stable_when_the_spread_is_small(way, write_capture):
     parts = [[{"duration": 10**15 + turn}] for turn in range(3)]
     assert qp.open(write_capture(parts)).stats()["std_us"].tolist() == pytest.approx([0.001])
 
 
-def test_the_largest_sums_are_exact(write_capture):
+def test_the_largest_sums_are_exact(way, write_capture):
     random = np.random.default_rng(4)
     durations = random.integers(HOUR, 10 * HOUR, 3000)
     weights = random.integers(1, 2**31 - 1, 3000)
@@ -156,7 +164,8 @@ def test_a_first_look_reads_no_samples(write_capture, monkeypatch):
     assert near["p50_us"].iloc[0] == pytest.approx(exact["p50_us"].iloc[0], rel=0.01)
 
 
-def test_a_footer_that_tells_something_else_is_not_believed(write_capture):
+def test_a_footer_that_tells_something_else_is_not_believed(write_capture, monkeypatch):
+    monkeypatch.setattr(sorting, "FEW_ROWS", 0)
     target = write_capture([[{"duration": 1000 * turn} for turn in range(100)]] * 2)
     expected = qp.open(target).stats()
     file = sorted(target.glob("samples/*"))[0]

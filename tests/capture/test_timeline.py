@@ -8,7 +8,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse import histogram, schema
-from quantum_pulse.capture import statistics, timeline
+from quantum_pulse.capture import sorting, statistics, timeline
 from quantum_pulse.recorder import parts as writer
 
 
@@ -48,8 +48,10 @@ def add_metrics(path, write_capture):
     return add
 
 
+@pytest.mark.parametrize("few", [0, 3000, sorting.FEW_ROWS])
 @pytest.mark.parametrize("window", ["1s", "100ms", 0.25, pd.Timedelta("7ms")])
-def test_windows_are_those_of_pandas(path, window):
+def test_windows_are_those_of_pandas(path, window, few, monkeypatch):
+    monkeypatch.setattr(sorting, "FEW_ROWS", few)
     capture = qp.open(path)
     found = capture.timeline(window)
     samples = capture.samples().astype({"operation": str, "category": str})
