@@ -239,5 +239,6 @@ def open(path: str | os.PathLike[str]) -> Capture:  # noqa: A001 - qp.open is th
     source = reader.find(path)
     for leftover in leftovers:
         leftover.add_to(source)
+    source.note_missing()
     source.check_not_empty()
     return Capture(source)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from quantum_pulse import schema
+from quantum_pulse import files, schema
 from quantum_pulse.core.contract import Batch
 from quantum_pulse.operations import Category, Definition
 
@@ -23,14 +23,28 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+class Names(NamedTuple):
+    """What the journal beside a ring says; see `Contents`. An operation of which nothing is known is None."""
+
+    operations: list[Definition | None]
+    errors: list[str]
+    anchor_ns: int | None
+    written: dict[str, int]
+    damage: list[str]
+
+
 class Contents(NamedTuple):
     """Rows that stand in a ring and in no part yet, as far as the ring itself knows.
 
     `entered` and `lost` count blocks of the whole recording. `operations` and `errors` resolve the numbers in `batch`.
-    `damage` says in words what could not be read; `damaged_rows` how many rows that cost, as far as it can be told.
+    `anchor_ns` turns `start` into Unix time; None when it is not known. `written` is how many rows of each table stood
+    in parts when that was last noted. `damage` says in words what could not be read;
+    `damaged_rows` how many rows that cost, as far as it can be told.
     """
 
     process: int
+    anchor_ns: int | None
+    written: dict[str, int]
     entered: int
     lost: int
     batch: Batch
@@ -42,10 +56,12 @@ class Contents(NamedTuple):
 
 def is_alive(ring: Path) -> bool:
     """Whether the process that records into `ring` is still there: it holds a lock on the journal of names."""
+    path = ring.with_suffix(schema.NAMES_SUFFIX)
     try:
-        journal = open(ring.with_suffix(schema.NAMES_SUFFIX), "rb")  # noqa: SIM115 - in the next line
+        files.check(path)
+        journal = open(path, "rb")  # noqa: SIM115 - in the next line
     except OSError:
-        return False
+        return _is_mapped(ring)
     with journal:
         try:
             fcntl.flock(journal, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -53,11 +69,21 @@ def is_alive(ring: Path) -> bool:
             return True
         except OSError:
             # A file system without locks. The number may be another process's by now; then nothing is touched.
-            return Path(f"/proc/{_process_of(ring)}").exists()
+            return Path(f"/proc/{process_of(ring)}").exists()
     return False
 
 
-def _process_of(ring: Path) -> int:
+def _is_mapped(ring: Path) -> bool:
+    """Whether the process that the ring's name tells has it in its memory."""
+    try:
+        return str(ring.resolve()) in Path(f"/proc/{process_of(ring)}/maps").read_text(errors="replace")
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # somebody else's process of that number
+
+
+def process_of(ring: Path) -> int:
     """The process that a ring's name tells, 0 where it was renamed."""
     number = ring.stem.partition("-")[0]
     return int(number) if number.isdecimal() and len(number) < 10 else 0
@@ -66,6 +92,7 @@ def _process_of(ring: Path) -> int:
 def read(ring: Path) -> Contents:
     """The contents of the file `ring`. Raises OSError when it cannot be read, ValueError when it is no ring."""
     # Not mapped: a page of a file that was cut, or of a hole on a full file system, would end this process by SIGBUS.
+    files.check(ring)
     with open(ring, "rb", buffering=0) as file:
         return _read(file.fileno(), ring)
 
@@ -73,7 +100,8 @@ def read(ring: Path) -> Contents:
 def _read(file: int, ring: Path) -> Contents:
     import numpy as np
 
-    operations, errors, damage = _names(ring.with_suffix(schema.NAMES_SUFFIX))
+    names = read_names(ring)
+    operations, errors, damage = names.operations, names.errors, names.damage
     size = os.fstat(file).st_size
     if size < schema.RING_HEADER_BYTES:
         raise ValueError(f"{ring.name} is cut off after {size} bytes")
@@ -82,9 +110,9 @@ def _read(file: int, ring: Path) -> Contents:
         raise ValueError(f"{ring.name} does not begin with {schema.RING_MAGIC.decode()}")
     header = {name: struct.unpack_from(code, start, offset)[0] for name, code, offset in schema.RING_FIELDS}
     process, entered, lost = header["process"], header["last_span"] - header["first_span"], header["lost"]
-    if process != _process_of(ring) or header["first_span"] < 0 or not 0 <= lost <= entered:
+    if process != process_of(ring) or header["first_span"] < 0 or not 0 <= lost <= entered:
         damage.append("its header makes no sense")
-        process, entered, lost = _process_of(ring), 0, 0
+        process, entered, lost = process_of(ring), 0, 0
     count, rest = divmod(size - schema.RING_HEADER_BYTES, schema.SEGMENT_BYTES)
     if rest:
         damage.append("its last segment is cut off")
@@ -101,6 +129,8 @@ def _read(file: int, ring: Path) -> Contents:
     unknown = Definition("?", "", "", Category("?"))
     return Contents(
         process=process,
+        anchor_ns=names.anchor_ns,
+        written=names.written,
         entered=entered,
         lost=lost,
         batch=_batch(columns),
@@ -166,6 +196,8 @@ def _rows(file: int, number: int, damage: list[str]) -> dict[str, npt.NDArray[An
 
 def _fields(file: int, base: int) -> dict[str, int]:
     header = os.pread(file, schema.SEGMENT_HEADER_BYTES, base)
+    if len(header) < schema.SEGMENT_HEADER_BYTES:
+        raise ValueError("it was cut off while it was read")
     return {name: int(struct.unpack_from(code, header, at)[0]) for name, code, at in schema.SEGMENT_FIELDS}
 
 
@@ -184,15 +216,19 @@ def _plausible(columns: dict[str, npt.NDArray[Any]], known: Iterable[int], error
     return good & alone
 
 
-def _names(journal: Path) -> tuple[list[Definition | None], list[str], list[str]]:
-    """Operations and errors by number, and what is wrong with the journal."""
+def read_names(ring: Path) -> Names:
+    """What the journal beside `ring` says, as far as it can be read."""
+    journal = ring.with_suffix(schema.NAMES_SUFFIX)
     operations: dict[int, Definition] = {}
     errors: dict[int, str] = {0: ""}
+    anchor_ns = None
+    written: dict[str, int] = {}
     damage = []
     try:
+        files.check(journal)
         lines = journal.read_bytes().splitlines()
     except OSError as error:
-        lines, damage = [], [f"its names cannot be read: {error.strerror or error}"]
+        lines, damage = [], [f"its names cannot be read: {files.reason(error)}"]
     for line in lines:
         try:
             checksum, _, text = line.partition(b" ")
@@ -201,14 +237,20 @@ def _names(journal: Path) -> tuple[list[Definition | None], list[str], list[str]
             entry = json.loads(text)
             if "operation" in entry:
                 operations[int(entry["operation"])] = Definition.from_plain(entry["definition"])
+            elif "clock_anchor_ns" in entry:
+                anchor_ns = int(entry["clock_anchor_ns"])
+            elif "written" in entry:
+                written = {str(table): int(rows) for table, rows in entry["written"].items()}
             else:
                 errors[int(entry["error"])] = str(entry["name"])
-        except (ValueError, TypeError, KeyError, IndexError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             damage.append("a line of its names makes no sense")
     if len(operations) > 1_000_000 or max(operations, default=0) > 10_000_000 or max(errors) > 10_000_000:
-        return [], [""], ["its names make no sense"]
-    return (
+        return Names([], [""], anchor_ns, written, ["its names make no sense"])
+    return Names(
         [operations.get(number) for number in range(max(operations, default=-1) + 1)],
         [errors.get(number, "?") for number in range(max(errors) + 1)],
+        anchor_ns,
+        written,
         damage,
     )

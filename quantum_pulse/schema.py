@@ -92,6 +92,8 @@ NAMES_SUFFIX: Final = ".names"
 MERGED_ROWS: Final = 1 << 20
 #: Key of the JSON text in each Parquet part's metadata.
 FOOTER_KEY: Final = "quantum_pulse"
+#: Key of the checksum of that text. Parquet has checksums for pages of rows only.
+FOOTER_CHECKSUM_KEY: Final = "quantum_pulse_crc32"
 
 # The histogram of durations in each footer: log-linear, 2**HISTOGRAM_BITS buckets an octave. Exact below that value;
 # above it a bucket is at most 1/64 of its lower edge wide, so its middle is within 0.8 % of any value in it.

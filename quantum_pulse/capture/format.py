@@ -47,16 +47,17 @@ pl.scan_parquet("monday/samples/*.parquet").group_by("operation").agg(pl.col("du
 A part is written under a name that begins with a dot and then renamed, so a `*.parquet` is always whole. Parts stand on
 their own: any of them can be read, copied or deleted alone.
 
-A process file holds `pid`, `state` (`recording`, `finished`, `failed`, `recovered` or `snapshot`), `started_ns` and
-`stopped_ns` (Unix time), `clock_anchor_ns` (what was added to the monotonic clock), `core`, `level`, `on_full`,
-`python`, `argv`, `host`, `account` (`started`, `written`, `open`, `lost`, in samples:
-`started = written + open + lost`) and `losses` (as in the footers).
+A process file holds `pid`, `state` (`starting`, `recording`, `finished`, `failed`, `recovered` or `snapshot`),
+`started_ns` and `stopped_ns` (Unix time), `clock_anchor_ns` (what was added to the monotonic clock), `core`, `level`,
+`on_full`, `python`, `argv`, `host`, `account` (`started`, `written`, `open`, `lost`, in samples:
+`started = written + open + lost`), `rows` (written into parts, by table) and `losses` (as in the footers).
 """
 
 _FOOTER: Final = f"""\
 ## Footer
 
-Each Parquet file has JSON text in its key-value metadata under `{schema.FOOTER_KEY}`:
+Each Parquet file has JSON text in its key-value metadata under `{schema.FOOTER_KEY}`, and its CRC-32 in eight \
+hexadecimal digits under `{schema.FOOTER_CHECKSUM_KEY}`. Pages of rows carry Parquet's own checksums.
 
 | Key | What it is |
 | --- | --- |

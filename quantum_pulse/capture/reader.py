@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from quantum_pulse import schema
+from quantum_pulse import files, records, schema
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
+from quantum_pulse.records import LOSS_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LOSS_COLUMNS = ("operation", "thread", "start", "end", "count", "cause")
 
 
 class Part(NamedTuple):
@@ -34,46 +35,60 @@ class Part(NamedTuple):
     @property
     def recording(self) -> str:
         """Tells apart the recordings of a capture: spans are unique in each."""
-        return self.path.stem.rpartition("-")[0]
+        return recording_of(self.path)
+
+
+def recording_of(part: Path) -> str:
+    """Name of the recording that wrote the file `part`."""
+    return part.stem.rpartition("-")[0]
 
 
 class Source:
     """The files of a capture as they stood when it was opened, and what is wrong with some of them."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any], processes: list[dict[str, Any]]) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.manifest = manifest
-        self.processes = processes
+        self.manifest: dict[str, Any] = {}
+        #: By the name that all files of a recording begin with.
+        self.recordings: dict[str, dict[str, Any]] = {}
         self.parts: dict[str, list[Part]] = {table: [] for table in schema.TABLES}
+        self._written: dict[str, dict[str, int]] = {}
         self._bad: dict[Path, dict[str, Any]] = {}
 
+    @property
+    def processes(self) -> list[dict[str, Any]]:
+        """What each recording's process file says."""
+        return list(self.recordings.values())
+
     def report_bad(self, path: Path, error: BaseException, rows: int | None = None) -> None:
-        """Note that the part `path` is left out, and why. `rows` is how many samples stood in it, if that is known."""
-        reason = " ".join(str(error).split()) or type(error).__name__
+        """Note that the file `path` is left out, and why. `rows` is how many samples stood in it, if that is known."""
         shown = path.relative_to(self.path) if path.is_relative_to(self.path) else path.name
-        self._bad[path] = {"count": rows, "cause": f"{shown} cannot be read: {reason}"}
+        self._bad[path] = {"count": rows, "cause": f"{shown} cannot be read: {files.reason(error)}"}
 
     def note_loss(self, key: str, loss: dict[str, Any]) -> None:
         """Note a loss that stands in no file: a dictionary with some of LOSS_COLUMNS. `key` tells it apart."""
         self._bad[Path(key)] = loss
 
+    def note_written(self, recording: str, rows: dict[str, int]) -> None:
+        """Note how many rows of each table stood in parts of `recording` at some time, as it said itself."""
+        self._written[recording] = rows
+
     def add_part(self, table: str, path: Path) -> None:
-        """Take in the part `path` of `table`; one that cannot be read is noted. Raises FormatVersionError."""
+        """Take in the part `path` of `table`; one that cannot be read is noted."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
+            files.check(path)
             metadata = pq.read_metadata(path)
             file = self._held(path) if _may_vanish(path, metadata.num_rows) else path
-            footer = json.loads((metadata.metadata or {})[schema.FOOTER_KEY.encode()])
-            version = footer["format"]
-        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, KeyError):
-                error = ValueError(f"no {error} in its footer, so it was not written by quantum_pulse")
+            footer = records.footer(metadata)
+            records.check_version(footer["format"], path)
+            times = _whole_range(metadata)
+        except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
             self.report_bad(path, error)
             return
-        _check_version(version, path)
-        self.parts[table].append(Part(path, metadata.num_rows, footer, *_whole_range(metadata), file))
+        self.parts[table].append(Part(path, metadata.num_rows, footer, *times, file))
 
     def _held(self, path: Path) -> Path:
         """Another name of the file `path`, which lasts as long as this object. Raises OSError."""
@@ -82,20 +97,92 @@ class Source:
         return Path(f"/proc/self/fd/{descriptor}")
 
     def add_table(self, table: str) -> None:
-        """Take in all parts of `table` that stand in the directory now. Raises FormatVersionError."""
+        """Take in all parts of `table` that stand in the directory now."""
         # A part that is being written has a name that begins with a dot until it is whole.
-        files = sorted((self.path / table).glob("[!.]*.parquet"))
-        for file in files:
+        found = self._listed(self.path / table, ".parquet")
+        for file in found:
             self.add_part(table, file)
-        if not all(map(os.path.lexists, files)):
+        if not all(map(os.path.lexists, found)):
             # Some were merged meanwhile, into one that is not among them.
-            for file in files:
+            for file in found:
                 self._bad.pop(file, None)
             self.parts[table].clear()
             self.add_table(table)
             return
         merged = {name for part in self.parts[table] for name in part.footer.get("merged", ())}
         self.parts[table] = [part for part in self.parts[table] if part.path.name not in merged]
+
+    def add_processes(self) -> None:
+        """Take in what recordings say of themselves."""
+        for file in self._listed(self.path / schema.PROCESSES, ".json"):
+            try:
+                self.recordings[file.stem] = records.process(file)
+            except (OSError, ValueError) as error:
+                # Who recorded is worth knowing, but the samples stand without it.
+                self.report_bad(file, error)
+
+    def add_manifest(self) -> None:
+        """Take in the manifest, without which the parts stand too. Raises NotACaptureError, FormatVersionError."""
+        file = self.path / schema.MANIFEST
+        try:
+            self.manifest = records.manifest(file)
+        except FileNotFoundError as error:
+            is_capture = self.recordings or any(self.parts.values()) or _rings(self.path)
+            if not is_capture:
+                inside = sorted(str(found.parent) for found in self.path.glob(f"*/{schema.MANIFEST}"))
+                hint = f"; captures in it: {', '.join(inside[:5])}" if inside else ""
+                raise NotACaptureError(f"{self.path} is no capture: it has no {schema.MANIFEST}{hint}") from None
+            self.report_bad(file, error)
+        except (OSError, ValueError) as error:
+            self.report_bad(file, error)
+
+    def note_missing(self) -> None:
+        """Note what recordings have written and what is not there any more."""
+        for name in sorted({part.recording for parts in self.parts.values() for part in parts}):
+            file = self.path / schema.PROCESSES / f"{name}.json"
+            if name not in self.recordings and file not in self._bad:
+                self.report_bad(file, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        for name, process in self.recordings.items():
+            self._note_missing_ring(name, process)
+            self._written.setdefault(name, process.get("rows") or {})
+        for name, rows in self._written.items():
+            for table, written in rows.items():
+                self._note_missing_rows(name, table, written)
+
+    def _note_missing_rows(self, name: str, table: str, written: int) -> None:
+        """A process has written so many rows of `table`; those that are in no part are missing."""
+        missing = written - sum(part.rows for part in self.parts.get(table, ()) if part.recording == name)
+        if missing <= 0:
+            return
+        count = missing if table == "samples" else None
+        bad = [path for path in self._bad if path.parent.name == table and recording_of(path) == name]
+        if len(bad) == 1:
+            self._bad[bad[0]]["count"] = count
+        elif count or not bad:
+            process = self.recordings.get(name, {})
+            cause = f"{missing} rows of {table} that process {process.get('pid')} wrote stand in no part"
+            times = {"start": process.get("started_ns"), "end": process.get("stopped_ns")}
+            self.note_loss(f"{name}:{table}", {**times, "count": count, "cause": cause})
+
+    def _note_missing_ring(self, name: str, process: dict[str, Any]) -> None:
+        """A process that did not end by itself has left a ring; that may have been deleted."""
+        file = self.path / schema.PROCESSES / f"{name}.json"
+        rings = self.path / schema.RINGS
+        if process.get("state") != "recording" or (rings / f"{name}{schema.RING_SUFFIX}").exists():
+            return
+        if Path(f"/proc/{process.get('pid')}").exists() or files.read_json(file).get("state") != "recording":
+            return  # it has ended meanwhile, in good order
+        cause = f"process {process.get('pid')} did not end in good order, and what it left in {schema.RINGS} is gone"
+        self.note_loss(f"{name}:ring", {"start": process.get("started_ns"), "cause": cause})
+
+    def _listed(self, folder: Path, suffix: str) -> list[Path]:
+        """The files in `folder` with this suffix, but for hidden ones. A folder that cannot be read is noted."""
+        try:
+            found = list(folder.iterdir())
+        except OSError as error:
+            self.report_bad(folder, error)
+            return []
+        return sorted(file for file in found if file.suffix == suffix and not file.name.startswith("."))
 
     def check_not_empty(self) -> None:
         """Raise EmptyCaptureError when nothing was recorded and nothing was lost."""
@@ -154,8 +241,7 @@ class Source:
 
 def _may_vanish(part: Path, rows: int) -> bool:
     """Whether the process that wrote `part` may yet merge it into a larger one."""
-    name = part.name.rpartition("-")[0]
-    ring = part.parent.parent / schema.RINGS / f"{name}{schema.RING_SUFFIX}"
+    ring = part.parent.parent / schema.RINGS / f"{recording_of(part)}{schema.RING_SUFFIX}"
     # Larger ones are left alone, and there may be more of them than a process may have descriptors.
     return rows <= schema.MERGED_ROWS // 2 and ring.exists()
 
@@ -167,56 +253,29 @@ def find(path: str | os.PathLike[str]) -> Source:
     version that this one does not know. A part that cannot be read is left out and shows up in the losses.
     """
     root = Path(path)
-    if not root.exists():
-        raise NotACaptureError(f"{root} does not exist; a capture is a directory that qp.record(path) has made")
-    if not root.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(root.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotACaptureError(
+            f"{root} does not exist; a capture is a directory that qp.record(path) has made"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CaptureError(f"{root} cannot be read: {files.reason(error)}") from error
+    if not is_folder:
         where = root.parent.parent if root.suffix == ".parquet" else None
         hint = f"; did you mean {where}?" if where is not None and (where / schema.MANIFEST).exists() else ""
         raise NotACaptureError(f"{root} is a file; a capture is a directory with a {schema.MANIFEST}{hint}")
-    source = Source(root, _manifest(root), _processes(root))
+    source = Source(root)
+    # Processes first: what one has written by now is then among the parts.
+    source.add_processes()
     for table in schema.TABLES:
         source.add_table(table)
+    source.add_manifest()
     return source
 
 
-def _manifest(root: Path) -> dict[str, Any]:
-    file = root / schema.MANIFEST
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        inside = sorted(str(found.parent) for found in root.glob(f"*/{schema.MANIFEST}"))
-        hint = f"; captures in it: {', '.join(inside[:5])}" if inside else ""
-        raise NotACaptureError(f"{root} is no capture: it has no {schema.MANIFEST}{hint}") from None
-    except (OSError, ValueError) as error:
-        raise CaptureError(f"{file} cannot be read, so the format of the capture is unknown: {error}") from error
-    version = manifest.get("format") if isinstance(manifest, dict) else None
-    _check_version(version, file)
-    return dict(manifest)
-
-
-def _check_version(version: object, file: Path) -> None:
-    if isinstance(version, int) and version in schema.HISTORY:
-        return
-    known = schema.FORMAT_VERSION
-    if isinstance(version, int) and version > known:
-        raise FormatVersionError(
-            f"{file} is of format {version}, and this quantum_pulse reads up to format {known}; "
-            "install a newer one (pip install --upgrade quantum_pulse)"
-        )
-    raise FormatVersionError(f"{file} names the format {version!r}; this quantum_pulse reads formats 1 to {known}")
-
-
-def _processes(root: Path) -> list[dict[str, Any]]:
-    found = []
-    for file in sorted((root / schema.PROCESSES).glob("*.json")):
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            # Who recorded is worth knowing, but the samples stand without it.
-            continue
-        if isinstance(content, dict):
-            found.append(content)
-    return found
+def _rings(root: Path) -> list[Path]:
+    return list((root / schema.RINGS).glob(f"[!.]*{schema.RING_SUFFIX}"))
 
 
 def _whole_range(metadata: Any) -> tuple[int | None, int | None]:

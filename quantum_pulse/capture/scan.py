@@ -145,7 +145,13 @@ def batches(
     # What the consumer of a batch raises is its own fault, not the part's.
     with contextlib.ExitStack() as stack:
         with reading(source, part):
-            file = stack.enter_context(pq.ParquetFile(part.file, read_dictionary=["operation", "category", "error"]))
+            file = stack.enter_context(
+                pq.ParquetFile(
+                    part.file,
+                    read_dictionary=["operation", "category", "error"],
+                    page_checksum_verification=True,
+                )
+            )
             if groups is None:
                 groups = [unit.group for unit in _part_units(part, file.metadata, selection)]
             found = file.iter_batches(
@@ -169,7 +175,7 @@ def reading(source: Source, part: Part) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError) as error:
         source.report_bad(part.path, error, part.rows)
         raise UnreadablePartError(part.path) from error
 

@@ -69,7 +69,8 @@ def read_part(
     layout = _layout(table, columns)
     chosen = _expression(selection, condition)
     with scan.reading(source, part):
-        dataset: ds.Dataset = ds.dataset(part.file, format="parquet")
+        checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        dataset: ds.Dataset = ds.dataset(part.file, format=ds.ParquetFileFormat(default_fragment_scan_options=checked))
         return dataset.to_table(columns=layout.names, filter=chosen).cast(layout)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantum_pulse import arrow, schema
+from quantum_pulse import arrow, files, records, schema
 from quantum_pulse.operations import Definition
 from quantum_pulse.recorder import footer as footers
 
@@ -96,7 +97,7 @@ def merge(sources: Sequence[Path], target: Path, table: str) -> None:
 
     tables, found = [], []
     for path in sources:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             tables.append(file.read().cast(arrow.layout(table)))
             found.append(json.loads((file.metadata.metadata or {})[schema.FOOTER_KEY.encode()]))
     content = pa.concat_tables(tables).unify_dictionaries()
@@ -119,9 +120,9 @@ def merged(paths: Iterable[Path]) -> set[str]:
 
     names: set[str] = set()
     for path in paths:
-        with contextlib.suppress(OSError, pa.ArrowException, ValueError, KeyError, TypeError):
-            footer = json.loads((pq.read_metadata(path).metadata or {})[schema.FOOTER_KEY.encode()])
-            names.update(footer.get("merged", ()))
+        with contextlib.suppress(OSError, pa.ArrowException, ValueError, MemoryError):
+            files.check(path)
+            names.update(records.footer(pq.read_metadata(path)).get("merged", ()))
     return names
 
 
@@ -204,8 +205,9 @@ def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None
     import pyarrow.parquet as pq
 
     columns = schema.TABLES[table]
+    text = json.dumps(footer, separators=(",", ":"))
     content = content.cast(arrow.layout(table)).replace_schema_metadata(
-        {schema.FOOTER_KEY: json.dumps(footer, separators=(",", ":"))}
+        {schema.FOOTER_KEY: text, schema.FOOTER_CHECKSUM_KEY: f"{zlib.crc32(text.encode()):08x}"}
     )
     # Any, because types for pyarrow, where they are installed, know only the boolean.
     named: Any = [column.name for column in columns if column.encoding == "dictionary"]
@@ -218,6 +220,7 @@ def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None
             compression_level=1,
             use_dictionary=named,
             column_encoding={column.name: column.encoding for column in columns if column.encoding.isupper()},
+            write_page_checksum=True,
         )
         os.replace(temporary, path)
     except BaseException:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from quantum_pulse import rings, schema
+from quantum_pulse import files, records, rings, schema
 from quantum_pulse.recorder import parts
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Source(Protocol):
     def add_part(self, table: str, file: Path) -> object: ...
 
     def note_loss(self, key: str, loss: dict[str, Any]) -> None: ...
+
+    def note_written(self, recording: str, rows: dict[str, int]) -> None: ...
 
 
 class Recovery(NamedTuple):
@@ -49,15 +51,11 @@ def recover(capture: Path) -> list[Recovery]:
     Harmless when repeated, also after it was killed itself: rows that stand in a part already are not written again.
     Raises OSError when the disk does not take it.
     """
-    found = []
+    folder = capture / schema.RINGS
     # The journal of names comes first and goes last; the ring may be missing, where the process died between.
-    for journal in sorted((capture / schema.RINGS).glob(f"[!.]*{schema.NAMES_SUFFIX}")):
-        ring = journal.with_suffix(schema.RING_SUFFIX)
-        if not rings.is_alive(ring):
-            found.append(_recover(capture, ring))
-    for ring in sorted((capture / schema.RINGS).glob(f"*{schema.RING_SUFFIX}")):
-        if not ring.with_suffix(schema.NAMES_SUFFIX).exists():
-            found.append(_recover(capture, ring))
+    left = {path.stem for suffix in (schema.NAMES_SUFFIX, schema.RING_SUFFIX) for path in _files(folder, suffix)}
+    left_rings = [folder / f"{name}{schema.RING_SUFFIX}" for name in sorted(left)]
+    found = [_recover(capture, ring) for ring in left_rings if not rings.is_alive(ring)]
     for unfinished in (capture / schema.RINGS).glob(".*.tmp"):
         # Not locked yet, so the number of the process has to do.
         if not Path(f"/proc/{unfinished.name[1:].partition('-')[0]}").exists():
@@ -65,6 +63,11 @@ def recover(capture: Path) -> list[Recovery]:
     with contextlib.suppress(OSError):
         (capture / schema.RINGS).rmdir()
     return found
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    """The files in `folder` with this suffix, but for hidden ones; folders are nobody's rings."""
+    return [path for path in folder.glob(f"[!.]*{suffix}") if not path.is_dir()]
 
 
 def _written(paths: Iterable[Path], batch: Batch) -> tuple[npt.NDArray[np.int64], int]:
@@ -85,7 +88,8 @@ def _written(paths: Iterable[Path], batch: Batch) -> tuple[npt.NDArray[np.int64]
         if path.name in merged:
             continue
         try:
-            with pq.ParquetFile(path) as file:
+            files.check(path)
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 rows += file.metadata.num_rows
                 for number in range(file.num_row_groups):
                     group = file.metadata.row_group(number)
@@ -96,7 +100,7 @@ def _written(paths: Iterable[Path], batch: Batch) -> tuple[npt.NDArray[np.int64]
                     if known is not None and known.has_min_max and (known.min > highest or known.max < lowest):
                         continue
                     spans.append(file.read_row_group(number, columns=["span"])["span"].to_numpy())
-        except (OSError, pa.ArrowException, StopIteration):
+        except (OSError, pa.ArrowException, ValueError, MemoryError, StopIteration):
             continue
     return np.concatenate(spans), rows
 
@@ -104,21 +108,26 @@ def _written(paths: Iterable[Path], batch: Batch) -> tuple[npt.NDArray[np.int64]
 def _recover(capture: Path, ring: Path) -> Recovery:
     name = ring.stem
     process_path = capture / schema.PROCESSES / f"{name}.json"
-    process = _process(process_path)
+    process, damage = _process(process_path)
+    process.setdefault("pid", rings.process_of(ring))
+    pid = int(process["pid"] or 0)
     try:
         contents = rings.read(ring)
-    except FileNotFoundError:
-        found = Recovery(name, int(process.get("pid") or 0), 0, 0, 0, [])
     except (OSError, ValueError) as error:
-        found = Recovery(name, int(process.get("pid") or 0), 0, 0, 0, [str(error)])
+        # Without a ring it was killed while it began.
+        is_new = isinstance(error, FileNotFoundError) and process.get("state") == "starting"
+        found = Recovery(name, pid, 0, 0, 0, damage if is_new else [*damage, f"{ring.name}: {files.reason(error)}"])
+        process["rows"] = rings.read_names(ring).written
     else:
         known, rows = _written(sorted((capture / "samples").glob(f"{name}-*.parquet")), contents.batch)
         batch = rings.without(contents.batch, known)
         if batch.rows:
             _write(_next_part(capture, name), contents._replace(batch=batch), process)
-        written = rows + batch.rows
+        # A part that was written and is not there now is missing, as the reader will say; it is not open.
+        written = max(rows, contents.written.get("samples", 0)) + batch.rows
+        process["rows"] = {**contents.written, "samples": written}
         left_open = max(contents.entered - written - contents.lost - contents.damaged_rows, 0)
-        found = Recovery(name, contents.process, batch.rows, left_open, contents.lost, contents.damage)
+        found = Recovery(name, contents.process, batch.rows, left_open, contents.lost, damage + contents.damage)
         process["account"] = {
             "started": contents.entered,
             "written": written,
@@ -128,14 +137,15 @@ def _recover(capture: Path, ring: Path) -> Recovery:
         }
     process["state"] = "recovered"
     process["damage"] = found.damage
-    _replace(process_path, process)
+    _replace(process_path if not process_path.is_dir() else process_path.with_suffix(".recovered.json"), process)
     for table in schema.TABLES:
         for leftover in (capture / table).glob(f".{name}-*.tmp"):
             leftover.unlink(missing_ok=True)
         for source in parts.merged((capture / table).glob(f"{name}-*.parquet")):
             (capture / table / source).unlink(missing_ok=True)
-    ring.unlink(missing_ok=True)
-    ring.with_suffix(schema.NAMES_SUFFIX).unlink(missing_ok=True)
+    for path in (ring, ring.with_suffix(schema.NAMES_SUFFIX)):
+        with contextlib.suppress(IsADirectoryError, PermissionError):
+            path.unlink(missing_ok=True)
     return found
 
 
@@ -153,6 +163,7 @@ class Leftover(NamedTuple):
             cause = f"{self.ring.name} is damaged: {damage}"
             source.note_loss(f"{self.ring}:{number}", {"cause": cause})
         if self.contents is None:
+            source.note_written(self.ring.stem, rings.read_names(self.ring).written)
             return
         own = [part for part in source.parts["samples"] if part.path.name.startswith(f"{self.ring.stem}-")]
         told = sum(loss["count"] for part in own for loss in part.footer.get("losses", ()))
@@ -161,6 +172,8 @@ class Leftover(NamedTuple):
             source.note_loss(f"{self.ring}:lost", loss)
         known, _ = _written([part.file for part in own], self.contents.batch)
         batch = rings.without(self.contents.batch, known)
+        written = self.contents.written
+        source.note_written(self.ring.stem, {**written, "samples": written.get("samples", 0) + batch.rows})
         if not batch.rows:
             return
         folder = Path(tempfile.mkdtemp(prefix="quantum-pulse-"))
@@ -173,14 +186,14 @@ class Leftover(NamedTuple):
 def look(capture: Path) -> list[Leftover]:
     """What stands in the rings of `capture`, of processes that live and that do not. Nothing is changed."""
     found = []
-    for ring in sorted((capture / schema.RINGS).glob(f"*{schema.RING_SUFFIX}")):
-        process = _process(capture / schema.PROCESSES / f"{ring.stem}.json")
+    for ring in sorted((capture / schema.RINGS).glob(f"[!.]*{schema.RING_SUFFIX}")):
+        process, _ = _process(capture / schema.PROCESSES / f"{ring.stem}.json")
         try:
             contents = rings.read(ring)
         except FileNotFoundError:
             continue  # its recording has just ended
         except (OSError, ValueError) as error:
-            found.append(Leftover(ring, None, [str(error)], process))
+            found.append(Leftover(ring, None, [files.reason(error)], process))
         else:
             found.append(Leftover(ring, contents, contents.damage, process))
     return found
@@ -192,8 +205,7 @@ def _remove(folder: Path, process: int) -> None:
 
 
 def _write(path: Path, contents: rings.Contents, process: dict[str, Any]) -> None:
-    # Without the process's file its clock is unknown, and its samples begin in 1970.
-    anchor_ns = process.get("clock_anchor_ns") or 0
+    anchor_ns = contents.anchor_ns or process.get("clock_anchor_ns") or 0
     footer: dict[str, Any] = {
         "format": schema.FORMAT_VERSION,
         "process": contents.process,
@@ -221,12 +233,12 @@ def _next_part(capture: Path, name: str) -> Path:
     return capture / "samples" / f"{name}-{max(numbers) + 1:06d}.parquet"
 
 
-def _process(path: Path) -> dict[str, Any]:
+def _process(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """What the process file says, and what is wrong with it."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return records.process(path), []
+    except (OSError, ValueError) as error:
+        return {}, [f"{path.name} cannot be read: {files.reason(error)}"]
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:

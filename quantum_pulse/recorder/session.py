@@ -70,9 +70,12 @@ class Recorder:
         self._final_account: dict[str, int] | None = None
         self.errors: list[str] = [""]
         self._sampler = MetricsSampler(core.now, chosen.metrics_interval_s)
-        self._writer = Writer(core, path, self._ring, self._anchor_ns, self.errors, self._sampler, keeps=chosen.keeps)
+        self._writer = Writer(
+            core, path, self._ring, self._anchor_ns, self.errors, self._sampler, self._note, keeps=chosen.keeps
+        )
         try:
-            self._save_process("recording")
+            self._save_process("starting")
+            self._note({"clock_anchor_ns": self._anchor_ns})
             for number, definition in enumerate(registry.all()):
                 self._note_operation(number, definition)
             registry.on_new = self._note_operation
@@ -89,6 +92,7 @@ class Recorder:
             for watch in chosen.watches:
                 core.watch(*watch)
             os.replace(unfinished, self._ring)
+            self._save_process("recording")
         except BaseException:
             registry.on_new = None
             core.stop()
@@ -163,11 +167,12 @@ class Recorder:
             self._final_account = account = self._writer.account()
             core.close()
             self._writer.close()
-            os.close(self._journal)
-            if self._writer.failure is None:
-                self._remove_rings()
+            # First what happened, so that nobody misses rings that are gone; the lock last, so that nobody takes them.
             with contextlib.suppress(OSError):
                 self._save_process("failed" if self._writer.failure else "finished", account)
+            if self._writer.failure is None:
+                self._remove_rings()
+            os.close(self._journal)
             if _active is self:
                 _active = None
 
@@ -208,7 +213,7 @@ class Recorder:
             "pid": os.getpid(),
             "state": state,
             "started_ns": self._started_ns,
-            "stopped_ns": None if state == "recording" else time.time_ns(),
+            "stopped_ns": None if state in ("starting", "recording") else time.time_ns(),
             "clock_anchor_ns": self._anchor_ns,
             "core": core.NAME,
             "level": self._options.level,
@@ -217,12 +222,15 @@ class Recorder:
             "argv": sys.argv,
             "host": platform.node(),
             "account": None,
+            "rows": None,
             "losses": [],
         }
 
     def _save_process(self, state: str, account: dict[str, int] | None = None) -> None:
-        losses = self._writer.all_losses if account is not None else []
-        _write_json(self._process_path, {**self._process(state), "account": account, "losses": losses})
+        content = self._process(state)
+        if account is not None:
+            content |= {"account": account, "rows": self._writer.rows, "losses": self._writer.all_losses}
+        _write_json(self._process_path, content)
 
     # The journal is written before the first sample that needs it, so that the rings of a killed process can be read.
     def _note_operation(self, number: int, definition: Definition) -> None:

@@ -10,6 +10,7 @@ import os
 import select
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,12 +53,17 @@ class Writer:
         anchor_ns: int,
         errors: list[str],
         sampler: MetricsSampler,
+        note: Callable[[dict[str, Any]], None],
         *,
         keeps: bool = False,
     ) -> None:
-        """`keeps`: samples stay in the rings until somebody asks, or the core has found one worth it."""
+        """`note` keeps what whoever finds the rings of a killed process should know.
+
+        `keeps`: samples stay in the rings until somebody asks, or the core has found one worth it.
+        """
         self.failure: BaseException | None = None
         self.all_losses: list[dict[str, Any]] = []
+        self.rows = dict.fromkeys(schema.TABLES, 0)  # in parts
         self._core = core
         self._capture = capture
         self._name = ring.stem
@@ -65,6 +71,7 @@ class Writer:
         self._anchor_ns = anchor_ns
         self._errors = errors
         self._sampler = sampler
+        self._note = note
         self._ring = ring
         self._keeps = keeps
         self._trips: list[tuple[int, int, int, int]] = []  # found, and not saved yet
@@ -219,6 +226,8 @@ class Writer:
         metrics, events = self._sampler.take()
         self._write_rows("metrics", metrics, "time")
         self._write_rows("events", events, "start")
+        if batch is not None or metrics or events:
+            self._note({"written": self.rows})
 
     def _write_samples(self, batch: Batch, losses: list[dict[str, Any]]) -> None:
         footer = {**self.footer(), "losses": losses}
@@ -254,6 +263,7 @@ class Writer:
         return {"operation": name, "span": span, "duration_ns": duration_ns, "error": kind}
 
     def _note_part(self, table: str, path: Path, rows: int) -> None:
+        self.rows[table] += rows
         if self._merger is not None:
             self._merger.add(table, path, rows)
 

@@ -1,0 +1,108 @@
+"""What a capture says of itself in JSON: its manifest, its processes, the footers of its parts. None of it is trusted.
+
+A file may have been cut or overwritten and still hold JSON, of another shape than ours.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+from quantum_pulse import files, schema
+from quantum_pulse.errors import FormatVersionError
+
+LOSS_COLUMNS = ("operation", "thread", "start", "end", "count", "cause")
+
+_INT64 = range(-(1 << 63), 1 << 63)
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    """The manifest in the file `path`. Raises OSError, ValueError when it is damaged, FormatVersionError."""
+    content = files.read_json(path)
+    if not isinstance(content.get("format"), int):
+        raise ValueError("it names no format")
+    check_version(content["format"], path)
+    return content
+
+
+def check_version(version: int, file: Path) -> None:
+    """Raise FormatVersionError for a version of the format that this quantum_pulse does not know."""
+    known = schema.FORMAT_VERSION
+    if version > known:
+        raise FormatVersionError(
+            f"{file} is of format {version}, and this quantum_pulse reads up to format {known}; "
+            "install a newer one (pip install --upgrade quantum_pulse)"
+        )
+    if version not in schema.HISTORY:
+        raise FormatVersionError(f"{file} names the format {version!r}; this quantum_pulse reads formats 1 to {known}")
+
+
+def process(path: Path) -> dict[str, Any]:
+    """The account of a process in the file `path`. Raises OSError, and ValueError when it is damaged."""
+    content = files.read_json(path)
+    for key in ("pid", "started_ns", "stopped_ns", "clock_anchor_ns"):
+        _expect(_is_number(content.get(key)), key)
+    for key in ("account", "rows"):
+        numbers = content.get(key)
+        _expect(
+            numbers is None
+            or (
+                isinstance(numbers, dict)
+                and all(isinstance(number, int) and _is_number(number) for number in numbers.values())
+            ),
+            key,
+        )
+    _expect_losses(content.get("losses"))
+    damage = content.get("damage")
+    _expect(damage is None or (isinstance(damage, list) and all(isinstance(text, str) for text in damage)), "damage")
+    return content
+
+
+def footer(metadata: Any) -> dict[str, Any]:
+    """Our JSON in pyarrow's metadata of a Parquet file. Raises ValueError when there is none or it is damaged."""
+    texts = metadata.metadata or {}
+    text = texts.get(schema.FOOTER_KEY.encode())
+    if text is None:
+        raise ValueError(f"no {schema.FOOTER_KEY!r} in its footer, so it was not written by quantum_pulse")
+    checksum = texts.get(schema.FOOTER_CHECKSUM_KEY.encode())
+    if checksum is not None and checksum != b"%08x" % zlib.crc32(text):
+        raise ValueError("its footer was changed after it was written")
+    content = json.loads(text)
+    _expect(isinstance(content, dict) and isinstance(content.get("format"), int), "footer")
+    definitions = content.get("operations", [])
+    _expect(isinstance(definitions, list) and all(map(_is_definition, definitions)), "operations")
+    _expect_losses(content.get("losses"))
+    merged = content.get("merged", [])
+    _expect(isinstance(merged, list) and all(isinstance(name, str) and "/" not in name for name in merged), "merged")
+    return dict(content)
+
+
+def _is_definition(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("category"), dict):
+        return False
+    category, budget = value["category"], value.get("budget_us")
+    return (
+        isinstance(value.get("name"), str)
+        and isinstance(category.get("name"), str)
+        and all(isinstance(one.get("priority", 0), int) for one in (value, category))
+        and (budget is None or isinstance(budget, int | float))
+    )
+
+
+def _expect_losses(losses: object) -> None:
+    _expect(losses is None or (isinstance(losses, list) and all(isinstance(loss, dict) for loss in losses)), "losses")
+    for loss in losses if isinstance(losses, list) else ():
+        _expect(all(_is_number(loss.get(name)) for name in ("thread", "start", "end", "count")), "losses")
+        _expect(all(isinstance(loss.get(name), str | None) for name in ("operation", "cause")), "losses")
+
+
+def _is_number(value: object) -> bool:
+    """Whether `value` is what a column of integers can hold, None included."""
+    return value is None or (isinstance(value, int) and value in _INT64)
+
+
+def _expect(is_right: bool, what: str) -> None:
+    if not is_right:
+        raise ValueError(f"its {what!r} makes no sense")
