@@ -105,7 +105,7 @@ def merge(sources: Sequence[Path], target: Path, table: str) -> None:
     left = {name for footer in found for name in footer.get("merged", ()) if path.with_name(name).exists()}
     footer = {**found[-1], "merged": sorted(left | {path.name for path in sources})}
     if table == "samples":
-        order = np.argsort(content["span"].to_numpy(), kind="stable")
+        order = np.argsort(_values(content["span"]), kind="stable")
         content = content.take(_array(order, pa.int64())).combine_chunks()
         footer |= _merged_footer(content, found)
         if "saved_for" in footer:
@@ -129,6 +129,7 @@ def merged(paths: Iterable[Path]) -> set[str]:
 def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any]:
     """What the footer of merged samples says anew. Summaries are made of the rows, which is as fast as adding them."""
     import numpy as np
+    import pyarrow as pa
 
     described = {json.dumps(plain, sort_keys=True): plain for footer in sources for plain in footer["operations"]}
     definitions = [Definition.from_plain(plain) for plain in described.values()]
@@ -142,16 +143,26 @@ def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any
         "losses": [loss for footer in sources for loss in footer["losses"]],
         "histograms": footers.summaries(
             definitions,
-            table[operation.indices.to_numpy(), category.indices.to_numpy()],
-            content["duration_ns"].to_numpy(),
-            content["weight"].to_numpy(),
-            content["error"].is_valid().to_numpy(),
+            table[_values(operation.indices), _values(category.indices)],
+            _values(content["duration_ns"]),
+            _values(content["weight"]),
+            _values(content["error"].is_valid().cast(pa.int8())).astype(np.bool_),
         ),
     }
 
 
-# The arrays are built from buffers because pa.array() imports pandas, if there is one, to ask whether it was given a
-# Series; and because nothing needs to be copied.
+# Arrays are made of buffers, and the other way round, because pa.array() and to_numpy() import pandas, if there is one,
+# to ask whether a Series is meant; and because nothing needs to be copied.
+
+
+def _values(column: Any) -> npt.NDArray[Any]:
+    """The values of an Arrow array, chunked or not, of numbers without nulls."""
+    import numpy as np
+    import pyarrow as pa
+
+    array: Any = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    values = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())
+    return values[array.offset : array.offset + len(array)]
 
 
 def _array(values: npt.NDArray[Any], kind: pa.DataType, none: npt.NDArray[np.bool_] | None = None) -> pa.Array[Any]:

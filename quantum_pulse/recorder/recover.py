@@ -114,9 +114,11 @@ def _recover(capture: Path, ring: Path) -> Recovery:
     try:
         contents = rings.read(ring)
     except (OSError, ValueError) as error:
-        # Without a ring it was killed while it began.
-        is_new = isinstance(error, FileNotFoundError) and process.get("state") == "starting"
-        found = Recovery(name, pid, 0, 0, 0, damage if is_new else [*damage, f"{ring.name}: {files.reason(error)}"])
+        if not isinstance(error, FileNotFoundError) or process.get("state") == "recording":
+            damage.append(f"{ring.name}: {files.reason(error)}")
+        elif not process_path.exists():
+            damage = []  # it was killed while it began
+        found = Recovery(name, pid, 0, 0, 0, damage)
         process["rows"] = rings.read_names(ring).written
     else:
         known, rows = _written(sorted((capture / "samples").glob(f"{name}-*.parquet")), contents.batch)
