@@ -30,6 +30,12 @@ WAIT: Final = 2
 NO_ROOM: Final = 0
 OVERWRITTEN: Final = 1
 
+#: When rings are more than half full, a thread that takes a segment pauses: next to nothing at first, so long when they
+#: are full, in ns. Only in rings of BRAKE_SEGMENTS or more, and while somebody makes room.
+BRAKE_NS: Final = 4_000_000
+LONGEST_BRAKING_NS: Final = 2_000_000_000
+BRAKE_SEGMENTS: Final = 64
+
 #: How long a thread waits for room, in ns. If it was in vain, nobody waits until there is room again.
 LONGEST_WAIT_NS: Final = 5_000_000_000
 
@@ -108,8 +114,11 @@ class Core(Protocol):
     def close(self) -> None:
         """Give up the rings and the mapping. The file is the recorder's to delete."""
 
-    def drain(self) -> Batch | None:
-        """Copy all finished rows not yet drained, oldest first; None when there are none."""
+    def drain(self, most: int = ..., /) -> Batch | None:
+        """Copy finished rows not yet drained, oldest first; None when there are none.
+
+        No more segments are begun once there are `most` rows; by default all are copied.
+        """
 
     def release(self) -> None:
         """The drained rows are durable: give their space back."""

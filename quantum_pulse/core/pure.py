@@ -216,6 +216,7 @@ class _Session:
         self.on_full = on_full
         self.production = production
         self.is_hopeless = False  # waiting was in vain
+        self.released_ns = now()  # when room was made last
         self.lock = threading.Lock()
         self.limit = max(1, (budget - schema.RING_HEADER_BYTES) // schema.SEGMENT_BYTES)
         size = schema.RING_HEADER_BYTES + self.limit * schema.SEGMENT_BYTES
@@ -310,7 +311,9 @@ class _Session:
         return False
 
     def take_patiently(self, thread: _Thread) -> _Segment | None:
-        """A segment as `take` gives it, after waiting for one where that was asked for."""
+        """A segment as `take` gives it, after a pause where rings fill up, and a wait where that was asked for."""
+        if thread.segment is not None:  # once a segment: not for each sample that is lost when there is none
+            self.brake(thread)
         segment = self.take(thread.id)
         give_up = now() + contract.LONGEST_WAIT_NS
         while segment is None and self.on_full == contract.WAIT and not thread.never_waits and not self.is_hopeless:
@@ -324,6 +327,16 @@ class _Session:
 
     def living(self) -> list[_Thread]:
         return [thread for reference in self.threads.copy().values() if (thread := reference()) is not None]
+
+    def brake(self, thread: _Thread) -> None:
+        room = len(self.free) + self.limit - len(self.segments)
+        if self.on_full == contract.OVERWRITE or thread.never_waits or self.limit < contract.BRAKE_SEGMENTS:
+            return
+        if now() - self.released_ns > contract.LONGEST_BRAKING_NS:
+            return
+        half = self.limit // 2
+        if room < half:
+            time.sleep((1 - room / half) ** 2 * contract.BRAKE_NS / 1e9)
 
     def settle(self) -> None:
         """Take the counts of threads that have ended over."""
@@ -342,7 +355,7 @@ class _Session:
         if segment is None or segment.written == schema.SEGMENT_ROWS:
             if segment is not None:
                 segment.finish()
-            segment = thread.segment = self.take_patiently(thread)
+            thread.segment = segment = self.take_patiently(thread)
             if segment is None:
                 if count.lost == count.reported:
                     count.first_loss = entry.start
@@ -637,7 +650,7 @@ def _required() -> _Session:
     return _latest
 
 
-def drain() -> Batch | None:
+def drain(most: int = sys.maxsize) -> Batch | None:
     session = _required()
     parts: dict[str, list[bytes]] = {name: [] for name, _ in schema.RING_COLUMNS}
     threads: list[bytes] = []
@@ -645,6 +658,8 @@ def drain() -> Batch | None:
     with session.lock:
         busy = list(session.busy)
     for segment in busy:
+        if rows >= most:
+            break
         full, begin, end = segment.full, segment.drained, segment.written
         if end > begin:
             for name, column in segment.columns.items():
@@ -673,6 +688,7 @@ def release() -> None:
         session.drained.clear()
         session.is_awake = False
         session.is_hopeless = False
+        session.released_ns = now()
         session.wake()
 
 

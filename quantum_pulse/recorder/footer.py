@@ -28,25 +28,30 @@ def summaries(
 
     # numpy sorts 16-bit integers by radix, several times as fast as wider ones.
     narrow = operations.astype(np.uint16) if len(definitions) <= 1 << 16 else operations
-    order = np.argsort(narrow, kind="stable")
-    present, first = np.unique(narrow[order], return_index=True)
-    durations, weights, failed = durations[order], weights[order], failed[order]
+    sizes = np.bincount(operations, minlength=len(definitions))
+    present = np.flatnonzero(sizes)
+    if len(present) > 1:
+        order = np.argsort(narrow, kind="stable")
+        durations, weights, failed = durations[order], weights[order], failed[order]
+    ends = np.cumsum(sizes)
     found = []
-    for number, begin, end in zip(present.tolist(), first.tolist(), [*first[1:].tolist(), len(order)], strict=True):
-        own, calls = durations[begin:end], weights[begin:end].astype(np.int64)
+    for number in present.tolist():
+        rows = slice(int(ends[number] - sizes[number]), int(ends[number]))
+        own, calls = durations[rows], weights[rows].astype(np.int64)
         count, total = int(calls.sum()), _total(own, calls)
+        # Around the mean: a sum of squares would cancel where the spread is small beside the mean.
+        squares = np.square(own - total / count)
         found.append(
             {
                 "operation": definitions[number].name,
                 "category": definitions[number].category.name,
                 "count": count,
-                "errors": int(calls[failed[begin:end]].sum()),
-                "samples": end - begin,
+                "errors": int(calls[failed[rows]].sum()),
+                "samples": len(own),
                 "sum_ns": total,
                 "min_ns": int(own.min()),
                 "max_ns": int(own.max()),
-                # Around the mean: a sum of squares would cancel where the spread is small beside the mean.
-                "m2_ns2": float((np.square(own - total / count) * calls).sum()),
+                "m2_ns2": float(squares @ calls.astype(np.float64)),
                 "buckets": histogram.pack(*histogram.count(own, calls)),
             }
         )
@@ -56,5 +61,5 @@ def summaries(
 def _total(durations: npt.NDArray[np.int64], calls: npt.NDArray[np.int64]) -> int:
     """Sum over the calls, exact: hours times many calls are more than an int64 holds."""
     if int(durations.max()) * int(calls.sum()) < 1 << 63:
-        return int((durations * calls).sum())
+        return int(durations @ calls)
     return sum(duration * weight for duration, weight in zip(durations.tolist(), calls.tolist(), strict=True))

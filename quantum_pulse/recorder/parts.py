@@ -48,7 +48,9 @@ def write_samples(
 
     # In the order of entering, where rings have that of leaving: differences are small then, and the file
     # is a seventh smaller. The rows are a few sorted runs, one a thread, which a stable sort only merges.
-    order = np.argsort(np.frombuffer(batch.columns["span"], np.int64), kind="stable")
+    span = np.frombuffer(batch.columns["span"], np.int64)
+    is_sorted = bool((span[1:] > span[:-1]).all())
+    order = slice(None) if is_sorted else np.argsort(span, kind="stable")
     numbers = np.frombuffer(batch.columns["operation"], np.uint32)[order]
     error = np.frombuffer(batch.columns["error"], np.uint32)[order]
     weight = np.frombuffer(batch.columns["weight"], np.int32)[order]
@@ -72,7 +74,7 @@ def write_samples(
     }
     footer = {
         **footer,
-        "operations": [operations[number].plain() for number in np.unique(numbers)],
+        "operations": [operations[number].plain() for number in _present(numbers)],
         "histograms": footers.summaries(operations, numbers, wide["duration"], weight, ~none),
     }
     _write(path, "samples", pa.table(columns), footer)
@@ -195,9 +197,16 @@ def _named(
     # Two numbers may have one name, as an operation has that was redefined; a dictionary must not.
     codes: dict[str, int] = {}
     code_of = np.zeros(len(names), np.int32)
-    for number in np.unique(numbers if none is None else numbers[~none]).tolist():
+    for number in _present(numbers if none is None else numbers[~none]):
         code_of[number] = codes.setdefault(names[number], len(codes))
     return pa.DictionaryArray.from_arrays(_array(code_of[numbers], pa.int32(), none), _strings(list(codes)))
+
+
+def _present(numbers: npt.NDArray[np.unsignedinteger[Any]]) -> list[int]:
+    """The different numbers, ascending; they are small."""
+    import numpy as np
+
+    return np.flatnonzero(np.bincount(numbers)).tolist()
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
@@ -222,6 +231,8 @@ def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None
     )
     # Any, because types for pyarrow, where they are installed, know only the boolean.
     named: Any = [column.name for column in columns if column.encoding == "dictionary"]
+    # Extremes of names help nobody, and finding them takes as long as writing them.
+    numeric: Any = [column.name for column in columns if not column.type.startswith("dictionary")]
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         pq.write_table(
@@ -230,6 +241,7 @@ def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None
             compression="zstd",
             compression_level=1,
             use_dictionary=named,
+            write_statistics=numeric,
             column_encoding={column.name: column.encoding for column in columns if column.encoding.isupper()},
             write_page_checksum=True,
         )

@@ -32,6 +32,8 @@ CAUSES: Final = {contract.NO_ROOM: "rings full", contract.OVERWRITTEN: "overwrit
 #: A part is written when the core asks for it because its rings fill, and at least this often, in seconds. The rings
 #: outlive the process, so there is no hurry.
 LONGEST_WAIT_S: Final = 5.0
+#: Rows that are written as one part, but for one segment more. About 150 bytes of memory each, while it is written.
+LARGEST_BATCH: Final = 1 << 20
 #: Time between two saves of a flight recorder that are made because of a sample, in seconds.
 SHORTEST_SAVE_S: Final = 1.0
 #: Errors of a disk that may pass, how often it is tried again, and for how long, in seconds.
@@ -213,16 +215,19 @@ class Writer:
     def _write(self) -> None:
         with importing():
             parts.load()
-        if self._held is None:
-            losses = self._take_losses()
-            self.all_losses += losses
-            self._held = self._core.drain(), losses
-        batch, losses = self._held
-        if batch is not None:
-            self._write_samples(batch, losses)
-            self._written += batch.rows
-        self._held = None
-        self._core.release()
+        while True:
+            if self._held is None:
+                losses = self._take_losses()
+                self.all_losses += losses
+                self._held = self._core.drain(LARGEST_BATCH), losses
+            batch, losses = self._held
+            if batch is not None:
+                self._write_samples(batch, losses)
+                self._written += batch.rows
+            self._held = None
+            self._core.release()
+            if batch is None or batch.rows < LARGEST_BATCH:
+                break
         metrics, events = self._sampler.take()
         self._write_rows("metrics", metrics, "time")
         self._write_rows("events", events, "start")

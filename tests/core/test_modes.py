@@ -340,3 +340,42 @@ def test_a_generator_that_is_left_suspended(rig):
     repeat(probe, 2)
     started, committed, lost = rig.totals()
     assert (started, lost) == (committed, 0)
+
+
+# ---- the brake -------------------------------------------------------------------------------------------------------
+
+
+def test_rings_that_fill_slow_the_program_down(rig, restart):
+    segments = contract.BRAKE_SEGMENTS
+    restart(budget(segments))
+    began = time.monotonic()
+    repeat(rig.probe(1), segments * schema.SEGMENT_ROWS)
+    # A pause for each segment of the second half, a third of the longest on average.
+    assert time.monotonic() - began > 0.8 * segments / 2 / 3 * contract.BRAKE_NS / 1e9
+    assert rig.totals()[2] == 0
+    began = time.monotonic()
+    repeat(rig.probe(1), 4 * schema.SEGMENT_ROWS)
+    assert time.monotonic() - began < 3, "not for each sample that is lost"
+    assert rig.totals()[2] == 4 * schema.SEGMENT_ROWS
+
+
+def test_whoever_makes_room_meanwhile_makes_it_in_time(rig, restart):
+    """One thread fills rings much faster than another empties them: it is slowed, and nothing is lost."""
+    restart(budget(contract.BRAKE_SEGMENTS))
+    going = threading.Event()
+
+    def drain():
+        rig.core.never_wait()
+        while not going.is_set():
+            rig.core.drain(10 * schema.SEGMENT_ROWS)
+            time.sleep(0.005)
+            rig.core.release()
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    try:
+        repeat(rig.probe(1), 300 * schema.SEGMENT_ROWS)
+    finally:
+        going.set()
+        thread.join()
+    assert rig.totals()[2] == 0

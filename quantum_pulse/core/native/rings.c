@@ -149,12 +149,36 @@ wait_for_room(const Thread *thread)
     return ring.session == session && ring.free_length > 0;
 }
 
+/* When rings fill faster than they are emptied, slow down a little rather than lose samples: whoever records most pays,
+ * at most BRAKE_NS for each segment, and only while they are being emptied. It begins where half is full, with next to
+ * nothing but that others may have the interpreter: above all the writer, which otherwise waits 5 ms for it again and
+ * again. */
+static void
+brake(Thread *thread)
+{
+    uint32_t room = ring.free_length + (ring.limit - ring.used), half = ring.limit / 2;
+    if (ring.on_full == OVERWRITE || thread->never_waits || room >= half || ring.limit < BRAKE_SEGMENTS ||
+        now_ns() - ring.released_ns > LONGEST_BRAKING_NS)
+        return;
+    double lack = (double)(half - room) / half;
+    Py_BEGIN_ALLOW_THREADS
+    nanosleep(&(struct timespec){.tv_nsec = (long)(BRAKE_NS * lack * lack)}, NULL);
+    Py_END_ALLOW_THREADS
+}
+
 Segment *
 take_segment(Thread *thread)
 {
+    uint64_t session = ring.session;
     if (thread->segment != NULL)
         thread->segment->state = 2;
-    thread->segment = NULL;
+    if (thread->segment != NULL || ++thread->lost_in_a_row >= SEGMENT_ROWS) {
+        thread->segment = NULL;
+        thread->lost_in_a_row = 0;
+        brake(thread);
+        if (ring.session != session)
+            return NULL; /* the recording has ended meanwhile */
+    }
     if (ring.free_length == 0 && !extend() && !(ring.on_full == OVERWRITE && overwrite()) &&
         !(ring.on_full == WAIT && wait_for_room(thread)))
         return NULL;
@@ -283,6 +307,7 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
     ring.on_full = on_full;
     ring.is_hopeless = 0;
     ring.production = production;
+    ring.released_ns = now_ns();
     ring.last_error = 0;
     ring.session++;
     ring.in_use = 1;
@@ -335,9 +360,10 @@ static const Column columns[] = {
 #define COLUMNS (sizeof(columns) / sizeof(columns[0]))
 
 static PyObject *
-core_drain(PyObject *module, PyObject *unused)
+core_drain(PyObject *module, PyObject *args)
 {
-    if (!require_use())
+    size_t most = SIZE_MAX;
+    if (!PyArg_ParseTuple(args, "|n", &most) || !require_use())
         return NULL;
     reap();
     size_t rows = 0;
@@ -345,7 +371,7 @@ core_drain(PyObject *module, PyObject *unused)
     Busy *snapshot = malloc((length + 1) * sizeof(Busy)); /* where each segment's new rows begin */
     if (snapshot == NULL)
         return PyErr_NoMemory();
-    for (uint32_t i = 0; i < length; i++) {
+    for (uint32_t i = 0; i < length && rows < most; i++) {
         Busy *busy = &ring.busy[i];
         uint32_t end = busy->segment->written;
         if (end == busy->drained && busy->segment->state != 2)
@@ -422,6 +448,7 @@ core_release(PyObject *module, PyObject *unused)
     ring.busy_length = kept;
     ring.is_awake = 0;
     ring.is_hopeless = 0;
+    ring.released_ns = now_ns();
     wake();
     Py_RETURN_NONE;
 }
@@ -479,7 +506,7 @@ PyMethodDef ring_functions[] = {
     {"stop", core_stop, METH_NOARGS, "Record no more."},
     {"close", core_close, METH_NOARGS, "Give up the rings."},
     {"forget", core_forget, METH_NOARGS, "In a forked child: let go of the parent's rings."},
-    {"drain", core_drain, METH_NOARGS, "Copy all finished rows not yet drained."},
+    {"drain", core_drain, METH_VARARGS, "Copy finished rows not yet drained."},
     {"release", core_release, METH_NOARGS, "The drained rows are durable."},
     {"losses", core_losses, METH_NOARGS, "Losses since the last call."},
     {"account", core_account, METH_NOARGS, "Totals since start."},

@@ -29,6 +29,9 @@
 #define RESERVE_SEGMENTS 64
 #define WAKE_SEGMENTS 800
 #define LONGEST_WAIT_NS 5000000000
+#define BRAKE_NS 4000000
+#define LONGEST_BRAKING_NS 2000000000
+#define BRAKE_SEGMENTS 64 /* a smaller ring is full before anybody could react */
 
 typedef struct {
     uint32_t state; /* 0 free, 1 being filled, 2 full */
@@ -78,6 +81,7 @@ typedef struct Thread {
     Count *counts; /* by probe id */
     uint32_t counts_length;
     int ended;
+    uint32_t lost_in_a_row; /* since it last had a segment or paused */
     int never_waits;  /* it is the one that makes room */
     uint64_t random;  /* state of a generator, not 0 */
     struct Thread *next;
@@ -118,6 +122,7 @@ typedef struct {
     PyObject *on_error_name;
     int on_full;
     int is_hopeless; /* waiting was in vain, so nobody waits until there is room again */
+    int64_t released_ns; /* when room was made last */
     int production;  /* details are not recorded */
 } Rings;
 
