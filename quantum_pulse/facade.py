@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantum_pulse.capture import reader
 from quantum_pulse.capture.selection import Moment, Operations
+from quantum_pulse.capture.several import Paths
 from quantum_pulse.operations import Category, Operation
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class Capture:
-    """A capture directory, as it stood when it was opened. Open it again to see what was written since."""
+    """A capture directory, or several, as it stood when it was opened. Open it again to see what was written since."""
 
     def __init__(self, source: reader.Source) -> None:
         self._source = source
-        #: The directory.
+        #: The directory; of several captures the one that all of them are in.
         self.path: Path = source.path
 
     def stats(
@@ -48,7 +48,8 @@ class Capture:
         interpolate linearly as numpy's do; std_us is that of a sample, NaN for a single call. A sample of weight w
         counts as w calls. Memory does not grow with the number of samples, only with that of rows.
 
-        - `by`: "operation", "category", "thread", "process", "task", "error", or several: the levels of the index.
+        - `by`: "operation", "category", "thread", "process", "task", "error", "capture", or several: the levels of the
+          index.
         - `quantiles`: others, such as [0.5, 0.9999]; the columns are then p50_us and p9999_us.
         - `operations`, `start`, `end`: which samples, as in `samples`.
         - `approximate`: quantiles within 1 %, from what the parts say of themselves, mostly without reading samples.
@@ -168,12 +169,41 @@ class Capture:
 
         `operations`: a member, several, or a whole enum. `start` and `end` choose samples that started in
         [start, end): a timestamp or its text (UTC unless it says otherwise), or seconds (or a timedelta) after the
-        first sample. `columns`: names, in the order wanted. Raises TypeError for a string where an operation belongs
-        and ValueError for an unknown column.
+        first sample. `columns`: names, in the order wanted; of several captures there is also `capture`. Raises
+        TypeError for a string where an operation belongs and ValueError for an unknown column.
         """
         from quantum_pulse.capture import tables
 
         return tables.samples(self._source, operations, start, end, columns)
+
+    def iter_samples(
+        self,
+        operations: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
+        columns: Sequence[str] | None = None,
+        *,
+        rows: int = 1_000_000,
+    ) -> Iterator[pd.DataFrame]:
+        """`samples` in DataFrames of `rows` rows, one after the other, for what does not fit into memory.
+
+        They come about in the order of time, and each is sorted by it. A part that turns out to be damaged on the way
+        is left from there on, and is in `losses()`.
+        """
+        from quantum_pulse.capture import tables
+
+        return tables.iter_samples(self._source, operations, start, end, columns, rows)
+
+    def definitions(self) -> pd.DataFrame:
+        """What the operations are: index operation, columns category, description, priority, budget_us, changed.
+
+        Of operations that were defined in several ways, in one capture or between several, the newest counts; `changed`
+        says what it was before, as in "budget_us: 100, category: Input". Empty text where nothing changed. When several
+        captures are read as one, all samples of an operation count for its newest category.
+        """
+        from quantum_pulse.capture import definitions
+
+        return definitions.frame(self._source)
 
     def metrics(self) -> pd.DataFrame:
         """System metrics over the same time, one row an interval, ordered by `time`; columns as in `docs/format.md`."""
@@ -208,7 +238,9 @@ class Capture:
 
     def __repr__(self) -> str:
         count = sum(part.rows for part in self._source.parts["samples"])
-        return f"<Capture {self.path}: {count:,} samples>"
+        several = self._source.captures
+        what = f"{len(several)} captures in {self.path}" if several else str(self.path)
+        return f"<Capture {what}: {count:,} samples>"
 
     def _repr_html_(self) -> str:
         from quantum_pulse.view import html
@@ -226,19 +258,30 @@ def no_stats() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype="float64") for name in statistics.COLUMNS}, index=index)
 
 
-def open(path: str | os.PathLike[str]) -> Capture:  # noqa: A001 - qp.open is the name that reads best
+def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads best
     """The capture in the directory `path`: finished, still being written, or left behind by a killed process.
 
-    What stands in rings only, as it does after a kill, is read too, and left where it is.
-    Raises NotACaptureError, FormatVersionError or EmptyCaptureError, all of them CaptureError and QuantumPulseError.
+    Several paths, or a pattern such as "captures/*", are read as one, with a column `capture` for where each sample is
+    from: processes, hosts or days. What stands in rings only, as it does after a kill, is read too, and left where it
+    is. Raises NotACaptureError, FormatVersionError or EmptyCaptureError, all of them CaptureError and
+    QuantumPulseError.
     """
+    from quantum_pulse.capture import several
+
+    paths, may_be_several = several.expand(path)
+    sources = [_source(one) for one in paths]
+    source = several.Several(sources) if may_be_several else sources[0]
+    source.check_not_empty()
+    return Capture(source)
+
+
+def _source(path: Path) -> reader.Source:
     from quantum_pulse.recorder import recover
 
     # The rings first: what a living process moves from them to a part meanwhile is then in both, and not in neither.
-    leftovers = recover.look(Path(path))
+    leftovers = recover.look(path)
     source = reader.find(path)
     for leftover in leftovers:
         leftover.add_to(source)
     source.note_missing()
-    source.check_not_empty()
-    return Capture(source)
+    return source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from quantum_pulse.capture import scan
@@ -24,6 +24,7 @@ LEVELS: Final = {
     "process": ("process",),
     "task": ("task",),
     "error": ("error",),
+    "capture": ("capture",),
 }
 
 #: So many values of a column are taken for groups without looking whether they occur.
@@ -53,11 +54,13 @@ class Groups:
 
     Some groups may turn out to have no samples.
 
-    `levels` are columns of the samples, or "window": the start of a window of `window_ns`, Unix time in ns.
+    `levels` are columns of the samples, "capture", or "window": the start of a window of `window_ns`, Unix time in ns.
+    `categories` are those of Source.categories_of.
     """
 
-    def __init__(self, levels: tuple[str, ...], window_ns: int = 0) -> None:
+    def __init__(self, levels: tuple[str, ...], categories: Mapping[str, str], window_ns: int = 0) -> None:
         self.levels = levels
+        self._categories = categories
         self.keys: list[Key] = []
         self._window_ns = window_ns
         self._numbers: dict[Key, int] = {}
@@ -73,20 +76,31 @@ class Groups:
 
     def columns(self, part: Part) -> list[str]:
         """Columns that `of` needs from batches of `part`."""
-        return ["start" if level == "window" else level for level in self._read(part)]
+        return [{"window": "start"}.get(level, level) for level in self._read(part) if level != "capture"]
+
+    def category(self, operation: str, category: str) -> str:
+        """The category that counts for samples of an operation that stand in `category`."""
+        return self._categories.get(operation, category)
 
     def _read(self, part: Part) -> list[str]:
-        return [level for level in self.levels if not (level == "category" and self._derived(part))]
+        """Levels whose values must be read; the category need not be where the operation tells it."""
+        if not self._derived(part):
+            return list(self.levels)
+        return list(dict.fromkeys("operation" if level == "category" else level for level in self.levels))
 
     def _derived(self, part: Part) -> dict[str, str] | None:
-        return scan.category_of(part) if {"category", "operation"} <= set(self.levels) else None
+        """Operation -> category, where the category is wanted and can be told so."""
+        if "category" not in self.levels or not ("operation" in self.levels or self._categories):
+            return None
+        found = scan.category_of(part)
+        return found and {name: self.category(name, category) for name, category in found.items()}
 
     def of(self, batch: Any, part: Part) -> npt.NDArray[np.int64]:
         """The number of the group of each row of `batch`, a pyarrow.RecordBatch of `part` with its `columns`."""
         import numpy as np
 
         names = self._read(part)
-        coded = [self._codes(batch, name) for name in names]
+        coded = [self._codes(batch, part, name) for name in names]
         derived = self._derived(part)
         if len(coded) == 1 and len(coded[0][1]) <= _FEW:
             # All that may occur: looking what does would take longer than all the rest.
@@ -119,11 +133,15 @@ class Groups:
             found["category"] = derived.get(found["operation"], "")
         return self.number(tuple(found[level] for level in self.levels))
 
-    def _codes(self, batch: Any, level: str) -> tuple[Codes, Sequence[Any]]:
+    def _codes(self, batch: Any, part: Part, level: str) -> tuple[Codes, Sequence[Any]]:
+        import numpy as np
+
         if level == "window":
             windows = _epoch(batch["start"]) // self._window_ns
             codes, values = _numbered(windows)
             return codes, [window * self._window_ns for window in values]
+        if level == "capture":
+            return np.zeros(batch.num_rows, np.int64), [part.capture]
         return _coded(batch[level])
 
 

@@ -68,11 +68,11 @@ class _Paths:
 
 
 def _tree(source: Source, chosen: Selection) -> pd.DataFrame:
-    kinds = Groups(("category", "operation"))
+    kinds = Groups(("category", "operation"), source.categories_of())
     paths = _Paths()
     recordings: dict[str, list[Part]] = defaultdict(list)
     for part in scan.parts(source, EVERYTHING):
-        recordings[part.recording].append(part)
+        recordings[part.origin].append(part)
     total = sum(part.rows for parts in recordings.values() for part in parts)
     with scan.progress(total, "tree") as advance:
         for parts in recordings.values():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,11 +31,18 @@ class Part(NamedTuple):
     last_ns: int | None
     #: To read from: also after the part was merged into a larger one, which happens while its process records.
     file: Path
+    #: Name of the capture that it belongs to.
+    capture: str = ""
 
     @property
     def recording(self) -> str:
-        """Tells apart the recordings of a capture: spans are unique in each."""
+        """Name of the recording that it is of. Spans are unique in the recordings of a capture."""
         return recording_of(self.path)
+
+    @property
+    def origin(self) -> str:
+        """Capture and recording: what spans are unique in, whatever is read together."""
+        return f"{self.capture}/{self.recording}"
 
 
 def recording_of(part: Path) -> str:
@@ -88,7 +95,8 @@ class Source:
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
             self.report_bad(path, error)
             return
-        self.parts[table].append(Part(path, metadata.num_rows, footer, *times, file))
+        name = self.path.resolve().name
+        self.parts[table].append(Part(path, metadata.num_rows, footer, *times, file, name))
 
     def _held(self, path: Path) -> Path:
         """Another name of the file `path`, which lasts as long as this object. Raises OSError."""
@@ -202,13 +210,23 @@ class Source:
 
     def definitions(self) -> list[dict[str, Any]]:
         """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""
-        found: dict[str, dict[str, Any]] = {}
-        for part in self.parts["samples"]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for part in sorted(self.parts["samples"], key=lambda part: part.last_ns or 0):
             for definition in part.footer.get("operations", ()):
-                text = json.dumps(definition, sort_keys=True)
-                found.pop(text, None)
-                found[text] = definition
-        return list(found.values())
+                same = found.setdefault(definition["name"], [])
+                # Almost always what it was before.
+                if not same or same[-1] != definition:
+                    same[:] = [*(one for one in same if one != definition), definition]
+        return [definition for same in found.values() for definition in same]
+
+    def categories_of(self) -> Mapping[str, str]:
+        """Operation -> category, where another one than stands beside its samples counts."""
+        return {}
+
+    @property
+    def captures(self) -> list[str]:
+        """Names of the captures, where they are several."""
+        return []
 
     def losses(self) -> list[dict[str, Any]]:
         """One dictionary with the keys of LOSS_COLUMNS a loss; what is not known is None. Times are Unix ns."""
@@ -308,10 +326,14 @@ def integer_range(metadata: Any, group: int, name: str) -> tuple[int, int] | Non
 
 
 def loss_frame(source: Source) -> pd.DataFrame:
-    """Losses as a DataFrame with LOSS_COLUMNS: `thread` and `count` are nullable integers, times are UTC."""
+    """Losses as a DataFrame with LOSS_COLUMNS, and `capture` of several.
+
+    `thread` and `count` are nullable integers, times are UTC.
+    """
     import pandas as pd
 
-    frame = pd.DataFrame(source.losses(), columns=list(LOSS_COLUMNS))
+    columns = [*LOSS_COLUMNS, *(["capture"] if source.captures else [])]
+    frame = pd.DataFrame(source.losses(), columns=columns)
     for name in ("start", "end"):
         frame[name] = pd.to_datetime(frame[name].astype("Int64"), unit="ns", utc=True).astype("datetime64[ns, UTC]")
     return frame.astype({"operation": "object", "thread": "Int64", "count": "Int64", "cause": "object"})

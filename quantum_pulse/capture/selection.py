@@ -100,5 +100,5 @@ def first_ns(source: Source) -> int:
 
     from quantum_pulse.capture.tables import read
 
-    lowest = pc.min(read(source, "samples", ["start"])["start"]).cast(pa.int64()).as_py()
+    lowest = pc.min(read(source, "samples", ["start"], EVERYTHING)["start"]).cast(pa.int64()).as_py()
     return int(lowest or 0)

@@ -86,15 +86,16 @@ def _slowest(source: Source, n: int, chosen: Selection) -> Slowest:
 
     least = _threshold(source, n, chosen)
     found = []
+    columns = tables.columns_of(source)
     for part in scan.parts(source, chosen):
         if _longest(part, chosen) >= least:
-            rows = tables.read_part(source, part, None, chosen, ds.field("duration_ns") >= least).to_pandas()
-            found.append(rows.assign(recording=part.recording))
+            rows = tables.read_part(source, part, columns, chosen, ds.field("duration_ns") >= least).to_pandas()
+            found.append(rows.assign(recording=part.origin))
     if not found:
-        return Slowest(source, tables.empty("samples"), [])
+        return Slowest(source, tables.empty(source), [])
     together = pd.concat(found, ignore_index=True).sort_values(["duration_ns", "start"], ascending=[False, True])
     chosen_rows = together.head(n).reset_index(drop=True)
-    return Slowest(source, chosen_rows[list(tables.COLUMNS)], chosen_rows["recording"].tolist())
+    return Slowest(source, chosen_rows[tables.columns_of(source)], chosen_rows["recording"].tolist())
 
 
 def _threshold(source: Source, n: int, chosen: Selection) -> int:
@@ -143,17 +144,18 @@ def _surroundings(source: Source, sample: pd.Series[Any], recording: str) -> Slo
     children = own[own["parent"] == sample["span"]].nlargest(LARGEST_FAMILY, "duration_ns").sort_values("span")
     is_around = own["span"].isin([sample["span"], *ancestors["span"]]).to_numpy()
     others = rows.drop(index=own.index[inside | is_around])
-    keys = ["process", "thread", "operation"]
+    keys = [*(["capture"] if source.captures else []), "process", "thread", "operation"]
     meanwhile = others.groupby(keys, observed=True).agg(calls=("weight", "sum"), overlap_us=("overlap_us", "sum"))
     meanwhile["share"] = meanwhile["overlap_us"] * 1000 / max(length, 1)
     events = tables.whole(source, "events", "start")
     event_starts = events["start"].astype("int64")
     ran = (event_starts < end) & (event_starts + events["duration_ns"] > begin)
-    ran &= events["process"] == sample["process"]
+    for name in keys[:-2]:
+        ran &= events[name] == sample[name]
     return SlowSample(
         sample,
         ancestors.reset_index(drop=True),
-        children[list(tables.COLUMNS)].reset_index(drop=True),
+        children[tables.columns_of(source)].reset_index(drop=True),
         meanwhile.sort_values("overlap_us", ascending=False),
         events[ran].reset_index(drop=True),
     )
@@ -168,11 +170,12 @@ def _running(source: Source, begin: int, end: int) -> pd.DataFrame:
     chosen = Selection(end_ns=end)
     reaches = ds.field("start").cast(pa.int64()) + ds.field("duration_ns") > begin
     found = []
+    columns = tables.columns_of(source)
     for part in scan.parts(source, chosen):
         if part.last_ns is not None and part.last_ns + _longest(part, EVERYTHING) <= begin:
             continue
-        rows: pd.DataFrame = tables.read_part(source, part, None, chosen, reaches).to_pandas()
-        found.append(rows.assign(recording=part.recording))
+        rows: pd.DataFrame = tables.read_part(source, part, columns, chosen, reaches).to_pandas()
+        found.append(rows.assign(recording=part.origin))
     return pd.concat(found, ignore_index=True)
 
 
@@ -195,16 +198,19 @@ def _ancestors(source: Source, near: pd.DataFrame, recording: str, parent: int) 
     import pyarrow.dataset as ds
 
     found: list[pd.DataFrame] = []
+    columns = tables.columns_of(source)
     while parent:
         row = near[near["span"] == parent]
         if row.empty:
-            own = [part for part in scan.parts(source, EVERYTHING) if part.recording == recording]
-            tables_of = [tables.read_part(source, part, None, EVERYTHING, ds.field("span") == parent) for part in own]
+            own = [part for part in scan.parts(source, EVERYTHING) if part.origin == recording]
+            tables_of = [
+                tables.read_part(source, part, columns, EVERYTHING, ds.field("span") == parent) for part in own
+            ]
             row = pd.concat([table.to_pandas() for table in tables_of], ignore_index=True)
         if row.empty:
             break
-        found.insert(0, row[list(tables.COLUMNS)])
+        found.insert(0, row[tables.columns_of(source)])
         # A block is entered after the one that encloses it, so its number is larger: with that there are no circles.
         above = int(row["parent"].iloc[0])
         parent = above if above < parent else 0
-    return pd.concat(found, ignore_index=True) if found else near[list(tables.COLUMNS)].iloc[:0]
+    return pd.concat(found, ignore_index=True) if found else near[tables.columns_of(source)].iloc[:0]

@@ -47,9 +47,13 @@ def stats(
     wanted = QUANTILES if quantiles is None else quantile_columns(quantiles)
     chosen = selection.select(source, operations, start, end)
     intervals = _intervals(source, expected_interval_us)
-    frame = scan.whole(
-        lambda: summarise(source, Groups(levels), chosen, wanted, approximate=approximate, intervals_ns=intervals)
-    )
+    categories = source.categories_of()
+
+    def work() -> pd.DataFrame:
+        groups = Groups(levels, categories)
+        return summarise(source, groups, chosen, wanted, approximate=approximate, intervals_ns=intervals)
+
+    frame = scan.whole(work)
     if include_empty:
         frame = _with_empty(source, frame, operations, chosen)
     if min_count:
@@ -151,7 +155,8 @@ def _with_empty(source: Source, frame: pd.DataFrame, operations: Operations, cho
     """`frame` with a row of no calls for each operation that is defined and did not run."""
     import pandas as pd
 
-    known = {(str(d["category"]["name"]), str(d["name"])) for d in source.definitions()}
+    newest = {str(definition["name"]): str(definition["category"]["name"]) for definition in source.definitions()}
+    known = {(category, name) for name, category in newest.items()}
     if operations is not None:
         known = {key for key in known if key[1] in (chosen.names or ())}
         recorded = {name for _, name in known}

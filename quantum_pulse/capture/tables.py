@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import arrow, schema
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Columns of the samples.
 COLUMNS: Final = tuple(column.name for column in schema.SAMPLES)
+#: Not a column of the files: which of several captures a row is from.
+CAPTURE: Final = "capture"
 
 
 def samples(
@@ -26,19 +29,64 @@ def samples(
     columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Raw samples in the order in which they started; see `Capture.samples`."""
-    wanted = _columns(columns)
+    wanted = _columns(source, columns)
     table = read(source, "samples", [*wanted, *({"start"} - set(wanted))], select(source, operations, start, end))
     frame: pd.DataFrame = table.sort_by("start").select(wanted).to_pandas()
     return frame
 
 
-def whole(source: Source, table: str, order: str) -> pd.DataFrame:
-    """All rows of one of schema.TABLES, sorted by the column `order`."""
-    frame: pd.DataFrame = read(source, table).sort_by(order).to_pandas()
+def iter_samples(
+    source: Source,
+    operations: Operations = None,
+    start: Moment = None,
+    end: Moment = None,
+    columns: Sequence[str] | None = None,
+    rows: int = 1_000_000,
+) -> Iterator[pd.DataFrame]:
+    """Raw samples in batches of `rows`, only the last of which is smaller; see `Capture.iter_samples`."""
+    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+        raise ValueError(f"rows must be a whole number of at least 1, not {rows!r}")
+    wanted = _columns(source, columns)
+    return _batches(source, wanted, select(source, operations, start, end), rows)
+
+
+def _batches(source: Source, wanted: list[str], selection: Selection, rows: int) -> Iterator[pd.DataFrame]:
+    import pyarrow as pa
+
+    names = list(dict.fromkeys([*wanted, "start"]))
+    layout = _layout("samples", names)
+    parts = sorted(scan.parts(source, selection), key=lambda part: part.first_ns or 0)
+    held = layout.empty_table()
+    with scan.progress(sum(part.rows for part in parts), "samples") as advance:
+        for part in parts:
+            stored = _stored(source, names)
+            # What stood in a part before it turned out to be damaged has been handed out, and the rest is a loss.
+            with contextlib.suppress(scan.UnreadablePartError):
+                for batch in scan.batches(source, part, None, stored, selection):
+                    found = _completed(source, part, pa.Table.from_batches([batch]), names).cast(layout)
+                    held = pa.concat_tables([held, found])
+                    while held.num_rows >= rows:
+                        yield _frame(held.slice(0, rows), wanted)
+                        held = held.slice(rows)
+            advance(part.rows)
+    if held.num_rows:
+        yield _frame(held, wanted)
+
+
+def _frame(table: Any, wanted: list[str]) -> pd.DataFrame:
+    frame: pd.DataFrame = table.unify_dictionaries().sort_by("start").select(wanted).to_pandas()
     return frame
 
 
-def read(source: Source, table: str, columns: Sequence[str] | None = None, selection: Selection = EVERYTHING) -> Any:
+def whole(source: Source, table: str, order: str) -> pd.DataFrame:
+    """All rows of one of schema.TABLES, sorted by the column `order`; of several captures with the name of each."""
+    names = [column.name for column in schema.TABLES[table]]
+    rows = read(source, table, [*([CAPTURE] if source.captures else []), *names], EVERYTHING)
+    frame: pd.DataFrame = rows.sort_by(order).to_pandas()
+    return frame
+
+
+def read(source: Source, table: str, columns: Sequence[str], selection: Selection) -> Any:
     """An Arrow table of the rows in `selection` (of samples only), in no order. Bad parts are left out and noted."""
 
     def work() -> Any:
@@ -55,36 +103,65 @@ def read(source: Source, table: str, columns: Sequence[str] | None = None, selec
 def read_part(
     source: Source,
     part: Part,
-    columns: Sequence[str] | None,
+    columns: Sequence[str],
     selection: Selection,
     condition: Any = None,
     table: str = "samples",
 ) -> Any:
     """An Arrow table of the rows of `part` in `selection` that meet `condition`, an expression of pyarrow.dataset.
 
-    Raises scan.UnreadablePartError.
+    `columns` are those of the table, or "capture". Raises scan.UnreadablePartError.
     """
     import pyarrow.dataset as ds
 
-    layout = _layout(table, columns)
     chosen = _expression(selection, condition)
     with scan.reading(source, part):
         checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
         dataset: ds.Dataset = ds.dataset(part.file, format=ds.ParquetFileFormat(default_fragment_scan_options=checked))
-        return dataset.to_table(columns=layout.names, filter=chosen).cast(layout)
+        rows = dataset.to_table(columns=_stored(source, columns), filter=chosen)
+        return _completed(source, part, rows, columns).cast(_layout(table, columns))
 
 
-def empty(table: str) -> pd.DataFrame:
-    """No rows of `table`, with its columns."""
-    frame: pd.DataFrame = arrow.layout(table).empty_table().to_pandas()
+def _stored(source: Source, columns: Sequence[str]) -> list[str]:
+    """What must be read of a part to give `columns`."""
+    needed = ["operation"] if "category" in columns and source.categories_of() else []
+    return [name for name in dict.fromkeys([*columns, *needed]) if name != CAPTURE]
+
+
+def _completed(source: Source, part: Part, rows: Any, columns: Sequence[str]) -> Any:
+    """Rows of `part` with the name of the capture, if that is wanted, and the category that counts."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if CAPTURE in columns:
+        codes = np.zeros(rows.num_rows, np.int32)
+        rows = rows.append_column(CAPTURE, pa.DictionaryArray.from_arrays(codes, pa.array([part.capture])))
+    changed = source.categories_of()
+    if "category" in columns and changed:
+        operation, category = (rows[name].cast(pa.string()) for name in ("operation", "category"))
+        for name, counts in changed.items():
+            category = pc.if_else(pc.equal(operation, pa.scalar(name)), counts, category)
+        rows = rows.set_column(rows.schema.get_field_index("category"), "category", category.dictionary_encode())
+    return rows.select(list(columns))
+
+
+def empty(source: Source) -> pd.DataFrame:
+    """No samples, with the columns of those of `source`."""
+    frame: pd.DataFrame = _layout("samples", columns_of(source)).empty_table().to_pandas()
     return frame
 
 
-def _layout(table: str, columns: Sequence[str] | None) -> pa.Schema:
+def columns_of(source: Source) -> list[str]:
+    """Columns of the samples: of several captures the first is the name of each."""
+    return [*([CAPTURE] if source.captures else []), *COLUMNS]
+
+
+def _layout(table: str, columns: Sequence[str]) -> pa.Schema:
     import pyarrow as pa
 
-    layout = arrow.layout(table)
-    return layout if columns is None else pa.schema([layout.field(name) for name in columns])
+    layout = arrow.layout(table).append(pa.field(CAPTURE, pa.dictionary(pa.int32(), pa.string())))
+    return pa.schema([layout.field(name) for name in columns])
 
 
 def _expression(selection: Selection, condition: Any) -> Any:
@@ -104,11 +181,12 @@ def _expression(selection: Selection, condition: Any) -> Any:
     return condition
 
 
-def _columns(columns: Sequence[str] | None) -> list[str]:
+def _columns(source: Source, columns: Sequence[str] | None) -> list[str]:
     if columns is None:
-        return list(COLUMNS)
+        return columns_of(source)
     wanted = [columns] if isinstance(columns, str) else list(columns)
+    known = [CAPTURE, *COLUMNS]
     for name in wanted:
-        if name not in COLUMNS:
-            raise ValueError(f"samples have no column {name!r}; their columns are {', '.join(COLUMNS)}")
+        if name not in known:
+            raise ValueError(f"samples have no column {name!r}; their columns are {', '.join(known)}")
     return wanted

@@ -77,7 +77,8 @@ def timeline(
     def work() -> pd.DataFrame:
         slabs = _slabs(source, chosen, window_ns)
         levels = ("window", "category", "operation")
-        frames = [statistics.summarise(source, Groups(levels, window_ns), slab, wanted) for slab in slabs]
+        groups = (Groups(levels, source.categories_of(), window_ns) for _ in slabs)
+        frames = [statistics.summarise(source, own, slab, wanted) for own, slab in zip(groups, slabs, strict=True)]
         return pd.concat([frame for frame in frames if len(frame)] or frames[:1])
 
     frame = scan.whole(work)
@@ -118,7 +119,7 @@ def window_metrics(source: Source, times: pd.DatetimeIndex, window_ns: int) -> p
     starts = times.as_unit("ns").asi8
     added = {name: np.full(len(times), np.nan) for name in METRICS}
     processes = {name: np.zeros(len(times)) for name in METRICS}
-    for _, own in measured.groupby("process"):
+    for _, own in measured.groupby(["capture", "process"] if source.captures else "process"):
         for name in METRICS:
             values = _in_windows(own, name, starts, window_ns)
             known = ~np.isnan(values)

@@ -147,7 +147,8 @@ def gather(source: Source, calls: Calls, selection: Selection, *, trust_footers:
     """
     totals = Totals()
     rest = []
-    footers_tell = trust_footers and not calls.intervals_ns and set(calls.groups.levels) <= {"category", "operation"}
+    told = {"category", "operation", "capture"}
+    footers_tell = trust_footers and not calls.intervals_ns and told.issuperset(calls.groups.levels)
     for part in scan.parts(source, selection):
         if not (footers_tell and _add_footer(totals, part, calls.groups, selection)):
             rest.append(part)
@@ -177,7 +178,7 @@ def _add_footer(totals: Totals, part: Part, groups: Groups, selection: Selection
         counts = np.array(columns["count"], np.int64)
         if not np.array_equal(np.bincount(which, calls, len(chosen)), counts):
             return False
-        numbers = [groups.number(tuple(summary[level] for level in groups.levels)) for summary in chosen]
+        numbers = [groups.number(_key(groups, part, summary)) for summary in chosen]
         arrays = (counts, *(np.array(columns[name], np.int64) for name in ("errors", "min_ns", "max_ns")))
         spread = np.array(columns["m2_ns2"], np.float64)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -195,6 +196,15 @@ def _add_footer(totals: Totals, part: Part, groups: Groups, selection: Selection
         summary = Summary(np.array(numbers, np.int64)[own], count, errors, total, low, high, spread[own])
         totals.add(summary, cells, calls[mask])
     return True
+
+
+def _key(groups: Groups, part: Part, summary: dict[str, Any]) -> tuple[Any, ...]:
+    values = {
+        "operation": summary["operation"],
+        "category": groups.category(summary["operation"], summary["category"]),
+        "capture": part.capture,
+    }
+    return tuple(values[level] for level in groups.levels)
 
 
 def summarise(rows: Rows) -> tuple[Summary, npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -33,7 +33,10 @@ def write_capture(tmp_path):
     def write(contents, *, path=None, operations=OPERATIONS, process=1):
         target = path or tmp_path / f"capture-{len(made)}"
         made.append(target)
-        (target / "samples").mkdir(parents=True, exist_ok=True)
+        for folder in (*schema.TABLES, schema.PROCESSES):
+            (target / folder).mkdir(parents=True, exist_ok=True)
+        told = {"format": schema.FORMAT_VERSION, "pid": process, "state": "finished", "losses": []}
+        (target / schema.PROCESSES / f"{process}-abcd.json").write_text(json.dumps(told))
         (target / schema.MANIFEST).write_text(json.dumps({"format": schema.FORMAT_VERSION}))
         spans = 1
         for number, content in enumerate(contents):

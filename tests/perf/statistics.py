@@ -42,7 +42,8 @@ DEPTH = 6
 
 def write(path: Path, samples: int, columns: Callable[[np.random.Generator, int, int], dict[str, np.ndarray]]) -> int:
     """Write a capture by the project's own writer, parts as large as a long recording makes them; bytes on disk."""
-    (path / "samples").mkdir(parents=True)
+    for folder in (*schema.TABLES, schema.PROCESSES):
+        (path / folder).mkdir(parents=True)
     (path / schema.MANIFEST).write_text(json.dumps({"format": schema.FORMAT_VERSION}))
     random = np.random.default_rng(1)
     for number, first in enumerate(range(0, samples, schema.MERGED_ROWS)):

@@ -1,0 +1,41 @@
+"""What the operations of a capture are, and what they were before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse.capture.reader import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Fields of a definition that are shown, and of which a change is told.
+FIELDS: Final = ("category", "description", "priority", "budget_us")
+
+
+def frame(source: Source) -> pd.DataFrame:
+    """A row for each operation, sorted by name; see `Capture.definitions`."""
+    import pandas as pd
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    for definition in source.definitions():
+        found.setdefault(str(definition["name"]), []).append(_shown(definition))
+    rows = [(*versions[-1].values(), _changed(versions)) for _, versions in sorted(found.items())]
+    index = pd.Index(sorted(found), dtype="object", name="operation")
+    return pd.DataFrame(rows, columns=[*FIELDS, "changed"], index=index).astype({"budget_us": "float64"})
+
+
+def _shown(definition: dict[str, Any]) -> dict[str, Any]:
+    values = {name: definition.get(name) for name in FIELDS}
+    return {**values, "category": str(definition["category"]["name"])}
+
+
+def _changed(versions: list[dict[str, Any]]) -> str:
+    """What each field was before, where it was something else than it is in the newest version."""
+    *before, now = versions
+    told = []
+    for name in FIELDS:
+        others = dict.fromkeys(str(version[name]) for version in before if version[name] != now[name])
+        if others:
+            told.append(f"{name}: {' or '.join(others)}")
+    return ", ".join(told)
