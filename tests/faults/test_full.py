@@ -31,7 +31,7 @@ class Full(qp.Operation):
 recorder = qp.start(sys.argv[1], budget_bytes=int(sys.argv[2]))
 done = 0
 end = time.monotonic() + float(sys.argv[3])
-while time.monotonic() < end:
+while time.monotonic() < end or done < int(sys.argv[4]):
     for _ in range(1000):
         with Full.STEP:
             pass
@@ -58,8 +58,9 @@ def small(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def fill(capture, budget=64 * MEGABYTE, seconds=3.0):
-    command = [sys.executable, "-c", FILL, str(capture), str(budget), str(seconds)]
+def fill(capture, budget=64 * MEGABYTE, seconds=3.0, least=0):
+    """Record for so long, and at least so many samples, however busy the machine is."""
+    command = [sys.executable, "-c", FILL, str(capture), str(budget), str(seconds), str(least)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
@@ -84,7 +85,7 @@ def test_what_did_not_fit_is_recovered_when_there_is_room(small):
     assert (result["account"]["pending"], said) == (0, "")
     before = len(qp.open(small / "capture").samples())
     filler.write_bytes(b"x" * (os.statvfs(small).f_bavail * os.statvfs(small).f_frsize - 4 * MEGABYTE - 200_000))
-    result, said = fill(small / "capture", 64 * MEGABYTE, 3.0)
+    result, said = fill(small / "capture", 64 * MEGABYTE, 3.0, 2_000_000)
     account = result["account"]
     assert account["pending"] > 0
     assert "No space left" in said
