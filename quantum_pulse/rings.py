@@ -83,6 +83,17 @@ def _is_mapped(ring: Path) -> bool:
         return True  # somebody else's process of that number
 
 
+def is_unused(ring: Path) -> bool:
+    """Whether the recording of `ring` entered no block and wrote nothing. Raises OSError, ValueError."""
+    files.check(ring)
+    with open(ring, "rb", buffering=0) as file:
+        start = file.read(schema.SEGMENT_HEADER_BYTES)
+    if not start.startswith(schema.RING_MAGIC) or len(start) < schema.SEGMENT_HEADER_BYTES:
+        raise ValueError(f"{ring.name} is no ring")
+    header = {name: struct.unpack_from(code, start, offset)[0] for name, code, offset in schema.RING_FIELDS}
+    return bool(header["first_span"] == header["last_span"]) and not read_names(ring).written
+
+
 def process_of(ring: Path) -> int:
     """The process that a ring's name tells, 0 where it was renamed."""
     number = ring.stem.partition("-")[0]

@@ -65,6 +65,25 @@ def recover(capture: Path) -> list[Recovery]:
     return found
 
 
+def sweep(capture: Path, own: Path) -> bool:
+    """Delete what forked processes left that ended, or became another program, before they recorded anything.
+
+    `own` is the ring of whoever asks. Returns whether there are rings of others still.
+    """
+    left = False
+    for ring in _files(capture / schema.RINGS, schema.RING_SUFFIX):
+        if ring == own:
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            if rings.is_unused(ring) and not rings.is_alive(ring):
+                (capture / schema.PROCESSES / f"{ring.stem}.json").unlink(missing_ok=True)
+                ring.unlink()
+                ring.with_suffix(schema.NAMES_SUFFIX).unlink(missing_ok=True)
+                continue
+        left = True
+    return left
+
+
 def _files(folder: Path, suffix: str) -> list[Path]:
     """The files in `folder` with this suffix, but for hidden ones; folders are nobody's rings."""
     return [path for path in folder.glob(f"[!.]*{suffix}") if not path.is_dir()]

@@ -55,6 +55,11 @@ class Recorder:
     def __init__(self, path: Path, chosen: options.Options) -> None:
         self.path = path
         self._options = chosen
+        self._is_inherited = False
+        self._begin()
+
+    def _begin(self) -> None:
+        path, chosen = self.path, self._options
         self._started_ns = time.time_ns()
         self._anchor_ns = _clock_anchor()
         # Several recordings may share a capture, also of one process: the name of each file tells them apart.
@@ -105,6 +110,16 @@ class Recorder:
         self._sampler.start()
         self._writer.start()
         self.is_recording = True
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the disk has ended the recording."""
+        return self._writer.failure is not None
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from one that recorded, and goes on with that."""
+        return self._is_inherited
 
     def flush(self) -> None:
         """Write all that has finished so far, so that ``qp.open`` sees it. Blocks until it is written.
@@ -163,18 +178,34 @@ class Recorder:
             core.stop()
             registry.on_new = None
             self._sampler.stop()
+            # A child that has recorded nothing leaves nothing behind.
+            is_idle = self._is_inherited and not (self._writer.account()["started"] or any(self._writer.rows.values()))
+            if is_idle:
+                self._sampler.take()
             self._writer.finish()
             self._final_account = account = self._writer.account()
             core.close()
             self._writer.close()
             # First what happened, so that nobody misses rings that are gone; the lock last, so that nobody takes them.
             with contextlib.suppress(OSError):
-                self._save_process("failed" if self._writer.failure else "finished", account)
+                if is_idle:
+                    self._process_path.unlink()
+                else:
+                    self._save_process("failed" if self._writer.failure else "finished", account)
             if self._writer.failure is None:
                 self._remove_rings()
             os.close(self._journal)
             if _active is self:
                 _active = None
+
+    def note_fork(self) -> None:
+        """In the parent: the child may end without a word."""
+        self._writer.has_forked = True
+
+    def go_on_in_child(self) -> None:
+        """In a forked child, after `abandon`: record into the same capture, under a name of its own. Raises OSError."""
+        self._is_inherited = True
+        self._begin()
 
     def abandon(self) -> None:
         """In a forked child: the files and threads are the parent's, so let go of them."""
@@ -309,6 +340,8 @@ def start(
         if _active is not None and _is_from_environment:
             logger.warning("%s=%s ends here: the program records into %s itself", ENVIRONMENT, _active.path, target)
             _active.stop()
+        elif _active is not None and _active.is_inherited:
+            _active.stop()  # nobody in this process asked for that one
         _is_from_environment = False
         if _active is not None:
             raise RecordingError(f"already recording into {_active.path}; stop that recording first (qp.stop())")
@@ -442,24 +475,38 @@ def _at_exit() -> None:
         _active.stop()
 
 
+def _in_parent() -> None:
+    imports.after_fork()
+    if _active is not None:
+        _active.note_fork()
+
+
 def _in_child() -> None:
     imports.after_fork()
-    # The rings, the threads and the files are the parent's. The child records nothing until it starts itself.
+    # The rings, the threads and the files are the parent's.
     global _active, _lock
     _lock = threading.RLock()
     registry.on_new = None
-    if _active is not None:
-        _active.abandon()
-        _active = None
+    parents, _active = _active, None
+    goes_on = parents is not None and parents.is_recording and not parents.has_failed
+    if parents is not None:
+        parents.abandon()
     core.forget()
-    if _is_from_environment:
-        start_from_environment()
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None and _active is not None:
-            # A child of multiprocessing ends without what is registered for the exit of other processes, and it first
-            # forgets what has been registered with multiprocessing so far.
-            util.register_after_fork(_active, lambda _: util.Finalize(None, _at_exit, exitpriority=0))
+    if parents is None or not goes_on:
+        return
+    # The same object, so that whoever holds it, as a worker does that was handed it, talks of its own process.
+    try:
+        parents.go_on_in_child()
+    except OSError as error:
+        logger.warning("the forked process %d is not recorded into %s: %s", os.getpid(), parents.path, error)
+        return
+    _active = parents
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        # A child of multiprocessing ends without what is registered for the exit of other processes, and it first
+        # forgets what has been registered with multiprocessing so far.
+        util.register_after_fork(parents, lambda _: util.Finalize(None, _at_exit, exitpriority=0))
 
 
 atexit.register(_at_exit)
-os.register_at_fork(before=imports.before_fork, after_in_parent=imports.after_fork, after_in_child=_in_child)
+os.register_at_fork(before=imports.before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

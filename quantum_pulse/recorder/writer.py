@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quantum_pulse import schema
 from quantum_pulse.core import contract
 from quantum_pulse.operations import registry
-from quantum_pulse.recorder import parts
+from quantum_pulse.recorder import parts, recover
 from quantum_pulse.recorder.imports import importing
 from quantum_pulse.recorder.merging import Merger
 
@@ -65,6 +65,7 @@ class Writer:
         """
         self.failure: BaseException | None = None
         self.all_losses: list[dict[str, Any]] = []
+        self.has_forked = False
         self.rows = dict.fromkeys(schema.TABLES, 0)  # in parts
         self._core = core
         self._capture = capture
@@ -155,11 +156,19 @@ class Writer:
                     self._write_patiently()
                     self._answer(ticket)
                     self._merge(finishing)
+                if self.has_forked:
+                    self._sweep()
                 if finishing:
                     return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the host goes on
             self._fail(error)
             self._answer(self._asked)
+
+    def _sweep(self) -> None:
+        try:
+            self.has_forked = recover.sweep(self._capture, self._ring)
+        except Exception as error:  # noqa: BLE001 - for tidiness only
+            logger.debug("what forked processes left stays: %s", error)
 
     def _merge(self, finishing: bool) -> None:
         """Make larger parts. That is for comfort only: what goes wrong ends nothing but this, and rings come first."""

@@ -265,7 +265,7 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
     ring.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (ring.fd < 0)
         return PyErr_SetFromErrnoWithFilename(PyExc_OSError, path);
-    uint32_t first = ring.limit < RESERVE_SEGMENTS ? ring.limit : RESERVE_SEGMENTS;
+    uint32_t first = 1; /* a process that records little, as a forked one may, takes little of the disk */
     int failure = ftruncate(ring.fd, (off_t)ring.bytes) < 0 ? errno : 0;
     if (failure == 0)
         failure = posix_fallocate(ring.fd, 0, RING_HEADER_BYTES + (off_t)first * SEGMENT_BYTES);

@@ -1,0 +1,232 @@
+"""Many processes that record into one capture, and end as they like: each one's samples are there, once.
+
+Each process counts the blocks that it has finished in a mapped file of its own, which is kept when it dies.
+``KILLS=100 pytest tests/faults/test_processes.py`` kills more of them.
+"""
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults import account
+
+KILLS = int(os.environ.get("KILLS", "12"))
+
+DEFINE = """
+import mmap, multiprocessing, os, random, signal, sys, threading, time
+from pathlib import Path
+import quantum_pulse as qp
+
+class Crowd(qp.Operation):
+    MASTER = qp.op("A step of the master")
+    WORKER = qp.op("A step of a worker")
+
+FOLDER = Path(sys.argv[1])
+
+def work(seconds, then=lambda: None):
+    # Counted after each block: there may be one more in the capture, where a process died in between.
+    with open(FOLDER / f"{os.getpid()}.count", "w+b") as file:
+        file.truncate(8)
+        counter = memoryview(mmap.mmap(file.fileno(), 8)).cast("Q")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with Crowd.WORKER:
+            pass
+        counter[0] += 1
+        if counter[0] % 50 == 0:
+            time.sleep(0.001)
+    then()
+"""
+
+POOL = """
+def forever(number):
+    work(60)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[2])
+    random.seed(1)
+    for _ in range(int(sys.argv[3])):
+        workers = [context.Process(target=forever, args=(number,)) for number in range(3)]
+        for worker in workers:
+            worker.start()
+        for number in range(20):
+            with Crowd.MASTER:
+                pass
+        while not all((FOLDER / f"{worker.pid}.count").exists() for worker in workers):
+            time.sleep(0.01)
+        time.sleep(random.random() * 0.1)
+        for worker in workers:
+            worker.kill()
+            worker.join()
+"""
+
+PREFORK = """
+def leave():
+    sys.exit(0)
+
+def end():
+    os._exit(3)
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def flush_and_die():
+    recorder.flush()
+    die()
+
+def become():
+    # What another program does is not ours; what was recorded until then is.
+    os.execv("/bin/true", ["true"])
+
+def start_again():
+    with qp.record(FOLDER / "own"):
+        with Crowd.WORKER:
+            pass
+    os._exit(0)
+
+def fork_again():
+    child = os.fork()
+    if child == 0:
+        work(0.02, end)
+    os.waitpid(child, 0)
+    sys.exit(0)
+
+ways = [leave, end, die, flush_and_die, become, start_again, fork_again]
+recorder = qp.start(FOLDER / "capture")          # in code, before the workers are forked
+stopping = threading.Event()
+
+def hammer():
+    while not stopping.wait(0.0001):
+        with Crowd.MASTER:
+            pass
+
+threads = [threading.Thread(target=hammer) for _ in range(2)]
+for thread in threads:
+    thread.start()
+children = []
+with Crowd.MASTER:                               # stays the master's
+    for number, way in enumerate(ways):
+        child = os.fork()
+        if child == 0:
+            random.seed(number)
+            work(0.05 + random.random() * 0.1, way)
+        children.append(child)
+for child in children:
+    os.waitpid(child, 0)
+stopping.set()
+for thread in threads:
+    thread.join()
+assert recorder.is_recording
+recorder.stop()
+print(recorder.account()["written"])
+"""
+
+
+def run(folder, script, *arguments, **environment):
+    program = folder / "program.py"
+    program.write_text(DEFINE + script)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", str(program), str(folder), *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def counted(folder):
+    """Finished blocks by process, as each has counted them itself."""
+    return {int(file.stem): struct.unpack("Q", file.read_bytes())[0] for file in Path(folder).glob("*.count")}
+
+
+def check_workers(folder, samples):
+    workers = samples[samples["operation"] == "Crowd.WORKER"].groupby("process").size().to_dict()
+    expected = counted(folder)
+    for process, count in expected.items():
+        assert count <= workers.get(process, 0) <= count + 1, process
+    assert set(workers) <= set(expected)
+    return expected
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_that_are_killed(tmp_path, method):
+    rounds = max(KILLS // 9, 1)
+    run(tmp_path, POOL, method, str(rounds), QUANTUM_PULSE=str(tmp_path / "capture"))
+    samples = account.check(tmp_path / "capture")
+    expected = check_workers(tmp_path, samples)
+    assert len(expected) == 3 * rounds
+    assert (samples["operation"] == "Crowd.MASTER").sum() == 20 * rounds
+
+
+def test_workers_forked_by_a_master_that_records(tmp_path):
+    written = int(run(tmp_path, PREFORK))
+    samples = account.check(tmp_path / "capture")
+    expected = check_workers(tmp_path, samples)
+    assert len(expected) == 8
+    assert (samples["operation"] == "Crowd.MASTER").sum() == written
+    assert len(account.check(tmp_path / "own")) == 1
+    # A block that was entered before the fork is its parent's alone.
+    assert set(samples[samples["operation"] == "Crowd.WORKER"]["parent"]) == {0}
+
+
+IDLE = """
+import subprocess
+recorder = qp.start(FOLDER / "capture")
+with Crowd.MASTER:
+    pass
+for _ in range(5):
+    child = os.fork()
+    if child == 0:
+        os.execv("/bin/true", ["true"])
+    os.waitpid(child, 0)
+    subprocess.run(["true"], preexec_fn=lambda: None, check=True)
+child = os.fork()
+if child == 0:
+    sys.exit(0)
+os.waitpid(child, 0)
+recorder.stop()
+"""
+
+
+def test_children_that_record_nothing_leave_nothing(tmp_path):
+    run(tmp_path, IDLE)
+    assert not (tmp_path / "capture" / "rings").exists()
+    assert len(account.check(tmp_path / "capture")) == 1
+    assert len(account.processes(tmp_path / "capture")) == 1
+
+
+LOST = """
+os.makedirs(FOLDER / "capture")
+recorder = qp.start(FOLDER / "capture")
+with Crowd.MASTER:
+    pass
+(FOLDER / "away").mkdir()
+os.rename(FOLDER / "capture", FOLDER / "away" / "capture")
+(FOLDER / "capture").write_text("here now")
+child = os.fork()
+if child == 0:
+    with Crowd.WORKER:
+        pass
+    sys.exit(4)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+(FOLDER / "capture").unlink()
+os.rename(FOLDER / "away" / "capture", FOLDER / "capture")
+recorder.stop()
+"""
+
+
+def test_a_child_that_cannot_record_goes_on(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(DEFINE + LOST)
+    command = [sys.executable, str(program), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("is not recorded into") == 1
+    assert len(account.check(tmp_path / "capture")) == 1
