@@ -313,6 +313,8 @@ def start(
 ) -> Recorder:
     """Record all operations of this process into the capture directory `path` until `stop`.
 
+    A process that is forked from this one goes on recording, into the same capture and under its own name.
+
     `if_exists` says what to do when `path` holds a capture already: add to it, delete it first, or raise.
     `budget_bytes` bounds the memory of the rings. `metrics_interval_s` is the time between two samples of system
     metrics, in seconds.
