@@ -137,6 +137,9 @@ def _show(capture: qp.Capture, by: str = "operation") -> None:
     budgets = text.budget_lines(capture.budgets())
     if budgets:
         print(f"\n{budgets}")
+    unexpected = text.validation_lines(capture.validate(expected_only=True))
+    if unexpected:
+        print(f"\n{unexpected}")
     losses = capture.losses()
     if len(losses):
         known = int(losses["count"].sum())

@@ -152,6 +152,30 @@ class Capture:
 
         return statistics.budgets(self._source)
 
+    def validate(
+        self,
+        operations: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
+        *,
+        expected_only: bool = False,
+    ) -> pd.DataFrame:
+        """Durations that cannot be right, and those that stand apart; the operation with most of the first comes first.
+
+        Index: operation. Columns: count; expect_low_us and expect_high_us, from ``op(expect_us=(low, high))``, NaN
+        where an operation does not say; below and above, the calls outside of that, and share, theirs of all;
+        fence_low_us and fence_high_us, outside of which a call is an outlier; outliers, and outlier_share.
+
+        Outliers are found on a logarithmic scale, 3.5 standard deviations from the median, each side with a spread of
+        its own, taken from the median and the quartile of that side (Kimber 1990; Iglewicz and Hoaglin 1993). Of
+        lognormal durations that is 0.05 %, of what has a heavier tail more. A spread of less than 10 % counts as 10 %;
+        with fewer than 20 calls there are no fences (NaN) and no outliers. Samples are chosen as in `samples`;
+        `expected_only` leaves out operations that do not say what is expected.
+        """
+        from quantum_pulse.capture import validation
+
+        return validation.validate(self._source, operations, start, end, expected_only=expected_only)
+
     def plot(self) -> Chart:
         """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked."""
         from quantum_pulse.view import figures
@@ -243,9 +267,10 @@ class Capture:
         return f"<Capture {what}: {count:,} samples>"
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.view import html
+        from quantum_pulse.view import html, text
 
-        return html.stats_table(self.stats(), self.categories, caption=f"Capture {self.path}")
+        table = html.stats_table(self.stats(), self.categories, caption=f"Capture {self.path}")
+        return table + html.lines(text.validation_lines(self.validate(expected_only=True)))
 
 
 def no_stats() -> pd.DataFrame:

@@ -82,13 +82,18 @@ def footer(metadata: Any) -> dict[str, Any]:
 def _is_definition(value: object) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("category"), dict):
         return False
-    category, budget = value["category"], value.get("budget_us")
+    category, budget, expected = value["category"], value.get("budget_us"), value.get("expect_us")
     return (
         isinstance(value.get("name"), str)
         and isinstance(category.get("name"), str)
         and all(isinstance(one.get("priority", 0), int) for one in (value, category))
         and (budget is None or isinstance(budget, int | float))
+        and (expected is None or _is_pair(expected))
     )
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(one, int | float) for one in value)
 
 
 def _expect_losses(losses: object) -> None:

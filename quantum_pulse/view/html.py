@@ -50,3 +50,8 @@ def stats_table(
         parts.append(f'<tbody><tr><td colspan="{columns}">no samples</td></tr></tbody>')
     parts.append("</table>")
     return "\n".join(parts)
+
+
+def lines(text: str) -> str:
+    """Lines of text, aligned as they are; nothing for no text."""
+    return f'<pre class="qp-lines">{escape(text)}</pre>' if text else ""

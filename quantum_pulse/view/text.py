@@ -45,6 +45,23 @@ def budget_lines(budgets: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def validation_lines(validation: pd.DataFrame) -> str:
+    """Which operations took less or more time than is plausible, as lines; empty when none did."""
+    broken = validation[validation["below"] + validation["above"] > 0]
+    if broken.empty:
+        return ""
+    names = [clean(str(name)) for name in broken.index]
+    space = max(map(width, names))
+    lines = ["Not as expected"]
+    for name, (_, row) in zip(names, broken.iterrows(), strict=True):
+        low, high = (numbers.duration(row[f"expect_{side}_us"] * 1000) for side in ("low", "high"))
+        sides = [("below " + low, row["below"]), ("above " + high, row["above"])]
+        told = ", ".join(f"{numbers.count(calls)} {side}" for side, calls in sides if calls)
+        of_all = f"of {numbers.count(row['count'])} calls; {numbers.count(row['outliers'])} outliers"
+        lines.append(f"  {name}{' ' * (space - width(name))}  {numbers.share(row['share']):>6}  {told} ({of_all})")
+    return "\n".join(lines)
+
+
 def stats_table(stats: pd.DataFrame, categories: Mapping[str, Category] | None = None) -> str:
     """The statistics by category and operation, aligned; the slowest in total first. No newline at the end."""
     by_category = table.is_by_category(stats)
