@@ -17,10 +17,12 @@ from quantum_pulse.timers import PausableTimer
 
 if TYPE_CHECKING:
     from quantum_pulse import analysis as analysis
+    from quantum_pulse.history import History as History
 
 __all__ = [
     "Capture",
     "Category",
+    "History",
     "Operation",
     "PausableTimer",
     "QuantumPulseError",
@@ -46,9 +48,10 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    # Called once: the import puts the package among the module's names.
-    if name == "analysis":
-        import importlib
+    import importlib
 
+    if name == "analysis":  # once: the import puts the package among the module's names
         return importlib.import_module("quantum_pulse.analysis")
+    if name == "History":
+        return importlib.import_module("quantum_pulse.history").History
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MESSAGES = 32_000
 
+#: What `compare` may fail on: verdicts, and budgets that the current side breaks.
+FAIL_ON = ("regressed", "improved", "inconclusive", "removed", "budget")
+
 _EXAMPLES = """\
 examples:
   quantum-pulse demo                              record a trading engine at work and show what is slow in it
@@ -31,13 +34,15 @@ examples:
   quantum-pulse run --into captures/t -m tests    the same for a module
   quantum-pulse stats captures/t                  the table of a capture
   quantum-pulse stats captures/t --by category
+  quantum-pulse compare captures/main captures/branch --format markdown
 
 what a script records is what it marks: `with Op.MEMBER:` or `@Op.MEMBER`, Op being a quantum_pulse.Operation.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for misuse, or that of the program that was run."""
+    """Run the command line and return its exit code: 0, 1 for what --fail-on names, 2 for misuse, or that of the
+    program that was run."""
     parser = _parser()
     try:
         options = parser.parse_args(argv)
@@ -93,6 +98,28 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("--by", choices=("operation", "category"), default="operation", help="rows (default: operation)")
     stats.set_defaults(command=_stats)
 
+    compare = commands.add_parser(
+        "compare",
+        help="did it get slower?",
+        description="Compare captures, operation by operation and quantile by quantile: what regressed, what improved, "
+        "what is the same, and what cannot be told. Several captures a side, separated by commas, show what varies "
+        "from run to run. Exit status: 0, 1 when something was found that --fail-on names, 2 for misuse.",
+    )
+    compare.add_argument("baseline", metavar="BASE", help="a capture, or several: captures/a,captures/b")
+    compare.add_argument("current", metavar="CURRENT", help="the same, of what is to be judged")
+    compare.add_argument(
+        "--fail-on",
+        metavar="WHAT",
+        type=_verdicts,
+        default=("regressed",),
+        help=f"what makes the exit status 1: {', '.join(FAIL_ON)}, or none; several with commas (default: regressed)",
+    )
+    compare.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="default: text")
+    compare.add_argument("--min-effect", metavar="SHARE", type=float, default=0.05, help="smallest change that matters")
+    compare.add_argument("--alpha", metavar="SHARE", type=float, default=0.05, help="share of false reports accepted")
+    compare.add_argument("--all", action="store_true", help="also rows where nothing was found")
+    compare.set_defaults(command=_compare)
+
     recover = commands.add_parser(
         "recover",
         help="make parts of what killed processes left in a capture",
@@ -114,6 +141,16 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("script", metavar="SCRIPT", nargs=argparse.REMAINDER, help="the script and its arguments")
     run.set_defaults(command=_run)
     return parser
+
+
+def _verdicts(text: str) -> tuple[str, ...]:
+    wanted = tuple(word for word in text.split(",") if word)
+    if wanted == ("none",):
+        return ()
+    for word in wanted:
+        if word not in FAIL_ON:
+            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(FAIL_ON)}, none")
+    return wanted
 
 
 def _positive(text: str) -> int:
@@ -154,6 +191,39 @@ def _show(capture: qp.Capture, by: str = "operation") -> None:
 def _stats(options: argparse.Namespace) -> int:
     _show(qp.open(options.capture), options.by)
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    import json
+
+    from quantum_pulse.view import text
+
+    before, (current, *also) = (
+        [qp.open(path) for path in side.split(",")] for side in (options.baseline, options.current)
+    )
+    try:
+        found = current.compare(before, also=also, min_effect=options.min_effect, alpha=options.alpha)
+    except ValueError as error:
+        raise _Misuse(f"compare: {error}") from error
+    broken: dict[str, float] = {}
+    if "budget" in options.fail_on:
+        for capture in (current, *also):
+            rows = capture.budgets()
+            # The budget is for the p99: more than one call in a hundred was above it.
+            broken.update({str(name): float(share) for name, share in rows["share"].items() if share > 0.01})
+    if options.format == "json":
+        rows = json.loads(found.table.to_json(orient="records"))
+        print(json.dumps({"verdict": found.verdict, "summary": found.summary, "over_budget": broken, "rows": rows}))
+    else:
+        print(
+            found.to_markdown(everything=options.all)
+            if options.format == "markdown"
+            else found.to_text(everything=options.all)
+        )
+        for name, share in broken.items():
+            print(f"over budget: {text.clean(str(name))}, {share:.1%} of its calls")
+    verdicts = set(found.table["verdict"])
+    return 1 if broken or verdicts & set(options.fail_on) else 0
 
 
 def _recover(options: argparse.Namespace) -> int:

@@ -13,9 +13,12 @@ from quantum_pulse.capture.several import Paths
 from quantum_pulse.operations import Category, Operation
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
     from quantum_pulse.capture.slowest import Slowest
+    from quantum_pulse.results import Comparison, Correlations
     from quantum_pulse.view.figures import Chart
 
 
@@ -175,6 +178,73 @@ class Capture:
         from quantum_pulse.capture import validation
 
         return validation.validate(self._source, operations, start, end, expected_only=expected_only)
+
+    def compare(
+        self,
+        baseline: Capture | Sequence[Capture],
+        *,
+        also: Sequence[Capture] = (),
+        operations: Operations = None,
+        quantiles: Sequence[float] = (0.5, 0.95, 0.99),
+        min_effect: float = 0.05,
+        alpha: float = 0.05,
+    ) -> Comparison:
+        """Did it get slower? This capture against `baseline`, one or several; `also`: further captures of this side.
+
+        With several runs a side, what varies from run to run is seen and allowed for; with one run each the result
+        says that it was not. See `analysis.compare_samples` for the method, `min_effect` (the smallest change that
+        matters, a share) and `alpha` (the share of false reports accepted). The result has `.table`, `.regressions`,
+        `.improvements`, `.verdict`, and shows itself. Raises TypeError for what is no capture.
+        """
+        from quantum_pulse import analysis, results
+
+        before = [baseline] if isinstance(baseline, Capture) else list(baseline)
+        for one in (*before, *also):
+            if not isinstance(one, Capture):
+                raise TypeError(f"compare() takes captures, as qp.open(path) gives them, not {one!r}")
+        found = analysis.compare_samples(
+            [one._durations(operations) for one in before],
+            [one._durations(operations) for one in (self, *also)],
+            quantiles=quantiles,
+            min_effect=min_effect,
+            alpha=alpha,
+        )
+        return results.Comparison.of(found)
+
+    def _durations(self, operations: Operations) -> dict[str, npt.NDArray[np.int64]]:
+        """Durations of each operation in ns, in the order in which they started."""
+        samples = self.samples(operations, columns=["operation", "duration_ns"])
+        grouped = samples.groupby("operation", observed=True, sort=False)["duration_ns"]
+        return {str(name): group.to_numpy() for name, group in grouped}
+
+    def correlate(
+        self,
+        window: str | timedelta | float | None = None,
+        *,
+        operations: Operations = None,
+        quantile: float = 0.95,
+        alpha: float = 0.05,
+    ) -> Correlations:
+        """Which metrics, garbage collections and other operations move with the latency of which operation.
+
+        In each `window` (by default about a thousandth of the capture, at least the interval of the metrics) the
+        `quantile` of an operation is compared with the metrics; see `analysis.correlate` for the method. The result has
+        `.table` (a row per operation and metric: operation, metric, lag_s, rho, ci_low, ci_high, p_value, q_value,
+        n_effective; q-values over the whole table), `.found` and `.recommendations`. `alpha` is the share of false
+        findings accepted. Where there is too little to compare the figures are NaN. Raises ValueError for arguments out
+        of range.
+        """
+        from quantum_pulse import results
+        from quantum_pulse.analysis import recommendations, windows
+        from quantum_pulse.capture import timeline
+
+        length_s = windows.length_s(self.metrics()) if window is None else timeline.seconds(window)
+        latency, busy, metrics = windows.aligned(
+            self.timeline(length_s, operations, quantiles=[quantile]), length_s, timeline.METRICS
+        )
+        table = windows.correlate_all(latency, busy, metrics, alpha)
+        advice = recommendations.recommend(self.stats(), self.metrics(), table, alpha=alpha)
+        return results.Correlations(table, advice, length_s, alpha)
 
     def plot(self) -> Chart:
         """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked."""

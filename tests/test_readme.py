@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,8 @@ def folder(tmp_path_factory):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Shop.PARSE" in done.stdout
+    for name in ("main", "branch"):
+        shutil.copytree(folder / "captures" / "first", folder / "captures" / name)
     return folder
 
 
@@ -65,6 +68,8 @@ def test_the_commands(folder, monkeypatch, capsys):
             Path(command[2]).write_text("import sys\nprint(sys.argv)\n", encoding="utf-8")
             assert cli.main(command[1:]) == 0
             assert str(command[2:]) in capsys.readouterr().out
+        elif command[1] == "compare":
+            assert cli.main(command[1:]) in (0, 1), "the machine decides"
         else:
             assert cli.main(command[1:]) == 0
 

@@ -138,7 +138,7 @@ def compare_samples(
     q_equivalent = benjamini_hochberg([row.p_equivalent for row in rows])
     table = pd.DataFrame(
         [
-            (*row.cells, q, row.verdict or _verdict(row.slower, q, equivalent, alpha))
+            (*row.cells, q, row.verdict or verdict(row.slower, q, equivalent, alpha))
             for row, q, equivalent in zip(rows, q_values.tolist(), q_equivalent.tolist(), strict=True)
         ],
         columns=list(COLUMNS),
@@ -182,7 +182,8 @@ def _runs(runs: Run | Sequence[Run], what: str) -> list[dict[str, npt.NDArray[An
     return found
 
 
-def _verdict(slower: bool, q: float, q_equivalent: float, alpha: float) -> str:
+def verdict(slower: bool, q: float, q_equivalent: float, alpha: float) -> str:
+    """One word for a row that was tested: its q-values of having changed and of being the same."""
     if q <= alpha:
         return "regressed" if slower else "improved"
     return "equivalent" if q_equivalent <= alpha else "inconclusive"

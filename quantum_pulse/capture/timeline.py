@@ -224,6 +224,11 @@ def _range(source: Source, chosen: Selection) -> tuple[int, int]:
     return begin, end
 
 
+def seconds(window: Window) -> float:
+    """The length of a window in seconds. Raises ValueError as `timeline`."""
+    return _window_ns(window) / 1e9
+
+
 def _window_ns(window: Window) -> int:
     import pandas as pd
 

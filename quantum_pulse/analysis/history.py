@@ -1,0 +1,58 @@
+"""Is one more run like those before it? By the runs' own figures, which show what varies from run to run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Final
+
+from quantum_pulse.analysis.comparison import verdict
+from quantum_pulse.analysis.significance import benjamini_hochberg, student_quantile, student_tail
+
+#: Fewer runs say nothing of how much runs vary.
+FEWEST_RUNS: Final = 3
+
+Row = tuple[str, float, float, float, float, float, float, float, str]
+
+
+def check(
+    series: Mapping[tuple[str, float], tuple[Sequence[float], float]], *, min_effect: float = 0.05, alpha: float = 0.05
+) -> list[Row]:
+    """Rows of `Comparison.table` for figures of past runs and one of a new run, by operation and quantile, in µs.
+
+    The new run's logarithm minus the mean of the past ones, over their standard deviation times sqrt(1 + 1/n), is
+    Student's t with n - 1 degrees of freedom when nothing has changed (the prediction interval of a normal sample).
+    """
+    rows: list[tuple[str, float, float, float, float, float, float]] = []
+    tails: list[tuple[float, float, bool, str]] = []  # p of a change, p of being equivalent, slower, verdict
+    for (name, level), (past, now) in series.items():
+        known = [value for value in past if value > 0]
+        before = math.exp(fmean(map(math.log, known))) if known else math.nan
+        change = now / before - 1 if known and now > 0 else math.nan
+        if not known or not now > 0 or len(known) < FEWEST_RUNS:
+            verdict_ = "added" if not known else "removed" if not now > 0 else "too_few"
+            rows.append((name, level, before, now, change, math.nan, math.nan))
+            tails.append((math.nan, math.nan, False, verdict_))
+            continue
+        logs = [math.log(value) for value in known]
+        # Runs that happen to be all alike are not all alike for ever: a resolution of a tenth of a percent.
+        error = max(stdev(logs), 1e-3) * math.sqrt(1 + 1 / len(logs))
+        freedom = len(logs) - 1
+        shift, margin = math.log1p(change), math.log1p(min_effect)
+
+        def tail(distance: float, error: float = error, freedom: int = freedom) -> float:
+            beyond = student_tail(abs(distance) / error, freedom)
+            return beyond if distance > 0 else 1 - beyond
+
+        slower, faster = tail(shift - margin), tail(-shift - margin)
+        equivalent = max(tail(margin - shift), tail(margin + shift))
+        reach = student_quantile(alpha / 2, freedom) * error
+        rows.append((name, level, before, now, change, math.expm1(shift - reach), math.expm1(shift + reach)))
+        tails.append((min(1.0, 2 * min(slower, faster)), equivalent, slower < faster, ""))
+    q_values = benjamini_hochberg([one[0] for one in tails]).tolist()
+    q_equivalent = benjamini_hochberg([one[1] for one in tails]).tolist()
+    return [
+        (*row, q, known or verdict(is_slower, q, other, alpha))
+        for row, (_, _, is_slower, known), q, other in zip(rows, tails, q_values, q_equivalent, strict=True)
+    ]

@@ -1,0 +1,78 @@
+"""Latency and metrics on one time axis, for `correlate`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from quantum_pulse.analysis.correlation import COLUMNS, correlate
+from quantum_pulse.analysis.significance import benjamini_hochberg
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Other operations that are taken for metrics of each: those of the largest total.
+MOST_OTHERS: Final = 8
+
+
+#: Windows that a capture is cut into by default, about.
+WINDOWS: Final = 1000
+
+
+def length_s(metrics: pd.DataFrame) -> float:
+    """A length of windows for a capture with these `metrics` (as of `Capture.metrics`), in seconds.
+
+    About twice their interval at least, and about a thousandth of their time; a second where there are none.
+    """
+    if len(metrics) < 2:
+        return 1.0
+    interval = float(metrics["interval_ns"].median()) / 1e9
+    whole = (metrics["time"].max() - metrics["time"].min()).total_seconds()
+    wanted = max(1.8 * interval, whole / WINDOWS)
+    # A round number, so that windows of several captures fall together.
+    return next(
+        step * 10.0**power for power in range(-6, 9) for step in (1, 2, 5) if step * 10.0**power >= wanted * 0.999
+    )
+
+
+def aligned(
+    timeline: pd.DataFrame, window_s: float, metrics: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """What `correlate_all` takes, from a `timeline` with one quantile and windows of `window_s`."""
+    import pandas as pd
+
+    (quantile,) = [name for name in timeline.columns if re.fullmatch(r"p\d+_us", name)]
+    operations = timeline.index.get_level_values("operation")
+    times = timeline.index.get_level_values("time")
+    grid = pd.date_range(times.min(), times.max(), freq=pd.Timedelta(seconds=window_s))
+    by_operation = [times, operations]
+    # Also of windows with few calls: what is slow is called less often, and they are the ones that matter.
+    latency = timeline[quantile].groupby(by_operation).first().unstack()
+    busy = timeline["total_us"].groupby(by_operation).sum().unstack()
+    known = timeline[[name for name in metrics if name in timeline.columns]].groupby(times).first()
+    return latency.reindex(grid), busy.reindex(grid).fillna(0.0), known.reindex(grid)
+
+
+def correlate_all(latency: pd.DataFrame, busy: pd.DataFrame, metrics: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """`correlate` for each operation, with q-values over the whole table: `operation`, then the columns of that.
+
+    All three share one index of equally long windows. `latency` has a column per operation, NaN where it did not run;
+    `busy` the time that each spent, in the same unit; `metrics` what was measured.
+    """
+    import numpy as np
+    import pandas as pd
+
+    others = busy.sum().sort_values(ascending=False, kind="stable").index[:MOST_OTHERS]
+    frames = []
+    for name in latency.columns:
+        beside = busy[[other for other in others if other != name]]
+        beside = beside.rename(columns={other: f"time in {other}" for other in beside.columns})
+        found = correlate(latency[name], pd.concat([metrics, beside], axis=1), alpha=alpha)
+        found.insert(0, "operation", str(name))
+        frames.append(found)
+    if not frames:
+        return pd.DataFrame({name: pd.Series(dtype="float64") for name in ("operation", *COLUMNS)})
+    table = pd.concat(frames, ignore_index=True)
+    table["q_value"] = benjamini_hochberg(table["p_value"].to_numpy(np.float64))
+    return table.sort_values(["q_value", "p_value"], kind="stable", ignore_index=True)

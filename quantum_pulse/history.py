@@ -1,0 +1,156 @@
+"""Results of runs over time: is the newest one like those before it, and when did things change?"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse.errors import CaptureError
+from quantum_pulse.results import Comparison
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from quantum_pulse.facade import Capture
+
+FILE: Final = "history.jsonl"
+QUANTILES: Final = {0.5: "p50_us", 0.95: "p95_us", 0.99: "p99_us"}
+#: Runs that `check` looks back, unless told otherwise.
+RECENT: Final = 20
+
+
+class History:
+    """A directory that keeps a few figures of each run: ``qp.History("baselines/")``.
+
+    One line of JSON a run in `history.jsonl`: label, time, capture, and for each operation its count and quantiles.
+    Small enough to stand in a repository, and merged there like any text.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def add(self, capture: Capture, *, label: str | None = None) -> None:
+        """Add a run. `label` tells it apart, such as a commit; by default the capture's name."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        entry = {
+            "label": capture.path.name if label is None else str(label),
+            "added": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "capture": capture.path.name,
+            "operations": _figures(capture),
+        }
+        line = json.dumps(entry, ensure_ascii=False) + "\n"
+        # One write to a file that is only appended to, so that two runs at once do not mix their lines.
+        descriptor = os.open(self.path / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, line.encode("utf-8", "backslashreplace"))
+        finally:
+            os.close(descriptor)
+
+    def runs(self) -> pd.DataFrame:
+        """A row per run and operation, oldest first: run, label, added, operation, count, p50_us, p95_us, p99_us.
+
+        Raises CaptureError where a line makes no sense.
+        """
+        import pandas as pd
+
+        rows = [
+            {"run": number, "label": entry["label"], "added": entry["added"], "operation": name, **figures}
+            for number, entry in enumerate(self._entries())
+            for name, figures in entry["operations"].items()
+        ]
+        frame = pd.DataFrame(rows, columns=["run", "label", "added", "operation", "count", *QUANTILES.values()])
+        frame["added"] = pd.to_datetime(frame["added"], utc=True)
+        return frame
+
+    def check(
+        self, capture: Capture, *, recent: int = RECENT, min_effect: float = 0.05, alpha: float = 0.05
+    ) -> Comparison:
+        """`capture` against the last `recent` runs: a Comparison as that of `Capture.compare`.
+
+        The unit is the run: the logarithm of a quantile must lie outside of what one more run of the past would show,
+        by Student's prediction interval, beyond `min_effect`, with Benjamini & Hochberg's correction over the table.
+        At least three runs that have the operation are needed ("too_few" else). Raises CaptureError for an empty
+        history.
+        """
+        import pandas as pd
+
+        from quantum_pulse.analysis import comparison, history
+
+        past = self.runs()
+        if past.empty:
+            raise CaptureError(f"{self.path} has no runs to compare with; History.add(capture) adds one")
+        last = sorted(past["run"].unique())[-recent:]
+        past = past[past["run"].isin(last)]
+        figures = _figures(capture)
+        series = {
+            (name, level): (
+                past.loc[past["operation"] == name, column].tolist(),
+                figures[name][column] if name in figures else math.nan,
+            )
+            for name in sorted({*figures, *past["operation"]})
+            for level, column in QUANTILES.items()
+        }
+        rows = history.check(series, min_effect=min_effect, alpha=alpha)
+        table = pd.DataFrame(rows, columns=list(comparison.COLUMNS))
+        table = table.astype(dict.fromkeys(comparison.COLUMNS[1:-1], "float64"))
+        return Comparison(table, min_effect, alpha, len(last), 1)
+
+    def change_points(self, *, quantiles: Sequence[float] = tuple(QUANTILES), alpha: float = 0.02) -> pd.DataFrame:
+        """When operations changed for good, one row a step, the newest last; `analysis.change_points` finds them.
+
+        Columns: operation, quantile, label (of the first run after it), before_us, after_us, change (a share), p_value.
+
+        `alpha` is the probability of a false report for each operation and quantile. Raises ValueError for a quantile
+        that is not kept.
+        """
+        import pandas as pd
+
+        from quantum_pulse import analysis
+
+        for level in quantiles:
+            if level not in QUANTILES:
+                raise ValueError(f"quantiles must be of {', '.join(map(str, QUANTILES))}, not {level!r}")
+        found: list[tuple[int, tuple[Any, ...]]] = []
+        for name, runs in self.runs().groupby("operation", sort=False):
+            for level in quantiles:
+                for point in analysis.change_points(runs[QUANTILES[level]].to_numpy(), alpha=alpha):
+                    first = runs.iloc[point.index]
+                    change = point.after / point.before - 1 if point.before else math.nan
+                    row = (name, level, first["label"], point.before, point.after, change, point.p_value)
+                    found.append((int(first["run"]), row))
+        found.sort(key=lambda pair: pair[0])
+        columns = ["operation", "quantile", "label", "before_us", "after_us", "change", "p_value"]
+        return pd.DataFrame([row for _, row in found], columns=columns)
+
+    def __repr__(self) -> str:
+        return f"<History {self.path}: {len(self._entries())} runs>"
+
+    def _entries(self) -> list[dict[str, Any]]:
+        try:
+            lines = (self.path / FILE).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        entries = []
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+                if not isinstance(entry["operations"], dict) or not {"label", "added"} <= set(entry):
+                    raise TypeError
+            except (ValueError, KeyError, TypeError):
+                raise CaptureError(f"{self.path / FILE}, line {number}: this is no run; delete the line") from None
+            entries.append(entry)
+        return entries
+
+
+def _figures(capture: Capture) -> dict[str, dict[str, float]]:
+    stats = capture.stats(quantiles=list(QUANTILES))
+    names = stats.index.get_level_values("operation")
+    return {
+        str(name): {"count": int(row["count"]), **{key: round(float(row[key]), 4) for key in QUANTILES.values()}}
+        for name, row in zip(names, stats.to_dict("records"), strict=True)
+    }

@@ -1,0 +1,136 @@
+"""A comparison as text, Markdown and HTML: the verdict first, then what changed, then all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse.view import html, numbers, text
+
+if TYPE_CHECKING:
+    from quantum_pulse.analysis import Comparison
+
+HEADINGS: Final = ("operation", "quantile", "baseline", "current", "change", "95 % interval", "q", "verdict")
+
+#: A sign beside each verdict, so that none is told by colour alone.
+SIGNS: Final = {
+    "regressed": "▲",
+    "improved": "▼",
+    "equivalent": "=",
+    "inconclusive": "?",
+    "too_few": "·",
+    "added": "+",
+    "removed": "-",
+}
+#: Verdicts that a short list leaves out.
+UNREMARKABLE: Final = ("equivalent", "inconclusive", "too_few")
+
+
+def change(value: float) -> str:
+    """A ratio minus one, in percent with its sign: +12 %, -3.4 %; a dash where it is not known."""
+    if value != value:  # NaN
+        return "–"
+    if value == float("inf"):
+        return "+∞"
+    shown = f"{100 * value:+.1f}" if abs(value) < 0.1 else f"{100 * value:+,.0f}"
+    return f"{shown} %"
+
+
+def as_text(comparison: Comparison, *, everything: bool = False) -> str:
+    """The summary and a table for a terminal; rows where nothing was found only with `everything`."""
+    rows = list(_rows(comparison, everything=everything))
+    if not rows:
+        return comparison.summary
+    lines = [_headings(comparison), *rows]
+    widths = [max(text.width(line[column]) for line in lines) for column in range(len(HEADINGS))]
+
+    def aligned(line: tuple[str, ...]) -> str:
+        cells = []
+        for column, (cell, width) in enumerate(zip(line, widths, strict=True)):
+            space = " " * (width - text.width(cell))
+            cells.append(cell + space if column in (0, len(line) - 1) else space + cell)
+        return "  ".join(cells).rstrip()
+
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([comparison.summary, "", aligned(lines[0]), rule, *map(aligned, rows)])
+
+
+def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
+    """The same as Markdown, for a pull request: all rows are behind a fold when only some are remarkable."""
+    parts = [f"### {SIGNS[comparison.verdict]} Latency: {_title(comparison)}", "", comparison.summary, ""]
+    short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
+    if everything or len(short) == len(whole):
+        parts += _markdown_table(comparison, whole)
+    else:
+        parts += _markdown_table(comparison, short) if short else []
+        parts += ["", f"<details><summary>All {len(whole)} rows</summary>", "", *_markdown_table(comparison, whole)]
+        parts += ["", "</details>"]
+    return "\n".join(parts).strip() + "\n"
+
+
+def as_html(comparison: Comparison) -> str:
+    """The same as HTML that stands alone: remarkable rows, and all of them in a fold."""
+    short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
+    parts = [html.STYLE, f"<div><strong>{escape(comparison.summary)}</strong></div>"]
+    if short:
+        parts.append(_html_table(comparison, short))
+    if len(short) < len(whole):
+        parts.append(f"<details><summary>All {len(whole)} rows</summary>{_html_table(comparison, whole)}</details>")
+    return "\n".join(parts)
+
+
+def _title(comparison: Comparison) -> str:
+    found = set(comparison.table["verdict"])
+    if {"regressed", "improved"} <= found:
+        return "some operations slower, some faster"
+    return {"regressed": "slower", "improved": "faster", "equivalent": "the same"}.get(comparison.verdict, "no answer")
+
+
+def _headings(comparison: Comparison) -> tuple[str, ...]:
+    interval = f"{numbers.share(1 - comparison.alpha)} interval"
+    return tuple(interval if name == "95 % interval" else name for name in HEADINGS)
+
+
+def _rows(comparison: Comparison, *, everything: bool) -> Iterable[tuple[str, ...]]:
+    records: list[dict[Any, Any]] = comparison.table.to_dict("records")
+    order = {verdict: place for place, verdict in enumerate(SIGNS)}
+    # What got slower most comes first.
+    records.sort(key=lambda row: (order[row["verdict"]], -abs(row["change"]) if row["change"] == row["change"] else 0))
+    for row in records:
+        if not everything and row["verdict"] in UNREMARKABLE:
+            continue
+        known = row["ci_low"] == row["ci_low"]
+        interval = f"{change(row['ci_low'])} to {change(row['ci_high'])}" if known else "–"
+        q = row["q_value"]
+        yield (
+            text.clean(str(row["operation"])),
+            f"p{row['quantile'] * 100:g}",
+            numbers.duration(row["baseline_us"] * 1000),
+            numbers.duration(row["current_us"] * 1000),
+            change(row["change"]),
+            interval,
+            "–" if q != q else "< 0.001" if q < 0.001 else f"{q:.3f}",
+            f"{SIGNS[row['verdict']]} {row['verdict'].replace('_', ' ')}",
+        )
+
+
+def _markdown_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> list[str]:
+    def line(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+    rule = ["---", *["--:"] * (len(HEADINGS) - 2), "---"]
+    # In code marks a name is a name, whatever characters it has.
+    quoted = [(f"`{row[0].replace('`', chr(39))}`", *row[1:]) for row in rows]
+    return [line(_headings(comparison)), line(rule), *map(line, quoted)]
+
+
+def _html_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in _headings(comparison))
+    body = "".join(
+        f'<tr><th scope="row"><bdi>{escape(row[0])}</bdi></th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return f'<table class="qp-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

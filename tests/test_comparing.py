@@ -1,0 +1,243 @@
+"""Captures against each other, and against a history: on real recordings, and on captures of our own choice."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import quantum_pulse as qp
+from quantum_pulse import schema
+from quantum_pulse.errors import CaptureError
+from quantum_pulse.recorder import parts
+from tests.capture.conftest import ANCHOR_NS, write_capture  # noqa: F401 - a fixture
+
+
+@pytest.fixture
+def make(write_capture):  # noqa: F811 - the fixture
+    """A capture with lognormal durations around 50 µs of two operations, those of the first times `slower`."""
+
+    def again(seed, slower=1.0, count=5000):
+        rng = np.random.default_rng(seed)
+        operation = np.tile([0, 1], count)
+        duration = 50_000 * np.exp(0.3 * rng.standard_normal(2 * count))
+        duration[operation == 0] *= slower
+        start = np.arange(2 * count) * 100_000
+        return qp.open(write_capture([{"start": start, "duration": duration.astype(np.int64), "operation": operation}]))
+
+    return again
+
+
+def test_a_capture_against_itself_and_a_slower_one(make):
+    base, same, slow = make(1), make(2), make(3, slower=1.2)
+    assert same.compare(base).verdict in ("equivalent", "inconclusive")
+    found = slow.compare(base)
+    assert found.verdict == "regressed"
+    assert set(found.regressions["operation"]) == {"Work.READ"}
+    assert found.regressions["change"].tolist() == pytest.approx([0.2] * len(found.regressions), abs=0.08)
+    assert base.compare(slow).verdict == "improved"
+    assert "One run a side" in found.summary
+
+
+def test_several_runs_a_side(make):
+    base, current = [make(seed) for seed in range(3)], [make(seed, slower=1.5) for seed in range(3, 6)]
+    found = current[0].compare(base, also=current[1:])
+    assert (found.baseline_runs, found.current_runs) == (3, 3)
+    assert set(found.regressions["operation"]) == {"Work.READ"}
+    assert "One run" not in found.summary
+
+
+def test_what_is_no_capture_is_refused(make, tmp_path):
+    with pytest.raises(TypeError, match="compare\\(\\) takes captures"):
+        make(1).compare([tmp_path])
+
+
+def test_it_shows_itself(make):
+    found = make(3, slower=1.5).compare(make(1))
+    text, markdown, page = repr(found), found.to_markdown(), found._repr_html_()
+    for shown in (text, markdown, page):
+        assert "Work.READ" in shown
+        assert "regressed" in shown
+        assert "µs" in shown
+    assert "Work.COUNT" not in text
+    assert "Work.COUNT" in found.to_text(everything=True)
+    assert markdown.startswith("### ▲ Latency: slower")
+    assert "<details>" in markdown
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_names_are_shown_as_text():
+    from quantum_pulse import analysis, results
+
+    name = "A.<script>|`\u202e"
+    run = {name: np.full(1000, 10), "B": np.full(1000, 10)}
+    found = results.Comparison.of(analysis.compare_samples(run, {name: np.full(1000, 20), "B": np.full(1000, 10)}))
+    assert "<script>" not in found._repr_html_()
+    assert "\\|" in found.to_markdown()
+    assert "\u202e" not in found.to_text()
+
+
+def cli(*arguments):
+    command = [sys.executable, "-m", "quantum_pulse", "compare", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command(make):
+    base, slow = make(1), make(3, slower=1.5)
+    done = cli(base.path, slow.path)
+    assert done.returncode == 1
+    assert "▲ regressed" in done.stdout
+    assert cli(slow.path, base.path).returncode == 0
+    assert cli(base.path, slow.path, "--fail-on", "none").returncode == 0
+    assert cli(base.path, slow.path, "--fail-on", "improved,removed").returncode == 0
+    done = cli(base.path, f"{slow.path},{slow.path}", "--format", "json", "--fail-on", "budget")
+    told = json.loads(done.stdout)
+    assert told["verdict"] == "regressed"
+    assert {row["operation"] for row in told["rows"]} == {"Work.READ", "Work.COUNT"}
+    # Its budget is 10 µs.
+    assert (done.returncode, list(told["over_budget"])) == (1, ["Work.COUNT"])
+    assert cli(base.path, slow.path, "--format", "markdown").stdout.startswith("###")
+
+
+def test_misuse_of_the_command(make, tmp_path):
+    base = make(1)
+    for arguments, said in (
+        ((base.path, tmp_path / "none"), "does not exist"),
+        ((base.path, base.path, "--fail-on", "slower"), "'slower' is none of regressed"),
+        ((base.path, base.path, "--min-effect", "-1"), "min_effect must be"),
+        ((base.path,), "required"),
+    ):
+        done = cli(*arguments)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+# ---- history ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_history(make, tmp_path):
+    history = qp.History(tmp_path / "baselines")
+    with pytest.raises(CaptureError, match="no runs to compare with"):
+        history.check(make(0))
+    for seed in range(8):
+        history.add(make(seed), label=f"commit {seed}")
+    assert history.runs().groupby("operation").size().to_dict() == {"Work.COUNT": 8, "Work.READ": 8}
+    assert len((tmp_path / "baselines" / "history.jsonl").read_text().splitlines()) == 8
+    same, slow = history.check(make(100)), history.check(make(101, slower=1.3))
+    assert same.regressions.empty
+    assert set(slow.regressions["operation"]) == {"Work.READ"}
+    assert slow.verdict == "regressed"
+    few = qp.History(tmp_path / "few")
+    few.add(make(1))
+    assert set(few.check(make(2)).table["verdict"]) == {"too_few"}
+
+
+def test_change_points_of_a_history(make, tmp_path):
+    history = qp.History(tmp_path / "baselines")
+    for seed in range(24):
+        history.add(make(seed, slower=1.0 if seed < 12 else 1.3, count=500), label=f"commit {seed}")
+    found = history.change_points(quantiles=[0.5])
+    assert found["operation"].tolist() == ["Work.READ"]
+    assert found["label"].tolist() == ["commit 12"]
+    assert found["change"].iloc[0] == pytest.approx(0.3, abs=0.1)
+    with pytest.raises(ValueError, match="quantiles must be of"):
+        history.change_points(quantiles=[0.9])
+
+
+def test_a_history_that_was_damaged(make, tmp_path):
+    history = qp.History(tmp_path)
+    history.add(make(1))
+    with open(tmp_path / "history.jsonl", "a") as file:
+        file.write("<<<<<<< HEAD\n")
+    with pytest.raises(CaptureError, match="line 2: this is no run"):
+        history.runs()
+
+
+def test_false_alarms_of_a_history_are_rare():
+    """The rate is that of its alpha; so many trials would show twice that."""
+    from quantum_pulse.analysis import history
+
+    rng = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(300):
+        series = {
+            ("Op", level): (np.exp(0.1 * rng.standard_normal(6)).tolist(), float(np.exp(0.1 * rng.standard_normal())))
+            for level in (0.5, 0.95, 0.99)
+        }
+        rows = history.check(series, min_effect=0)
+        alarms += any(row[-1] in ("regressed", "improved") for row in rows)
+    assert alarms / 300 < 0.09
+
+
+# ---- correlation -----------------------------------------------------------------------------------------------------
+
+
+def add_metrics(capture, pauses_us, interval_ns=100_000_000):
+    """A row of metrics for each pause; all else is noise."""
+    rng = np.random.default_rng(9)
+    rows = []
+    for number, pause in enumerate(pauses_us):
+        row = {column.name: int(rng.integers(100)) for column in schema.METRICS}
+        row |= {"time": ANCHOR_NS + (number + 1) * interval_ns, "interval_ns": interval_ns, "process": 1}
+        rows.append(row | {"gc_pause_us": float(pause), "gc_collections": int(pause > 0)})
+    (capture / "metrics").mkdir()
+    parts.write_rows(
+        capture / "metrics" / "1-abcd-000001.parquet", "metrics", rows, {"format": schema.FORMAT_VERSION, "process": 1}
+    )
+
+
+def test_what_moves_with_latency(write_capture):  # noqa: F811 - the fixture
+    """Pauses of the collector make every tenth call of one operation longer, and nothing of the other."""
+    rng = np.random.default_rng(3)
+    windows, calls = 300, 100
+    pauses = rng.exponential(5000, windows) * (rng.random(windows) < 0.5)
+    operation = np.tile([0, 1], windows * calls // 2)
+    window = np.repeat(np.arange(windows), calls)
+    duration = 50_000 * np.exp(0.2 * rng.standard_normal(windows * calls))
+    duration += (operation == 0) * (rng.random(windows * calls) < 0.1) * pauses[window] * 100
+    start = np.sort(window * 100_000_000 + rng.integers(0, 90_000_000, windows * calls))
+    path = write_capture([{"start": start, "duration": duration.astype(np.int64), "operation": operation}])
+    add_metrics(path, pauses)
+    capture = qp.open(path)
+    found = capture.correlate()
+    assert found.window_s == pytest.approx(0.2)
+    strongest = found.table.iloc[0]
+    assert (strongest["operation"], strongest["metric"]) == ("Work.READ", "gc_pause_us")
+    assert strongest["rho"] > 0.5
+    assert strongest["lag_s"] == 0
+    assert set(found.found["operation"]) == {"Work.READ"}
+    assert found.table["q_value"].is_monotonic_increasing
+    (advice,) = [one for one in found.recommendations if one.subject == "Work.READ" and "correlation" in one.evidence]
+    assert "garbage collector" in advice.reason
+    assert "Work.READ" in repr(found)
+    assert "Work.READ" in found._repr_html_()
+    with pytest.raises(ValueError, match="no length of time"):
+        capture.correlate("soon")
+
+
+def test_no_metrics_to_correlate_with(make):
+    found = make(1).correlate()
+    assert found.found.empty
+    assert "Too little to compare" in repr(found)
+    assert "Too little to compare" in found._repr_html_()
+
+
+def test_recommendations_say_why():
+    from quantum_pulse.analysis import recommendations
+
+    nothing = pd.DataFrame({name: [] for name in ("operation", "metric", "rho", "q_value")})
+    stats = pd.DataFrame({"p50_us": [10.0, 10.0], "p99_us": [11.0, 900.0], "total_us": [1.0, 2.0]}, index=["A", "B"])
+    idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
+    busy = pd.DataFrame({"cpu_machine_percent": [95.0], "rss_bytes": [900]})
+    (waits,) = recommendations.recommend(stats, idle, nothing)
+    assert waits.subject == "B"
+    assert "90 times p50" in waits.evidence
+    cpu, memory = recommendations.recommend(stats, busy, nothing, memory_bytes=1000)
+    assert "95%" in cpu.evidence
+    assert "90%" in memory.evidence
+    assert recommendations.recommend(stats.iloc[:1], idle, nothing) == []
+    assert recommendations.recommend(stats.iloc[:0], idle.iloc[:0], nothing) == []
