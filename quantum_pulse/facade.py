@@ -190,6 +190,7 @@ class Capture:
         alpha: float = 0.05,
     ) -> Comparison:
         """Did it get slower? This capture against `baseline`, one or several; `also`: further captures of this side.
+        What was opened as several captures is several runs.
 
         With several runs a side, what varies from run to run is seen and allowed for; with one run each the result
         says that it was not. See `analysis.compare_samples` for the method, `min_effect` (the smallest change that
@@ -203,19 +204,26 @@ class Capture:
             if not isinstance(one, Capture):
                 raise TypeError(f"compare() takes captures, as qp.open(path) gives them, not {one!r}")
         found = analysis.compare_samples(
-            [one._durations(operations) for one in before],
-            [one._durations(operations) for one in (self, *also)],
+            [run for one in before for run in one._runs(operations)],
+            [run for one in (self, *also) for run in one._runs(operations)],
             quantiles=quantiles,
             min_effect=min_effect,
             alpha=alpha,
         )
         return results.Comparison.of(found)
 
-    def _durations(self, operations: Operations) -> dict[str, npt.NDArray[np.int64]]:
-        """Durations of each operation in ns, in the order in which they started."""
-        samples = self.samples(operations, columns=["operation", "duration_ns"])
-        grouped = samples.groupby("operation", observed=True, sort=False)["duration_ns"]
-        return {str(name): group.to_numpy() for name, group in grouped}
+    def _runs(self, operations: Operations) -> list[dict[str, npt.NDArray[np.int64]]]:
+        """For each capture the durations of each operation in ns, in the order in which they started."""
+        several = ["capture"] if self._source.captures else []
+        samples = self.samples(operations, columns=[*several, "operation", "duration_ns"])
+        parts = [rows for _, rows in samples.groupby("capture", observed=True)] if several else [samples]
+        return [
+            {
+                str(name): durations.to_numpy()
+                for name, durations in rows.groupby("operation", observed=True, sort=False)["duration_ns"]
+            }
+            for rows in parts
+        ]
 
     def correlate(
         self,

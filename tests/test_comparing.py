@@ -47,6 +47,8 @@ def test_several_runs_a_side(make):
     assert (found.baseline_runs, found.current_runs) == (3, 3)
     assert set(found.regressions["operation"]) == {"Work.READ"}
     assert "One run" not in found.summary
+    together = qp.open([one.path for one in current]).compare(qp.open([one.path for one in base]))
+    pd.testing.assert_frame_equal(together.table, found.table)
 
 
 def test_what_is_no_capture_is_refused(make, tmp_path):
@@ -184,7 +186,7 @@ def add_metrics(capture, pauses_us, interval_ns=100_000_000):
         row = {column.name: int(rng.integers(100)) for column in schema.METRICS}
         row |= {"time": ANCHOR_NS + (number + 1) * interval_ns, "interval_ns": interval_ns, "process": 1}
         rows.append(row | {"gc_pause_us": float(pause), "gc_collections": int(pause > 0)})
-    (capture / "metrics").mkdir()
+    (capture / "metrics").mkdir(exist_ok=True)
     parts.write_rows(
         capture / "metrics" / "1-abcd-000001.parquet", "metrics", rows, {"format": schema.FORMAT_VERSION, "process": 1}
     )
