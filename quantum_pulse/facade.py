@@ -107,7 +107,7 @@ class Capture:
     def heatmap(
         self, operation: Operation, *, start: Moment = None, end: Moment = None, columns: int = 120
     ) -> pd.DataFrame:
-        """How many calls of `operation` (or of several) fell into each bit of time and of duration.
+        """How many calls of `operation` fell into each bit of time and of duration.
 
         Index `duration_us`: lower edge of each row, in microseconds, ascending, eight rows an octave, without a gap
         from the shortest to the longest. Columns `time`: when each began, UTC, at most `columns` of equal length, from

@@ -26,8 +26,8 @@ class SlowSample(NamedTuple):
     outermost first, as far as the capture has them, and those directly in it in the order of their start, the longest
     1,000 if there are more. `meanwhile` is what else ran in any thread while it ran, neither around it nor in it: a
     row for each process, thread and operation, with `calls`, `overlap_us` (the time that they had in common with the
-    sample) and `share` of the sample's duration, the largest first. `events` are garbage collections and the like in
-    its process that ran then.
+    sample) and `share` of the sample's duration, the largest first; of several captures with the `capture` of each.
+    `events` are garbage collections and the like in its process that ran then.
     """
 
     sample: pd.Series[Any]
@@ -147,6 +147,7 @@ def _surroundings(source: Source, sample: pd.Series[Any], recording: str) -> Slo
     keys = [*(["capture"] if source.captures else []), "process", "thread", "operation"]
     meanwhile = others.groupby(keys, observed=True).agg(calls=("weight", "sum"), overlap_us=("overlap_us", "sum"))
     meanwhile["share"] = meanwhile["overlap_us"] * 1000 / max(length, 1)
+    meanwhile = meanwhile.reset_index([level for level in keys if level == tables.CAPTURE])
     events = tables.whole(source, "events", "start")
     event_starts = events["start"].astype("int64")
     ran = (event_starts < end) & (event_starts + events["duration_ns"] > begin)
