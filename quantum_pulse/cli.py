@@ -20,6 +20,8 @@ from quantum_pulse import schema
 from quantum_pulse.errors import CaptureError, NotACaptureError, QuantumPulseError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from quantum_pulse.demo.engine import DemoResult
 
 DEFAULT_MESSAGES = 32_000
@@ -33,7 +35,8 @@ examples:
   quantum-pulse run server.py --port 8080         record a script; its own arguments come after it
   quantum-pulse run --into captures/t -m tests    the same for a module
   quantum-pulse stats captures/t                  the table of a capture
-  quantum-pulse stats captures/t --by category
+  quantum-pulse stats captures/t --sort p99_us --top 10
+  quantum-pulse stats captures/* --by capture,operation
   quantum-pulse compare captures/main captures/branch --format markdown
 
 what a script records is what it marks: `with Op.MEMBER:` or `@Op.MEMBER`, Op being a quantum_pulse.Operation.
@@ -94,8 +97,23 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     stats = commands.add_parser("stats", help="the table of a capture", description="Show the statistics of a capture.")
-    stats.add_argument("capture", metavar="CAPTURE", help="the directory of a capture, such as captures/demo-TIME")
-    stats.add_argument("--by", choices=("operation", "category"), default="operation", help="rows (default: operation)")
+    stats.add_argument(
+        "captures", metavar="CAPTURE", nargs="+", help="the directory of a capture, or of several to read as one"
+    )
+    stats.add_argument(
+        "--by",
+        metavar="WHAT",
+        default="operation",
+        help="rows, as in operation,thread: operation category thread process task error capture (default: operation)",
+    )
+    stats.add_argument("--quantiles", metavar="Q", type=_numbers, help="others than the usual ones, as in 0.5,0.9999")
+    stats.add_argument(
+        "--sort", metavar="COLUMN", help="by a column, as in p99_us, or by priority (default: by category)"
+    )
+    stats.add_argument("--top", metavar="N", type=_positive, help="only the first N rows")
+    stats.add_argument("--min-count", metavar="N", type=_positive, default=0, help="only rows of at least N calls")
+    stats.add_argument("--unit", choices=("auto", "us", "ms", "s"), default="auto", help="of times (default: auto)")
+    stats.add_argument("--approximate", action="store_true", help="quantiles within 1 %%, without reading the samples")
     stats.set_defaults(command=_stats)
 
     compare = commands.add_parser(
@@ -163,14 +181,21 @@ def _positive(text: str) -> int:
     return number
 
 
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(one) for one in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers with commas between, as in 0.5,0.99, not {text!r}") from None
+
+
 def _into(wanted: str | None, name: str) -> Path:
     return Path(wanted) if wanted else Path("captures") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _show(capture: qp.Capture, by: str = "operation") -> None:
+def _show(capture: qp.Capture, stats: pd.DataFrame, unit: str = "auto", *, keep_order: bool = False) -> None:
     from quantum_pulse.view import numbers, text
 
-    print(text.stats_table(capture.stats("category" if by == "category" else "operation"), capture.categories))
+    print(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order))
     budgets = text.budget_lines(capture.budgets())
     if budgets:
         print(f"\n{budgets}")
@@ -189,7 +214,19 @@ def _show(capture: qp.Capture, by: str = "operation") -> None:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    _show(qp.open(options.capture), options.by)
+    capture = qp.open(options.captures[0] if len(options.captures) == 1 else options.captures)
+    try:
+        stats = capture.stats(
+            options.by.split(","),
+            quantiles=options.quantiles,
+            approximate=options.approximate,
+            min_count=options.min_count,
+            sort=options.sort,
+            top=options.top,
+        )
+    except ValueError as error:
+        raise _Misuse(f"stats: {error}") from error
+    _show(capture, stats, options.unit, keep_order=options.sort is not None or options.top is not None)
     return 0
 
 
@@ -269,7 +306,7 @@ def _demo(options: argparse.Namespace) -> int:
     )
     agree = _compare_counts(capture, result)
     print()
-    _show(capture)
+    _show(capture, capture.stats())
     picture = path.with_suffix(".png")
     capture.plot().savefig(picture, dpi=150)
     # As it was called: `make demo` runs it from a virtual environment that is not on the path.

@@ -80,3 +80,31 @@ def test_stats(script, tmp_path, capsys):
     assert "Job.STEP" in capsys.readouterr().out
     assert main(["stats", str(tmp_path / "c"), "--by", "category"]) == 0
     assert "Work" in capsys.readouterr().out
+
+
+def test_the_table_can_be_sorted_cut_and_grouped(tmp_path, script, capsys):
+    for name in ("a", "b"):
+        assert main(["run", "--into", str(tmp_path / name), script()]) == 0
+    captures = [str(tmp_path / "a"), str(tmp_path / "b")]
+    capsys.readouterr()
+
+    def shown(*options):
+        assert main(["stats", *captures, *options]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert sorted(line.split()[:2] for line in shown("--by", "capture")[2:]) == [["a", "2"], ["b", "2"]]
+    assert shown("--by", "capture,operation", "--quantiles", "0.5,0.9999", "--unit", "us")[0].split()[-3:] == [
+        "p50", "p9999", "max"
+    ]  # fmt: skip
+    assert len(shown("--by", "thread", "--sort", "max_us", "--top", "1")) == 3
+    assert shown("--min-count", "1000") == ["no samples"]
+    assert "Job.STEP" in "".join(shown("--approximate"))
+    for wrong in (
+        ["--by", "threads"],
+        ["--sort", "p98_us"],
+        ["--quantiles", "x"],
+        ["--quantiles", "99"],
+        ["--unit", "h"],
+    ):
+        assert main(["stats", *captures, *wrong]) == 2
+        assert capsys.readouterr().err

@@ -26,19 +26,24 @@ STYLE: Final = """<style>
 
 
 def stats_table(
-    stats: pd.DataFrame, categories: Mapping[str, Category] | None = None, caption: str | None = None
+    stats: pd.DataFrame,
+    categories: Mapping[str, Category] | None = None,
+    caption: str | None = None,
+    *,
+    unit: str = "auto",
+    keep_order: bool = False,
 ) -> str:
-    """The statistics by category and operation as an HTML table with its style; the slowest in total first."""
-    by_category = table.is_by_category(stats)
-    head = ["category" if by_category else "operation", *table.HEADINGS.values()]
+    """The statistics by category and operation as an HTML table with its style; order and `unit` as in `text`."""
+    is_grouped = table.is_grouped(stats, keep_order=keep_order)
+    head = [table.row_heading(stats), *table.headings(stats).values()]
     columns = len(head)
     parts = [STYLE, '<table class="qp-table">']
     if caption is not None:
         parts.append(f"<caption>{escape(caption)}</caption>")
     parts.append("<thead><tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in head) + "</tr></thead>")
-    for group in table.groups(stats, categories):
+    for group in table.groups(stats, categories, unit, keep_order=keep_order):
         parts.append("<tbody>")
-        if not by_category:
+        if is_grouped:
             title = f' title="{escape(group.category.description)}"' if group.category.description else ""
             name = escape(group.category.name)
             parts.append(f'<tr><th scope="rowgroup" colspan="{columns}"{title}>{name}</th></tr>')

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 #: Largest value below which a unit is used, the unit, and its size, all in ns.
 _UNITS = ((1e3, "ns", 1.0), (1e6, "µs", 1e3), (1e9, "ms", 1e6), (60e9, "s", 1e9), (3600e9, "min", 60e9))
 
 
-def duration(ns: float) -> str:
+#: Units that a table can be shown in, and their size in ns; "auto" is the one that fits each number.
+UNITS: Final = {"us": ("µs", 1e3), "ms": ("ms", 1e6), "s": ("s", 1e9)}
+
+
+def duration(ns: float, unit: str = "auto") -> str:
     """`ns` nanoseconds in a unit that leaves about three digits: 850 ns, 12.3 µs, 4.5 ms, 1.2 s, 2.5 min, 3.1 h.
 
-    Not a number is shown as a dash.
+    Or in a unit of UNITS, to the nanosecond: 12.345 µs. Not a number is shown as a dash. Raises ValueError for another
+    unit.
     """
+    if unit != "auto" and unit not in UNITS:
+        raise ValueError(f"unit must be 'auto' or one of {', '.join(map(repr, UNITS))}, not {unit!r}")
     if math.isnan(ns):
         return "–"
     if math.isinf(ns):
         return "∞" if ns > 0 else "-∞"
+    if unit != "auto":
+        shown, factor = UNITS[unit]
+        return f"{ns / factor:,.{round(math.log10(factor))}f} {shown}"
     sign, size = "-" if ns < 0 else "", abs(ns)
-    for limit, unit, factor in _UNITS:
+    for limit, fitting, factor in _UNITS:
         # The rounded value decides: 999.97 µs is 1.0 ms, not 1000 µs.
         text = _three(size / factor, whole=factor == 1.0)
         if float(text) < limit / factor:
-            return f"{sign}{text} {unit}"
+            return f"{sign}{text} {fitting}"
     return f"{sign}{_three(size / 3600e9, whole=False)} h"
 
 

@@ -11,7 +11,7 @@ from quantum_pulse.view import numbers
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Column of the statistics -> its heading.
+#: Column of the statistics -> its heading. Of other quantiles than the usual ones all are shown.
 HEADINGS: Final = {
     "count": "count",
     "errors": "errors",
@@ -22,6 +22,7 @@ HEADINGS: Final = {
     "p99_us": "p99",
     "max_us": "max",
 }
+_USUAL: Final = ("p50_us", "p90_us", "p95_us", "p99_us", "p999_us")
 
 
 class Group(NamedTuple):
@@ -31,32 +32,68 @@ class Group(NamedTuple):
     rows: list[tuple[str, list[str]]]
 
 
-def groups(stats: pd.DataFrame, categories: Mapping[str, Category] | None = None) -> list[Group]:
-    """`stats` (of `Capture.stats`, by either grouping) in the order to show: by priority, then by total.
+def headings(stats: pd.DataFrame) -> dict[str, str]:
+    """Column of `stats` -> its heading, for the columns to show."""
+    quantiles = tuple(str(name) for name in stats.columns if str(name)[0] == "p" and str(name)[1:2].isdigit())
+    if quantiles == _USUAL:
+        return HEADINGS
+    others = {name: heading for name, heading in HEADINGS.items() if name not in _USUAL}
+    *first, last = others.items()
+    return dict([*first, *((name, name.removesuffix("_us")) for name in quantiles), last])
 
-    By category, each group has no rows but the one of the category itself.
+
+def groups(
+    stats: pd.DataFrame,
+    categories: Mapping[str, Category] | None = None,
+    unit: str = "auto",
+    *,
+    keep_order: bool = False,
+) -> list[Group]:
+    """`stats` (of `Capture.stats`, by whatever) in the order to show: by priority, then by total; or as it is.
+
+    By category, each group has no rows but the one of the category itself. Where the order is kept, or rows have no
+    category, all rows are in one group without a name.
     """
     known = categories or {}
+    levels = [str(name) for name in stats.index.names]
+    is_grouped = "category" in levels and not keep_order
+    shown = headings(stats)
     totals: dict[str, float] = {}
     rows: dict[str, list[tuple[float, str, list[str]]]] = {}
-    for key, values in zip(stats.index.tolist(), stats[list(HEADINGS)].to_dict("records"), strict=True):
-        category, name = key if isinstance(key, tuple) else (key, key)
+    for key, values in zip(stats.index.tolist(), stats[list(shown)].to_dict("records"), strict=True):
+        named = dict(zip(levels, key if isinstance(key, tuple) else (key,), strict=True))
+        category = str(named["category"]) if is_grouped else ""
+        # The category is told by the group, or by the operation.
+        rest = [
+            "–" if value is None or value != value else str(value)  # no error is not a number
+            for level, value in named.items()
+            if level != "category" or len(levels) == 1
+        ]
         totals[category] = totals.get(category, 0.0) + values["total_us"]
         cells = [
-            numbers.duration(values[column] * 1000) if column.endswith("_us") else numbers.count(values[column])
-            for column in HEADINGS
+            numbers.duration(values[column] * 1000, unit) if column.endswith("_us") else numbers.count(values[column])
+            for column in shown
         ]
-        rows.setdefault(category, []).append((-values["total_us"], name, cells))
+        rows.setdefault(category, []).append((-values["total_us"], " ".join(rest), cells))
 
     def rank(name: str) -> tuple[int, float, str]:
         return (known[name].priority if name in known else DEFAULT_PRIORITY, -totals[name], name)
 
     return [
-        Group(known.get(name, Category(name)), [(row[1], row[2]) for row in sorted(rows[name])])
+        Group(
+            known.get(name, Category(name)),
+            [(row[1], row[2]) for row in (rows[name] if keep_order else sorted(rows[name]))],
+        )
         for name in sorted(rows, key=rank)
     ]
 
 
-def is_by_category(stats: pd.DataFrame) -> bool:
-    """Whether the rows of `stats` are categories."""
-    return stats.index.nlevels == 1
+def is_grouped(stats: pd.DataFrame, *, keep_order: bool = False) -> bool:
+    """Whether rows of `stats` stand under the name of their category."""
+    return "category" in stats.index.names and stats.index.nlevels > 1 and not keep_order
+
+
+def row_heading(stats: pd.DataFrame) -> str:
+    """What the rows of `stats` are."""
+    levels = [str(name) for name in stats.index.names]
+    return " ".join(level for level in levels if level != "category" or len(levels) == 1)

@@ -62,16 +62,25 @@ def validation_lines(validation: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def stats_table(stats: pd.DataFrame, categories: Mapping[str, Category] | None = None) -> str:
-    """The statistics by category and operation, aligned; the slowest in total first. No newline at the end."""
-    by_category = table.is_by_category(stats)
-    lines: list[list[str]] = [["category" if by_category else "operation", *table.HEADINGS.values()]]
+def stats_table(
+    stats: pd.DataFrame,
+    categories: Mapping[str, Category] | None = None,
+    *,
+    unit: str = "auto",
+    keep_order: bool = False,
+) -> str:
+    """The statistics by category and operation, aligned; the slowest in total first, or in the order that they have.
+
+    `unit` is one of numbers.UNITS or "auto". No newline at the end.
+    """
+    is_grouped = table.is_grouped(stats, keep_order=keep_order)
+    lines: list[list[str]] = [[table.row_heading(stats), *table.headings(stats).values()]]
     titles: set[int] = set()
-    for group in table.groups(stats, categories):
-        if not by_category:
+    for group in table.groups(stats, categories, unit, keep_order=keep_order):
+        if is_grouped:
             titles.add(len(lines))
             lines.append([clean(group.category.name)])
-        indent = "" if by_category else "  "
+        indent = "  " if is_grouped else ""
         lines += [[indent + clean(name), *cells] for name, cells in group.rows]
     if len(lines) == 1:
         return "no samples"

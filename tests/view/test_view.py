@@ -19,6 +19,20 @@ def test_durations(ns, shown):
     assert numbers.duration(ns) == shown
 
 
+@pytest.mark.parametrize(
+    ("ns", "unit", "shown"),
+    [(12_345, "us", "12.345 µs"), (1, "ms", "0.000001 ms"), (5e12, "us", "5,000,000,000.000 µs"),
+     (1.5e9, "s", "1.500000000 s"), (float("nan"), "s", "–"), (12_345, "auto", "12.3 µs")],
+)  # fmt: skip
+def test_durations_in_one_unit(ns, unit, shown):
+    assert numbers.duration(ns, unit) == shown
+
+
+def test_an_unknown_unit_is_refused():
+    with pytest.raises(ValueError, match=r"one of 'us', 'ms', 's', not 'h'"):
+        numbers.duration(1, "h")
+
+
 def test_counts():
     assert numbers.count(1234567) == "1,234,567"
 
@@ -47,3 +61,29 @@ def test_html_is_escaped(stats):
     assert "Op.&lt;b&gt;" in shown
     assert "says &amp; more" in shown
     assert shown.index("High") < shown.index("Low")
+
+
+def test_the_order_can_be_kept(stats):
+    lines = text.stats_table(stats, CATEGORIES, keep_order=True, unit="ms").splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "operation",
+        "─" * text.width(lines[1]),
+        "Op.A",
+        "Op.小さい",
+        "Op.<b>",
+    ]
+    assert "0.009000 ms" in lines[2]
+    shown = html.stats_table(stats, CATEGORIES, keep_order=True)
+    assert shown.index("Op.A") < shown.index("Op.小さい")
+    assert "rowgroup" not in shown.partition("</style>")[2]
+
+
+def test_other_rows_and_quantiles_are_shown(stats):
+    threads = stats.drop(columns=["p90_us", "p95_us", "p999_us"]).reset_index().assign(thread=[7, 8, 9])
+    shown = text.stats_table(threads.set_index(["thread"]).drop(columns=["category", "operation"]))
+    assert shown.splitlines()[0].split() == ["thread", "count", "errors", "total", "mean", "p50", "p99", "max"]
+    assert "category" not in shown
+    both = text.stats_table(threads.set_index(["category", "operation", "thread"]), CATEGORIES).splitlines()
+    assert both[0].split()[:2] == ["operation", "thread"]
+    assert both[3].split()[:2] == ["Op.<b>", "9"]
+    assert "p90" in text.stats_table(stats.drop(columns="p99_us"))
