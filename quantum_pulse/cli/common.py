@@ -1,0 +1,61 @@
+"""What several commands share: kinds of arguments, how a capture is shown, and misuse."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import quantum_pulse as qp
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+class Misuse(Exception):  # noqa: N818 - never leaves the command line
+    """What the user asked for cannot be done; the message says why, and what can."""
+
+
+def positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return number
+
+
+def floats(text: str) -> list[float]:
+    try:
+        return [float(one) for one in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers with commas between, as in 0.5,0.99, not {text!r}") from None
+
+
+def into(wanted: str | None, name: str) -> Path:
+    return Path(wanted) if wanted else Path("captures") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def show(capture: qp.Capture, stats: pd.DataFrame, unit: str = "auto", *, keep_order: bool = False) -> None:
+    from quantum_pulse.view import numbers, text
+
+    print(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order))
+    budgets = text.budget_lines(capture.budgets())
+    if budgets:
+        print(f"\n{budgets}")
+    unexpected = text.validation_lines(capture.validate(expected_only=True))
+    if unexpected:
+        print(f"\n{unexpected}")
+    losses = capture.losses()
+    if len(losses):
+        known = int(losses["count"].sum())
+        how_many = [numbers.count(known)] if known else []
+        how_many += ["an unknown number of"] if losses["count"].isna().any() else []
+        print(f"\nNOT in this table: {' and '.join(how_many)} samples that were lost or cannot be read:")
+        for cause, rows in losses.groupby("cause", sort=False):
+            lost = numbers.count(int(rows["count"].sum())) if rows["count"].notna().all() else "?"
+            print(f"  {text.clean(str(cause))}: {lost}")

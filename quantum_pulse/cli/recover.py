@@ -1,0 +1,48 @@
+"""``quantum-pulse recover``: make parts of what killed processes left."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quantum_pulse import schema
+from quantum_pulse.cli.common import Misuse
+from quantum_pulse.errors import NotACaptureError
+
+if TYPE_CHECKING:
+    from quantum_pulse.cli.common import Commands
+
+
+def add_command(commands: Commands) -> None:
+    recover = commands.add_parser(
+        "recover",
+        help="make parts of what killed processes left in a capture",
+        description="Write what processes that were killed had finished, and not yet written, into parts of their "
+        "capture. Recordings that go on are left alone. Harmless when repeated.",
+    )
+    recover.add_argument("capture", metavar="CAPTURE", help="the directory of a capture")
+    recover.set_defaults(command=_recover)
+
+
+def _recover(options: argparse.Namespace) -> int:
+    from quantum_pulse.recorder.recover import recover
+    from quantum_pulse.view import numbers
+
+    path = Path(options.capture)
+    if not (path / schema.MANIFEST).is_file():
+        raise NotACaptureError(f"{path} is no capture: it has no {schema.MANIFEST}")
+    try:
+        found = recover(path)
+    except OSError as error:
+        raise Misuse(f"recover: {path}: {error.strerror or error}") from error
+    for one in found:
+        print(
+            f"process {one.process}: {numbers.count(one.samples)} samples recovered, {numbers.count(one.open)} blocks "
+            f"had not ended, {numbers.count(one.lost)} were lost before"
+        )
+        for damage in one.damage:
+            print(f"  damaged: {damage}")
+    if not found:
+        print("nothing to recover")
+    return 0

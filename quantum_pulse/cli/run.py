@@ -1,0 +1,111 @@
+"""``quantum-pulse run``: a script or a module as python itself would run it, recorded."""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import quantum_pulse as qp
+from quantum_pulse.cli.common import Misuse, into
+from quantum_pulse.errors import CaptureError
+
+if TYPE_CHECKING:
+    from quantum_pulse.cli.common import Commands
+
+
+def add_command(commands: Commands) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run a script or a module and record it",
+        usage="quantum-pulse run [--into DIR] (SCRIPT | -m MODULE) [ARGUMENTS ...]",
+        description="Run a Python program as if by python itself and record it. The exit code is the program's own; "
+        "the capture is saved also when it fails.",
+    )
+    run.add_argument("--into", metavar="DIR", help="where the capture goes (default: captures/NAME-TIME)")
+    run.add_argument("-m", dest="module", metavar="MODULE", nargs=argparse.REMAINDER, help="run a module, as python -m")
+    run.add_argument("script", metavar="SCRIPT", nargs=argparse.REMAINDER, help="the script and its arguments")
+    run.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    is_module = options.module is not None
+    command = options.module if is_module else options.script
+    # `--` only separates.
+    if not is_module and command[:1] == ["--"]:
+        command = command[1:]
+    if not command:
+        raise Misuse("run: name a script, or a module after -m; see quantum-pulse run --help")
+    target, arguments = command[0], command[1:]
+    if not is_module and not Path(target).exists():
+        raise Misuse(f"run: there is no script {target}")
+    path = into(options.into, target.rpartition(".")[2] if is_module else Path(target).stem)
+    argv, search, main_module = sys.argv[:], sys.path[:], sys.modules["__main__"]
+    others = set(threading.enumerate())
+    recorder = qp.start(path)
+    try:
+        sys.argv = [target, *arguments]
+        # As python itself does: the folder of a script, the current one for a module.
+        sys.path[:0] = [str(Path.cwd() if is_module else Path(target).resolve().parent)]
+        code = _exit_code(lambda: _run_module(target) if is_module else _run_script(target))
+        # Python waits for these before it exits, and so the recording does.
+        for thread in threading.enumerate():
+            if thread not in others and not thread.daemon and thread is not threading.current_thread():
+                thread.join()
+    finally:
+        recorder.stop()
+        sys.argv, sys.path[:], sys.modules["__main__"] = argv, search, main_module
+    _say_where(path)
+    return code
+
+
+def _say_where(path: Path) -> None:
+    # On standard error: standard output is the program's.
+    try:
+        capture = qp.open(path)
+    except CaptureError as error:
+        print(f"quantum-pulse: {error}", file=sys.stderr)
+    else:
+        print(f"quantum-pulse: {capture!r}; quantum-pulse stats {path} shows it", file=sys.stderr)
+
+
+def _exit_code(program: Callable[[], None]) -> int:
+    """Run `program` and say what python's exit code would be; tracebacks are printed as python does."""
+    try:
+        program()
+    except SystemExit as error:
+        if error.code is None:
+            return 0
+        if isinstance(error.code, int):
+            return error.code & 0xFF
+        print(error.code, file=sys.stderr)
+        return 1
+    except BaseException as error:  # noqa: BLE001 - whatever ends the program, its capture is saved
+        frames = error.__traceback__
+        # Our own frames tell nobody anything.
+        while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, runpy.__file__, "<frozen runpy>"):
+            frames = frames.tb_next
+        traceback.print_exception(type(error), error, frames)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def _run_module(name: str) -> None:
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def _run_script(script: str) -> None:
+    if Path(script).is_dir():
+        runpy.run_path(script, run_name="__main__")
+        return
+    # Not runpy.run_path: it empties the module when the last line has run, under the feet of threads that go on.
+    module = types.ModuleType("__main__")
+    module.__dict__.update(__file__=script, __builtins__=__builtins__)
+    sys.modules["__main__"] = module
+    exec(compile(Path(script).read_bytes(), script, "exec", dont_inherit=True), module.__dict__)

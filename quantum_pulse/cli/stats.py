@@ -1,0 +1,51 @@
+"""``quantum-pulse stats``: the table of a capture."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+import quantum_pulse as qp
+from quantum_pulse.cli.common import Misuse, floats, positive, show
+
+if TYPE_CHECKING:
+    from quantum_pulse.cli.common import Commands
+
+
+def add_command(commands: Commands) -> None:
+    stats = commands.add_parser("stats", help="the table of a capture", description="Show the statistics of a capture.")
+    stats.add_argument(
+        "captures", metavar="CAPTURE", nargs="+", help="the directory of a capture, or of several to read as one"
+    )
+    stats.add_argument(
+        "--by",
+        metavar="WHAT",
+        default="operation",
+        help="rows, as in operation,thread: operation category thread process task error capture (default: operation)",
+    )
+    stats.add_argument("--quantiles", metavar="Q", type=floats, help="others than the usual ones, as in 0.5,0.9999")
+    stats.add_argument(
+        "--sort", metavar="COLUMN", help="by a column, as in p99_us, or by priority (default: by category)"
+    )
+    stats.add_argument("--top", metavar="N", type=positive, help="only the first N rows")
+    stats.add_argument("--min-count", metavar="N", type=positive, default=0, help="only rows of at least N calls")
+    stats.add_argument("--unit", choices=("auto", "us", "ms", "s"), default="auto", help="of times (default: auto)")
+    stats.add_argument("--approximate", action="store_true", help="quantiles within 1 %%, without reading the samples")
+    stats.set_defaults(command=_stats)
+
+
+def _stats(options: argparse.Namespace) -> int:
+    capture = qp.open(options.captures[0] if len(options.captures) == 1 else options.captures)
+    try:
+        stats = capture.stats(
+            options.by.split(","),
+            quantiles=options.quantiles,
+            approximate=options.approximate,
+            min_count=options.min_count,
+            sort=options.sort,
+            top=options.top,
+        )
+    except ValueError as error:
+        raise Misuse(f"stats: {error}") from error
+    show(capture, stats, options.unit, keep_order=options.sort is not None or options.top is not None)
+    return 0
