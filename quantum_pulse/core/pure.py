@@ -10,6 +10,7 @@ import asyncio
 import collections
 import contextlib
 import functools
+import gc
 import inspect
 import mmap
 import os
@@ -490,7 +491,7 @@ def _new_entry(session: _Session, thread: _Thread, probe: Any) -> _Open | None:
         top = top.below
     entry.parent = 0 if top is None else top.span
     entry.frame = None
-    entry.encloses = False
+    entry.encloses = entry.is_open = entry.is_abandoned = False
     entry.span = entry.parent
     if entry.weight > 0:
         _last_span += 1
@@ -498,6 +499,18 @@ def _new_entry(session: _Session, thread: _Thread, probe: Any) -> _Open | None:
         session.header.fields["last_span"][0] = _last_span
         count.started += 1
     return entry
+
+
+def _set_top(entry: _Open | None) -> None:
+    # Before 3.12 a collection may begin in the middle of the change, and what it runs may set the variable too.
+    is_enabled = gc.isenabled()
+    if is_enabled and sys.version_info < (3, 12):
+        gc.disable()
+    try:
+        _top.set(entry)
+    finally:
+        if is_enabled:
+            gc.enable()
 
 
 def _enter(session: _Session, probe: Any, caller: FrameType) -> None:
@@ -509,7 +522,7 @@ def _enter(session: _Session, probe: Any, caller: FrameType) -> None:
         entry.encloses = _is_context_manager(caller)
         session.by_frame.setdefault(caller, []).append(entry)
     entry.is_open = True
-    _top.set(entry)
+    _set_top(entry)
     entry.start = now()
 
 
@@ -526,7 +539,7 @@ def _exit(session: _Session, probe: Any, caller: FrameType, kind: type[BaseExcep
     home = entry.home
     while top is not None and top.home == home and not top.is_open:
         top = top.below
-    _top.set(top)
+    _set_top(top)
     if entry.weight > 0:
         session.commit(_this_thread(session), entry, end, 0 if kind is None else session.error_number(kind))
 

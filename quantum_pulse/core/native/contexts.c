@@ -116,14 +116,17 @@ note_task(Stack *stack)
     int result = task == NULL ? -1 : 0;
     if (task != NULL && task != Py_None) {
         int64_t number = number_of(task);
-        Py_XSETREF(stack->task_ref, PyWeakref_NewRef(task, NULL));
-        Py_XSETREF(stack->loop_ref, PyWeakref_NewRef(loop, NULL));
-        if (number < 0 || stack->task_ref == NULL)
+        /* Made before anything is replaced: whatever a collection runs may come by here as well. */
+        PyObject *task_ref = number < 0 ? NULL : PyWeakref_NewRef(task, NULL);
+        PyObject *loop_ref = task_ref == NULL ? NULL : PyWeakref_NewRef(loop, NULL);
+        if (task_ref == NULL)
             result = -1;
         else
             stack->task = number;
-        if (stack->loop_ref == NULL)
+        if (task_ref != NULL && loop_ref == NULL)
             PyErr_Clear(); /* a loop without weak references takes the long way each time */
+        Py_XSETREF(stack->task_ref, task_ref);
+        Py_XSETREF(stack->loop_ref, loop_ref);
     }
     Py_XDECREF(task);
     Py_DECREF(loop);
@@ -200,15 +203,73 @@ find_mark(PyObject *context, int *is_own)
     return (Mark *)value;
 }
 
+#if PY_VERSION_HEX < 0x030C0000
+/* Here a collection may begin in the middle of somebody's change of a context, and what it runs may record. CPython then
+ * goes on with the tree that it had looked up, which our change has replaced, so that one is kept; and after it has set
+ * its own tree our mark is gone from the context, and with it what kept the stack. */
+typedef struct {
+    PyObject *variables;
+    Stack *stack;
+} Kept;
+
+static Kept *kept;
+static size_t kept_length;
+
 static int
-new_mark(Stack *stack)
+keep(PyThreadState *tstate, Stack *stack)
+{
+    if (!tstate->interp->gc.collecting || tstate->context == NULL)
+        return 0;
+    Kept *larger = PyMem_Realloc(kept, (kept_length + 1) * sizeof(Kept));
+    if (larger == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    kept = larger;
+    PyObject *variables = (PyObject *)((PyContext *)tstate->context)->ctx_vars;
+    kept[kept_length++] = (Kept){Py_NewRef(variables), (Stack *)Py_NewRef(stack)};
+    return 0;
+}
+
+static void
+release_kept(PyThreadState *tstate)
+{
+    if (kept_length == 0 || tstate->interp->gc.collecting)
+        return;
+    Kept *released = kept;
+    size_t length = kept_length;
+    kept = NULL;
+    kept_length = 0;
+    for (size_t i = 0; i < length; i++) {
+        for (Thread *thread = threads; thread != NULL; thread = thread->next)
+            if (thread->stack == released[i].stack)
+                thread->context_version = 0; /* to be looked up again */
+        Py_DECREF(released[i].variables);
+        Py_DECREF(released[i].stack);
+    }
+    PyMem_Free(released);
+}
+#else /* collections begin between two instructions of Python */
+#define keep(tstate, stack) 0
+#define release_kept(tstate) (void)0
+#endif
+
+/* No collection may begin in here: what it runs may come by, and would find the context and `stack` half changed. */
+static int
+new_mark(PyThreadState *tstate, Stack *stack)
 {
     Mark *mark = PyObject_New(Mark, &MarkType);
     if (mark == NULL)
         return -1;
     mark->stack = (Stack *)Py_NewRef(stack);
     mark->span = top_of(stack);
-    PyObject *token = PyContextVar_Set(variable, (PyObject *)mark);
+    PyObject *token = NULL;
+    if (keep(tstate, stack) == 0) {
+        int was_enabled = PyGC_Disable();
+        token = PyContextVar_Set(variable, (PyObject *)mark);
+        if (was_enabled)
+            PyGC_Enable();
+    }
     Py_DECREF(mark);
     if (token == NULL)
         return -1;
@@ -223,7 +284,7 @@ set_mark_slowly(PyThreadState *tstate, Stack *stack)
     int is_own;
     Mark *mark = find_mark(tstate->context, &is_own);
     if (!is_own || mark->stack != stack)
-        return new_mark(stack);
+        return new_mark(tstate, stack);
     mark->span = top_of(stack);
     return 0;
 }
@@ -295,6 +356,7 @@ forget_open_spans(void)
     }
 }
 
+/* No collection may begin in here either. */
 static Stack *
 new_stack(PyThreadState *tstate, const Mark *inherited)
 {
@@ -309,7 +371,7 @@ new_stack(PyThreadState *tstate, const Mark *inherited)
     stacks.next = stack;
     if (inherited != NULL && inherited->stack->session == ring.session)
         stack->root_parent = inherited_span(inherited);
-    if (new_mark(stack) < 0)
+    if (new_mark(tstate, stack) < 0)
         goto fail;
     stack->context_ref = PyWeakref_NewRef(tstate->context, NULL);
     if (stack->context_ref == NULL)
@@ -325,19 +387,24 @@ Stack *
 find_stack(Thread *thread, PyThreadState *tstate, int create)
 {
     int is_own;
+    release_kept(tstate);
     Mark *mark = tstate->context == NULL ? NULL : find_mark(tstate->context, &is_own);
     Stack *stack = NULL;
     if (mark != NULL && referent(mark->stack->context_ref) == tstate->context)
         stack = mark->stack;
-    else if (create)
+    else if (create) {
+        int was_enabled = PyGC_Disable();
         stack = new_stack(tstate, mark);
+        if (was_enabled)
+            PyGC_Enable();
+    }
     if (stack == NULL)
         return NULL;
     if (stack->session != ring.session) {
         stack->session = ring.session;
         drop_open_spans(stack);
         stack->root_parent = 0;
-        if (new_mark(stack) < 0)
+        if (new_mark(tstate, stack) < 0)
             return NULL;
     }
     thread->stack = stack;
@@ -371,7 +438,7 @@ learn_nodes(PyObject *context, Stack *stack, PyObject *others)
     return 0; /* not yet known */
 #endif
     int is_own;
-    if (new_mark(stack) < 0)
+    if (new_mark(PyThreadState_Get(), stack) < 0)
         return -1;
     PyHamtObject *const *variables = &((PyContext *)context)->ctx_vars;
     bitmap_type = Py_TYPE((*variables)->h_root);

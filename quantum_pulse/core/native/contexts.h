@@ -7,6 +7,9 @@
 #include "rings.h"
 
 #include "internal/pycore_context.h"
+#if PY_VERSION_HEX < 0x030C0000
+#include "internal/pycore_interp.h"
+#endif
 
 /* A span that has been entered and not left. */
 typedef struct {
