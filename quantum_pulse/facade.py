@@ -254,6 +254,21 @@ class Capture:
         advice = recommendations.recommend(self.stats(), self.metrics(), table, alpha=alpha)
         return results.Correlations(table, advice, length_s, alpha)
 
+    def overhead(self, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
+        """What share of each operation's time the recording itself took, as far as that can be known.
+
+        Index: operation. Columns: count; nested, the samples inside of these at any depth; total_us; own_us, our part
+        of total_us; share, own_us of total_us, at most 1. Each call has the cost of a sample that lies between its two
+        readings of the clock, and for each nested sample the whole cost. Both were measured when the recording began
+        (`overhead` in `processes/*.json`; of several recordings the median counts); NaN where they were not. That is in
+        a loop with warm caches, so take it for a lower bound. Calls of operations with ``sample_every`` that were not
+        recorded cost less than is counted here. With `operations`, paths begin at these, as in `tree`. What was
+        measured stands in ``.attrs["recordings"]``, for each recording.
+        """
+        from quantum_pulse.capture import overhead
+
+        return overhead.overhead(self._source, operations, start, end)
+
     def plot(self) -> Chart:
         """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked."""
         from quantum_pulse.view import figures

@@ -54,10 +54,36 @@ def process(path: Path) -> dict[str, Any]:
             ),
             key,
         )
+    for key in ("overhead", "operations"):
+        numbers = content.get(key)
+        is_right = isinstance(numbers, dict) and all(isinstance(one, int | float) for one in numbers.values())
+        _expect(numbers is None or is_right, key)
     _expect_losses(content.get("losses"))
     damage = content.get("damage")
     _expect(damage is None or (isinstance(damage, list) and all(isinstance(text, str) for text in damage)), "damage")
     return content
+
+
+def why_nothing(process: dict[str, Any]) -> str:
+    """Why a recording that has ended holds no samples, as far as its process file can tell."""
+    left_open = (process.get("account") or {}).get("open") or 0
+    if left_open:
+        blocks = "one block was" if left_open == 1 else f"{left_open} blocks were"
+        return f"{blocks} entered while it was recorded, and none had ended"
+    known = process.get("operations") or {}
+    defined, detail, sampled = (known.get(key, 0) for key in ("defined", "detail", "sampled"))
+    todo = "put `with YourEnum.MEMBER:` around what should be measured"
+    if known and not defined:
+        return f"no operation was defined in the program, so no operation ran; {todo}"
+    if defined and process.get("level") == "production" and detail == defined:
+        return "its level is 'production', and all operations are op(detail=True), which that leaves out"
+    hints = [f"{defined} are defined"] if defined else []
+    if process.get("level") == "production" and detail:
+        hints.append(f"{detail} of them op(detail=True), which the level 'production' leaves out")
+    if sampled:
+        hints.append(f"{sampled} of them with sample_every, which leaves out most calls")
+    told = f" ({', '.join(hints)})" if hints else ""
+    return f"no operation ran while it was recorded{told}; {todo}. What was entered before the start does not count"
 
 
 def footer(metadata: Any) -> dict[str, Any]:

@@ -197,10 +197,12 @@ class Source:
         if any(part.rows for part in self.parts["samples"]) or self.losses():
             return
         still = any(process.get("state") == "recording" for process in self.processes)
+        # Of several recordings the one that came furthest tells most.
+        last = max(self.processes, key=lambda process: (process.get("account") or {}).get("started") or 0, default={})
         why = (
             "nothing has been written yet; recorder.flush() writes what has finished"
             if still
-            else "no operation ran while it was recorded; put `with YourEnum.MEMBER:` around what should be measured"
+            else records.why_nothing(last)
         )
         raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
 
@@ -274,8 +276,10 @@ def find(path: str | os.PathLike[str]) -> Source:
     try:
         is_folder = stat.S_ISDIR(root.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
+        is_off = [name for name in ("QUANTUM_PULSE", "QUANTUM_PULSE_LEVEL") if os.environ.get(name) == "off"]
+        hint = f"; {is_off[0]}=off stands in the environment, so nothing is recorded" if is_off else ""
         raise NotACaptureError(
-            f"{root} does not exist; a capture is a directory that qp.record(path) has made"
+            f"{root} does not exist; a capture is a directory that qp.record(path) has made{hint}"
         ) from None
     except (OSError, ValueError) as error:
         raise CaptureError(f"{root} cannot be read: {files.reason(error)}") from error

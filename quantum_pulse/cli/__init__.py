@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import quantum_pulse as qp
-from quantum_pulse.cli import compare, demo, recover, run, stats
+from quantum_pulse.cli import compare, demo, overhead, recover, run, stats
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import QuantumPulseError
 
 #: In the order in which --help shows them.
-COMMANDS: Final = (demo, run, stats, compare, recover)
+COMMANDS: Final = (demo, run, stats, compare, overhead, recover)
 
 _EXAMPLES = """\
 examples:

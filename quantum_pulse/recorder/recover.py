@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from quantum_pulse.core.contract import Batch
+
+logger = logging.getLogger("quantum_pulse")
 
 
 class Source(Protocol):
@@ -167,6 +170,7 @@ def _recover(capture: Path, ring: Path) -> Recovery:
     for path in (ring, ring.with_suffix(schema.NAMES_SUFFIX)):
         with contextlib.suppress(IsADirectoryError, PermissionError):
             path.unlink(missing_ok=True)
+    logger.debug("recovered %s: %d samples, %d open, %d lost, damage: %s", *found[:1], *found[2:])
     return found
 
 

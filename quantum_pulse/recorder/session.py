@@ -22,10 +22,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from quantum_pulse import core as cores
-from quantum_pulse import schema
+from quantum_pulse import records, schema
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, registry, writable
-from quantum_pulse.recorder import imports, options, snapshots
+from quantum_pulse.recorder import imports, options, overhead, snapshots, tracing
 from quantum_pulse.recorder.metrics import MetricsSampler
 from quantum_pulse.recorder.writer import Writer
 
@@ -38,6 +38,9 @@ logger = logging.getLogger("quantum_pulse")
 #: Environment variable: a directory to record the whole process into, or `off`.
 ENVIRONMENT: Final = "QUANTUM_PULSE"
 OFF: Final = "off"
+
+#: A recording of at least so long says that it ends with nothing.
+SAY_EMPTY_AFTER_NS: Final = 10**9
 
 NOTHING: Final = {"started": 0, "written": 0, "pending": 0, "open": 0, "lost": 0}
 
@@ -79,6 +82,7 @@ class Recorder:
             core, path, self._ring, self._anchor_ns, self.errors, self._sampler, self._note, keeps=chosen.keeps
         )
         try:
+            self._overhead = overhead.measured(self._ring.parent)
             self._save_process("starting")
             self._note({"clock_anchor_ns": self._anchor_ns})
             for number, definition in enumerate(registry.all()):
@@ -110,6 +114,18 @@ class Recorder:
         self._sampler.start()
         self._writer.start()
         self.is_recording = True
+        logger.debug(
+            "recording into %s: %s core, level %s, on_full %s, %d operations, rings of at most %d bytes in %s, after "
+            "%.1f ms",
+            path,
+            core.NAME,
+            chosen.level,
+            chosen.on_full,
+            len(registry.all()),
+            chosen.budget_bytes,
+            self._ring.name,
+            (time.time_ns() - self._started_ns) / 1e6,
+        )
 
     @property
     def has_failed(self) -> bool:
@@ -197,6 +213,15 @@ class Recorder:
             os.close(self._journal)
             if _active is self:
                 _active = None
+            logger.debug("stopped %s: %s", self.path, account)
+            self._say_if_empty(account)
+
+    def _say_if_empty(self, account: dict[str, int]) -> None:
+        is_empty = not (account["written"] or account["pending"] or account["lost"]) and self._writer.failure is None
+        # A worker that was forked may well have had nothing to do.
+        if is_empty and not self._is_inherited and time.time_ns() - self._started_ns > SAY_EMPTY_AFTER_NS:
+            why = records.why_nothing({**self._process("finished"), "account": account})
+            logger.warning("nothing was recorded into %s: %s", self.path, why)
 
     def note_fork(self) -> None:
         """In the parent: the child may end without a word."""
@@ -240,6 +265,7 @@ class Recorder:
         }
 
     def _process(self, state: str) -> dict[str, Any]:
+        operations = registry.all()
         return {
             "pid": os.getpid(),
             "state": state,
@@ -249,6 +275,12 @@ class Recorder:
             "core": core.NAME,
             "level": self._options.level,
             "on_full": self._options.on_full,
+            "operations": {
+                "defined": len(operations),
+                "detail": sum(one.detail for one in operations),
+                "sampled": sum(one.sample_every > 1 for one in operations),
+            },
+            "overhead": self._overhead and self._overhead._asdict(),
             "python": platform.python_version(),
             "argv": sys.argv,
             "host": platform.node(),
@@ -503,6 +535,7 @@ def _in_child() -> None:
         logger.warning("the forked process %d is not recorded into %s: %s", os.getpid(), parents.path, error)
         return
     _active = parents
+    logger.debug("forked: process %d goes on with the recording into %s", os.getpid(), parents.path)
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         # A child of multiprocessing ends without what is registered for the exit of other processes, and it first
@@ -510,5 +543,6 @@ def _in_child() -> None:
         util.register_after_fork(parents, lambda _: util.Finalize(None, _at_exit, exitpriority=0))
 
 
+tracing.start_if_asked()
 atexit.register(_at_exit)
 os.register_at_fork(before=imports.before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -29,6 +29,9 @@ logger = logging.getLogger("quantum_pulse")
 
 CAUSES: Final = {contract.NO_ROOM: "rings full", contract.OVERWRITTEN: "overwritten by later ones"}
 
+#: What the trace tells of a loss.
+LOSS_SHOWN: Final = ("count", "operation", "thread", "cause")
+
 #: A part is written when the core asks for it because its rings fill, and at least this often, in seconds. The rings
 #: outlive the process, so there is no hurry.
 LONGEST_WAIT_S: Final = 5.0
@@ -228,7 +231,7 @@ class Writer:
             if self._held is None:
                 losses = self._take_losses()
                 self.all_losses += losses
-                self._held = self._core.drain(LARGEST_BATCH), losses
+                self._held = self._drain(), losses
             batch, losses = self._held
             if batch is not None:
                 self._write_samples(batch, losses)
@@ -242,6 +245,13 @@ class Writer:
         self._write_rows("events", events, "start")
         if batch is not None or metrics or events:
             self._note({"written": self.rows})
+
+    def _drain(self) -> Batch | None:
+        begin = time.perf_counter()
+        batch = self._core.drain(LARGEST_BATCH)
+        if batch is not None:
+            logger.debug("drained %d samples in %.1f ms", batch.rows, (time.perf_counter() - begin) * 1000)
+        return batch
 
     def _write_samples(self, batch: Batch, losses: list[dict[str, Any]]) -> None:
         footer = {**self.footer(), "losses": losses}
@@ -278,6 +288,8 @@ class Writer:
 
     def _note_part(self, table: str, path: Path, rows: int) -> None:
         self.rows[table] += rows
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("wrote %s/%s: %d rows, %d bytes", table, path.name, rows, path.stat().st_size)
         if self._merger is not None:
             self._merger.add(table, path, rows)
 
@@ -295,7 +307,7 @@ class Writer:
         }
 
     def _take_losses(self) -> list[dict[str, Any]]:
-        return [
+        losses = [
             {
                 "operation": registry[loss.operation].name,
                 "thread": loss.thread,
@@ -306,3 +318,6 @@ class Writer:
             }
             for loss in self._core.losses()
         ]
+        for loss in losses:
+            logger.debug("lost %d samples of %s, thread %d: %s", *map(loss.get, LOSS_SHOWN))
+        return losses

@@ -1,0 +1,75 @@
+"""``quantum-pulse overhead``: what recording costs, here or in a capture."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import quantum_pulse as qp
+from quantum_pulse.cli.common import Misuse
+
+if TYPE_CHECKING:
+    from quantum_pulse.cli.common import Commands
+
+#: Rows of the table of shares that are shown.
+SHOWN = 20
+
+
+def add_command(commands: Commands) -> None:
+    overhead = commands.add_parser(
+        "overhead",
+        help="what recording costs",
+        description="Measure the clock and the cost of a sample on this machine, now. With a capture: what was "
+        "measured when its recording began, and what share of each operation's time is the recording's own.",
+    )
+    overhead.add_argument("capture", metavar="CAPTURE", nargs="?", help="the directory of a capture")
+    overhead.set_defaults(command=_overhead)
+
+
+def _overhead(options: argparse.Namespace) -> int:
+    return _here() if options.capture is None else _of_capture(qp.open(options.capture))
+
+
+def _here() -> int:
+    from quantum_pulse import core
+    from quantum_pulse.recorder import overhead
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            measured = overhead.measure(Path(folder))
+        except OSError as error:
+            raise Misuse(f"overhead: {folder}: {error.strerror or error}") from error
+    print(f"{core.core.NAME} core on this machine, now")
+    _print(measured._asdict())
+    return 0
+
+
+def _of_capture(capture: qp.Capture) -> int:
+    from quantum_pulse.view import numbers, text
+
+    shares = capture.overhead()
+    recordings = shares.attrs["recordings"]
+    for process in recordings:
+        print(f"{process['core']} core, process {process['process']}, as its recording began")
+        _print(process)
+    if not recordings:
+        print("what a sample costs was not measured when this was recorded")
+        return 0
+    width = max(map(len, map(str, shares.index)))
+    print(f"\n{'operation':<{width}}  {'calls':>10}  {'time':>9}  {'our own':>9}  share")
+    for name, row in shares.head(SHOWN).to_dict("index").items():
+        own, total = numbers.duration(row["own_us"] * 1000), numbers.duration(row["total_us"] * 1000)
+        shown = f"{text.clean(str(name)):<{width}}  {numbers.count(row['count']):>10}"
+        print(f"{shown}  {total:>9}  {own:>9}  {row['share']:5.1%}")
+    if len(shares) > SHOWN:
+        print(f"and {len(shares) - SHOWN} more, with smaller shares")
+    return 0
+
+
+def _print(measured: dict[str, Any]) -> None:
+    print(
+        f"  clock: {measured['clock_read_ns']:.0f} ns a reading, in steps of {measured['clock_resolution_ns']:.0f} ns"
+    )
+    print(f"  sample: {measured['sample_ns']:.0f} ns, of which {measured['inside_ns']:.0f} ns are in its own duration")
