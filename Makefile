@@ -34,6 +34,7 @@ $(VENV)/.base: $(SOURCES)
 
 $(VENV)/.test: $(VENV)/.base
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m tests.browser || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; }
 	touch $@
 
 $(VENV)/.lab: $(VENV)/.base

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from quantum_pulse.capture import reader
 from quantum_pulse.capture.selection import Moment, Operations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from quantum_pulse.capture.slowest import Slowest
     from quantum_pulse.results import Comparison, Correlations
     from quantum_pulse.view.figures import Chart
+    from quantum_pulse.view.formats import Report
 
 
 class Capture:
@@ -274,6 +276,41 @@ class Capture:
         from quantum_pulse.view import figures
 
         return figures.latency(self.stats(), self.categories, self.budgets())
+
+    def report(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        baseline: Capture | str | os.PathLike[str] | None = None,
+        title: str | None = None,
+        *,
+        format: Literal["html", "markdown", "text"] | None = None,  # noqa: A002 - as on the command line
+    ) -> Report:
+        """All that is to be seen in a capture, as one document, written to the file `path` if one is named.
+
+        HTML is one file that loads nothing and drills down from the operations to single samples, without a kernel;
+        Markdown and text are its short form. `format` is by default that of the file's ending (.html, .md, .txt).
+        `baseline` is another capture to compare with, `title` replaces the name of the capture's folder. Raises
+        ValueError for an unknown format or ending, OSError where the file cannot be written.
+        """
+        from quantum_pulse.capture import overhead
+        from quantum_pulse.view import findings, formats, report
+
+        if format is not None:
+            formats.checked(format)
+        elif path is not None:
+            formats.format_of(Path(path))
+        other = open(baseline) if isinstance(baseline, str | os.PathLike) else baseline
+        found = findings.gather(
+            self._source,
+            comparison=None if other is None else self.compare(other),
+            baseline=None if other is None else other.path,
+            overhead=overhead.stored(self._source),
+            recommendations=self.correlate().recommendations if len(self.metrics()) else [],
+        )
+        made = formats.Report(report.build(found, title))
+        if path is not None:
+            made.write(path, format)
+        return made
 
     def samples(
         self,

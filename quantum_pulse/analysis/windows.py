@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from quantum_pulse.analysis.correlation import COLUMNS, correlate
+from quantum_pulse.analysis.correlation import COLUMNS, FEWEST, correlate
 from quantum_pulse.analysis.significance import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -68,7 +68,12 @@ def correlate_all(latency: pd.DataFrame, busy: pd.DataFrame, metrics: pd.DataFra
     for name in latency.columns:
         beside = busy[[other for other in others if other != name]]
         beside = beside.rename(columns={other: f"time in {other}" for other in beside.columns})
-        found = correlate(latency[name], pd.concat([metrics, beside], axis=1), alpha=alpha)
+        if latency[name].count() < FEWEST:
+            # All would be NaN; a capture may have a thousand such operations.
+            found = pd.DataFrame({COLUMNS[0]: [*map(str, metrics.columns), *map(str, beside.columns)]}, columns=COLUMNS)
+            found = found.astype(dict.fromkeys(COLUMNS[1:], "float64"))
+        else:
+            found = correlate(latency[name], pd.concat([metrics, beside], axis=1), alpha=alpha)
         found.insert(0, "operation", str(name))
         frames.append(found)
     if not frames:

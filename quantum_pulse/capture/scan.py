@@ -223,14 +223,19 @@ def progress(total: int, label: str) -> Iterator[Callable[[int], object]]:
     if total < PROGRESS_ROWS:
         yield lambda _: None
         return
-    from tqdm.asyncio import tqdm_asyncio
-    from tqdm.auto import tqdm as chosen
+    from tqdm.auto import tqdm
 
-    # In a notebook `chosen` draws a widget; elsewhere a bar is for a terminal, not for a log file.
-    hidden = chosen is tqdm_asyncio and not (sys.stderr is not None and sys.stderr.isatty())
-    bar = chosen(total=total, desc=label, unit="sample", unit_scale=True, delay=1, leave=False, disable=hidden)
+    bar = tqdm(total=total, desc=label, unit="sample", unit_scale=True, delay=1, leave=False, disable=not is_shown())
     with bar:
         yield bar.update
+
+
+def is_shown() -> bool:
+    """Whether anybody would see a bar of progress: in a notebook, as a widget, or at a terminal; not in a log file."""
+    from tqdm.asyncio import tqdm_asyncio
+    from tqdm.auto import tqdm
+
+    return tqdm is not tqdm_asyncio or (sys.stderr is not None and sys.stderr.isatty())
 
 
 def category_of(part: Part) -> dict[str, str] | None:

@@ -12,8 +12,15 @@ from quantum_pulse.operations import Operation, checked
 if TYPE_CHECKING:
     import pandas as pd
 
+
+class Recorded(str):
+    """An operation by its name in the `operation` column, for readers that know a capture and not its program."""
+
+    __slots__ = ()
+
+
 #: One member, several, a whole enum, or None for all.
-Operations: TypeAlias = Operation | Iterable[Operation] | None
+Operations: TypeAlias = Operation | Iterable[Operation] | Recorded | None
 #: A timestamp or its text (UTC unless it says otherwise), or seconds (or a timedelta) after the first sample.
 Moment: TypeAlias = str | dt.datetime | dt.timedelta | float | None
 
@@ -49,8 +56,10 @@ def select(source: Source, operations: Operations = None, start: Moment = None, 
     )
 
 
-def recorded_names(source: Source, operations: Operation | Iterable[Operation]) -> list[str]:
+def recorded_names(source: Source, operations: Operation | Iterable[Operation] | Recorded) -> list[str]:
     """Names in the `operation` column of these operations. A string among them is a TypeError."""
+    if isinstance(operations, Recorded):
+        return [str(operations)]
     definitions = source.definitions()
     names: set[str] = set()
     for operation in members(operations):

@@ -157,7 +157,7 @@ def _with_empty(source: Source, frame: pd.DataFrame, operations: Operations, cho
 
     newest = {str(definition["name"]): str(definition["category"]["name"]) for definition in source.definitions()}
     known = {(category, name) for name, category in newest.items()}
-    if operations is not None:
+    if operations is not None and not isinstance(operations, selection.Recorded):
         known = {key for key in known if key[1] in (chosen.names or ())}
         recorded = {name for _, name in known}
         for member in selection.members(operations):

@@ -11,7 +11,7 @@ from quantum_pulse import histogram, schema
 from quantum_pulse.capture import scan, sorting, statistics, tables
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Part, Source
-from quantum_pulse.capture.selection import Moment, Operations, Selection, select
+from quantum_pulse.capture.selection import Moment, Operations, Recorded, Selection, select
 from quantum_pulse.operations import Operation, checked
 
 if TYPE_CHECKING:
@@ -159,12 +159,12 @@ def _in_windows(
 
 
 def heatmap(
-    source: Source, operation: Operation, start: Moment = None, end: Moment = None, columns: int = 120
+    source: Source, operation: Operation | Recorded, start: Moment = None, end: Moment = None, columns: int = 120
 ) -> pd.DataFrame:
     """Counts over time and log-duration; see `Capture.heatmap`."""
     if not isinstance(columns, int) or columns < 1:
         raise ValueError(f"columns must be a whole number of at least 1, not {columns!r}")
-    chosen = select(source, checked(operation), start, end)
+    chosen = select(source, operation if isinstance(operation, Recorded) else checked(operation), start, end)
     return scan.whole(lambda: _heatmap(source, chosen, columns))
 
 

@@ -51,3 +51,17 @@ def share(value: float) -> str:
 def count(value: float) -> str:
     """A count with separators between the thousands: 1,234,567."""
     return f"{round(value):,}"
+
+
+def short(value: float) -> str:
+    """A count in little room: 950, 1.2 k, 34 k, 5.6 M."""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            size = value / factor
+            return f"{size:.0f} {unit}" if size >= 10 or size == round(size) else f"{size:.1f} {unit}"
+    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+
+
+def size(value: float) -> str:
+    """Bytes: 512 B, 1.2 kB, 34 MB."""
+    return f"{short(value)}B" if abs(value) >= 1000 else f"{value:.0f} B"

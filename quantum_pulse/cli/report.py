@@ -1,0 +1,62 @@
+"""``quantum-pulse report``: one file that shows a capture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import quantum_pulse as qp
+from quantum_pulse.cli.common import Misuse
+
+if TYPE_CHECKING:
+    from quantum_pulse.cli.common import Commands
+
+
+def add_command(commands: Commands) -> None:
+    report = commands.add_parser(
+        "report",
+        help="one file that shows a capture, to be sent to somebody",
+        description="Write all that is to be seen in a capture into one file. HTML loads nothing from anywhere "
+        "and drills down from categories to single samples in any browser; markdown is its short form for pull "
+        "requests and chat, text for terminals.",
+    )
+    report.add_argument("capture", metavar="CAPTURE", help="the directory of a capture")
+    report.add_argument(
+        "-o", "--output", metavar="FILE", help="where it goes (default: CAPTURE.html; markdown and text: printed)"
+    )
+    report.add_argument("--baseline", metavar="CAPTURE", help="another capture to compare with")
+    report.add_argument("--format", choices=("html", "markdown", "text"), help="default: by FILE's ending, else html")
+    report.add_argument("--title", help="default: the name of the capture's directory")
+    report.add_argument("--open", action="store_true", help="open it in the browser")
+    report.set_defaults(command=_report)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from quantum_pulse.view import formats
+
+    capture = qp.open(options.capture)
+    output = options.output
+    if output is None and options.format in (None, "html"):
+        output = Path(options.capture).resolve().with_suffix(".html").name
+    try:
+        kind = options.format or formats.format_of(Path(output))
+        if options.open and kind != "html":
+            raise Misuse(f"report: --open shows html, not {kind}")
+        report = capture.report(baseline=options.baseline, title=options.title)
+        if output is None:
+            print(report.text(kind), end="")
+            return 0
+        path = report.write(output, kind)
+    except ValueError as error:
+        raise Misuse(f"report: {error}") from error
+    except OSError as error:
+        raise Misuse(f"report: {output}: {error.strerror or error}") from error
+    print(f"{path}: {path.stat().st_size / 1000:,.0f} kB")
+    if options.open:
+        import webbrowser
+
+        if not webbrowser.open(path.resolve().as_uri()):
+            print(f"quantum-pulse: no browser could be started; open {path} yourself", file=sys.stderr)
+    return 0

@@ -1,0 +1,304 @@
+"""One operation: how its calls are spread, over time, what it is part of, and its slowest calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse.capture.slowest import SlowSample
+from quantum_pulse.view import charts, numbers, verdict
+from quantum_pulse.view.charts import Mark, Strip
+from quantum_pulse.view.document import (
+    Beside,
+    Block,
+    Cell,
+    Column,
+    Fold,
+    Name,
+    Paragraph,
+    Picture,
+    Row,
+    Table,
+    Text,
+)
+from quantum_pulse.view.findings import Closeup, Findings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Slow samples that are listed in a stretch of time, and rows of what ran meanwhile.
+_SAMPLES_A_RANGE: Final = 3
+_MEANWHILE: Final = 5
+_FAMILY: Final = 6
+
+#: Metrics under the heat map: name in the capture, on the page, and how its largest value is written.
+_STRIPS: Final = (
+    ("cpu_process_percent", "CPU of the process, % of one core", lambda value: f"{value:.0f} %"),
+    ("gc_pause_us", "garbage collection", lambda value: numbers.duration(value * 1000)),
+    ("involuntary_switches", "times the CPU was taken away", numbers.short),
+    ("disk_write_bytes", "written to disk", numbers.size),
+)
+
+
+def build(findings: Findings, category: str, name: str, anchors: Mapping[str, str]) -> list[Block]:
+    """What is shown of one operation."""
+    row = findings.row(category, name)
+    own = findings.closeups[name]
+    blocks: list[Block] = []
+    if findings.descriptions.get(name):
+        blocks.append(Paragraph([Name(findings.descriptions[name])]))
+    blocks.append(
+        Beside(
+            [_distribution(own, row, findings.budgets_us.get(name)), _percentiles(row, findings.budgets_us.get(name))]
+        )
+    )
+    blocks += _over_time(findings, category, name)
+    blocks += _ranges(findings, category, name)
+    blocks += _family(findings, name, anchors)
+    blocks += _slowest(findings, own, anchors)
+    return blocks
+
+
+def _distribution(own: Closeup, row: Any, budget_us: float | None) -> Block:
+    if own.heat.empty:
+        return Paragraph("No durations to draw.", "missing")
+    marks = [Mark(shown, float(row[key]) * 1000) for shown, key in _PERCENTILES if shown.startswith("p")]
+    if budget_us is not None:
+        marks.append(Mark("budget", budget_us * 1000, "budget"))
+    calls = own.heat.to_numpy().sum(axis=1)
+    return Picture(charts.distribution(charts.edges_ns(own.heat), calls, marks), "How many calls took how long")
+
+
+_PERCENTILES: Final = (
+    ("min", "min_us"),
+    ("p50", "p50_us"),
+    ("p90", "p90_us"),
+    ("p99", "p99_us"),
+    ("p99.9", "p999_us"),
+    ("max", "max_us"),
+)
+
+
+def _percentiles(row: Any, budget_us: float | None) -> Table:
+    rows = [
+        Row([Cell("calls"), Cell(numbers.count(row["count"]))]),
+        Row([Cell("errors"), Cell(numbers.count(row["errors"]), kind="bad" if row["errors"] else "")]),
+        Row([Cell("total"), Cell(_us(row["total_us"]))]),
+        Row([Cell("mean"), Cell(_us(row["mean_us"]))]),
+        *(Row([Cell(shown), Cell(_us(row[key]))]) for shown, key in _PERCENTILES),
+    ]
+    if budget_us is not None:
+        rows.append(Row([Cell("budget"), Cell(_us(budget_us))]))
+    return Table("Statistics", [Column("", is_number=False), Column("")], rows, "facts")
+
+
+def _over_time(findings: Findings, category: str, name: str) -> list[Block]:
+    heat = findings.closeups[name].heat
+    if heat.empty:
+        return []
+    lines = {
+        shown: [value * 1000 for value in findings.over_time(category, name, key)]
+        for shown, key in (("p50", "p50_us"), ("p99", "p99_us"))
+    }
+    calls = [0.0 if math.isnan(value) else value for value in findings.over_time(category, name, "count")]
+    window = numbers.duration(findings.window_ns)
+    strips = [Strip(f"calls in {window}", calls, numbers.short(max(calls)))]
+    for metric, title, written in _STRIPS:
+        values = verdict.metric_over_time(findings, metric)
+        known = [value for value in values if not math.isnan(value)]
+        if known and max(known) > 0:
+            strips.append(Strip(title, values, written(max(known))))
+    budget = findings.budgets_us.get(name)
+    svg = charts.over_time(heat, findings.window_ns, lines, strips, None if budget is None else budget * 1000)
+    began = f"Time after {clock(findings.begin_ns)} UTC. A column is {window}."
+    picture = Picture(svg, "Durations over time, with p50 and p99 and system metrics", began)
+    if len(strips) == 1:
+        return [picture, Paragraph("No system metrics were recorded beside it.", "missing")]
+    return [picture]
+
+
+def _ranges(findings: Findings, category: str, name: str) -> list[Block]:
+    """Stretches of time, each with its statistics, to be opened on its slowest samples."""
+    try:
+        own: Any = findings.ranges.xs((category, name), level=("category", "operation"))
+    except KeyError:
+        return []
+    slowest = findings.closeups[name].slowest
+    starts = slowest["start"].astype("datetime64[ns, UTC]").astype("int64") if len(slowest) else slowest["start"]
+    worst = own["p99_us"].max()
+    folds: list[Block] = [Paragraph("Stretches of time", "note")]
+    for begin, row in zip(own.index.as_unit("ns").asi8.tolist(), own.to_dict("records"), strict=True):
+        end = min(begin + findings.range_ns, findings.end_ns)
+        inside = slowest[(starts >= begin) & (starts < end)].head(_SAMPLES_A_RANGE)
+        shown = f"{since(findings, max(begin, findings.begin_ns))} to {since(findings, end)}"
+        aside = f"{numbers.count(row['count'])} calls, p50 {_us(row['p50_us'])}, p99 {_us(row['p99_us'])}"
+        aside += f", max {_us(row['max_us'])}"
+        aside += f", {numbers.count(row['errors'])} errors" if row["errors"] else ""
+        aside += " ← slowest" if row["p99_us"] == worst and len(own) > 1 else ""
+        block: Block = (
+            _samples(findings, inside, "The slowest calls of this stretch")
+            if len(inside)
+            else Paragraph(f"None of its calls is among the {len(slowest)} slowest of the operation.", "missing")
+        )
+        folds.append(Fold(shown, [block], kind="small", aside=aside))
+    return folds
+
+
+def _samples(findings: Findings, rows: pd.DataFrame, caption: str) -> Table:
+    columns = [
+        Column("began", is_number=False),
+        Column("took"),
+        Column("thread"),
+        Column("task"),
+        Column("error", is_number=False),
+    ]
+    return Table(caption, columns, [Row(_sample(findings, row)) for row in rows.to_dict("records")])
+
+
+def _sample(findings: Findings, row: Mapping[Any, Any]) -> list[Cell]:
+    error = row["error"]
+    return [
+        Cell(f"{clock(int(row['start'].value))} ({since(findings, int(row['start'].value))})", int(row["start"].value)),
+        Cell(numbers.duration(row["duration_ns"]), row["duration_ns"]),
+        Cell(str(row["thread"])),
+        Cell(str(row["task"]) if row["task"] else "–"),
+        Cell("–" if error is None or error != error else Name(str(error))),
+    ]
+
+
+def _family(findings: Findings, name: str, anchors: Mapping[str, str]) -> list[Block]:
+    """Where it is called from and what runs inside it, over all paths."""
+    tree = findings.tree
+    mine: float = float(tree["total_us"][tree["operation"] == name].sum()) or 1.0
+    parents: dict[str, list[float]] = {}
+    children: dict[str, list[float]] = {}
+    above: list[str] = []
+    for operation, depth, calls, total in zip(
+        tree["operation"], tree["depth"], tree["count"], tree["total_us"], strict=True
+    ):
+        del above[int(depth) :]
+        inside, key = (above[-1], str(operation)) if above else ("", str(operation))
+        for family, member in ((parents, inside if key == name else ""), (children, key if inside == name else "")):
+            if member:
+                sums = family.setdefault(member, [0.0, 0.0])
+                sums[0] += calls
+                sums[1] += total
+        above.append(key)
+    if not parents and not children:
+        return [Paragraph("It runs inside no other operation, and none runs inside it.", "missing")]
+    columns = [
+        Column("parents and children", is_number=False),
+        Column("", is_number=False),
+        Column("calls"),
+        Column("time"),
+        Column("share of this"),
+    ]
+    rows = []
+    for role, family in (("runs inside", parents), ("contains", children)):
+        for other, (calls, total) in sorted(family.items(), key=lambda one: -one[1][1]):
+            share = numbers.share(min(total / mine, 1)) if role == "contains" else "–"
+            rows.append(
+                Row(
+                    [
+                        Cell(Name(other, anchors.get(other, ""))),
+                        Cell(role),
+                        Cell(numbers.count(calls)),
+                        Cell(_us(total)),
+                        Cell(share),
+                    ]
+                )
+            )
+    return [Table("What it runs inside of, and what runs inside it", columns, rows)]
+
+
+def _slowest(findings: Findings, own: Closeup, anchors: Mapping[str, str]) -> list[Block]:
+    blocks: list[Block] = [Paragraph("Slowest calls", "note")] if own.surroundings else []
+    for place, slow in enumerate(own.surroundings, 1):
+        sample = slow.sample
+        began = int(sample["start"].value)
+        error = sample["error"]
+        failed: Text = "" if error is None or error != error else ["ended by ", Name(str(error))]
+        aside = f"at {since(findings, began)} ({clock(began)} UTC), thread {sample['thread']}"
+        inner: list[Block] = [Paragraph(failed)] if failed else []
+        inner += _surroundings(slow, anchors)
+        blocks.append(Fold(f"{place}. {numbers.duration(sample['duration_ns'])}", inner, kind="small", aside=aside))
+    return blocks
+
+
+def _surroundings(slow: SlowSample, anchors: Mapping[str, str]) -> list[Block]:
+    length = max(int(slow.sample["duration_ns"]), 1)
+    columns = [
+        Column("what", is_number=False),
+        Column("", is_number=False),
+        Column("began"),
+        Column("took"),
+        Column("share"),
+    ]
+    rows = []
+    for role, family in (("around it", slow.ancestors), ("inside it", slow.children.nlargest(_FAMILY, "duration_ns"))):
+        for one in family.to_dict("records"):
+            later = int(one["start"].value) - int(slow.sample["start"].value)
+            took = int(one["duration_ns"])
+            rows.append(
+                Row(
+                    [
+                        Cell(Name(str(one["operation"]), anchors.get(str(one["operation"]), ""))),
+                        Cell(role),
+                        Cell(f"{'+' if later >= 0 else '−'}{numbers.duration(abs(later))}"),
+                        Cell(numbers.duration(took)),
+                        Cell(numbers.share(took / length) if role == "inside it" else "–"),
+                    ]
+                )
+            )
+    for event in slow.events.to_dict("records"):
+        took = int(event["duration_ns"])
+        rows.append(
+            Row(
+                [
+                    Cell("garbage collection"),
+                    Cell("meanwhile"),
+                    Cell("–"),
+                    Cell(numbers.duration(took)),
+                    Cell(numbers.share(took / length)),
+                ]
+            )
+        )
+    for other in slow.meanwhile.head(_MEANWHILE).reset_index().to_dict("records"):
+        operation, thread = str(other["operation"]), other["thread"]
+        rows.append(
+            Row(
+                [
+                    Cell(Name(operation, anchors.get(operation, ""))),
+                    Cell(f"meanwhile, thread {thread}"),
+                    Cell(f"{numbers.count(other['calls'])} ×"),
+                    Cell(_us(other["overlap_us"])),
+                    Cell(numbers.share(other["share"])),
+                ]
+            )
+        )
+    if not rows:
+        return [Paragraph("Nothing else that was recorded ran at that moment.", "missing")]
+    return [Table("What was around it, inside it, and beside it", columns, rows)]
+
+
+def since(findings: Findings, ns: int) -> str:
+    """A moment as the time after the beginning."""
+    return f"+{(ns - findings.begin_ns) / 1e9:.{_decimals(findings.end_ns - findings.begin_ns)}f} s"
+
+
+def _decimals(span_ns: int) -> int:
+    """Decimals of a second that tell moments apart which are a thousandth of `span_ns` from each other."""
+    return min(max(3 - math.floor(math.log10(max(span_ns, 1) / 1e9)), 0), 9)
+
+
+def clock(ns: int, *, date: bool = False) -> str:
+    """A moment as people say it, UTC: 21:34:37.428, or with the date before it."""
+    import pandas as pd
+
+    text = pd.Timestamp(ns, tz="UTC").strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return text if date else text[11:]
+
+
+def _us(value: float) -> str:
+    return numbers.duration(value * 1000)

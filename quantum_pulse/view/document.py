@@ -1,0 +1,130 @@
+"""What a report consists of, before it is HTML, Markdown or text. Plain data: writers know nothing of captures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A text that somebody else chose: an operation, a category, a path. `link` is the anchor of its section."""
+
+    text: str
+    link: str = ""
+
+
+#: Running text, with names in it that keep to themselves in HTML.
+Text: TypeAlias = "str | Name | Sequence[str | Name]"
+
+
+def plain(text: Text) -> str:
+    """`text` as a string."""
+    if isinstance(text, str):
+        return visible(text)
+    if isinstance(text, Name):
+        return visible(text.text)
+    return "".join(visible(part if isinstance(part, str) else part.text) for part in text)
+
+
+def visible(text: str) -> str:
+    """`text` with what cannot be seen, or changes what is around it, spelled out: U+202E becomes ⟨U+202E⟩."""
+    return "".join(char if char.isprintable() or char in "\u200c\u200d\n" else f"⟨U+{ord(char):04X}⟩" for char in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """Running text. A `missing` one says what is not there, a `note` how to read something."""
+
+    text: Text
+    kind: Literal["", "lead", "note", "missing", "warning"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An SVG element, trusted: it contains no text of others. `label` says what it shows; `caption` stands under it."""
+
+    svg: str
+    label: str
+    caption: Text = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One field of a table. `order` is what it is sorted by; a `picture` replaces the text where there are pictures."""
+
+    text: Text
+    order: float | None = None
+    picture: str = ""
+    kind: Literal["", "bad", "good"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`level` 1 is a group, 2 belongs to the group above; of a flat table all are 1. `more` is opened below the row."""
+
+    cells: Sequence[Cell]
+    level: int = 1
+    is_group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading. The texts are aligned left, numbers right. Those `wide` are left out of text and Markdown."""
+
+    name: str
+    is_number: bool = True
+    wide: bool = False
+    title: str = ""
+    picture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of equally many cells; `kind` "grid" can be sorted, filtered and folded where scripts run."""
+
+    caption: Text
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    kind: Literal["", "grid", "facts"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Blocks that are shown when asked for; where nothing can be asked for, left out."""
+
+    title: Text
+    blocks: Sequence[Block]
+    anchor: str = ""
+    kind: Literal["", "operation", "small"] = ""
+    aside: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Blocks side by side where there is room."""
+
+    blocks: Sequence[Block]
+
+
+Block: TypeAlias = "Paragraph | Picture | Table | Fold | Beside"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what stands under it. Those that are not `brief` are left out of text and Markdown."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+    brief: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole report."""
+
+    title: Text
+    subtitle: Text
+    sections: list[Section] = field(default_factory=list)

@@ -1,0 +1,72 @@
+"""A report as a file: HTML, Markdown or text."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from quantum_pulse.view import markdown, page, plain
+from quantum_pulse.view.document import Document
+
+WRITERS: Final[dict[str, Callable[[Document], str]]] = {
+    "html": page.write,
+    "markdown": markdown.write,
+    "text": plain.write,
+}
+_ENDINGS: Final = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown", ".txt": "text"}
+
+
+def format_of(path: Path) -> str:
+    """The format that the ending of a file name asks for. Raises ValueError that names those there are."""
+    try:
+        return _ENDINGS[path.suffix.lower()]
+    except KeyError:
+        raise ValueError(
+            f"{path.name!r} does not say which format is wanted: end it in {', '.join(_ENDINGS)}, or name a format: "
+            f"{', '.join(WRITERS)}"
+        ) from None
+
+
+def checked(name: str) -> str:
+    """`name` if it is a format. Raises ValueError that names those there are."""
+    if name not in WRITERS:
+        raise ValueError(f"format must be one of {', '.join(map(repr, WRITERS))}, not {name!r}")
+    return name
+
+
+class Report:
+    """What a capture says of itself. `path` is the file that it was written to, if it was."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self.path: Path | None = None
+
+    def text(self, format: str = "text") -> str:  # noqa: A002 - as in `Capture.report`
+        """The report in a format: "html", "markdown" or "text"."""
+        return WRITERS[checked(format)](self._document)
+
+    def write(self, path: str | os.PathLike[str], format: str | None = None) -> Path:  # noqa: A002
+        """Write it to a file, whole or not at all, and return its path. Folders on the way are made."""
+        target = Path(path)
+        content = self.text(format or format_of(target))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from error
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            unfinished.write_text(content, encoding="utf-8")
+            os.replace(unfinished, target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        self.path = target
+        return target
+
+    def __repr__(self) -> str:
+        return f"<Report {self.path}: {self.path.stat().st_size / 1000:,.0f} kB>" if self.path else "<Report>"
+
+    def _repr_markdown_(self) -> str:
+        return self.text("markdown") if self.path is None else f"Written: `{self.path}`"

@@ -1,0 +1,51 @@
+"""A document as Markdown, for pull requests and chat: what is brief, with tables that GitHub and others understand."""
+
+from __future__ import annotations
+
+import re
+
+from quantum_pulse.view.document import Document, Name, Paragraph, Table, Text, visible
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&@-])")
+
+
+def write(document: Document) -> str:
+    """The document as text that ends with a newline."""
+    parts = [f"# {inline(document.title)}", inline(document.subtitle)]
+    for section in document.sections:
+        if section.brief:
+            parts.append(f"## {inline(section.title)}")
+            for block in section.blocks:
+                if isinstance(block, Paragraph):
+                    parts.append(inline(block.text))
+                elif isinstance(block, Table):
+                    parts.append(table(block))
+    return "\n\n".join(parts) + "\n"
+
+
+def table(content: Table) -> str:
+    """A table with a line of its own for each row."""
+    kept = [place for place, column in enumerate(content.columns) if not column.wide]
+    heads = [content.columns[place] for place in kept]
+    lines = [
+        _line([head.name for head in heads]),
+        _line(["--:" if head.is_number else "---" for head in heads]),
+    ]
+    for row in content.rows:
+        cells = [inline(row.cells[place].text) for place in kept]
+        cells[0] = f"**{cells[0]}**" if row.is_group else "&emsp;" * (row.level - 1) + cells[0]
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def inline(text: Text) -> str:
+    """Running text; what a name contains is text and neither markup, nor HTML, nor somebody's handle."""
+    if isinstance(text, str):
+        return visible(text).replace("|", "\\|").replace("<", "&lt;")
+    if isinstance(text, Name):
+        return _SPECIAL.sub(r"\\\1", visible(text.text).replace("\n", " "))
+    return "".join(inline(part) for part in text)

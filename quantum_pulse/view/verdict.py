@@ -1,0 +1,241 @@
+"""Three sentences: what takes the time, when it was worst, and what is likely behind it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from quantum_pulse.view import numbers
+from quantum_pulse.view.document import Name, Text
+from quantum_pulse.view.findings import Findings
+
+#: A window counts as slow when the mean there is so many times that of the usual window.
+_SLOW: Final = 1.5
+#: A moment is only spoken of when it cost so much of the operation's time, and so much of all time.
+_WORTH_SAYING: Final = 0.03
+_WORTH_SAYING_OF_ALL: Final = 0.01
+#: A child explains its parent when it has so much of the parent's excess.
+_EXPLAINS: Final = 0.6
+
+
+class Moment(NamedTuple):
+    """When an operation was slow: windows [first, last], the time lost in them, and means there and usually, in µs."""
+
+    first: int
+    last: int
+    excess_us: float
+    mean_us: float
+    usual_us: float
+
+
+def slow_moment(counts: Sequence[float], totals_us: Sequence[float]) -> Moment | None:
+    """The run of neighbouring windows that lost most against the usual window, if it is worth a word.
+
+    Usual is the median of the windows' means, weighted by nothing: a slow half of the time would else be usual.
+    Windows in which the operation did not run neither belong to a run nor end it.
+    """
+    run = [place for place, count in enumerate(counts) if not math.isnan(count) and count > 0]
+    if len(run) < 4:
+        return None
+    means = sorted(totals_us[place] / counts[place] for place in run)
+    usual = means[len(means) // 2]
+    best: Moment | None = None
+    own: list[int] = []
+    for place in [*run, None]:
+        if place is not None and totals_us[place] / counts[place] >= usual * _SLOW:
+            own.append(place)
+            continue
+        if own:
+            calls, total = sum(counts[one] for one in own), sum(totals_us[one] for one in own)
+            moment = Moment(own[0], own[-1], total - calls * usual, total / calls, usual)
+            best = moment if best is None or moment.excess_us > best.excess_us else best
+            own = []
+    if best is None or best.excess_us < _WORTH_SAYING * sum(totals_us[place] for place in run):
+        return None
+    return best
+
+
+class Culprit(NamedTuple):
+    """An operation that was slow for a while."""
+
+    category: str
+    name: str
+    moment: Moment
+
+
+def culprit(findings: Findings) -> Culprit | None:
+    """The operation that lost most time in a slow moment; rather a child than the parent that only contains it."""
+    found = {}
+    least = _WORTH_SAYING_OF_ALL * float(findings.tree["self_us"].sum())
+    for category, name in findings.operations:
+        counts = findings.over_time(category, name, "count")
+        moment = slow_moment(counts, findings.over_time(category, name, "total_us"))
+        if moment is not None and moment.excess_us >= least:
+            found[name] = Culprit(category, name, moment)
+    if not found:
+        return None
+    worst = max(found.values(), key=lambda one: one.moment.excess_us)
+    below = _descendants(findings, worst.name)
+    inner = [
+        one
+        for name, one in found.items()
+        if name in below and one.moment.excess_us >= _EXPLAINS * worst.moment.excess_us
+    ]
+    return max(inner, key=lambda one: below[one.name], default=worst)
+
+
+def _descendants(findings: Findings, name: str) -> dict[str, int]:
+    """Operations that ran inside `name`, each with how deep."""
+    found: dict[str, int] = {}
+    inside: int | None = None
+    for operation, depth in zip(findings.tree["operation"], findings.tree["depth"], strict=True):
+        if inside is not None and depth <= inside:
+            inside = None
+        if inside is not None and operation != name:
+            found[str(operation)] = max(found.get(str(operation), 0), int(depth) - inside)
+        elif operation == name and inside is None:
+            inside = int(depth)
+    return found
+
+
+def sentences(findings: Findings, anchors: dict[str, str]) -> list[Text]:
+    """What, when, and why. Says so where there is nothing to say."""
+    if findings.stats.empty:
+        return ["This capture has no samples."]
+    slow = culprit(findings)
+    return [_what(findings, anchors), _when(findings, slow, anchors), _why(findings, slow, anchors)]
+
+
+def _what(findings: Findings, anchors: dict[str, str]) -> Text:
+    category, name = findings.operations[0]
+    row = findings.row(category, name)
+    total = findings.stats["total_us"].sum()
+    share = numbers.share(row["total_us"] / total) if total else "0 %"
+    tail = row["p99_us"] / row["p50_us"] if row["p50_us"] else math.nan
+    more = f", {tail:.0f} times that in one call of a hundred" if tail >= 2 else ""
+    return [
+        Name(name, anchors.get(name, "")),
+        f" takes most of the measured time, {share}: usually {_us(row['p50_us'])} a call{more}.",
+    ]
+
+
+def _when(findings: Findings, slow: Culprit | None, anchors: dict[str, str]) -> Text:
+    if slow is None:
+        return "No operation was slow for a while only: what is slow here is slow throughout, or in single calls."
+    first, last = slow.moment.first * findings.window_ns, (slow.moment.last + 1) * findings.window_ns
+    return [
+        Name(slow.name, anchors.get(slow.name, "")),
+        f" was slow from {offset(first)} to {offset(last)} after the start: {_us(slow.moment.mean_us)} a call on "
+        f"average, {slow.moment.mean_us / slow.moment.usual_us:.1f} times the usual {_us(slow.moment.usual_us)}, "
+        f"which cost {_us(slow.moment.excess_us)} in all.",
+    ]
+
+
+def _why(findings: Findings, slow: Culprit | None, anchors: dict[str, str]) -> Text:
+    name = findings.operations[0][1] if slow is None else slow.name
+    signs = [] if slow is None else _signs(findings, slow)
+    nested = _largest_child(findings, name)
+    if signs:
+        return ["At that moment " + " and ".join(signs) + "."]
+    if nested is not None and nested[1] >= 0.5:
+        child, share = nested
+        inside: Text = [
+            "Most of its time, ",
+            f"{numbers.share(share)}, passes inside ",
+            Name(child, anchors.get(child, "")),
+            ".",
+        ]
+        return inside
+    over = findings.budgets[findings.budgets["over"] > 0]
+    if slow is None and len(over):
+        broken = str(over.index[0])
+        return [
+            Name(broken, anchors.get(broken, "")),
+            f" breaks its budget of {_us(over['budget_us'].iloc[0])} in {numbers.share(over['share'].iloc[0])} of "
+            "its calls.",
+        ]
+    if findings.metrics.empty:
+        return "No system metrics were recorded, so nothing here can tell why."
+    where = "of the process and the machine changed with it" if slow is not None else "stands out"
+    return (
+        f"No system metric {where}, and no other operation inside it explains it: the time passes in {_its(slow)} own "
+        "code, or in what it waits for outside of the process."
+    )
+
+
+def _its(slow: Culprit | None) -> str:
+    return "its" if slow is not None else "the operation's"
+
+
+def _largest_child(findings: Findings, name: str) -> tuple[str, float] | None:
+    tree = findings.tree
+    total = float(tree["total_us"][tree["operation"] == name].sum())
+    inside: dict[str, float] = {}
+    depth_of_parent: int | None = None
+    for operation, depth, took in zip(tree["operation"], tree["depth"], tree["total_us"], strict=True):
+        if depth_of_parent is not None and depth <= depth_of_parent:
+            depth_of_parent = None
+        if depth_of_parent is not None and depth == depth_of_parent + 1:
+            inside[str(operation)] = inside.get(str(operation), 0.0) + float(took)
+        if operation == name:
+            depth_of_parent = int(depth)
+    inside.pop(name, None)
+    if not inside or not total:
+        return None
+    largest = max(inside, key=lambda child: inside[child])
+    return largest, min(inside[largest] / total, 1.0)
+
+
+#: Metric, how it is said, and how it must have grown to be worth saying.
+_SIGNS: Final = (
+    ("gc_pause_us", "garbage collections took {ratio} times as long", 3.0),
+    ("major_faults", "pages were read back from disk {ratio} times as often", 3.0),
+    ("involuntary_switches", "the CPU was taken from the process {ratio} times as often", 2.0),
+    ("pressure_cpu_us", "tasks waited for a CPU {ratio} times as long", 2.0),
+    ("pressure_io_us", "tasks waited for disks {ratio} times as long", 3.0),
+    ("cpu_machine_percent", "the machine was {ratio} times as busy", 1.5),
+)
+
+
+def _signs(findings: Findings, slow: Culprit) -> list[str]:
+    """Metrics that were much larger in the slow moment than usually, the strongest two."""
+    found = []
+    for metric, phrase, least in _SIGNS:
+        values = metric_over_time(findings, metric)
+        inside = [one for one in values[slow.moment.first : slow.moment.last + 1] if not math.isnan(one)]
+        outside = [
+            one
+            for place, one in enumerate(values)
+            if not (slow.moment.first <= place <= slow.moment.last) and not math.isnan(one)
+        ]
+        if not inside or len(outside) < 4:
+            continue
+        usual, there = sum(outside) / len(outside), sum(inside) / len(inside)
+        # Beyond what the usual windows show by themselves too.
+        common = sorted(outside)[int(len(outside) * 0.9)]
+        if usual > 0 and there / usual >= least and there > common:
+            found.append((there / usual / least, phrase.format(ratio=f"{there / usual:.1f}")))
+    return [phrase for _, phrase in sorted(found, reverse=True)[:2]]
+
+
+def metric_over_time(findings: Findings, metric: str) -> list[float]:
+    """A system metric, an entry a window, NaN where it was not measured or nothing ran."""
+    values = [math.nan] * findings.window_count
+    if metric not in findings.windows.columns:
+        return values
+    own = findings.windows[metric].groupby(level="time").first()
+    for time, value in own.items():
+        place = (int(time.value) - findings.begin_ns) // findings.window_ns  # type: ignore[attr-defined]
+        if 0 <= place < len(values):
+            values[place] = float(value)
+    return values
+
+
+def offset(ns: float) -> str:
+    """A time after the start: 0 s, 250 ms, 1.25 s."""
+    return f"{ns / 1e9:.6g} s"
+
+
+def _us(value: float) -> str:
+    return numbers.duration(value * 1000)

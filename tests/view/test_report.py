@@ -1,0 +1,149 @@
+"""The report: one file, in any browser, of any capture, also of the odd ones."""
+
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+import quantum_pulse as qp
+from quantum_pulse.cli import main
+from tests.browser import pages
+from tests.view import captures
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    """A report of the demo, with itself as the baseline."""
+    path = tmp_path_factory.mktemp("report") / "engine.html"
+    qp.open(captures.ENGINE).report(path, baseline=captures.ENGINE)
+    return path
+
+
+@pytest.fixture(scope="module", params=captures.KINDS, ids=lambda kind: kind.__name__)
+def odd(request, tmp_path_factory):
+    """The kind, and a report of a capture of it, as HTML, Markdown and text."""
+    folder = tmp_path_factory.mktemp("odd")
+    capture = qp.open(request.param(folder / "capture"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = capture.report(folder / "report.html")
+    return request.param, folder / "report.html", report.text("markdown"), report.text()
+
+
+def watched(page):
+    """What `page` asks for and complains of, from now on."""
+    asked, complaints = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return asked, complaints
+
+
+SAYS = {
+    captures.one_sample: "1 calls of 1 operation",
+    captures.only_errors: "200 (100 %)",
+    captures.thousand: "of the other 900 there are the statistics above",
+    captures.without_metrics: "No system metrics were recorded",
+    captures.with_losses: "Not everything is in this report",
+}
+
+
+def test_odd_captures_render_and_say_what_is_missing(odd):
+    kind, path, markdown, text = odd
+    page = path.read_text(encoding="utf-8")
+    assert SAYS.get(kind, "") in re.sub(r"<[^>]*>", "", page)
+    assert path.stat().st_size < 2_000_000, "100 operations have pictures, however many there are"
+    assert not re.search(r"\bnan\b|\binf\b|>None<", re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL))
+    assert "Verdict" in markdown
+    assert "Verdict" in text
+
+
+def test_what_others_named_is_text(odd):
+    kind, path, markdown, text = odd
+    if kind is not captures.hostile:
+        return
+    with pages() as new_page:
+        page = new_page()
+        asked, complaints = watched(page)
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.goto(path.as_uri())
+        body = page.inner_text("main")
+        assert (asked, complaints) == ([path.as_uri()], [])
+        assert page.locator("img").count() == 0
+    assert "<script>alert(1)</script>" in body
+    for shown in (body, markdown, text):
+        assert "\u202e" not in shown
+        assert "\x1b" not in shown
+    assert "<script>" not in markdown
+
+
+def test_it_loads_nothing_and_drills_down(engine):
+    with pages(viewport={"width": 1300, "height": 900}) as new_page:
+        page = new_page()
+        asked, complaints = watched(page)
+        page.goto(engine.as_uri())
+        fold = page.locator("details.operation", has=page.locator("#op-1"))
+        assert fold.get_attribute("open") is None
+        page.locator("#operations a", has_text="Engine.").first.click()
+        opened = page.locator("details.operation[open]")
+        assert opened.count() == 1
+        assert opened.locator("svg").count() >= 2
+        assert opened.get_by_text("slowest", exact=False).count() >= 1
+        page.get_by_role("searchbox").first.fill("risk")
+        rows = page.locator("#operations tbody tr:visible").all_inner_texts()
+        assert any("RISK_VAR" in row for row in rows)
+        assert not any("PARSE" in row for row in rows)
+        assert (asked, complaints) == ([engine.as_uri()], [])
+
+
+def test_by_keyboard_alone(engine):
+    with pages(viewport={"width": 1300, "height": 900}) as new_page:
+        page = new_page()
+        page.goto(engine.as_uri())
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.closest('#operations tbody tr') !== null"):
+                break
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("details.operation[open]")
+        assert page.evaluate("document.activeElement.id").startswith("op-")
+
+
+def test_without_scripts(engine):
+    with pages(java_script_enabled=False) as new_page:
+        page = new_page()
+        page.goto(engine.as_uri())
+        page.locator("details.operation summary").first.click()
+        assert page.locator("details.operation[open] svg").first.is_visible()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1300), ("dark", 1300), ("light", 420)])
+def test_it_is_accessible_and_fits(engine, scheme, width):
+    with pages(color_scheme=scheme, viewport={"width": width, "height": 900}) as new_page:
+        page = new_page()
+        page.goto(f"{engine.as_uri()}#op-1")
+        violations = Axe().run(page).response["violations"]
+        assert [one["id"] for one in violations if one["impact"] in ("serious", "critical")] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+
+
+def test_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(captures.ENGINE)]) == 0
+    assert Path("engine.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert main(["report", str(captures.ENGINE), "-o", "deep/er/x.md", "--baseline", str(captures.ENGINE)]) == 0
+    assert "## Comparison" in Path("deep/er/x.md").read_text(encoding="utf-8")
+    capsys.readouterr()
+    for misuse, why in (
+        (["-o", "x.pdf"], "'x.pdf' does not say which format"),
+        (["-o", "x.md", "--open"], "--open shows html"),
+        (["--baseline", "nowhere"], "nowhere does not exist"),
+        (["-o", "engine.html/x.html"], "Not a directory"),
+    ):
+        assert main(["report", str(captures.ENGINE), *misuse]) == 2
+        assert why in capsys.readouterr().err
