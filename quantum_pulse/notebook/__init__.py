@@ -6,7 +6,7 @@ from typing import Any
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """What ``%load_ext quantum_pulse`` calls: registers ``%%pulse``."""
-    from quantum_pulse.notebook.magics import PulseMagics
+    """What ``%load_ext quantum_pulse`` calls: registers ``%%pulse``, ``%pulse`` and ``%pulse_record``."""
+    from quantum_pulse.notebook.magics import register
 
-    shell.register_magics(PulseMagics)
+    register(shell)

@@ -1,58 +1,32 @@
-"""``%%pulse Op.X``: time a cell as one run of an operation."""
+"""``%%pulse Op.X``, ``%pulse Op.X statement`` and ``%pulse_record``: thin, each step is in a module of its own."""
 
 from __future__ import annotations
 
-import ast
-import difflib
-import enum
 import os
-import threading
 import time
-from collections.abc import Mapping
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from IPython.core.async_helpers import _should_be_async
+from IPython.core.displayhook import DisplayHook
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand, output_can_be_silenced
+from IPython.core.magic import (
+    Magics,
+    cell_magic,
+    line_magic,
+    magics_class,
+    no_var_expand,
+    output_can_be_silenced,
+)
 from IPython.display import display
+from traitlets import Unicode
 
-from quantum_pulse import facade
-from quantum_pulse.errors import EmptyCaptureError
+from quantum_pulse import schema
+from quantum_pulse.errors import QuantumPulseError
+from quantum_pulse.notebook import answers, names, options
+from quantum_pulse.notebook.cells import Cell
 from quantum_pulse.operations import Operation
 from quantum_pulse.recorder import session
-from quantum_pulse.view import html, numbers, text
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-class Pulse:
-    """What a cell under ``%%pulse`` shows: this run, and all runs of the operation in the capture so far."""
-
-    def __init__(self, name: str, path: Path, this_ns: int | None, error: str | None, stats: pd.DataFrame) -> None:
-        self.name = name
-        #: The capture that keeps the samples.
-        self.path = path
-        #: Duration of this run in ns; None when it was not recorded.
-        self.duration_ns = this_ns
-        #: Type name of the exception that ended the cell, or None.
-        self.error = error
-        #: All runs so far: the row of `Capture.stats` of this operation.
-        self.stats = stats
-
-    def _headline(self) -> str:
-        if self.duration_ns is None:
-            return f"{self.name}: this run was not recorded; qp.open({str(self.path)!r}).losses() may say why"
-        failed = f", ended by {self.error}" if self.error else ""
-        return f"{self.name}: {numbers.duration(self.duration_ns)}{failed}"
-
-    def __repr__(self) -> str:
-        return f"{self._headline()}\nall runs, in {self.path}:\n{text.stats_table(self.stats)}"
-
-    def _repr_html_(self) -> str:
-        headline = f"<div><strong>{escape(self._headline())}</strong></div>"
-        return headline + html.stats_table(self.stats, caption=f"all runs, in {self.path}")
 
 
 @magics_class
@@ -62,115 +36,167 @@ class PulseMagics(Magics):
     #: The InteractiveShell. IPython declares it optional; a magic is never called without one.
     shell: Any
 
+    folder = Unicode("captures", help="Where the captures of sessions go.").tag(config=True)
+    baseline = Unicode("none", help="A capture that cells are compared with; last: the one before; or none.").tag(
+        config=True
+    )
+
     _path: Path | None = None
 
     @no_var_expand
     @output_can_be_silenced
-    @cell_magic
-    def pulse(self, line: str, cell: str) -> Any:
-        """``%%pulse Op.MEMBER`` times the cell as one run of that operation and keeps the sample.
+    @cell_magic("pulse")  # type: ignore[arg-type]  # IPython types it for functions without self
+    def pulse_cell(self, line: str, cell: str) -> Any:
+        """Time the cell as one run of an operation, keep the sample, and say whether that was usual.
 
-        Samples go to the recording that is running, or to one that is started for this session in `captures/`.
-        The value of the last line is shown as it would be without the magic.
+        ``%%pulse Op.MEMBER [options]``, options before the operation or after it:
+
+        --repeat N       run the cell N times
+        --for SECONDS    run it again and again for so long
+        --warmup N       run it N times before, without timing
+        --into CAPTURE   keep the samples there (default: captures/NOTEBOOK-TIME, one for the session)
+        --baseline NAME  compare with a capture as well: its path, its name in captures/, last or none
+        --as NAME        bind the answer to a variable
+        --quiet          do not show the answer
+
+        The cell runs as it does without the magic: its value is shown and kept in `_`, it may await, and its errors
+        are its own. Samples go to the recording that is running, or to one that is started for this session. Operations
+        that run inside the cell are shown beneath it. ``%config PulseMagics`` shows what can be set for good.
         """
-        operation = resolve(line.strip(), self.shell.user_ns)
-        body, last = self._compile(cell)
-        recorder = self._recorder()
-        namespace = self.shell.user_ns
-        try:
-            with operation:
-                exec(body, namespace)
-                value = eval(last, namespace) if last is not None else None
-        finally:
-            recorder.flush()
-            display(_result(operation, recorder.path))  # type: ignore[no-untyped-call]  # IPython has no type for it
-        return value
+        __tracebackhide__ = True
+        chosen = options.parse(line)
+        operation = names.resolve(chosen.operation, self.shell.user_ns)
+        compiled = Cell(self.shell, cell, line_offset=1)
+        if compiled.is_async:
+            raise UsageError("%%pulse: a cell that awaits can only be run by itself, not from within another magic")
+        return self._run(compiled, operation, chosen)
 
-    def _compile(self, cell: str) -> tuple[Any, Any]:
-        """The cell as IPython would run it: its statements, and its last expression on its own or None."""
-        code = self.shell.transform_cell(cell)
-        # Under this name IPython finds the source for tracebacks.
-        name = self.shell.compile.cache(code, self.shell.execution_count, raw_code=cell)
-        tree = self.shell.transform_ast(self.shell.compile.ast_parse(code, filename=name))
-        last = None
-        if tree.body and isinstance(tree.body[-1], ast.Expr):
-            expression = ast.Expression(tree.body.pop().value)
-            last = self.shell.compile(expression, name, "eval")
-        return self.shell.compile(tree, name, "exec"), last
+    @no_var_expand
+    @line_magic("pulse")  # type: ignore[arg-type]  # as above
+    def pulse_line(self, line: str) -> Any:
+        """Time one statement: ``%pulse Op.MEMBER [options] statement``; options as for ``%%pulse``."""
+        __tracebackhide__ = True
+        chosen = options.parse(line, takes_statement=True)
+        operation = names.resolve(chosen.operation, self.shell.user_ns)
+        if not chosen.statement:
+            raise UsageError("%pulse needs a statement after the operation; above a cell it is %%pulse")
+        compiled = Cell(self.shell, chosen.statement)
+        if compiled.is_async:
+            raise UsageError("%pulse: a statement that awaits belongs into a cell, below %%pulse")
+        return self._run(compiled, operation, chosen)
 
-    def _recorder(self) -> session.Recorder:
+    @line_magic
+    def pulse_record(self, line: str) -> None:
+        """Record across cells: ``%pulse_record start [CAPTURE]``, ``stop`` or ``status``."""
+        word, _, rest = line.strip().partition(" ")
+        if word not in ("start", "stop", "status"):
+            hint = names.did_you_mean(word, ("start", "stop", "status")) if word else ""
+            raise UsageError(f"%pulse_record takes start [CAPTURE], stop or status, not {word!r}{hint}")
+        if word == "start":
+            print(f"recording into {self._recorder(rest.strip() or None).path}")
+            return
         running = session.active()
-        if running is not None:
+        if running is None:
+            print("nothing is being recorded")
+            return
+        if word == "stop":
+            running.stop()
+        account = running.account()
+        verb = "recorded" if word == "stop" else "recording"
+        lost = f", {account['lost']:,} lost" if account["lost"] else ""
+        print(f"{verb} into {running.path}: {account['started']:,} samples{lost}, {account['open']:,} still open")
+
+    async def run_async(self, line: str, cell: str) -> Any:
+        """``%%pulse`` above a cell that awaits; `route` calls it."""
+        __tracebackhide__ = True
+        chosen = options.parse(line)
+        operation = names.resolve(chosen.operation, self.shell.user_ns)
+        compiled = Cell(self.shell, cell, line_offset=1)
+        recorder = self._recorder(chosen.into)
+        begun_ns = recorder.now_ns()
+        try:
+            return await compiled.run_async(operation, self.shell.user_ns, chosen)
+        finally:
+            self._answer(recorder, operation, begun_ns, chosen)
+
+    def route(self, lines: list[str]) -> list[str]:
+        """An input transformation: a cell under ``%%pulse`` that awaits is awaited, on the notebook's own loop."""
+        if not lines or lines[0].split()[:1] != ["%%pulse"]:
+            return lines
+        line, cell = lines[0].strip()[len("%%pulse") :], "".join(lines[1:])
+        if not _should_be_async(self.shell.transform_cell(cell)):
+            return lines
+        is_silent = DisplayHook.semicolon_at_end_of_expression(cell)  # type: ignore[no-untyped-call]
+        end = ";" if is_silent else ""
+        return [f"await get_ipython().magics_manager.registry['PulseMagics'].run_async({line!r}, {cell!r}){end}\n"]
+
+    def complete(self, _shell: Any, event: Any) -> list[str]:
+        """Members of the enums in the namespace, and options, for the line of a magic."""
+        symbol = str(event.symbol)
+        words = list(options.OPTIONS) if symbol.startswith("-") else names.known(self.shell.user_ns)
+        return [word for word in words if word.startswith(symbol)]
+
+    def _run(self, compiled: Cell, operation: Operation, chosen: options.Options) -> Any:
+        __tracebackhide__ = True
+        recorder = self._recorder(chosen.into)
+        begun_ns = recorder.now_ns()
+        try:
+            return compiled.run(operation, self.shell.user_ns, chosen)
+        finally:
+            self._answer(recorder, operation, begun_ns, chosen)
+
+    def _answer(self, recorder: session.Recorder, operation: Operation, begun_ns: int, chosen: options.Options) -> None:
+        recorder.flush()
+        baseline = self._baseline(chosen.baseline or self.baseline, recorder.path)
+        found = answers.answer(operation, recorder.path, begun_ns, baseline)
+        if chosen.name:
+            self.shell.user_ns[chosen.name] = found
+        if not chosen.quiet:
+            display(found)  # type: ignore[no-untyped-call]  # IPython has no type for it
+
+    def _baseline(self, wanted: str, current: Path) -> Path | None:
+        if wanted == "none":
+            return None
+        if wanted == "last":
+            folders = {current.parent, Path(self.folder).absolute()}
+            found = [path.parent for folder in folders for path in folder.glob(f"*/{schema.MANIFEST}")]
+            others = [path for path in found if path != current]
+            return max(others, key=lambda path: path.stat().st_mtime, default=None)
+        named = next((path for path in (Path(wanted), Path(self.folder) / wanted) if path.is_dir()), None)
+        if named is None:
+            print(f"%%pulse: there is no capture {wanted} to compare with, nor {Path(self.folder) / wanted}")
+        return named
+
+    def _recorder(self, into: str | None) -> session.Recorder:
+        running = session.active()
+        if into is not None:
+            wanted = Path(into).absolute()
+            if running is not None and running.path.absolute() == wanted:
+                return running
+            if running is not None and running.path != self._path:
+                raise UsageError(f"%%pulse: a recording into {running.path} goes on; %pulse_record stop ends it")
+            if running is not None:
+                running.stop()
+            self._path = wanted
+        elif running is not None:
             return running
         if self._path is None:
             # Jupyter's server says which notebook a kernel belongs to; other front ends do not.
             notebook = Path(os.environ.get("JPY_SESSION_NAME", "")).stem or "session"
-            self._path = Path("captures").absolute() / f"{notebook}-{time.strftime('%Y%m%d-%H%M%S')}"
-        return session.start(self._path, if_exists="append")
-
-
-def resolve(dotted: str, namespace: Mapping[str, Any]) -> Operation:
-    """The member that `dotted` names in `namespace`, found by attributes only: nothing is evaluated.
-
-    Raises UsageError, which names the nearest member, when there is none.
-    """
-    if not dotted:
-        raise UsageError("%%pulse needs an operation, as in %%pulse Op.MEMBER" + _nearest(dotted, namespace))
-    names = dotted.split(".")
-    if not all(name.isidentifier() for name in names):
-        raise UsageError(f"%%pulse needs the name of an operation, as in Op.MEMBER, not {dotted!r}")
-    if names[0] not in namespace:
-        raise UsageError(f"%%pulse {dotted}: there is no {names[0]}" + _nearest(dotted, namespace))
-    found = namespace[names[0]]
-    for name in names[1:]:
+            self._path = Path(self.folder).absolute() / f"{notebook}-{time.strftime('%Y%m%d-%H%M%S')}"
         try:
-            found = getattr(found, name)
-        except AttributeError:
-            raise UsageError(f"%%pulse {dotted}: there is no {name} in it" + _nearest(dotted, namespace)) from None
-    if not isinstance(found, Operation):
-        raise UsageError(
-            f"%%pulse {dotted}: that is no operation but a {type(found).__name__}" + _nearest(dotted, namespace)
-        )
-    return found
+            return session.start(self._path, if_exists="append")
+        except (QuantumPulseError, OSError) as error:
+            raise UsageError(f"%%pulse: {error}") from error
 
 
-def _nearest(dotted: str, namespace: Mapping[str, Any]) -> str:
-    known = [
-        f"{name}.{member}"
-        for name, value in namespace.items()
-        if isinstance(value, enum.EnumType) and issubclass(value, Operation)
-        for member in value.__members__
-    ]
-    if not known:
-        return "; define one: class Op(qp.Operation): MEMBER = qp.op('what it does')"
-    lowered = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(dotted.lower(), lowered, n=1, cutoff=0.4)
-    return f"; did you mean {lowered[near[0]]}?" if near else f"; there are {', '.join(known[:8])}"
-
-
-def _result(operation: Operation, path: Path) -> Pulse:
-    name = str(operation)
-    try:
-        capture = facade.open(path)
-    except EmptyCaptureError:
-        return Pulse(name, path, None, None, _empty())
-    own = capture.samples(operation)
-    stats = capture.stats()
-    recorded = set(own["operation"].unique())
-    stats = stats[stats.index.get_level_values("operation").isin(recorded)]
-    here = own[(own["process"] == os.getpid()) & (own["thread"] == threading.get_native_id())]
-    if here.empty:
-        return Pulse(name, path, None, None, stats)
-    # The cell may have run the same operation inside: of this thread's runs, the cell itself is the one to end last.
-    ends = here["start"].astype("int64") + here["duration_ns"]
-    row = here.iloc[int(ends.to_numpy().argmax())]
-    error = row["error"] if isinstance(row["error"], str) else None
-    return Pulse(name, path, int(row["duration_ns"]), error, stats)
-
-
-def _empty() -> pd.DataFrame:
-    import pandas as pd
-
-    from quantum_pulse.capture.statistics import COLUMNS
-
-    return pd.DataFrame(columns=["category", "operation", *COLUMNS]).set_index(["category", "operation"])
+def register(shell: Any) -> None:
+    """Give the magics to an IPython shell, once."""
+    if "PulseMagics" in shell.magics_manager.registry:
+        return
+    magics = PulseMagics(shell=shell)
+    shell.register_magics(magics)
+    shell.configurables.append(magics)
+    shell.input_transformers_cleanup.append(magics.route)
+    for name in ("%%pulse", "%pulse"):
+        shell.set_hook("complete_command", magics.complete, str_key=name)

@@ -180,6 +180,10 @@ class Recorder:
         self.flush()
         return facade.open(self.path).stats()
 
+    def now_ns(self) -> int:
+        """This moment as it would stand in the `start` of a sample, in ns since 1970."""
+        return int(core.now()) + self._anchor_ns
+
     def account(self) -> dict[str, int]:
         """Samples since the start: started = written + open + lost + pending (in the rings, not yet written)."""
         return self._final_account or self._writer.account()

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from quantum_pulse.analysis.comparison import Comparison
     from quantum_pulse.analysis.recommendations import Recommendation
 
-#: Operations that get pictures of their own: those that took most time. Others have their statistics.
-MOST_DETAILED: Final = 100
+#: Operations that get pictures of their own: those that took most time. Others have their statistics. Each takes up to
+#: 50 kB of a page that shall be easy to send.
+MOST_DETAILED: Final = 30
 #: Slow samples that are listed of an operation, and of how many of them the surroundings are looked up.
 SLOW_SAMPLES: Final = 24
 SURROUNDED: Final = 3

@@ -6,7 +6,7 @@ import nbclient
 import nbformat
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 SETUP = "%load_ext quantum_pulse\nimport quantum_pulse as qp\nclass Op(qp.Operation):\n    CELL = qp.op('A cell')"
 
