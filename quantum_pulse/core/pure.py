@@ -218,7 +218,8 @@ class _Session:
         self.production = production
         self.is_hopeless = False  # waiting was in vain
         self.released_ns = now()  # when room was made last
-        self.lock = threading.Lock()
+        # A collection may begin in any critical section, and what it runs may record: in the same thread.
+        self.lock = threading.RLock()
         self.limit = max(1, (budget - schema.RING_HEADER_BYTES) // schema.SEGMENT_BYTES)
         size = schema.RING_HEADER_BYTES + self.limit * schema.SEGMENT_BYTES
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -239,6 +240,7 @@ class _Session:
         self.error_numbers: dict[str, int] = {}  # by name of the type
         self.last_error = 0
         self.segments: list[_Segment] = []
+        self.unused = list(range(self.limit - 1, -1, -1))  # where no segment was yet, the first one last
         self.free: list[_Segment] = []
         self.busy: list[_Segment] = []  # in the order taken
         self.drained: list[tuple[_Segment, int]] = []
@@ -258,8 +260,10 @@ class _Session:
     def take(self, thread: int) -> _Segment | None:
         """A segment to fill, or None when the budget or the disk is used up."""
         with self.lock:
-            if not self.free and not self.extend() and not (self.on_full == contract.OVERWRITE and self.overwrite()):
-                return None
+            # Once more where a collection in between took what had become free.
+            while not self.free:
+                if not self.extend() and not (self.on_full == contract.OVERWRITE and self.overwrite()):
+                    return None
             segment = self.free.pop()
             self.sequence += 1
             segment.written = segment.drained = 0
@@ -274,23 +278,29 @@ class _Session:
 
     def extend(self) -> bool:
         """A segment that was never used becomes free."""
-        index = len(self.segments)
-        if index >= self.limit:
+        if not self.unused:
             return False
+        index = self.unused.pop()
         offset = schema.RING_HEADER_BYTES + index * schema.SEGMENT_BYTES
         try:
             os.posix_fallocate(self.fd, offset, schema.SEGMENT_BYTES)
         except OSError:
+            self.unused.append(index)
             return False
-        self.segments.append(_Segment(self.memory, index))
-        self.free.append(self.segments[-1])
+        segment = _Segment(self.memory, index)
+        self.segments.append(segment)
+        self.free.append(segment)
         return True
 
     def overwrite(self) -> bool:
         """The oldest full segment that is not being written to disk becomes free."""
-        for segment in self.busy:
+        for segment in self.busy.copy():
             consumed = segment.fields["consumed"][0]
             if not segment.full or segment.drained != consumed:
+                continue
+            try:
+                self.busy.remove(segment)
+            except ValueError:  # taken by what a collection in between recorded
                 continue
             # Whoever reads the file, also in this moment, must not find what is lost now.
             segment.fields["state"][0] = 0
@@ -306,7 +316,6 @@ class _Session:
             for probe_id, (samples, first, last) in found.items():
                 self.ended.add(probe_id, segment.thread, 0, -samples, samples)
                 self.ended.add_loss(probe_id, segment.thread, contract.OVERWRITTEN, samples, first, last)
-            self.busy.remove(segment)
             self.free.append(segment)
             return True
         return False
@@ -330,7 +339,7 @@ class _Session:
         return [thread for reference in self.threads.copy().values() if (thread := reference()) is not None]
 
     def brake(self, thread: _Thread) -> None:
-        room = len(self.free) + self.limit - len(self.segments)
+        room = len(self.free) + len(self.unused)
         if self.on_full == contract.OVERWRITE or thread.never_waits or self.limit < contract.BRAKE_SEGMENTS:
             return
         if now() - self.released_ns > contract.LONGEST_BRAKING_NS:
@@ -356,7 +365,11 @@ class _Session:
         if segment is None or segment.written == schema.SEGMENT_ROWS:
             if segment is not None:
                 segment.finish()
-            thread.segment = segment = self.take_patiently(thread)
+            before = segment
+            segment = self.take_patiently(thread)
+            if thread.segment is not before and thread.segment is not None:
+                thread.segment.finish()  # of what a collection recorded meanwhile
+            thread.segment = segment
             if segment is None:
                 if count.lost == count.reported:
                     count.first_loss = entry.start
@@ -694,10 +707,11 @@ def release() -> None:
     with session.lock:
         for segment, end in session.drained:
             segment.fields["consumed"][0] = end
-            if segment.full and end == segment.written and segment in session.busy:
-                session.busy.remove(segment)
-                segment.fields["state"][0] = 0
-                session.free.append(segment)
+            if segment.full and end == segment.written:
+                with contextlib.suppress(ValueError):  # overwritten meanwhile
+                    session.busy.remove(segment)
+                    segment.fields["state"][0] = 0
+                    session.free.append(segment)
         session.drained.clear()
         session.is_awake = False
         session.is_hopeless = False
@@ -744,7 +758,7 @@ def account() -> list[Account]:
     living = session.living()  # first, as in losses()
     with session.lock:
         session.settle()
-        found = [Account(*key, *values) for key, values in session.ended.accounts.items()]
+        found = [Account(*key, *values) for key, values in list(session.ended.accounts.items())]
     return found + [
         Account(probe_id, thread.id, count.started, count.committed, count.lost)
         for thread in living

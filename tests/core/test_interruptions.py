@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 
-from tests.core.rig import by_operation, nested, stepping
+from tests.core.rig import by_operation, in_thread, nested, stepping
 from tests.core.test_objects import Garbage, eager_collector
 
 
@@ -122,6 +122,38 @@ def test_collections_while_the_core_allocates(rig, what):
             gc.callbacks.remove(on_collection)
     assert times[0] > 50
     check(rig, {101: times[0], 102: times[0]})
+
+
+def test_a_collection_while_the_core_takes_room(rig):
+    """A thread's first sample takes a segment. What a collection anywhere in the midst of that records is kept too."""
+    own, times = threading.local(), [0]
+
+    def on_collection(phase, info):
+        if getattr(own, "until", 0):
+            own.until -= 1
+            if not own.until:
+                times[0] += 1
+                nested(rig, 101, 102)
+
+    def first_sample(number):
+        own.until = number
+        nested(rig, 1)
+        own.until = 0
+
+    gc.callbacks.append(on_collection)
+    try:
+        with eager_collector():
+            gc.freeze()
+            gc.enable()
+            for number in range(1, 200):
+                in_thread(first_sample, number)
+                rig.drain()
+            gc.disable()
+            gc.unfreeze()
+    finally:
+        gc.callbacks.remove(on_collection)
+    assert times[0] > 5
+    check(rig, {1: 199, 101: times[0], 102: times[0]})
 
 
 def test_a_handler_that_raises(rig):
