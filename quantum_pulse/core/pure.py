@@ -21,7 +21,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -254,6 +254,7 @@ class _Session:
         self.threads: dict[int, weakref.ref[_Thread]] = {}
         self.just_ended: collections.deque[tuple[int, dict[int, _Count]]] = collections.deque()
         self.ended = _Ended()
+        self.kept: dict[int, Context] = {}  # by thread
         self.watched: dict[int, tuple[int, bool]] = {}  # by probe: limit in ns, whether errors count
         self.trips: list[tuple[int, int, int, int]] = []
 
@@ -644,11 +645,23 @@ def start(
     if _latest is not None:
         raise RuntimeError("the core is in use")
     _session = _latest = _Session(ring_path, budget_bytes, on_error_name, wake_fd, on_full, production)
+    if sys.version_info < (3, 12):
+        gc.callbacks.insert(0, _keep_variables)
+
+
+def _keep_variables(phase: str, info: dict[str, int]) -> None:  # noqa: ARG001 - as the collector calls it
+    # A collection may begin while CPython copies a context, and it does not count its own use of the variables there:
+    # what a finaliser records would free them. Kept until the thread's next collection, as nothing says when it is done.
+    session = _session
+    if session is not None and phase == "start":
+        session.kept[threading.get_ident()] = copy_context()
 
 
 def stop() -> None:
     global _session
     _session = None
+    with contextlib.suppress(ValueError):
+        gc.callbacks.remove(_keep_variables)
 
 
 def close() -> None:
