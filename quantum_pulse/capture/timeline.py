@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from quantum_pulse import histogram, schema
-from quantum_pulse.capture import scan, sorting, statistics, tables
+from quantum_pulse import schema
+from quantum_pulse.capture import density, scan, sorting, statistics, tables
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import Moment, Operations, Recorded, Selection, select
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Window = str | dt.timedelta | float
-
-#: Rows of a heatmap in an octave of durations: histogram buckets are taken together.
-ROWS_AN_OCTAVE: Final = 8
-_BUCKETS_A_ROW: Final = histogram.LINEAR // ROWS_AN_OCTAVE
 
 #: Metrics that are counts in their interval, so that they add up; the others are levels, of which the mean is taken.
 _COUNTS: Final = frozenset(
@@ -169,7 +164,6 @@ def heatmap(
 
 
 def _heatmap(source: Source, chosen: Selection, columns: int) -> pd.DataFrame:
-    import numpy as np
     import pandas as pd
 
     begin, end = _range(source, chosen)
@@ -177,37 +171,7 @@ def _heatmap(source: Source, chosen: Selection, columns: int) -> pd.DataFrame:
         return pd.DataFrame(
             index=pd.Index([], dtype="float64", name="duration_us"), columns=pd.DatetimeIndex([], tz="UTC", name="time")
         )
-    width = -(-(end - begin) // columns)
-    columns = -(-(end - begin) // width)
-    rows = histogram.BUCKETS // _BUCKETS_A_ROW
-    counts = np.zeros(rows * columns, np.int64)
-    lock = threading.Lock()
-
-    def work(batch: Any, _: Part) -> None:
-        import pyarrow as pa
-
-        column = (batch["start"].cast(pa.int64()).to_numpy() - begin) // width
-        row = histogram.buckets_of(batch["duration_ns"].to_numpy()) // _BUCKETS_A_ROW
-        own = np.bincount(row * columns + column, batch["weight"].to_numpy(), rows * columns)
-        with lock:
-            np.add(counts, own.astype(np.int64), out=counts)
-
-    scan.each(
-        source,
-        scan.parts(source, chosen),
-        lambda _: ["start", "duration_ns", "weight"],
-        chosen._replace(start_ns=begin, end_ns=end),
-        work,
-        "heatmap",
-    )
-    table = counts.reshape(rows, columns)
-    filled = np.flatnonzero(table.any(axis=1))
-    first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
-    edges = [histogram.lower_edge(row * _BUCKETS_A_ROW) / 1000 for row in range(first, last)]
-    times = pd.to_datetime(begin + width * np.arange(columns), unit="ns", utc=True).as_unit("ns")
-    return pd.DataFrame(
-        table[first:last], index=pd.Index(edges, dtype="float64", name="duration_us"), columns=times.rename("time")
-    )
+    return density.read(source, chosen, begin, end, columns).heatmap()
 
 
 def _range(source: Source, chosen: Selection) -> tuple[int, int]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse.view import numbers
 from quantum_pulse.view.scales import LogScale, Tick, TimeScale
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import pandas as pd
 
@@ -68,6 +67,16 @@ def ranges(scale: LogScale, low: float, p50: float, p99: float, high: float, bud
     )
 
 
+def span_bar(begin: float, end: float) -> str:
+    """A bar from `begin` to `end`, shares of the time that is looked at; what lies outside is cut off."""
+    low, high = (min(max(one, 0.0), 1.0) * 120 for one in (begin, end))
+    bar = f'<rect class="share" x="{low:.1f}" y="5" width="{max(high - low, 1):.1f}" height="8" rx="1"/>'
+    return (
+        '<svg class="trend" viewBox="0 0 121 18" width="121" height="18" aria-hidden="true">'
+        f'<rect class="track" x="0" y="5" width="121" height="8" rx="1"/>{bar}</svg>'
+    )
+
+
 def trend(values: Sequence[float]) -> str:
     """A line without axes through values over time, NaN where there is none."""
     known = [value for value in values if not math.isnan(value) and value > 0]
@@ -98,14 +107,21 @@ def share_bar(share: float) -> str:
     )
 
 
-def distribution(edges: Sequence[float], calls: npt.NDArray[np.int64], marks: Sequence[Mark]) -> str:
+def distribution(
+    edges: Sequence[float],
+    calls: npt.NDArray[Any],
+    marks: Sequence[Mark],
+    baseline: npt.NDArray[Any] | None = None,
+) -> str:
     """How many calls took how long: bars over a logarithmic axis, with `marks` above it.
 
-    `edges` are those of the bins in ns, one more than `calls`.
+    `edges` are those of the bins in ns, one more than `calls`. `baseline`, in the same bins, is drawn as a line, as
+    high as if it had as many calls.
     """
     width, height, top, bottom = 740.0, 270.0, 54.0, 230.0
     scale = LogScale.around(edges[0], edges[-1], _LEFT, width - _RIGHT)
-    largest = max(int(calls.max()), 1)
+    before = None if baseline is None or not baseline.sum() else baseline * (calls.sum() / baseline.sum())
+    largest = max(float(calls.max()), 0.0 if before is None else float(before.max()), 1.0)
     parts = [_line(tick.position, top, tick.position, bottom, "grid") for tick in scale.ticks()]
     for share in (0.5, 1.0):
         y = bottom - share * (bottom - top)
@@ -114,11 +130,16 @@ def distribution(edges: Sequence[float], calls: npt.NDArray[np.int64], marks: Se
             _text(_LEFT - 8, y + 4, numbers.short(share * largest), "end"),
         ]
     parts.append(_text(_LEFT - 8, bottom + 4, "0", "end"))
-    outline = [f"M{scale.at(edges[0]):.1f} {bottom:g}"]
-    for low, high, count in zip(edges[:-1], edges[1:], calls, strict=True):
-        y = bottom - int(count) / largest * (bottom - top)
-        outline.append(f"L{scale.at(low):.1f} {y:.1f}H{scale.at(high):.1f}")
-    parts.append(f'<path class="area" d="{"".join(outline)}V{bottom:g}Z"/>')
+    for kind, heights in (("area", calls), ("before", before)):
+        if heights is None:
+            continue
+        outline = [f"M{scale.at(edges[0]):.1f} {bottom:g}"]
+        for low, high, count in zip(edges[:-1], edges[1:], heights, strict=True):
+            y = bottom - float(count) / largest * (bottom - top)
+            outline.append(f"L{scale.at(low):.1f} {y:.1f}H{scale.at(high):.1f}")
+        parts.append(f'<path class="{kind}" d="{"".join(outline)}V{bottom:g}Z"/>')
+    if before is not None:
+        parts += [_line(_LEFT, height - 8, _LEFT + 24, height - 8, "before"), _text(_LEFT + 30, height - 4, "baseline")]
     parts += [_line(_LEFT, bottom, width - _RIGHT, bottom, "axis"), *_marks(scale, marks, top, bottom, width)]
     parts += _labels(scale.ticks(), bottom + 17, width)
     parts.append(_text(width - _RIGHT, height - 4, "duration, logarithmic", "end", "faint"))
@@ -192,7 +213,10 @@ def over_time(
     for tick in time.ticks():
         parts.append(_line(tick.position, top, tick.position, y + 6, "grid"))
     parts += _labels(time.ticks(), y + 22, width)
-    return _svg(width, y + 30, _legend(width) + "".join(parts))
+    # Where time is, for whoever lets people choose a stretch of it: positions, then Unix time.
+    place = f'data-left="{_LEFT:g}" data-right="{width - _RIGHT:g}" data-top="{top:g}" data-bottom="{y + 6:g}"'
+    place += f' data-begin="{begin}" data-step="{window_ns}" data-columns="{len(heat.columns)}"'
+    return _svg(width, y + 30, _legend(width) + "".join(parts), place)
 
 
 def _coarse(heat: pd.DataFrame) -> pd.DataFrame:
@@ -297,8 +321,11 @@ def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "") 
     return f'<text{which} x="{x:.1f}" y="{y:.1f}"{place}>{text.replace("<", "&lt;")}</text>'
 
 
-def _svg(width: float, height: float, body: str) -> str:
-    return f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" width="{width:g}" aria-hidden="true">{body}</svg>'
+def _svg(width: float, height: float, body: str, attributes: str = "") -> str:
+    return (
+        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" width="{width:g}" aria-hidden="true" {attributes}>'
+        f"{body}</svg>"
+    )
 
 
 def first_ns(heat: pd.DataFrame) -> int:

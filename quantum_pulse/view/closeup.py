@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quantum_pulse.capture.slowest import SlowSample
 from quantum_pulse.view import charts, numbers, verdict
@@ -25,6 +25,7 @@ from quantum_pulse.view.document import (
 from quantum_pulse.view.findings import Closeup, Findings
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
 #: Slow samples that are listed in a stretch of time, and rows of what ran meanwhile.
@@ -41,33 +42,47 @@ _STRIPS: Final = (
 )
 
 
+class Spanning(Protocol):
+    """What is looked at lasts from `begin_ns` to `end_ns`, Unix time."""
+
+    @property
+    def begin_ns(self) -> int: ...
+    @property
+    def end_ns(self) -> int: ...
+
+
 def build(findings: Findings, category: str, name: str, anchors: Mapping[str, str]) -> list[Block]:
     """What is shown of one operation."""
     row = findings.row(category, name)
     own = findings.closeups[name]
+    budget = findings.budgets_us.get(name)
     blocks: list[Block] = []
     if findings.descriptions.get(name):
         blocks.append(Paragraph([Name(findings.descriptions[name])]))
-    blocks.append(
-        Beside(
-            [_distribution(own, row, findings.budgets_us.get(name)), _percentiles(row, findings.budgets_us.get(name))]
-        )
-    )
-    blocks += _over_time(findings, category, name)
+    if own.heat.empty:
+        blocks.append(percentiles(row, budget))
+    else:
+        calls = own.heat.to_numpy().sum(axis=1)
+        blocks.append(Beside([distribution(charts.edges_ns(own.heat), calls, row, budget), percentiles(row, budget)]))
+        blocks += _over_time(findings, category, name)
     blocks += _ranges(findings, category, name)
-    blocks += _family(findings, name, anchors)
+    blocks += family(findings.tree, name, anchors)
     blocks += _slowest(findings, own, anchors)
     return blocks
 
 
-def _distribution(own: Closeup, row: Any, budget_us: float | None) -> Block:
-    if own.heat.empty:
-        return Paragraph("No durations to draw.", "missing")
+def distribution(
+    edges_ns: Sequence[float],
+    calls: npt.NDArray[Any],
+    row: Mapping[str, float],
+    budget_us: float | None,
+    baseline: npt.NDArray[Any] | None = None,
+) -> Picture:
+    """How many calls took how long; `row` is that of `Capture.stats`, `baseline` calls in the same bins."""
     marks = [Mark(shown, float(row[key]) * 1000) for shown, key in _PERCENTILES if shown.startswith("p")]
     if budget_us is not None:
         marks.append(Mark("budget", budget_us * 1000, "budget"))
-    calls = own.heat.to_numpy().sum(axis=1)
-    return Picture(charts.distribution(charts.edges_ns(own.heat), calls, marks), "How many calls took how long")
+    return Picture(charts.distribution(edges_ns, calls, marks, baseline), "How many calls took how long")
 
 
 _PERCENTILES: Final = (
@@ -80,7 +95,8 @@ _PERCENTILES: Final = (
 )
 
 
-def _percentiles(row: Any, budget_us: float | None) -> Table:
+def percentiles(row: Mapping[str, float], budget_us: float | None) -> Table:
+    """The statistics of an operation, one under the other."""
     rows = [
         Row([Cell("calls"), Cell(numbers.count(row["count"]))]),
         Row([Cell("errors"), Cell(numbers.count(row["errors"]), kind="bad" if row["errors"] else "")]),
@@ -94,26 +110,42 @@ def _percentiles(row: Any, budget_us: float | None) -> Table:
 
 
 def _over_time(findings: Findings, category: str, name: str) -> list[Block]:
-    heat = findings.closeups[name].heat
-    if heat.empty:
-        return []
     lines = {
         shown: [value * 1000 for value in findings.over_time(category, name, key)]
         for shown, key in (("p50", "p50_us"), ("p99", "p99_us"))
     }
     calls = [0.0 if math.isnan(value) else value for value in findings.over_time(category, name, "count")]
-    window = numbers.duration(findings.window_ns)
-    strips = [Strip(f"calls in {window}", calls, numbers.short(max(calls)))]
+    strips = metric_strips(lambda metric: verdict.metric_over_time(findings, metric))
+    budget = findings.budgets_us.get(name)
+    return over_time(findings.closeups[name].heat, findings.window_ns, lines, calls, strips, budget)
+
+
+def metric_strips(values_of: Callable[[str], Sequence[float]]) -> list[Strip]:
+    """The metrics that say something, each with its values over time as `values_of` gives them."""
+    strips = []
     for metric, title, written in _STRIPS:
-        values = verdict.metric_over_time(findings, metric)
+        values = values_of(metric)
         known = [value for value in values if not math.isnan(value)]
         if known and max(known) > 0:
             strips.append(Strip(title, values, written(max(known))))
-    budget = findings.budgets_us.get(name)
-    svg = charts.over_time(heat, findings.window_ns, lines, strips, None if budget is None else budget * 1000)
-    began = f"Time after {clock(findings.begin_ns)} UTC. A column is {window}."
+    return strips
+
+
+def over_time(
+    heat: pd.DataFrame,
+    window_ns: int,
+    lines: Mapping[str, Sequence[float]],
+    calls: Sequence[float],
+    strips: Sequence[Strip],
+    budget_us: float | None,
+) -> list[Block]:
+    """Durations over time, with percentiles in ns, calls and metrics in each window of `heat`."""
+    window = numbers.duration(window_ns)
+    own = [Strip(f"calls in {window}", calls, numbers.short(max(calls))), *strips]
+    svg = charts.over_time(heat, window_ns, lines, own, None if budget_us is None else budget_us * 1000)
+    began = f"Time after {clock(charts.first_ns(heat))} UTC. A column is {window}."
     picture = Picture(svg, "Durations over time, with p50 and p99 and system metrics", began)
-    if len(strips) == 1:
+    if not strips:
         return [picture, Paragraph("No system metrics were recorded beside it.", "missing")]
     return [picture]
 
@@ -145,7 +177,7 @@ def _ranges(findings: Findings, category: str, name: str) -> list[Block]:
     return folds
 
 
-def _samples(findings: Findings, rows: pd.DataFrame, caption: str) -> Table:
+def _samples(span: Spanning, rows: pd.DataFrame, caption: str) -> Table:
     columns = [
         Column("began", is_number=False),
         Column("took"),
@@ -153,13 +185,14 @@ def _samples(findings: Findings, rows: pd.DataFrame, caption: str) -> Table:
         Column("task"),
         Column("error", is_number=False),
     ]
-    return Table(caption, columns, [Row(_sample(findings, row)) for row in rows.to_dict("records")])
+    return Table(caption, columns, [Row(sample(span, row)) for row in rows.to_dict("records")])
 
 
-def _sample(findings: Findings, row: Mapping[Any, Any]) -> list[Cell]:
+def sample(span: Spanning, row: Mapping[Any, Any]) -> list[Cell]:
+    """When it began, how long it took, thread, task, error."""
     error = row["error"]
     return [
-        Cell(f"{clock(int(row['start'].value))} ({since(findings, int(row['start'].value))})", int(row["start"].value)),
+        Cell(f"{clock(int(row['start'].value))} ({since(span, int(row['start'].value))})", int(row["start"].value)),
         Cell(numbers.duration(row["duration_ns"]), row["duration_ns"]),
         Cell(str(row["thread"])),
         Cell(str(row["task"]) if row["task"] else "–"),
@@ -167,9 +200,8 @@ def _sample(findings: Findings, row: Mapping[Any, Any]) -> list[Cell]:
     ]
 
 
-def _family(findings: Findings, name: str, anchors: Mapping[str, str]) -> list[Block]:
-    """Where it is called from and what runs inside it, over all paths."""
-    tree = findings.tree
+def family(tree: pd.DataFrame, name: str, anchors: Mapping[str, str]) -> list[Block]:
+    """Where it is called from and what runs inside it, over all paths of `Capture.tree`."""
     mine: float = float(tree["total_us"][tree["operation"] == name].sum()) or 1.0
     parents: dict[str, list[float]] = {}
     children: dict[str, list[float]] = {}
@@ -221,70 +253,82 @@ def _slowest(findings: Findings, own: Closeup, anchors: Mapping[str, str]) -> li
         failed: Text = "" if error is None or error != error else ["ended by ", Name(str(error))]
         aside = f"at {since(findings, began)} ({clock(began)} UTC), thread {sample['thread']}"
         inner: list[Block] = [Paragraph(failed)] if failed else []
-        inner += _surroundings(slow, anchors)
+        inner += surroundings(slow, anchors)
         blocks.append(Fold(f"{place}. {numbers.duration(sample['duration_ns'])}", inner, kind="small", aside=aside))
     return blocks
 
 
-def _surroundings(slow: SlowSample, anchors: Mapping[str, str]) -> list[Block]:
+def surroundings(slow: SlowSample, anchors: Mapping[str, str]) -> list[Block]:
+    """What was around a sample, inside it, and beside it."""
     length = max(int(slow.sample["duration_ns"]), 1)
+    begin = int(slow.sample["start"].value)
+    rows = [
+        *(_nested(one, "around it", begin, length, anchors) for one in slow.ancestors.to_dict("records")),
+        *(
+            _nested(one, "inside it", begin, length, anchors)
+            for one in slow.children.nlargest(_FAMILY, "duration_ns").sort_values("start").to_dict("records")
+        ),
+        *(_collection(one, begin, length) for one in slow.events.to_dict("records")),
+        *(_beside(one, anchors) for one in slow.meanwhile.head(_MEANWHILE).reset_index().to_dict("records")),
+    ]
+    if not rows:
+        return [Paragraph("Nothing else that was recorded ran at that moment.", "missing")]
     columns = [
         Column("what", is_number=False),
         Column("", is_number=False),
         Column("began"),
         Column("took"),
         Column("share"),
+        Column("when", is_number=False, wide=True, title="from the sample's beginning to its end"),
     ]
-    rows = []
-    for role, family in (("around it", slow.ancestors), ("inside it", slow.children.nlargest(_FAMILY, "duration_ns"))):
-        for one in family.to_dict("records"):
-            later = int(one["start"].value) - int(slow.sample["start"].value)
-            took = int(one["duration_ns"])
-            rows.append(
-                Row(
-                    [
-                        Cell(Name(str(one["operation"]), anchors.get(str(one["operation"]), ""))),
-                        Cell(role),
-                        Cell(f"{'+' if later >= 0 else '−'}{numbers.duration(abs(later))}"),
-                        Cell(numbers.duration(took)),
-                        Cell(numbers.share(took / length) if role == "inside it" else "–"),
-                    ]
-                )
-            )
-    for event in slow.events.to_dict("records"):
-        took = int(event["duration_ns"])
-        rows.append(
-            Row(
-                [
-                    Cell("garbage collection"),
-                    Cell("meanwhile"),
-                    Cell("–"),
-                    Cell(numbers.duration(took)),
-                    Cell(numbers.share(took / length)),
-                ]
-            )
-        )
-    for other in slow.meanwhile.head(_MEANWHILE).reset_index().to_dict("records"):
-        operation, thread = str(other["operation"]), other["thread"]
-        rows.append(
-            Row(
-                [
-                    Cell(Name(operation, anchors.get(operation, ""))),
-                    Cell(f"meanwhile, thread {thread}"),
-                    Cell(f"{numbers.count(other['calls'])} ×"),
-                    Cell(_us(other["overlap_us"])),
-                    Cell(numbers.share(other["share"])),
-                ]
-            )
-        )
-    if not rows:
-        return [Paragraph("Nothing else that was recorded ran at that moment.", "missing")]
     return [Table("What was around it, inside it, and beside it", columns, rows)]
 
 
-def since(findings: Findings, ns: int) -> str:
+def _nested(one: Mapping[Any, Any], role: str, begin: int, length: int, anchors: Mapping[str, str]) -> Row:
+    later, took = int(one["start"].value) - begin, int(one["duration_ns"])
+    return Row(
+        [
+            Cell(Name(str(one["operation"]), anchors.get(str(one["operation"]), ""))),
+            Cell(role),
+            Cell(f"{'+' if later >= 0 else '−'}{numbers.duration(abs(later))}"),
+            Cell(numbers.duration(took)),
+            Cell(numbers.share(took / length) if role == "inside it" else "–"),
+            Cell("", picture=charts.span_bar(later / length, (later + took) / length)),
+        ]
+    )
+
+
+def _collection(event: Mapping[Any, Any], begin: int, length: int) -> Row:
+    later, took = int(event["start"].value) - begin, int(event["duration_ns"])
+    return Row(
+        [
+            Cell("garbage collection"),
+            Cell("meanwhile"),
+            Cell(f"{'+' if later >= 0 else '−'}{numbers.duration(abs(later))}"),
+            Cell(numbers.duration(took)),
+            Cell(numbers.share(took / length)),
+            Cell("", picture=charts.span_bar(later / length, (later + took) / length)),
+        ]
+    )
+
+
+def _beside(other: Mapping[Any, Any], anchors: Mapping[str, str]) -> Row:
+    operation = str(other["operation"])
+    return Row(
+        [
+            Cell(Name(operation, anchors.get(operation, ""))),
+            Cell(f"meanwhile, thread {other['thread']}"),
+            Cell(f"{numbers.count(other['calls'])} ×"),
+            Cell(_us(other["overlap_us"])),
+            Cell(numbers.share(other["share"])),
+            Cell(""),
+        ]
+    )
+
+
+def since(span: Spanning, ns: int) -> str:
     """A moment as the time after the beginning."""
-    return f"+{(ns - findings.begin_ns) / 1e9:.{_decimals(findings.end_ns - findings.begin_ns)}f} s"
+    return f"+{(ns - span.begin_ns) / 1e9:.{_decimals(span.end_ns - span.begin_ns)}f} s"
 
 
 def _decimals(span_ns: int) -> int:

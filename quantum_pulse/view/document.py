@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 
@@ -99,6 +99,8 @@ class Fold:
     anchor: str = ""
     kind: Literal["", "operation", "small"] = ""
     aside: str = ""
+    #: Anchor of where it is reached from.
+    up: str = "operations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +129,4 @@ class Document:
 
     title: Text
     subtitle: Text
-    sections: list[Section] = field(default_factory=list)
+    sections: Sequence[Section] = ()

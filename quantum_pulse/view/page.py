@@ -37,7 +37,8 @@ def asset(name: str) -> str:
 
 def write(document: Document) -> str:
     """The page. Its content security policy allows its own style and script, by their hashes, and nothing else."""
-    style, script = asset("report.css"), asset("report.js")
+    style = asset("report.css")
+    script = f'(() => {{\n"use strict";\n{asset("grid.js")}\n{asset("report.js")}}})();\n'
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     )
@@ -113,7 +114,7 @@ def _fold(fold: Fold) -> str:
     begin = ""
     if fold.anchor:
         begin = (
-            f'<p class="crumbs" id="{fold.anchor}" tabindex="-1"><a href="#operations">Operations</a> '
+            f'<p class="crumbs" id="{fold.anchor}" tabindex="-1"><a href="#{fold.up}">Operations</a> '
             f'<span aria-hidden="true">›</span> {inline(fold.title)}</p>'
         )
     return (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from quantum_pulse.view import charts, closeup, numbers, verdict
+from quantum_pulse.view import charts, closeup, numbers, operations, verdict
 from quantum_pulse.view.document import (
     Block,
     Cell,
@@ -21,39 +23,40 @@ from quantum_pulse.view.document import (
     Text,
 )
 from quantum_pulse.view.findings import Findings
-from quantum_pulse.view.scales import LogScale
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-_COLUMNS: Final = (
-    Column("operation", is_number=False),
-    Column("share of time", wide=True),
-    Column("calls"),
-    Column("errors"),
-    Column("total"),
-    Column("p50"),
-    Column("p99"),
-    Column("max"),
-    Column("over budget", title="share of the calls that took longer than the budget"),
-)
+    from quantum_pulse.analysis.comparison import Comparison
 
 
-def build(findings: Findings, title: str | None = None) -> Document:
-    """The whole report. `title` replaces the name of the capture's folder."""
-    anchors = {name: f"op-{number}" for number, (_, name) in enumerate(findings.operations, 1)}
-    document = Document(Name(title or findings.path.resolve().name), _subtitle(findings))
-    document.sections.append(Section("verdict", "Verdict", _verdict(findings, anchors)))
-    document.sections.append(Section("operations", "Operations", _operations(findings, anchors)))
+def build(
+    findings: Findings, title: str | None = None, *, links: Mapping[str, str] | None = None, prefix: str = ""
+) -> Document:
+    """The whole report. `title` replaces the name of the capture's folder.
+
+    Names of operations lead to their section, or where `links` says. Anchors begin with `prefix`, so that a page may
+    hold several reports.
+    """
+    anchors = {name: f"{prefix}op-{number}" for number, (_, name) in enumerate(findings.operations, 1)}
+    if links is None:
+        links = {name: anchor for name, anchor in anchors.items() if name in findings.closeups}
+    sections = [
+        Section("verdict", "Verdict", _verdict(findings, links)),
+        Section(
+            "operations", "Operations", operations.build(findings.stats, findings.budgets, links, findings.over_time)
+        ),
+    ]
     if findings.comparison is not None:
-        document.sections.append(Section("comparison", "Comparison", _comparison(findings, anchors)))
+        sections.append(Section("comparison", "Comparison", comparison(findings.comparison, findings.baseline, links)))
     if findings.closeups:
-        document.sections.append(Section("closeups", "Each operation", _closeups(findings, anchors), brief=False))
-    document.sections.append(Section("tree", "Calls inside calls", _tree(findings, anchors), brief=False))
-    document.sections.append(Section("advice", "Recommendations", _advice(findings)))
-    document.sections.append(Section("losses", "What is missing, and what recording cost", _losses(findings)))
-    document.sections.append(Section("environment", "Environment", _environment(findings), brief=False))
-    return document
+        sections.append(Section("closeups", "Each operation", _closeups(findings, links, prefix), brief=False))
+    sections += [
+        Section("tree", "Calls inside calls", _tree(findings, links), brief=False),
+        Section("advice", "Recommendations", _advice(findings)),
+        Section("losses", "What is missing, and what recording cost", _losses(findings)),
+        Section("environment", "Environment", _environment(findings), brief=False),
+    ]
+    sections = [replace(one, anchor=prefix + one.anchor) for one in sections]
+    return Document(Name(title or findings.path.resolve().name), _subtitle(findings), sections)
 
 
 def _subtitle(findings: Findings) -> Text:
@@ -67,112 +70,21 @@ def _subtitle(findings: Findings) -> Text:
     return f"{calls} calls of {operations} operation{plural} in {span}, from {began} UTC"
 
 
-def _verdict(findings: Findings, anchors: dict[str, str]) -> list[Block]:
+def _verdict(findings: Findings, anchors: Mapping[str, str]) -> list[Block]:
     blocks: list[Block] = [Paragraph(sentence, "lead") for sentence in verdict.sentences(findings, anchors)]
     if findings.comparison is not None:
         blocks.append(Paragraph(f"Against the baseline: {findings.comparison.summary}", "lead"))
     return blocks
 
 
-def _operations(findings: Findings, anchors: dict[str, str]) -> list[Block]:
-    stats = findings.stats
-    if stats.empty:
-        return [Paragraph("No operation was recorded.", "missing")]
-    scale = LogScale.around(stats["min_us"].min() * 1000, stats["max_us"].max() * 1000, 8, 172)
-    total = float(stats["total_us"].sum()) or 1.0
-    rows = []
-    sums: dict[Any, float] = stats["total_us"].groupby(level="category").sum().to_dict()
-    by_category = sorted(sums, key=lambda name: -sums[name])
-    for category in by_category:
-        own: Any = stats.xs(category, level="category")
-        own = own.sort_values("total_us", ascending=False)
-        rows.append(_category_row(str(category), own, sums[category], total))
-        rows += [
-            _operation_row(findings, str(category), str(name), row, total, scale, anchors)
-            for name, row in own.iterrows()
-        ]
-    latency = Column(
-        "latency", False, wide=True, title="from min to max, bar from p50 to p99", picture=charts.ranges_axis(scale)
-    )
-    columns = [*_COLUMNS, latency, Column("trend", False, wide=True, title="p99 over time")]
-    note = (
-        "Latency: a thin line from the fastest call to the slowest, a bar from p50 to p99, a ring at p50, a dashed "
-        "mark at the budget. Times of enclosed operations are part of those around them, so shares are of all measured "
-        "time, not of the clock's."
-    )
-    return [Table("Operations by category, most time first", columns, rows, "grid"), Paragraph(note, "note")]
-
-
-def _category_row(category: str, own: pd.DataFrame, took: float, total: float) -> Row:
-    count, errors = own["count"].sum(), own["errors"].sum()
-    share = took / total
-    blank = Cell("")
-    return Row(
-        [
-            Cell(Name(category)),
-            Cell(numbers.share(share), share, charts.share_bar(share)),
-            Cell(numbers.count(count), count),
-            _errors(errors, count),
-            Cell(_us(took), took),
-            blank,
-            blank,
-            Cell(_us(own["max_us"].max()), own["max_us"].max()),
-            blank,
-            blank,
-            blank,
-        ],
-        is_group=True,
-    )
-
-
-def _operation_row(
-    findings: Findings, category: str, name: str, row: Any, total: float, scale: LogScale, anchors: Mapping[str, str]
-) -> Row:
-    budget = findings.budgets_us.get(name)
-    share = row["total_us"] / total
-    low, p50, p99, high = (float(row[key]) * 1000 for key in ("min_us", "p50_us", "p99_us", "max_us"))
-    picture = charts.ranges(scale, low, p50, p99, high, None if budget is None else budget * 1000)
-    over_time = findings.over_time(category, name, "p99_us")
-    return Row(
-        [
-            Cell(Name(name, anchors[name] if name in findings.closeups else "")),
-            Cell(numbers.share(share), share, charts.share_bar(share)),
-            Cell(numbers.count(row["count"]), row["count"]),
-            _errors(row["errors"], row["count"]),
-            Cell(_us(row["total_us"]), row["total_us"]),
-            Cell(_us(row["p50_us"]), row["p50_us"]),
-            Cell(_us(row["p99_us"]), row["p99_us"]),
-            Cell(_us(row["max_us"]), row["max_us"]),
-            _over(findings, name),
-            Cell("", picture=picture),
-            Cell("", picture=charts.trend(over_time)),
-        ],
-        level=2,
-    )
-
-
-def _over(findings: Findings, name: str) -> Cell:
-    if name not in findings.budgets_us:
-        return Cell("")
-    budget: Any = findings.budgets.loc[name]
-    if not budget["over"]:
-        return Cell("0 %", 0)
-    return Cell(f"{numbers.share(budget['share'])} > {_us(budget['budget_us'])}", budget["share"], kind="bad")
-
-
-def _errors(errors: float, count: float) -> Cell:
-    text = f"{numbers.count(errors)} ({numbers.share(errors / count)})" if errors else "0"
-    return Cell(text, errors, kind="bad" if errors else "")
-
-
-def _closeups(findings: Findings, anchors: Mapping[str, str]) -> list[Block]:
+def _closeups(findings: Findings, anchors: Mapping[str, str], prefix: str) -> list[Block]:
     folds: list[Block] = []
     for category, name in findings.operations:
         if name in findings.closeups:
             row = findings.row(category, name)
             aside = f"{numbers.count(row['count'])} calls, p50 {_us(row['p50_us'])}, p99 {_us(row['p99_us'])}"
             blocks = closeup.build(findings, category, name, anchors)
-            folds.append(Fold(Name(name), blocks, anchors[name], "operation", aside))
+            folds.append(Fold(Name(name), blocks, anchors[name], "operation", aside, up=f"{prefix}operations"))
     left = len(findings.stats) - len(folds)
     if left:
         folds.append(
@@ -230,8 +142,8 @@ def _tree(findings: Findings, anchors: Mapping[str, str]) -> list[Block]:
 _MOST_PATHS: Final = 400
 
 
-def _comparison(findings: Findings, anchors: Mapping[str, str]) -> list[Block]:
-    assert findings.comparison is not None
+def comparison(found: Comparison, baseline: Path | None, anchors: Mapping[str, str]) -> list[Block]:
+    """What has changed against a baseline: a row for each operation and quantile."""
     columns = [
         Column("operation", is_number=False),
         Column("quantile"),
@@ -242,7 +154,7 @@ def _comparison(findings: Findings, anchors: Mapping[str, str]) -> list[Block]:
         Column("verdict", is_number=False),
     ]
     rows = []
-    for row in findings.comparison.table.to_dict("records"):
+    for row in found.table.to_dict("records"):
         name, what = str(row["operation"]), str(row["verdict"])
         rows.append(
             Row(
@@ -261,7 +173,7 @@ def _comparison(findings: Findings, anchors: Mapping[str, str]) -> list[Block]:
                 ]
             )
         )
-    where: Text = ["Baseline: ", Name(str(findings.baseline)), ". ", findings.comparison.summary]
+    where: Text = ["Baseline: ", Name(str(baseline)), ". ", found.summary]
     return [Paragraph(where), Table("Quantiles against the baseline", columns, rows, "grid")]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from quantum_pulse.view import numbers
@@ -99,7 +99,7 @@ def _descendants(findings: Findings, name: str) -> dict[str, int]:
     return found
 
 
-def sentences(findings: Findings, anchors: dict[str, str]) -> list[Text]:
+def sentences(findings: Findings, anchors: Mapping[str, str]) -> list[Text]:
     """What, when, and why. Says so where there is nothing to say."""
     if findings.stats.empty:
         return ["This capture has no samples."]
@@ -107,7 +107,7 @@ def sentences(findings: Findings, anchors: dict[str, str]) -> list[Text]:
     return [_what(findings, anchors), _when(findings, slow, anchors), _why(findings, slow, anchors)]
 
 
-def _what(findings: Findings, anchors: dict[str, str]) -> Text:
+def _what(findings: Findings, anchors: Mapping[str, str]) -> Text:
     category, name = findings.operations[0]
     row = findings.row(category, name)
     total = findings.stats["total_us"].sum()
@@ -120,7 +120,7 @@ def _what(findings: Findings, anchors: dict[str, str]) -> Text:
     ]
 
 
-def _when(findings: Findings, slow: Culprit | None, anchors: dict[str, str]) -> Text:
+def _when(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) -> Text:
     if slow is None:
         return "No operation was slow for a while only: what is slow here is slow throughout, or in single calls."
     first, last = slow.moment.first * findings.window_ns, (slow.moment.last + 1) * findings.window_ns
@@ -132,7 +132,7 @@ def _when(findings: Findings, slow: Culprit | None, anchors: dict[str, str]) -> 
     ]
 
 
-def _why(findings: Findings, slow: Culprit | None, anchors: dict[str, str]) -> Text:
+def _why(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) -> Text:
     name = findings.operations[0][1] if slow is None else slow.name
     signs = [] if slow is None else _signs(findings, slow)
     nested = _largest_child(findings, name)

@@ -1,0 +1,130 @@
+"""The table of all operations by category: where a look at a capture begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from quantum_pulse.view import charts, numbers
+from quantum_pulse.view.document import Block, Cell, Column, Name, Paragraph, Row, Table
+from quantum_pulse.view.scales import LogScale
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COLUMNS: Final = (
+    Column("operation", is_number=False),
+    Column("share of time", wide=True),
+    Column("calls"),
+    Column("errors"),
+    Column("total"),
+    Column("p50"),
+    Column("p99"),
+    Column("max"),
+    Column("over budget", title="share of the calls that took longer than the budget"),
+)
+_NOTE: Final = (
+    "Latency: a thin line from the fastest call to the slowest, a bar from p50 to p99, a ring at p50, a dashed "
+    "mark at the budget. Times of enclosed operations are part of those around them, so shares are of all measured "
+    "time, not of the clock's."
+)
+
+
+class Trend(Protocol):
+    """A statistic of an operation over time, an entry a window, NaN where it did not run."""
+
+    def __call__(self, category: str, name: str, column: str, /) -> Sequence[float]: ...
+
+
+def build(
+    stats: pd.DataFrame, budgets: pd.DataFrame, links: Mapping[str, str], trend: Trend | None = None
+) -> list[Block]:
+    """The table, and how it is read. `stats` and `budgets` as of `Capture`; `links` leads to what is known of one."""
+    if stats.empty:
+        return [Paragraph("No operation was recorded.", "missing")]
+    scale = LogScale.around(stats["min_us"].min() * 1000, stats["max_us"].max() * 1000, 8, 172)
+    total = float(stats["total_us"].sum()) or 1.0
+    rows = []
+    sums: dict[Any, float] = stats["total_us"].groupby(level="category").sum().to_dict()
+    over = budgets.to_dict("index")
+    for category in sorted(sums, key=lambda name: -sums[name]):
+        own: Any = stats.xs(category, level="category")
+        own = own.sort_values("total_us", ascending=False)
+        rows.append(_category_row(str(category), own, sums[category], total))
+        for name, row in own.iterrows():
+            values = [] if trend is None else trend(str(category), str(name), "p99_us")
+            rows.append(_operation_row(str(name), row, over.get(name), total, scale, values, links))
+    latency = Column(
+        "latency", False, wide=True, title="from min to max, bar from p50 to p99", picture=charts.ranges_axis(scale)
+    )
+    columns = [*_COLUMNS, latency, Column("trend", False, wide=True, title="p99 over time")]
+    return [Table("Operations by category, most time first", columns, rows, "grid"), Paragraph(_NOTE, "note")]
+
+
+def _category_row(category: str, own: pd.DataFrame, took: float, total: float) -> Row:
+    count, errors = own["count"].sum(), own["errors"].sum()
+    share = took / total
+    blank = Cell("")
+    return Row(
+        [
+            Cell(Name(category)),
+            Cell(numbers.share(share), share, charts.share_bar(share)),
+            Cell(numbers.count(count), count),
+            _errors(errors, count),
+            Cell(_us(took), took),
+            blank,
+            blank,
+            Cell(_us(own["max_us"].max()), own["max_us"].max()),
+            blank,
+            blank,
+            blank,
+        ],
+        is_group=True,
+    )
+
+
+def _operation_row(
+    name: str,
+    row: Any,
+    over: Mapping[Any, Any] | None,
+    total: float,
+    scale: LogScale,
+    trend: Sequence[float],
+    links: Mapping[str, str],
+) -> Row:
+    share = row["total_us"] / total
+    low, p50, p99, high = (float(row[key]) * 1000 for key in ("min_us", "p50_us", "p99_us", "max_us"))
+    picture = charts.ranges(scale, low, p50, p99, high, None if over is None else over["budget_us"] * 1000)
+    return Row(
+        [
+            Cell(Name(name, links.get(name, ""))),
+            Cell(numbers.share(share), share, charts.share_bar(share)),
+            Cell(numbers.count(row["count"]), row["count"]),
+            _errors(row["errors"], row["count"]),
+            Cell(_us(row["total_us"]), row["total_us"]),
+            Cell(_us(row["p50_us"]), row["p50_us"]),
+            Cell(_us(row["p99_us"]), row["p99_us"]),
+            Cell(_us(row["max_us"]), row["max_us"]),
+            _over(over),
+            Cell("", picture=picture),
+            Cell("", picture=charts.trend(trend)),
+        ],
+        level=2,
+    )
+
+
+def _over(over: Mapping[Any, Any] | None) -> Cell:
+    if over is None:
+        return Cell("")
+    if not over["over"]:
+        return Cell("0 %", 0)
+    return Cell(f"{numbers.share(over['share'])} > {_us(over['budget_us'])}", over["share"], kind="bad")
+
+
+def _errors(errors: float, count: float) -> Cell:
+    text = f"{numbers.count(errors)} ({numbers.share(errors / count)})" if errors else "0"
+    return Cell(text, errors, kind="bad" if errors else "")
+
+
+def _us(value: float) -> str:
+    return numbers.duration(value * 1000)
