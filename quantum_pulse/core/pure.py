@@ -187,15 +187,17 @@ class _Thread:
     __slots__ = ("__weakref__", "counts", "id", "never_waits", "segment", "session")
 
     def __init__(self, session: _Session) -> None:
-        self.session = session
         self.id = threading.get_native_id()
         self.segment: _Segment | None = None
         self.counts: dict[int, _Count] = {}
         self.never_waits = False
+        self.session = session  # last: what an interrupt leaves without it never counted
         session.threads[id(self)] = weakref.ref(self)
 
     def __del__(self) -> None:
         # The thread has ended, or records into another recording now. This may run anywhere, so no lock is taken.
+        if not hasattr(self, "session"):
+            return
         if self.segment is not None:
             self.segment.finish()
         self.session.just_ended.append((self.id, self.counts))
@@ -669,11 +671,15 @@ def close() -> None:
     session, _latest = _latest, None
     if session is None:
         return
-    for segment in session.segments:
-        segment.close()
-    session.header.close()
-    session.memory.close()
-    os.close(session.fd)
+    try:
+        for segment in session.segments:
+            segment.close()
+        session.header.close()
+        # A traceback that somebody keeps may hold a view of a segment that was being made: the mapping goes with it.
+        with contextlib.suppress(BufferError):
+            session.memory.close()
+    finally:
+        os.close(session.fd)
 
 
 def forget() -> None:
