@@ -29,6 +29,9 @@ def add_command(commands: Commands) -> None:
     demo.add_argument(
         "--messages", metavar="N", type=positive, default=DEFAULT_MESSAGES, help="feed messages (default: %(default)s)"
     )
+    demo.add_argument(
+        "--incident", action="store_true", help="let the exchange be slow for a while, for something to be found"
+    )
     demo.set_defaults(command=_demo)
 
 
@@ -44,7 +47,7 @@ def _demo(options: argparse.Namespace) -> int:
         tqdm(total=options.messages, unit="message", file=sys.stderr, dynamic_ncols=True) as bar,
         qp.record(path, if_exists="error"),
     ):
-        result = engine.run(messages=options.messages, progress=bar.update)
+        result = engine.run(messages=options.messages, progress=bar.update, incident=options.incident)
     capture = qp.open(path)
     print(
         f"\n{numbers.count(result.orders)} orders and {numbers.count(result.fills)} fills "

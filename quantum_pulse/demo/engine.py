@@ -31,6 +31,8 @@ KEEPERS: Final = 2
 
 #: How far a price must be from its average, in cents, before a desk bets on its return.
 _STRETCH: Final = 3.5
+#: The part of the messages during which the exchange is audited, if there is an incident.
+_INCIDENT: Final = (0.55, 0.65)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,15 @@ class DemoResult:
     clock_checks: list[ClockCheck] = field(repr=False)
 
 
-def run(*, messages: int, progress: Callable[[int], object] = lambda _: None, checks: int = 0) -> DemoResult:
+def run(
+    *, messages: int, progress: Callable[[int], object] = lambda _: None, checks: int = 0, incident: bool = False
+) -> DemoResult:
     """Handle `messages` messages of the feeds to the end: every order answered, every fill stored.
 
     `progress` is called in this thread with the number of messages handled since the last time. `checks` is how many
-    messages, evenly spread, are timed a second time (see ClockCheck). Raises ValueError for a number out of range,
-    ExchangeError when the exchange fails, and whatever else goes wrong in a thread.
+    messages, evenly spread, are timed a second time (see ClockCheck). With an `incident` the exchange is slow for a
+    while: auditors sit in. Raises ValueError for a number out of range, ExchangeError when the exchange fails, and
+    whatever else goes wrong in a thread.
     """
     if messages < 1 or checks < 0:
         raise ValueError(f"messages must be at least 1 and checks at least 0, not {messages} and {checks}")
@@ -71,10 +76,19 @@ def run(*, messages: int, progress: Callable[[int], object] = lambda _: None, ch
     fills: SimpleQueue[Fill | None] = SimpleQueue()
     crew = Crew()
 
-    def show_progress() -> None:
+    handled = 0
+    instructions = [(round(share * messages), begin) for share, begin in zip(_INCIDENT, (True, False), strict=True)]
+    if not incident:
+        instructions.clear()
+
+    def look(exchange: orders.Venue) -> None:
+        nonlocal handled
         done = sum(reports.get() for _ in range(reports.qsize()))
         if done:
             progress(done)
+        handled += done
+        while instructions and handled >= instructions[0][0]:
+            exchange.audit(begin=instructions.pop(0)[1])
 
     def end_keepers() -> None:
         for _ in range(KEEPERS):
@@ -83,8 +97,8 @@ def run(*, messages: int, progress: Callable[[int], object] = lambda _: None, ch
     with (
         tempfile.TemporaryDirectory(prefix="quantum-pulse-demo-") as folder,
         Ledger(Path(folder) / "positions.sqlite") as ledger,
-        orders.exchange() as port,
-        contextlib.closing(orders.Gateway(port, fills.put, crew)) as gateway,
+        orders.venue() as exchange,
+        contextlib.closing(orders.Gateway(exchange.port, fills.put, crew)) as gateway,
         crew,
     ):
         desks = [
@@ -98,7 +112,7 @@ def run(*, messages: int, progress: Callable[[int], object] = lambda _: None, ch
         started = time.perf_counter()
         keeping = [crew.start(keeper.run, "keeper") for keeper in keepers]
         sending = crew.start(gateway.run, "gateway")
-        crew.join(*[crew.start(desk.run, "desk") for desk in desks], meanwhile=show_progress)
+        crew.join(*[crew.start(desk.run, "desk") for desk in desks], meanwhile=lambda: look(exchange))
         gateway.finish()
         crew.join(sending)
         end_keepers()
@@ -106,7 +120,7 @@ def run(*, messages: int, progress: Callable[[int], object] = lambda _: None, ch
         seconds = time.perf_counter() - started
         if ledger.fills() != gateway.fills:
             raise RuntimeError(f"{gateway.fills} fills, and {ledger.fills()} in the ledger")
-    show_progress()
+        look(exchange)
 
     counted = [desk.calls for desk in desks] + [gateway.calls] + [keeper.calls for keeper in keepers]
     calls = sum(counted, Counter[Engine]())

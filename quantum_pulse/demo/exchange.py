@@ -1,7 +1,8 @@
 """An exchange on the loopback interface, in a process of its own: ``python -m quantum_pulse.demo.exchange``.
 
 It prints its port and answers orders, a JSON object a line, until its standard input ends or its last client leaves.
-An order is filled at once as far as the book goes; the rest of it is cancelled.
+An order is filled at once as far as the book goes; the rest of it is cancelled. A line on its standard input says what
+the auditors want, see BEGIN_AUDIT.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from typing import Any, Final
 #: Every so many orders there is an auction, in which the exchange looks through all of its books. Orders that arrive
 #: meanwhile wait: that is the tail of SUBMIT.
 ORDERS_BETWEEN_AUCTIONS: Final = 500
+#: From one of these lines on standard input to the other the auditors sit in: no order passes without a seal over all
+#: books, and each waits for it.
+BEGIN_AUDIT: Final = b"audit\n"
+END_AUDIT: Final = b"done\n"
 #: Resting orders of a new book, each side.
 _DEPTH: Final = 150
 
@@ -63,6 +68,7 @@ class Exchange:
         self._books: dict[str, tuple[Side, Side]] = {}
         self._orders = 0
         self._seal = ""
+        self.is_audited = False
 
     def handle(self, order: Any) -> dict[str, Any]:
         """The answer to `order`: how much of it was filled, and for how much money in cents."""
@@ -76,13 +82,18 @@ class Exchange:
         self._orders += 1
         if self._orders % ORDERS_BETWEEN_AUCTIONS == 0:
             self._auction()
+        if self.is_audited:
+            self._add_seal()
         return {"id": order["id"], "filled": filled if quantity > 0 else -filled, "money": money}
 
     def _auction(self) -> None:
         for book in self._books.values():
             for side in book:
                 side.settle()
-        # A seal over all books, and over all seals before it, for whoever audits the exchange.
+        self._add_seal()
+
+    def _add_seal(self) -> None:
+        """A seal over all books, and over all seals before it, for whoever audits the exchange."""
         books = {symbol: [side.orders for side in book] for symbol, book in self._books.items()}
         self._seal = hashlib.sha256((self._seal + json.dumps(books)).encode()).hexdigest()
 
@@ -122,8 +133,11 @@ async def serve() -> None:
 
     def on_input() -> None:
         # Whoever started us holds the other end; when they die, however they die, it closes.
-        if not os.read(sys.stdin.fileno(), 4096):
+        said = os.read(sys.stdin.fileno(), 4096)
+        if not said:
             ended.set()
+        for line in said.splitlines(keepends=True):
+            exchange.is_audited = line == BEGIN_AUDIT
 
     loop.add_reader(sys.stdin.fileno(), on_input)
     server = await loop.create_server(lambda: _Session(exchange, ended), "127.0.0.1", 0)

@@ -11,8 +11,9 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
+from quantum_pulse.demo import exchange
 from quantum_pulse.demo.crew import LOOK_EVERY_S, Crew, Stopped
 from quantum_pulse.demo.operations import Engine
 from quantum_pulse.demo.store import Fill
@@ -38,9 +39,22 @@ class Order(NamedTuple):
     price: int
 
 
+class Venue(NamedTuple):
+    """An exchange that runs: the port that it listens on, and what it takes instructions from."""
+
+    port: int
+    instructions: IO[bytes]
+
+    def audit(self, *, begin: bool) -> None:
+        """Let the auditors in, or out: until then each order takes longer."""
+        with contextlib.suppress(OSError):  # it has gone; whoever trades there will say so
+            self.instructions.write(exchange.BEGIN_AUDIT if begin else exchange.END_AUDIT)
+            self.instructions.flush()
+
+
 @contextlib.contextmanager
-def exchange() -> Iterator[int]:
-    """An exchange, in a process of its own, for as long as the context lasts. Yields its port. Raises ExchangeError."""
+def venue() -> Iterator[Venue]:
+    """An exchange, in a process of its own, for as long as the context lasts. Raises ExchangeError."""
     process = subprocess.Popen(
         [sys.executable, "-m", "quantum_pulse.demo.exchange"],
         stdin=subprocess.PIPE,
@@ -55,10 +69,11 @@ def exchange() -> Iterator[int]:
         line = process.stdout.readline() if has_line else b""
         if not line:
             raise ExchangeError("the exchange did not start")
-        yield int(line)
+        yield Venue(int(line), process.stdin)
     finally:
         # It ends by itself when its input does.
-        process.stdin.close()
+        with contextlib.suppress(OSError):  # it had ended before, with instructions unread
+            process.stdin.close()
         try:
             process.wait(_ENDS_WITHIN_S)
         except BaseException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -32,14 +33,17 @@ class Moment(NamedTuple):
 def slow_moment(counts: Sequence[float], totals_us: Sequence[float]) -> Moment | None:
     """The run of neighbouring windows that lost most against the usual window, if it is worth a word.
 
-    Usual is the median of the windows' means, weighted by nothing: a slow half of the time would else be usual.
-    Windows in which the operation did not run neither belong to a run nor end it.
+    Usual is the median of the windows' means, or what half of the calls ran in windows of if that is less: an operation
+    that blocks its callers is called less often while it is slow, and may be slow for most of the time. Windows in which the operation did not run neither belong to a run nor end it.
     """
     run = [place for place, count in enumerate(counts) if not math.isnan(count) and count > 0]
     if len(run) < 4:
         return None
-    means = sorted(totals_us[place] / counts[place] for place in run)
-    usual = means[len(means) // 2]
+    means = sorted((totals_us[place] / counts[place], counts[place]) for place in run)
+    calls = itertools.accumulate(count for _, count in means)
+    half = sum(count for _, count in means) / 2
+    place = next(number for number, reached in enumerate(calls) if reached >= half)
+    usual = means[min(place, len(means) // 2)][0]
     best: Moment | None = None
     own: list[int] = []
     for place in [*run, None]:
@@ -47,8 +51,8 @@ def slow_moment(counts: Sequence[float], totals_us: Sequence[float]) -> Moment |
             own.append(place)
             continue
         if own:
-            calls, total = sum(counts[one] for one in own), sum(totals_us[one] for one in own)
-            moment = Moment(own[0], own[-1], total - calls * usual, total / calls, usual)
+            made, total = sum(counts[one] for one in own), sum(totals_us[one] for one in own)
+            moment = Moment(own[0], own[-1], total - made * usual, total / made, usual)
             best = moment if best is None or moment.excess_us > best.excess_us else best
             own = []
     if best is None or best.excess_us < _WORTH_SAYING * sum(totals_us[place] for place in run):
@@ -136,6 +140,8 @@ def _why(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) -
     name = findings.operations[0][1] if slow is None else slow.name
     signs = [] if slow is None else _signs(findings, slow)
     nested = _largest_child(findings, name)
+    if slow is not None and (idle := _idleness(findings, slow)):
+        signs.insert(0, idle)
     if signs:
         return ["At that moment " + " and ".join(signs) + "."]
     if nested is not None and nested[1] >= 0.5:
@@ -202,13 +208,7 @@ def _signs(findings: Findings, slow: Culprit) -> list[str]:
     """Metrics that were much larger in the slow moment than usually, the strongest two."""
     found = []
     for metric, phrase, least in _SIGNS:
-        values = metric_over_time(findings, metric)
-        inside = [one for one in values[slow.moment.first : slow.moment.last + 1] if not math.isnan(one)]
-        outside = [
-            one
-            for place, one in enumerate(values)
-            if not (slow.moment.first <= place <= slow.moment.last) and not math.isnan(one)
-        ]
+        inside, outside = _parted(metric_over_time(findings, metric), slow.moment)
         if not inside or len(outside) < 4:
             continue
         usual, there = sum(outside) / len(outside), sum(inside) / len(inside)
@@ -217,6 +217,28 @@ def _signs(findings: Findings, slow: Culprit) -> list[str]:
         if usual > 0 and there / usual >= least and there > common:
             found.append((there / usual / least, phrase.format(ratio=f"{there / usual:.1f}")))
     return [phrase for _, phrase in sorted(found, reverse=True)[:2]]
+
+
+#: A process whose use of the CPU falls to this share of the usual waits for something.
+_IDLE: Final = 0.6
+
+
+def _idleness(findings: Findings, slow: Culprit) -> str:
+    """That the process waited in the slow moment, if it used so much less of the CPU than usually."""
+    inside, outside = _parted(metric_over_time(findings, "cpu_process_percent"), slow.moment)
+    if not inside or len(outside) < 4:
+        return ""
+    there, usual = sum(inside) / len(inside), sum(outside) / len(outside)
+    if not usual or there > _IDLE * usual or there > sorted(outside)[len(outside) // 10]:
+        return ""
+    return f"the process used {there:.0f} % of a CPU instead of {usual:.0f} %: it waited for something outside of itself"
+
+
+def _parted(values: Sequence[float], moment: Moment) -> tuple[list[float], list[float]]:
+    """What is known of `values` in the windows of the moment, and in the others."""
+    inside = [one for one in values[moment.first : moment.last + 1] if not math.isnan(one)]
+    around = [*values[: moment.first], *values[moment.last + 1 :]]
+    return inside, [one for one in around if not math.isnan(one)]
 
 
 def metric_over_time(findings: Findings, metric: str) -> list[float]:

@@ -228,3 +228,13 @@ def test_the_ledger_adds_up(tmp_path):
             ledger.store(store.Fill("ACRE", 100 if number % 3 else -100, 1_000), calls)
         assert ledger.fills() == 120
     assert calls[Engine.SQL_COMMIT] == 2
+
+
+def test_an_incident_is_slow_for_a_while(tmp_path):
+    with qp.record(tmp_path / "capture"):
+        result = engine.run(messages=MESSAGES, incident=True)
+    submit = qp.open(tmp_path / "capture").samples(Engine.SUBMIT)["duration_ns"].to_numpy()
+    assert len(submit) == result.calls[str(Engine.SUBMIT)]
+    tenths = [np.median(part) for part in np.array_split(submit, 20)]
+    assert max(tenths[8:16]) > 3 * np.median(tenths), "the auditors have come"
+    assert tenths[-1] < 2 * np.median(tenths), "and gone"
