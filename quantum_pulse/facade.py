@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from quantum_pulse.capture.slowest import Slowest
+    from quantum_pulse.explorer.widget import Explorer
     from quantum_pulse.results import Comparison, Correlations
     from quantum_pulse.view.figures import Chart
+    from quantum_pulse.view.findings import Findings
     from quantum_pulse.view.formats import Report
 
 
@@ -292,25 +294,43 @@ class Capture:
         `baseline` is another capture to compare with, `title` replaces the name of the capture's folder. Raises
         ValueError for an unknown format or ending, OSError where the file cannot be written.
         """
-        from quantum_pulse.capture import overhead
-        from quantum_pulse.view import findings, formats, report
+        from quantum_pulse.view import formats, report
 
         if format is not None:
             formats.checked(format)
         elif path is not None:
             formats.format_of(Path(path))
-        other = open(baseline) if isinstance(baseline, str | os.PathLike) else baseline
-        found = findings.gather(
-            self._source,
-            comparison=None if other is None else self.compare(other),
-            baseline=None if other is None else other.path,
-            overhead=overhead.stored(self._source),
-            recommendations=self.correlate().recommendations if len(self.metrics()) else [],
-        )
-        made = formats.Report(report.build(found, title))
+        made = formats.Report(report.build(self._findings(_opened(baseline)), title))
         if path is not None:
             made.write(path, format)
         return made
+
+    def explore(self, baseline: Capture | str | os.PathLike[str] | None = None) -> Explorer:
+        """An application in the notebook: from all operations to one, to a stretch of its time, to a single call.
+
+        It stands at once, from what the parts say of themselves, and becomes exact as the samples are read; it never
+        changes the capture. `baseline` is another capture to compare with. A notebook that is saved keeps a picture of
+        the first page and of the operation that matters most. Run the cell again, and it goes on where you were.
+        """
+        from quantum_pulse.explorer.looking import Looker
+        from quantum_pulse.explorer.widget import Explorer
+
+        other = _opened(baseline)
+        return Explorer(Looker(self._source, None if other is None else other._source, lambda: self._findings(other, 0)))
+
+    def _findings(self, baseline: Capture | None, detailed: int | None = None) -> Findings:
+        """All that a report says, with `detailed` operations looked at closely."""
+        from quantum_pulse.capture import overhead
+        from quantum_pulse.view import findings
+
+        return findings.gather(
+            self._source,
+            comparison=None if baseline is None else self.compare(baseline),
+            baseline=None if baseline is None else baseline.path,
+            overhead=overhead.stored(self._source),
+            recommendations=self.correlate().recommendations if len(self.metrics()) else [],
+            detailed=findings.MOST_DETAILED if detailed is None else detailed,
+        )
 
     def samples(
         self,
@@ -401,6 +421,10 @@ class Capture:
 
         table = html.stats_table(self.stats(), self.categories, caption=f"Capture {self.path}")
         return table + html.lines(text.validation_lines(self.validate(expected_only=True)))
+
+
+def _opened(capture: Capture | str | os.PathLike[str] | None) -> Capture | None:
+    return open(capture) if isinstance(capture, str | os.PathLike) else capture
 
 
 def no_stats() -> pd.DataFrame:

@@ -45,6 +45,13 @@ class Density:
         found: npt.NDArray[np.float64] = self.calls.sum(axis=1)
         return found
 
+    @property
+    def totals_us(self) -> npt.NDArray[np.float64]:
+        """Time that the calls took in each stretch, within half a bucket."""
+        edges = self.edges_ns
+        found: npt.NDArray[np.float64] = self.calls @ ((edges[:-1] + edges[1:] - 1) / 2) / 1000
+        return found
+
     def quantile_ns(self, q: float) -> npt.NDArray[np.float64]:
         """The quantile in each stretch of time, within half a bucket (0.8 %); NaN where there was no call."""
         return _quantiles(self.calls, self.edges_ns, q)
@@ -52,6 +59,17 @@ class Density:
     def overall_ns(self, q: float) -> float:
         """The quantile over all the time; NaN without calls."""
         return float(_quantiles(self.calls.sum(axis=0)[None], self.edges_ns, q)[0])
+
+    def rows(self) -> dict[int, float]:
+        """Calls over all the time in each row of a heat map, by the row's number."""
+        import numpy as np
+
+        numbers = (self.first_bucket + np.arange(self.calls.shape[1])) // _BUCKETS_A_ROW
+        if not len(numbers):
+            return {}
+        first = int(numbers[0])
+        sums = np.bincount(numbers - first, self.calls.sum(axis=0))
+        return {first + place: float(calls) for place, calls in enumerate(sums)}
 
     def heatmap(self) -> pd.DataFrame:
         """As `Capture.heatmap`: lower edges in µs by when each stretch began."""
@@ -69,6 +87,11 @@ class Density:
         index = pd.Index(edges, dtype="float64", name="duration_us")
         kept = table if self.is_rough else np.rint(table).astype(np.int64)
         return pd.DataFrame(kept, index=index, columns=times.rename("time"))
+
+
+def row_edge_ns(row: int) -> int:
+    """Lower edge of a row of heat maps, by its number."""
+    return histogram.lower_edge(row * _BUCKETS_A_ROW)
 
 
 def _quantiles(calls: npt.NDArray[np.float64], edges: npt.NDArray[np.float64], q: float) -> npt.NDArray[np.float64]:

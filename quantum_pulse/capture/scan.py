@@ -230,8 +230,25 @@ def progress(total: int, label: str) -> Iterator[Callable[[int], object]]:
         yield bar.update
 
 
+#: Threads in which `silent` holds.
+_silence = threading.local()
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """No bars of progress in this thread: somebody else shows that there is work."""
+    before = getattr(_silence, "holds", False)
+    _silence.holds = True
+    try:
+        yield
+    finally:
+        _silence.holds = before
+
+
 def is_shown() -> bool:
     """Whether anybody would see a bar of progress: in a notebook, as a widget, or at a terminal; not in a log file."""
+    if getattr(_silence, "holds", False):
+        return False
     from tqdm.asyncio import tqdm_asyncio
     from tqdm.auto import tqdm
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Window = str | dt.timedelta | float
 
 #: Metrics that are counts in their interval, so that they add up; the others are levels, of which the mean is taken.
-_COUNTS: Final = frozenset(
+COUNTS: Final = frozenset(
     {
         "minor_faults",
         "major_faults",
@@ -139,7 +139,7 @@ def _in_windows(
     lengths = measured["interval_ns"].to_numpy()
     begins = np.maximum(ends - lengths, np.concatenate([[np.iinfo(np.int64).min], ends[:-1]]))
     values = measured[name].to_numpy(np.float64)
-    amounts = values if name in _COUNTS else values * (ends - begins)
+    amounts = values if name in COUNTS else values * (ends - begins)
     # The integral over time from the first interval on, flat where nothing was measured; a window is a difference.
     edges = np.column_stack([begins, ends]).ravel()
     amount = np.cumsum(np.column_stack([np.zeros(len(ends)), amounts]).ravel())
@@ -149,7 +149,7 @@ def _in_windows(
     total = np.interp(high, edges, amount) - np.interp(low, edges, amount)
     found: npt.NDArray[np.float64] = np.full(len(starts), np.nan)
     some = known > 0
-    found[some] = total[some] if name in _COUNTS else total[some] / known[some]
+    found[some] = total[some] if name in COUNTS else total[some] / known[some]
     return found
 
 

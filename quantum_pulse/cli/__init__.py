@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import quantum_pulse as qp
-from quantum_pulse.cli import compare, demo, overhead, recover, report, run, stats
+from quantum_pulse.cli import compare, demo, lab, overhead, recover, report, run, stats
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import QuantumPulseError
 
 #: In the order in which --help shows them.
-COMMANDS: Final = (demo, run, stats, report, compare, overhead, recover)
+COMMANDS: Final = (demo, run, stats, report, lab, compare, overhead, recover)
 
 _EXAMPLES = """\
 examples:
@@ -25,6 +25,7 @@ examples:
   quantum-pulse stats captures/t --sort p99_us --top 10
   quantum-pulse stats captures/* --by capture,operation
   quantum-pulse report captures/t -o t.html       one file to send: it opens anywhere and drills down
+  quantum-pulse lab captures/t                    the same in JupyterLab, down to every single call
   quantum-pulse compare captures/main captures/branch --format markdown
 
 what a script records is what it marks: `with Op.MEMBER:` or `@Op.MEMBER`, Op being a quantum_pulse.Operation.

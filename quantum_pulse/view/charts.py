@@ -179,10 +179,12 @@ def over_time(
     lines: Mapping[str, Sequence[float]],
     strips: Sequence[Strip],
     budget: float | None,
+    slow: tuple[int, int] | None = None,
 ) -> str:
     """A heat map of durations over time, percentiles over it, metrics under it, all on one axis of time.
 
-    `heat` as `Capture.heatmap` gives it, a column a window of `window_ns`; `lines` p50 and p99 of each window, in ns.
+    `heat` as `Capture.heatmap` gives it, a column a window of `window_ns`; `lines` p50 and p99 of each window, in ns;
+    `slow` the first of some windows that are pointed out, and the first after them.
     """
     width, top, map_height, strip_height = 1060.0, 26.0, 210.0, 46.0
     heat = _coarse(heat)
@@ -205,6 +207,10 @@ def over_time(
             for place, value in enumerate(values)
         ]
         parts.append(_path(points, name))
+    if slow is not None:
+        x, end_x = (time.at(begin + place * window_ns) for place in slow)
+        parts.append(f'<path class="moment" d="M{x:.1f} {top:g}V{top - 5:g}H{end_x:.1f}V{top:g}"/>')
+        parts.append(_text(x, top - 9, "slow", "start", "moment"))
     y = bottom
     for strip in strips:
         parts += _strip(strip, y + 22, strip_height - 22, time, begin, window_ns, width)
@@ -216,6 +222,8 @@ def over_time(
     # Where time is, for whoever lets people choose a stretch of it: positions, then Unix time.
     place = f'data-left="{_LEFT:g}" data-right="{width - _RIGHT:g}" data-top="{top:g}" data-bottom="{y + 6:g}"'
     place += f' data-begin="{begin}" data-step="{window_ns}" data-columns="{len(heat.columns)}"'
+    if slow is not None:
+        place += f' data-from="{slow[0]}" data-to="{slow[1]}"'
     return _svg(width, y + 30, _legend(width) + "".join(parts), place)
 
 

@@ -117,7 +117,8 @@ def _over_time(findings: Findings, category: str, name: str) -> list[Block]:
     calls = [0.0 if math.isnan(value) else value for value in findings.over_time(category, name, "count")]
     strips = metric_strips(lambda metric: verdict.metric_over_time(findings, metric))
     budget = findings.budgets_us.get(name)
-    return over_time(findings.closeups[name].heat, findings.window_ns, lines, calls, strips, budget)
+    moment = verdict.slow_moment(calls, findings.over_time(category, name, "total_us"))
+    return over_time(findings.closeups[name].heat, findings.window_ns, lines, calls, strips, budget, moment)
 
 
 def metric_strips(values_of: Callable[[str], Sequence[float]]) -> list[Strip]:
@@ -138,11 +139,13 @@ def over_time(
     calls: Sequence[float],
     strips: Sequence[Strip],
     budget_us: float | None,
+    moment: verdict.Moment | None,
 ) -> list[Block]:
-    """Durations over time, with percentiles in ns, calls and metrics in each window of `heat`."""
+    """Durations over time, with percentiles in ns, calls and metrics in each window of `heat`, a slow moment marked."""
     window = numbers.duration(window_ns)
     own = [Strip(f"calls in {window}", calls, numbers.short(max(calls))), *strips]
-    svg = charts.over_time(heat, window_ns, lines, own, None if budget_us is None else budget_us * 1000)
+    slow = None if moment is None else (moment.first, moment.last + 1)
+    svg = charts.over_time(heat, window_ns, lines, own, None if budget_us is None else budget_us * 1000, slow)
     began = f"Time after {clock(charts.first_ns(heat))} UTC. A column is {window}."
     picture = Picture(svg, "Durations over time, with p50 and p99 and system metrics", began)
     if not strips:

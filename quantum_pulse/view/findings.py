@@ -128,7 +128,7 @@ def gather(
 
     stats = statistics.stats(source)
     definitions = source.definitions()
-    begin, end, window, wide = _times(source)
+    begin, end, window, wide = times(source)
     windows = timeline.timeline(source, window / 1e9) if len(stats) else _no_windows(stats)
     closeups = {}
     names = [name for _, name in stats.sort_values("total_us", ascending=False).index[:detailed]]
@@ -172,8 +172,8 @@ def _no_windows(stats: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(dtype="float64") for column in stats.columns}, index=index)
 
 
-def _times(source: Source) -> tuple[int, int, int, int]:
-    """When it began and ended, at whole windows, the length of a window and that of a range; all in ns."""
+def times(source: Source) -> tuple[int, int, int, int]:
+    """When a capture began and ended, at whole windows, the length of a window and that of a range; all in ns."""
     first = selection.first_ns(source) if any(part.rows for part in source.parts["samples"]) else 0
     last = max((part.last_ns or first for part in source.parts["samples"]), default=first) + 1
     window = int(max(scales.step((last - first) / _WINDOWS, up=True), _SHORTEST_WINDOW))

@@ -69,6 +69,11 @@ def write(document: Document) -> str:
 """
 
 
+def fragment(content: Sequence[Block]) -> str:
+    """Blocks for a page of somebody else's, with the style in it; nothing in it runs, and links lead nowhere."""
+    return f'<div class="qp fragment"><style>{asset("report.css")}</style>{blocks(content)}</div>'
+
+
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 

@@ -1,0 +1,82 @@
+"""``quantum-pulse lab``: JupyterLab on a notebook for a capture."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import quantum_pulse as qp
+from quantum_pulse.cli.common import Misuse
+
+if TYPE_CHECKING:
+    from quantum_pulse.cli.common import Commands
+
+_TEXT: Final = """\
+# {name}
+
+What is slow, since when, and why: run the cell, then go from an operation to a stretch of time to a single call.
+"""
+_CODE: Final = """\
+import quantum_pulse as qp
+
+capture = qp.open({path!r})
+capture.explore({baseline})"""
+
+
+def add_command(commands: Commands) -> None:
+    lab = commands.add_parser(
+        "lab",
+        help="JupyterLab on a notebook for a capture",
+        description="Write a notebook that explores a capture, unless it is there already, and open JupyterLab on it. "
+        "The server listens on this machine only, and ends with Ctrl-C.",
+    )
+    lab.add_argument("capture", metavar="CAPTURE", help="the directory of a capture")
+    lab.add_argument(
+        "-o", "--output", metavar="NOTEBOOK", help="the notebook (default: CAPTURE.ipynb, in this directory)"
+    )
+    lab.add_argument("--baseline", metavar="CAPTURE", help="another capture to compare with")
+    lab.add_argument("--no-browser", action="store_true", help="only say where the server listens")
+    lab.set_defaults(command=_lab)
+
+
+def _lab(options: argparse.Namespace) -> int:
+    for path in filter(None, (options.capture, options.baseline)):
+        qp.open(path)  # says what is wrong with it here, and not in a cell
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise Misuse("lab: JupyterLab is not installed; pip install jupyterlab")
+    target = Path(options.output or f"{Path(options.capture).resolve().name}.ipynb")
+    if target.suffix != ".ipynb":
+        raise Misuse(f"lab: {target} is no name of a notebook; end it in .ipynb")
+    if target.exists():
+        print(f"{target} is there already and stays as it is")
+    else:
+        _write(target, options.capture, options.baseline)
+    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", str(target)]
+    if options.no_browser:
+        command.append("--no-browser")
+    sys.stdout.flush()
+    os.execv(sys.executable, command)
+
+
+def _write(target: Path, capture: str, baseline: str | None) -> None:
+    import nbformat
+
+    def from_there(path: str) -> str:
+        # A notebook runs in its own directory.
+        return os.path.relpath(path, target.parent)
+
+    new: Any = nbformat.v4
+    named = "" if baseline is None else repr(from_there(baseline))
+    cells = [
+        new.new_markdown_cell(_TEXT.format(name=Path(capture).resolve().name)),
+        new.new_code_cell(_CODE.format(path=from_there(capture), baseline=named)),
+    ]
+    try:
+        nbformat.write(new.new_notebook(cells=cells), target)
+    except OSError as error:
+        raise Misuse(f"lab: {target}: {error.strerror or error}") from error
+    print(f"{target} written")

@@ -1,0 +1,166 @@
+// The explorer in the browser: shows the pages that the kernel writes, and takes the steps back to it.
+function render({ model, el }) {
+  const root = document.createElement("div");
+  root.className = "qp explorer";
+  el.append(root);
+  // The picture beside it is for those who have no kernel.
+  const hides = document.createElement("style");
+  hides.textContent = `.${model.get("picture")} { display: none; }`;
+  el.append(hides);
+
+  // A notebook's keys are ours while the focus is here, but for those that belong to the browser or the application.
+  root.dataset.lmSuppressShortcuts = "true";
+  root.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey) delete root.dataset.lmSuppressShortcuts;
+    else root.dataset.lmSuppressShortcuts = "true";
+  }, true);
+
+  const tables = structuredClone(model.get("tables") ?? {});
+  let saving;
+  const save = () => {
+    clearTimeout(saving);
+    model.set("tables", structuredClone(tables));
+    model.save_changes();
+  };
+  const step = (asked) => { save(); model.send(asked); };
+  const active = () => el.getRootNode().activeElement ?? document.activeElement;
+
+  let visit;
+  const show = () => {
+    const moved = visit !== model.get("visit");
+    const focused = root.contains(active()) ? described(root, active()) : null;
+    visit = model.get("visit");
+    root.innerHTML = model.get("page");
+    const place = root.querySelector("h2")?.textContent ?? "";
+    root.querySelectorAll("table[data-kind=grid]").forEach((table) => {
+      grid(table, (tables[`${place} / ${table.caption.textContent}`] ??= {}));
+    });
+    root.querySelectorAll("svg.chart[data-begin]").forEach((chart) => chooser(chart, BigInt(model.get("begin")), step));
+    if (!focused) return;
+    const again = moved ? root.querySelector("h2") : found(root, focused) ?? root.querySelector("h2");
+    again?.focus({ preventScroll: !moved });
+  };
+  let waiting = false;
+  const soon = () => {
+    if (waiting) return;
+    waiting = true;
+    queueMicrotask(() => { waiting = false; show(); });
+  };
+  model.on("change:page", soon);
+  model.on("change:visit", soon);
+
+  root.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (link) { event.preventDefault(); step({ to: link.getAttribute("href").slice(1) }); return; }
+    if (event.target.closest("button.back")) step({ to: "back" });
+  });
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !event.defaultPrevented) {
+      const back = root.querySelector("button.back");
+      if (back && !back.disabled) { event.preventDefault(); step({ to: "back" }); }
+    }
+  });
+  for (const kind of ["click", "input", "keyup"]) {
+    root.addEventListener(kind, () => { clearTimeout(saving); saving = setTimeout(save, 400); });
+  }
+  show();
+  return () => { clearTimeout(saving); model.off("change:page", soon); model.off("change:visit", soon); };
+}
+
+// What has the focus, so that it is found again in a page written anew.
+const focusables = "a, button, input, tr[tabindex], h2, [tabindex='0']";
+const words = (element) => element.getAttribute("aria-label") ?? (element.cells ? element.cells[0] : element).textContent;
+const described = (root, element) => {
+  const alike = [...root.querySelectorAll(focusables)].filter((one) => words(one) === words(element) && one.tagName === element.tagName);
+  return { tag: element.tagName, text: words(element), place: alike.indexOf(element) };
+};
+const found = (root, { tag, text, place }) =>
+  [...root.querySelectorAll(focusables)].filter((one) => one.tagName === tag && words(one) === text)[Math.max(place, 0)];
+
+// Choosing a stretch of time on a chart: by dragging over it, or with two sliders under it.
+function chooser(chart, origin, step) {
+  const { left, right, top, bottom, columns } = Object.fromEntries(
+    Object.entries(chart.dataset).map(([key, value]) => [key, Number(value)]));
+  const begin = BigInt(chart.dataset.begin);
+  const width = BigInt(chart.dataset.step);
+  if (columns < 2) return;
+  const at = (column) => left + (right - left) * column / columns;
+  const moment = (column) => begin + BigInt(column) * width;
+  const decimals = Math.min(Math.max(Math.ceil(-Math.log10(Number(width) / 1e9)), 0), 9);
+  const said = (column) => `+${(Number(moment(column) - origin) / 1e9).toFixed(decimals)} s`;
+
+  const mark = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  mark.setAttribute("class", "brush");
+  mark.setAttribute("y", top);
+  mark.setAttribute("height", bottom - top);
+  chart.append(mark);
+
+  const tools = document.createElement("div");
+  tools.className = "tools chooser";
+  tools.setAttribute("role", "group");
+  tools.setAttribute("aria-label", "Choose a stretch of time");
+  const hint = document.createElement("span");
+  hint.className = "note";
+  hint.textContent = "Drag over the chart, or choose:";
+  const slider = (name, value) => {
+    const input = document.createElement("input");
+    Object.assign(input, { type: "range", min: 0, max: columns, step: 1, value });
+    input.setAttribute("aria-label", name);
+    return input;
+  };
+  const from = slider("from", chart.dataset.from ?? Math.floor(columns * 0.4));
+  const to = slider("to", chart.dataset.to ?? Math.ceil(columns * 0.6));
+  const go = document.createElement("button");
+  go.type = "button";
+  const chosen = () => {
+    const [low, high] = [Number(from.value), Number(to.value)].sort((one, other) => one - other);
+    return low === high ? [Math.max(low - 1, 0), Math.max(low - 1, 0) + 1] : [low, high];
+  };
+  const update = () => {
+    const [low, high] = chosen();
+    mark.setAttribute("x", at(low));
+    mark.setAttribute("width", at(high) - at(low));
+    from.setAttribute("aria-valuetext", said(Number(from.value)));
+    to.setAttribute("aria-valuetext", said(Number(to.value)));
+    go.textContent = `Look at ${said(low)} to ${said(high)}`;
+  };
+  const look = () => {
+    const [low, high] = chosen();
+    step({ begin: String(moment(low)), end: String(moment(high)) });
+  };
+  from.addEventListener("input", update);
+  to.addEventListener("input", update);
+  go.addEventListener("click", look);
+  tools.append(hint, from, to, go);
+  chart.closest("figure").append(tools);
+  update();
+
+  const columnOf = (event) => {
+    const box = chart.getBoundingClientRect();
+    const x = (event.clientX - box.left) / box.width * chart.viewBox.baseVal.width;
+    return Math.min(Math.max((x - left) / (right - left) * columns, 0), columns);
+  };
+  let start = null;
+  chart.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    start = columnOf(event);
+    chart.setPointerCapture(event.pointerId);
+  });
+  chart.addEventListener("pointermove", (event) => {
+    if (start === null) return;
+    const now = columnOf(event);
+    from.value = Math.floor(Math.min(start, now));
+    to.value = Math.ceil(Math.max(start, now));
+    update();
+  });
+  chart.addEventListener("pointerup", (event) => {
+    if (start === null) return;
+    const dragged = Math.abs(columnOf(event) - start) > columns / 200;
+    start = null;
+    if (dragged) look();
+  });
+  chart.addEventListener("pointercancel", () => { start = null; });
+}
+
+export default { render };

@@ -1,0 +1,252 @@
+"""What is to be seen at a place: first from the footers of the parts, then from the samples themselves."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse.capture import density, scan, slowest, statistics, timeline
+from quantum_pulse.capture.density import Density
+from quantum_pulse.capture.reader import Source
+from quantum_pulse.capture.selection import Recorded, Selection
+from quantum_pulse.capture.slowest import Slowest, SlowSample
+from quantum_pulse.explorer.places import Place
+from quantum_pulse.view import findings, scales
+from quantum_pulse.view.findings import Findings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: A capture of more samples is not looked at as a whole: that would take minutes, which nobody asked for.
+MOST_SAMPLES: Final = 20_000_000
+#: So few are read at once, without a first look at the footers.
+_FEW_SAMPLES: Final = 200_000
+#: Slow calls that are listed at a place.
+SLOW_CALLS: Final = 12
+_COLUMNS: Final = 90
+#: Operations that get a trend from the footers.
+_ROUGH_TRENDS: Final = 64
+#: Places whose views are kept.
+_REMEMBERED: Final = 32
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All operations. `stats` and `budgets` as of `Capture`, from the footers while `is_rough`; `findings` are None
+    until they are known, and stay so for a capture of over MOST_SAMPLES."""
+
+    stats: pd.DataFrame
+    budgets: pd.DataFrame
+    trends: dict[str, Sequence[float]]
+    is_rough: bool
+    findings: Findings | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """An operation in [begin_ns, end_ns). While `is_rough`, what stands in no footer is None."""
+
+    name: str
+    description: str
+    begin_ns: int
+    end_ns: int
+    is_stretch: bool
+    density: Density
+    before: Density | None
+    is_rough: bool
+    row: dict[str, float] | None
+    budget_us: float | None
+    metrics: pd.DataFrame
+    slowest: Slowest | None = None
+    #: Statistics by the error that ended the calls, where there was any.
+    errors: pd.DataFrame | None = None
+    #: Of a stretch of time: statistics of all operations in it, and the means of the metrics there and over all.
+    inside: pd.DataFrame | None = None
+    metrics_here: pd.DataFrame | None = None
+
+
+class Looker:
+    """Looks at a capture, and at a `baseline` beside it, and remembers what it saw. `gather` finds all that a report
+    says. Safe to use from several threads."""
+
+    def __init__(self, source: Source, baseline: Source | None, gather: Callable[[], Findings]) -> None:
+        self.source = source
+        self.baseline = baseline
+        self._gather = gather
+        self.begin_ns, self.end_ns, self._window_ns, _ = findings.times(source)
+        self.samples = sum(part.rows for part in source.parts["samples"])
+        definitions = source.definitions()
+        self._budgets_us = {d["name"]: float(d["budget_us"]) for d in definitions if d.get("budget_us") is not None}
+        self._descriptions = {str(d["name"]): str(d.get("description") or "") for d in definitions}
+        with scan.silent():
+            self._overview = self._rough_overview()
+        ordered = self._overview.stats.sort_values("total_us", ascending=False).index
+        #: Operations by number: those that took most time first.
+        self.names = [str(name) for _, name in ordered]
+        self._views: OrderedDict[Place, View] = OrderedDict()
+        self._calls: OrderedDict[Place, SlowSample] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def overview(self) -> Overview:
+        """All operations, as they are known by now."""
+        return self._overview
+
+    def refine(self) -> bool:
+        """The next step towards a whole overview; whether there was one. Takes seconds for millions of samples."""
+        known = self._overview
+        with scan.silent():
+            if known.is_rough:
+                stats = statistics.stats(self.source)
+                self._overview = Overview(stats, statistics.budgets(self.source), known.trends, is_rough=False)
+                return True
+            if known.findings is None and self.samples <= MOST_SAMPLES:
+                found = self._gather()
+                trends = {name: found.over_time(category, name, "p99_us") for category, name in found.operations}
+                self._overview = Overview(found.stats, found.budgets, trends, is_rough=False, findings=found)
+                return True
+        return False
+
+    def view(self, place: Place, *, rough: bool) -> View:
+        """An operation, or a stretch of its time. `rough`: at once, from the footers, if it is not known better."""
+        place = place._replace(rank=None)
+        with self._lock:
+            known = self._views.get(place)
+            if known is not None and (rough or not known.is_rough):
+                self._views.move_to_end(place)
+                return known
+        with scan.silent():
+            made = self._view(place, rough=rough)
+        with self._lock:
+            self._views[place] = made
+            while len(self._views) > _REMEMBERED:
+                self._views.popitem(last=False)
+        return made
+
+    def call(self, place: Place) -> SlowSample:
+        """The call at a place with a rank. Raises IndexError where there is none."""
+        with self._lock:
+            known = self._calls.get(place)
+        if known is not None:
+            return known
+        listed = self.view(place, rough=False).slowest
+        assert listed is not None
+        assert place.rank is not None
+        with scan.silent():
+            found = listed[place.rank]
+        with self._lock:
+            self._calls[place] = found
+            while len(self._calls) > _REMEMBERED:
+                self._calls.popitem(last=False)
+        return found
+
+    def _rough_overview(self) -> Overview:
+        stats = statistics.stats(self.source, approximate=True)
+        budgets = statistics.budgets(self.source).iloc[:0] if self.samples > _FEW_SAMPLES else None
+        ordered = stats.sort_values("total_us", ascending=False).index[:_ROUGH_TRENDS]
+        trends = {
+            str(name): [
+                value / 1000
+                for value in density.from_footers(
+                    self.source, Selection((str(name),)), self.begin_ns, self.end_ns, _COLUMNS
+                )
+                .quantile_ns(0.99)
+                .tolist()
+            ]
+            for _, name in ordered
+        }
+        if budgets is not None:
+            return Overview(stats, budgets, trends, is_rough=True)
+        # Nobody waits for so few.
+        return Overview(statistics.stats(self.source), statistics.budgets(self.source), trends, is_rough=False)
+
+    def _view(self, place: Place, *, rough: bool) -> View:
+        import pandas as pd
+
+        assert place.operation is not None
+        name = Recorded(place.operation)
+        is_stretch = place.begin_ns is not None
+        begin, end = self.begin_ns, self.end_ns
+        if place.begin_ns is not None and place.end_ns is not None:
+            begin, end = max(begin, place.begin_ns), min(end, place.end_ns)
+        window = int(max(scales.step(max(end - begin, 1) / _COLUMNS, up=True), 1))
+        columns = max(-(-(end - begin) // window), 1)
+        end = begin + window * columns if is_stretch else end
+        chosen = Selection((str(name),), begin, end)
+        rough = rough and scan.rows_at_most(self.source, chosen) > _FEW_SAMPLES
+        look = density.from_footers if rough else self._read
+        own = look(self.source, chosen, begin, end, columns)
+        before = None
+        if self.baseline is not None:
+            since, until, *_ = findings.times(self.baseline)
+            # All of it: a stretch of time has no counterpart there.
+            before = density.from_footers(self.baseline, Selection((str(name),)), since, until, 1)
+        times = pd.DatetimeIndex(pd.to_datetime([own.begin_ns + own.width_ns * n for n in range(len(own.calls))]))
+        metrics = timeline.window_metrics(self.source, times.tz_localize("UTC"), own.width_ns)
+        view = View(
+            place.operation,
+            self._descriptions.get(place.operation, ""),
+            begin,
+            end,
+            is_stretch,
+            own,
+            before,
+            rough,
+            None if is_stretch or (rough and self._overview.is_rough) else self._row(name),
+            self._budgets_us.get(place.operation),
+            metrics,
+        )
+        return view if rough else self._whole(view, name)
+
+    def _read(self, source: Source, chosen: Selection, begin: int, end: int, columns: int) -> Density:
+        return scan.whole(lambda: density.read(source, chosen, begin, end, columns))
+
+    def _row(self, name: str) -> dict[str, float]:
+        own: Any = self._overview.stats.xs(name, level="operation")
+        return {str(column): float(value) for column, value in own.iloc[0].items()}
+
+    def _whole(self, view: View, name: Recorded) -> View:
+        import pandas as pd
+
+        if not view.is_stretch:
+            stats = statistics.stats(self.source, operations=name)
+            row = {str(column): float(value) for column, value in stats.iloc[0].items()}
+            errors = statistics.stats(self.source, "error", operations=name) if row["errors"] else None
+            return replace(view, row=row, errors=errors, slowest=slowest.slowest(self.source, SLOW_CALLS, name))
+        begin, end = (pd.Timestamp(ns, tz="UTC") for ns in (view.begin_ns, view.end_ns))
+        inside = statistics.stats(self.source, start=begin, end=end)
+        own: Any = inside.xs(str(name), level="operation") if str(name) in inside.index.get_level_values(1) else None
+        return replace(
+            view,
+            row=None if own is None else {str(column): float(value) for column, value in own.iloc[0].items()},
+            slowest=slowest.slowest(self.source, SLOW_CALLS, name, begin, end),
+            inside=inside,
+            metrics_here=self._metrics_here(view),
+        )
+
+    def _metrics_here(self, view: View) -> pd.DataFrame:
+        """A row a metric: `here` and `overall`, counts as of a second."""
+        import pandas as pd
+
+        sides = {}
+        for side, begin, end in (("here", view.begin_ns, view.end_ns), ("overall", self.begin_ns, self.end_ns)):
+            times = pd.DatetimeIndex([pd.Timestamp(begin, tz="UTC")])
+            found = timeline.window_metrics(self.source, times, end - begin).iloc[0]
+            seconds = (end - begin) / 1e9
+            sides[side] = pd.Series({m: v / seconds if m in timeline.COUNTS else v for m, v in found.items()})
+        return pd.DataFrame(sides)
+
+
+def on_one_scale(own: Density, before: Density | None) -> tuple[list[float], Any, Any]:
+    """Edges of bins in ns that hold the calls of both, those of each in them, and None for a baseline without calls."""
+    import numpy as np
+
+    rows, past = own.rows(), {} if before is None else before.rows()
+    known = [*rows, *past]
+    numbers = range(min(known), max(known) + 1)
+    edges = [max(float(density.row_edge_ns(row)), 1.0) for row in range(numbers.start, numbers.stop + 1)]
+    calls = np.array([rows.get(row, 0.0) for row in numbers])
+    return edges, calls, np.array([past.get(row, 0.0) for row in numbers]) if past else None

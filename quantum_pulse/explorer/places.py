@@ -1,0 +1,60 @@
+"""Where one is in a capture: at all operations, one, a stretch of its time, or one call."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Place(NamedTuple):
+    """`operation` is a name (None: all of them), `begin_ns` and `end_ns` a stretch of Unix time (None: all of it), and
+    `rank` a call, counted from 0 among the slowest there."""
+
+    operation: str | None = None
+    begin_ns: int | None = None
+    end_ns: int | None = None
+    rank: int | None = None
+
+    @property
+    def steps(self) -> list[Place]:
+        """The places from the outermost to this one."""
+        found = [Place()]
+        if self.operation is not None:
+            found.append(Place(self.operation))
+        if self.begin_ns is not None:
+            found.append(Place(self.operation, self.begin_ns, self.end_ns))
+        if self.rank is not None:
+            found.append(self)
+        return found
+
+
+class Refused(ValueError):
+    """A page asks for something that is not there."""
+
+
+def follow(here: Place, asked: Any, names: list[str], ranks: int) -> Place:
+    """Where a step leads that a page asks for, `here` being where it was shown: a dictionary of
+
+    - ``{"to": "op-3"}``: an operation, by its number in `names`;
+    - ``{"to": "call-0"}``: one of the `ranks` slowest calls of this place;
+    - ``{"to": "step-1"}``: a place on the way here;
+    - ``{"begin": ns, "end": ns}``: a stretch of Unix time, as text, since a browser's numbers are too coarse for it.
+
+    Raises Refused for anything else.
+    """
+    try:
+        if "begin" in asked:
+            begin, end = int(asked["begin"]), int(asked["end"])
+            if here.operation is None or end <= begin:
+                raise Refused(f"no stretch of time: {asked!r}")
+            return Place(here.operation, begin, end)
+        kind, _, number = str(asked["to"]).rpartition("-")
+        place = int(number)
+    except (KeyError, TypeError, ValueError) as error:
+        raise error if isinstance(error, Refused) else Refused(f"no place: {asked!r}") from error
+    if kind == "op" and 0 <= place < len(names):
+        return Place(names[place])
+    if kind == "call" and here.operation is not None and 0 <= place < ranks:
+        return here._replace(rank=place)
+    if kind == "step" and 0 <= place < len(here.steps):
+        return here.steps[place]
+    raise Refused(f"no place: {asked!r}")

@@ -1,0 +1,208 @@
+"""What a notebook shows of `Capture.explore`: a widget that takes pages to the browser, and a picture for later."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse.errors import QuantumPulseError
+from quantum_pulse.explorer import pages, places
+from quantum_pulse.explorer.looking import Looker
+from quantum_pulse.explorer.places import Place
+from quantum_pulse.view import numbers, page
+
+if TYPE_CHECKING:
+    import anywidget
+
+_log = logging.getLogger("quantum_pulse")
+
+#: The cell waits so long for the whole overview, so that the picture in a saved notebook has it.
+_WAIT_S: Final = 10.0
+_FEW_SAMPLES: Final = 1_000_000
+#: What the script and the style are made of: parts of reports, and our own.
+_ASSETS: Final = (("grid.js", "explorer.js"), ("report.css", "explorer.css"))
+#: Places to which one can go back.
+_MOST_PAST: Final = 100
+
+
+@dataclass
+class _Memory:
+    """Where somebody was in a capture, so that a cell that runs again goes on there."""
+
+    past: list[Place] = field(default_factory=lambda: [Place()])
+    tables: dict[str, Any] = field(default_factory=dict)
+
+
+#: By capture and baseline.
+_memories: dict[tuple[str, str], _Memory] = {}
+
+
+class Explorer:
+    """The application. Evaluated in a notebook it shows itself; `widget` is for whoever lays widgets out."""
+
+    def __init__(self, looker: Looker) -> None:
+        self._looker = looker
+        key = (str(looker.source.path), "" if looker.baseline is None else str(looker.baseline.path))
+        self._memory = _memories.setdefault(key, _Memory())
+        # A capture that is still written may have lost what was looked at then: merged, or recorded anew.
+        self._memory.past = [one for one in self._memory.past if one.operation in (None, *looker.names)] or [Place()]
+        self._lock = threading.RLock()
+        self._worker: threading.Thread | None = None
+        self._is_refined = False
+        self._picture: Any = None
+        self.widget: anywidget.AnyWidget = _widget_class()(
+            begin=str(looker.begin_ns), tables=self._memory.tables, picture=f"qp-picture-{uuid.uuid4().hex}"
+        )
+        self.widget.on_msg(self._on_message)
+        self.widget.observe(self._on_tables, "tables")
+        self._show(moved=True)
+
+    def __repr__(self) -> str:
+        calls = numbers.count(self._looker.overview.stats["count"].sum())
+        return (
+            f"<Explorer of {self._looker.source.path}: {calls} calls of {len(self._looker.names)} operations; "
+            "it shows itself in a notebook>"
+        )
+
+    def _ipython_display_(self) -> None:
+        from IPython import get_ipython  # type: ignore[attr-defined]
+        from IPython.display import HTML, display
+
+        if not hasattr(get_ipython(), "kernel"):
+            print(repr(self))
+            return
+        display(self.widget)
+        worker = self._worker
+        if worker is not None and self._looker.samples <= _FEW_SAMPLES:
+            worker.join(_WAIT_S)
+        with self._lock:
+            self._picture = display(HTML(self._static()), display_id=True)
+
+    def _static(self) -> str:
+        """The picture; the widget hides it while there is one."""
+        return f'<div class="{self.widget.picture}">{pages.static(self._looker)}</div>'
+
+    @property
+    def _here(self) -> Place:
+        return self._memory.past[-1]
+
+    def _on_tables(self, change: Any) -> None:
+        self._memory.tables = change["new"]
+
+    def _on_message(self, _widget: Any, asked: Any, _buffers: Any) -> None:
+        """A step that the page asks for."""
+        with self._lock:
+            past = self._memory.past
+            if asked == {"to": "back"}:
+                if len(past) > 1:
+                    past.pop()
+            else:
+                listed = 0
+                if self._here.operation is not None:
+                    slowest = self._looker.view(self._here, rough=True).slowest
+                    listed = 0 if slowest is None else len(slowest)
+                try:
+                    there = places.follow(self._here, asked, self._looker.names, listed)
+                except places.Refused as error:
+                    _log.debug("explorer: %s", error)
+                    return
+                if there != self._here:
+                    past.append(there)
+                    del past[:-_MOST_PAST]
+            self._show(moved=True)
+
+    def _show(self, *, moved: bool) -> None:
+        """Send what is known of this place by now, and see to it that more becomes known."""
+        with self._lock:
+            place = self._here
+            view = None
+            try:
+                if place.operation is not None:
+                    view = self._looker.view(place, rough=True)
+                is_whole = view is None or not view.is_rough
+                busy = "" if self._is_refined and is_whole else "reading samples …" if view else "looking closer …"
+                text = pages.write(self._looker, place, view, has_past=len(self._memory.past) > 1, busy=busy)
+            except (QuantumPulseError, OSError, LookupError) as error:
+                text = pages.failure(self._looker, place, error)
+                is_whole = True
+            with self.widget.hold_sync():
+                self.widget.page = text
+                if moved:
+                    self.widget.visit += 1
+            if not (is_whole and self._is_refined):
+                self._start_work()
+
+    def _start_work(self) -> None:
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, name="quantum-pulse-explorer", daemon=True)
+            self._worker.start()
+
+    def _work(self) -> None:
+        """Look closer until nothing is left: first at where one is, then at the whole."""
+        while True:
+            with self._lock:
+                place = self._here
+                is_rough = place.operation is not None and self._looker.view(place, rough=True).is_rough
+                if not is_rough and self._is_refined:
+                    self._worker = None
+                    return
+            try:
+                if is_rough:
+                    self._looker.view(place, rough=False)
+                else:
+                    self._is_refined = not self._looker.refine()
+                    self._update_picture()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the reader of the page must hear of it
+                _log.warning("the explorer could not look closer at %s: %s", self._looker.source.path, error)
+                with self._lock:
+                    self._is_refined = True
+                    self._worker = None
+                    self.widget.page = pages.failure(self._looker, place, error)
+                return
+            with self._lock:
+                if place == self._here:
+                    self._show(moved=False)
+
+    def _update_picture(self) -> None:
+        with self._lock:
+            if self._picture is not None:
+                from IPython.display import HTML
+
+                self._picture.update(HTML(self._static()))
+
+
+@cache
+def _widget_class() -> Callable[..., anywidget.AnyWidget]:
+    """The widget, defined when first needed: a service that records needs none."""
+    import anywidget
+    import traitlets
+
+    script, style = (f"{page.asset(own)}\n{_asset(more)}" for own, more in _ASSETS)
+
+    class ExplorerWidget(anywidget.AnyWidget):
+        """A page of HTML. Steps come back as messages, see `places.follow`."""
+
+        _esm = script
+        _css = style
+        page = traitlets.Unicode().tag(sync=True)
+        #: Grows with each step to another place; a page that is known better by now is no step.
+        visit = traitlets.Int().tag(sync=True)
+        #: When the capture begins, Unix time in ns.
+        begin = traitlets.Unicode().tag(sync=True)
+        #: What is folded, sorted and looked for in the tables, by page and table.
+        tables = traitlets.Dict().tag(sync=True)
+        #: Class of the picture beside it, which it hides while it is alive.
+        picture = traitlets.Unicode().tag(sync=True)
+
+    return ExplorerWidget
+
+
+def _asset(name: str) -> str:
+    return resources.files("quantum_pulse.explorer").joinpath("assets", name).read_text(encoding="utf-8")
+
