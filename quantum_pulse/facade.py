@@ -316,7 +316,8 @@ class Capture:
         from quantum_pulse.explorer.widget import Explorer
 
         other = _opened(baseline)
-        return Explorer(Looker(self._source, None if other is None else other._source, lambda: self._findings(other, 0)))
+        baseline_source = None if other is None else other._source
+        return Explorer(Looker(self._source, baseline_source, lambda: self._findings(other, 0)))
 
     def _findings(self, baseline: Capture | None, detailed: int | None = None) -> Findings:
         """All that a report says, with `detailed` operations looked at closely."""

@@ -16,15 +16,15 @@ def executable():
 
 
 @contextlib.contextmanager
-def pages(**options):
-    """A function that opens a page without a network; `options` are those of a playwright context."""
+def pages(offline=True, **options):
+    """A function that opens a page, each by itself, without a network; `options` are those of a playwright context."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         # Its sandbox does not work for root, and a page of ours is all that is opened.
         browser = playwright.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
         try:
-            yield browser.new_context(offline=True, **options).new_page
+            yield lambda **more: browser.new_context(**{"offline": offline, **options, **more}).new_page()
         finally:
             browser.close()
 

@@ -104,8 +104,8 @@ def _quantiles(calls: npt.NDArray[np.float64], edges: npt.NDArray[np.float64], q
     reached = np.cumsum(calls, axis=1)
     total = reached[:, -1]
     some = total > 0
-    # The bucket that holds the call of rank q * (n - 1), counted from 0.
-    rank = q * np.maximum(total - 1, 0)
+    # The bucket that holds the call of the rank nearest to q * (n - 1), counted from 0.
+    rank = np.rint(q * np.maximum(total - 1, 0))
     found[some] = middles[(reached <= rank[:, None]).sum(axis=1).clip(max=len(middles) - 1)][some]
     return found
 

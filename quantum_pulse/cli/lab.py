@@ -15,6 +15,8 @@ from quantum_pulse.cli.common import Misuse
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
 
+#: Without it JupyterLab asks which one to start.
+_KERNEL: Final = {"name": "python3", "display_name": "Python 3", "language": "python"}
 _TEXT: Final = """\
 # {name}
 
@@ -76,7 +78,7 @@ def _write(target: Path, capture: str, baseline: str | None) -> None:
         new.new_code_cell(_CODE.format(path=from_there(capture), baseline=named)),
     ]
     try:
-        nbformat.write(new.new_notebook(cells=cells), target)
+        nbformat.write(new.new_notebook(cells=cells, metadata={"kernelspec": _KERNEL}), target)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise Misuse(f"lab: {target}: {error.strerror or error}") from error
     print(f"{target} written")

@@ -653,7 +653,7 @@ def start(
 
 def _keep_variables(phase: str, info: dict[str, int]) -> None:  # noqa: ARG001 - as the collector calls it
     # A collection may begin while CPython copies a context, and it does not count its own use of the variables there:
-    # what a finaliser records would free them. Kept until the thread's next collection, as nothing says when it is done.
+    # what a finaliser records would free them. Kept until the thread's next collection: nothing says when it is done.
     session = _session
     if session is not None and phase == "start":
         session.kept[threading.get_ident()] = copy_context()

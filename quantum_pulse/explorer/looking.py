@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,10 @@ MOST_SAMPLES: Final = 20_000_000
 _FEW_SAMPLES: Final = 200_000
 #: Slow calls that are listed at a place.
 SLOW_CALLS: Final = 12
+#: Columns of a heat map, and calls that each is to have on average as long as there are enough columns.
 _COLUMNS: Final = 90
+_FEWEST_COLUMNS: Final = 24
+_CALLS_A_COLUMN: Final = 8
 #: Operations that get a trend from the footers.
 _ROUGH_TRENDS: Final = 64
 #: Places whose views are kept.
@@ -40,7 +43,7 @@ class Overview:
 
     stats: pd.DataFrame
     budgets: pd.DataFrame
-    trends: dict[str, Sequence[float]]
+    trends: Mapping[str, Sequence[float]]
     is_rough: bool
     findings: Findings | None = None
 
@@ -172,7 +175,11 @@ class Looker:
         begin, end = self.begin_ns, self.end_ns
         if place.begin_ns is not None and place.end_ns is not None:
             begin, end = max(begin, place.begin_ns), min(end, place.end_ns)
-        window = int(max(scales.step(max(end - begin, 1) / _COLUMNS, up=True), 1))
+        share = (end - begin) / max(self.end_ns - self.begin_ns, 1)
+        calls = scan.rows_at_most(self.source, Selection((str(name),), begin, end)) * share
+        # A column for a call or two would say less than the list of calls does.
+        most = min(max(int(calls / _CALLS_A_COLUMN), _FEWEST_COLUMNS), _COLUMNS)
+        window = int(max(scales.step(max(end - begin, 1) / most, up=True), 1))
         columns = max(-(-(end - begin) // window), 1)
         end = begin + window * columns if is_stretch else end
         chosen = Selection((str(name),), begin, end)

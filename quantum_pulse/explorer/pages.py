@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
     from quantum_pulse.view.findings import Findings
 
-#: Other operations that are listed in a stretch of time, and metrics: those that differ most.
+#: Operations that are listed in a stretch of time: those that lost most.
 _MOST_OTHERS: Final = 8
-_MOST_METRICS: Final = 8
 #: A metric is listed when it is so many times what it is over all, or less than one of so many times.
 _DIFFERS: Final = 1.5
 
@@ -34,20 +33,25 @@ def write(looker: Looker, place: Place, view: View | None, *, has_past: bool, bu
     else:
         assert view is not None
         title, content = _title(looker, place), operation(looker, view, links(looker))
+    return _page(looker, place, title, content, has_past=has_past, busy=busy)
+
+
+def _page(looker: Looker, place: Place, title: str, content: Sequence[Block], *, has_past: bool, busy: str = "") -> str:
     return (
-        f'<div class="bar">{_back(has_past)}{_trail(looker, place)}<span class="busy" role="status">{escape(busy)}</span>'
-        f'</div><h2 tabindex="-1"><bdi>{escape(plain(Name(title)))}</bdi></h2>{page.blocks(content)}'
+        f'<div class="bar">{_back(has_past)}{_trail(looker, place)}'
+        f'<span class="busy" role="status">{escape(busy)}</span></div>'
+        f'<h2 tabindex="-1"><bdi>{escape(plain(Name(title)))}</bdi></h2>{page.blocks(content)}'
     )
 
 
 def failure(looker: Looker, place: Place, error: BaseException) -> str:
     """A page that says why there is none."""
-    said = [Paragraph(["This cannot be shown: ", Name(f"{type(error).__name__}: {error}")], "warning")]
-    return f'<div class="bar">{_back(True)}{_trail(looker, place)}</div><h2 tabindex="-1">Nothing here</h2>{page.blocks(said)}'
+    said: list[str | Name] = ["This cannot be shown: ", Name(f"{type(error).__name__}: {error}")]
+    return _page(looker, place, "Nothing here", [Paragraph(said, "warning")], has_past=True)
 
 
 def static(looker: Looker) -> str:
-    """What stands beside the widget for those who open the saved notebook: all operations, and the first one closely."""
+    """What stands beside the widget, for whoever opens the saved notebook: all operations, and the one that matters."""
     overview = looker.overview
     content = home(overview, looker, is_static=True)
     slow = None if overview.findings is None else verdict.culprit(overview.findings)
@@ -125,8 +129,8 @@ def _unfinished(overview: Overview, looker: Looker) -> Paragraph:
         return Paragraph(f"A first look, from the summaries of {samples} samples: percentiles are within 1 %.", "note")
     if looker.samples > MOST_SAMPLES:
         return Paragraph(
-            f"Of {samples} samples it is not worked out by itself what was slow, when and why: that would take minutes. "
-            "capture.report() does it.",
+            f"Of {samples} samples it is not worked out by itself what was slow, when and why: that would take "
+            "minutes. capture.report() does it.",
             "missing",
         )
     return Paragraph("Working out what was slow, when and why.", "note")
@@ -229,13 +233,13 @@ def _errors(errors: pd.DataFrame) -> Table:
 def _inside(looker: Looker, view: View, own: Mapping[str, str]) -> list[Block]:
     """What the stretch of time cost each operation, against its usual call."""
     assert view.inside is not None
-    usual = looker.overview.stats
-    rows = []
-    for (category, name), row in view.inside.iterrows():
-        if (category, name) not in usual.index:
-            continue
-        mean = float(usual.loc[(category, name), "mean_us"])
-        rows.append((row["total_us"] - row["count"] * mean, str(name), row, usual.loc[(category, name)]))
+    usually: dict[Any, Any] = looker.overview.stats.to_dict("index")
+    here: dict[Any, Any] = view.inside.to_dict("index")
+    rows = [
+        (row["total_us"] - row["count"] * usual["mean_us"], str(key[1]), row, usual)
+        for key, row in here.items()
+        if (usual := usually.get(key)) is not None
+    ]
     rows.sort(key=lambda one: -one[0])
     columns = [
         Column("operation", is_number=False),
@@ -272,8 +276,7 @@ def _metrics(metrics: pd.DataFrame) -> list[Block]:
         ratio = here / overall if overall else math.inf
         strength = abs(math.log(ratio)) if 0 < ratio < math.inf else math.inf
         if strength >= math.log(_DIFFERS):
-            differing.append((strength, str(name), here, overall, ratio))
-    differing.sort(key=lambda one: -one[0])
+            differing.append((str(name), here, overall, ratio))
     if metrics["here"].isna().all():
         return [Paragraph("No system metrics were recorded in this stretch of time.", "missing")]
     if not differing:
@@ -281,7 +284,7 @@ def _metrics(metrics: pd.DataFrame) -> list[Block]:
     columns = [Column("metric", is_number=False), Column("here"), Column("over all"), Column("ratio")]
     rows = [
         Row([Cell(name), Cell(_metric(name, here)), Cell(_metric(name, overall)), Cell(_ratio(ratio))])
-        for _, name, here, overall, ratio in differing[:_MOST_METRICS]
+        for name, here, overall, ratio in differing
     ]
     return [
         Table("System metrics that differ here, counts a second", columns, rows),
@@ -301,7 +304,7 @@ def _ratio(value: float) -> str:
     return "∞" if math.isinf(value) else f"{value:.1f} ×" if value >= 0.1 else f"{value:.2g} ×"
 
 
-def _call(looker: Looker, place: Place) -> tuple[str, Sequence[Block]]:
+def _call(looker: Looker, place: Place) -> tuple[str, list[Block]]:
     """A single call, with what was around it, inside it and beside it."""
     assert place.rank is not None
     slow = looker.call(place)

@@ -27,7 +27,7 @@ class Place(NamedTuple):
         return found
 
 
-class Refused(ValueError):
+class RefusedError(ValueError):
     """A page asks for something that is not there."""
 
 
@@ -39,22 +39,22 @@ def follow(here: Place, asked: Any, names: list[str], ranks: int) -> Place:
     - ``{"to": "step-1"}``: a place on the way here;
     - ``{"begin": ns, "end": ns}``: a stretch of Unix time, as text, since a browser's numbers are too coarse for it.
 
-    Raises Refused for anything else.
+    Raises RefusedError for anything else.
     """
     try:
         if "begin" in asked:
             begin, end = int(asked["begin"]), int(asked["end"])
             if here.operation is None or end <= begin:
-                raise Refused(f"no stretch of time: {asked!r}")
+                raise RefusedError(f"no stretch of time: {asked!r}")
             return Place(here.operation, begin, end)
         kind, _, number = str(asked["to"]).rpartition("-")
         place = int(number)
     except (KeyError, TypeError, ValueError) as error:
-        raise error if isinstance(error, Refused) else Refused(f"no place: {asked!r}") from error
+        raise error if isinstance(error, RefusedError) else RefusedError(f"no place: {asked!r}") from error
     if kind == "op" and 0 <= place < len(names):
         return Place(names[place])
     if kind == "call" and here.operation is not None and 0 <= place < ranks:
         return here._replace(rank=place)
     if kind == "step" and 0 <= place < len(here.steps):
         return here.steps[place]
-    raise Refused(f"no place: {asked!r}")
+    raise RefusedError(f"no place: {asked!r}")

@@ -71,18 +71,17 @@ class Explorer:
         )
 
     def _ipython_display_(self) -> None:
-        from IPython import get_ipython  # type: ignore[attr-defined]
-        from IPython.display import HTML, display
+        from IPython import get_ipython
 
         if not hasattr(get_ipython(), "kernel"):
             print(repr(self))
             return
-        display(self.widget)
+        _display(self.widget)
         worker = self._worker
         if worker is not None and self._looker.samples <= _FEW_SAMPLES:
             worker.join(_WAIT_S)
         with self._lock:
-            self._picture = display(HTML(self._static()), display_id=True)
+            self._picture = _display(_html(self._static()), display_id=True)
 
     def _static(self) -> str:
         """The picture; the widget hides it while there is one."""
@@ -109,7 +108,7 @@ class Explorer:
                     listed = 0 if slowest is None else len(slowest)
                 try:
                     there = places.follow(self._here, asked, self._looker.names, listed)
-                except places.Refused as error:
+                except places.RefusedError as error:
                     _log.debug("explorer: %s", error)
                     return
                 if there != self._here:
@@ -172,9 +171,7 @@ class Explorer:
     def _update_picture(self) -> None:
         with self._lock:
             if self._picture is not None:
-                from IPython.display import HTML
-
-                self._picture.update(HTML(self._static()))
+                self._picture.update(_html(self._static()))
 
 
 @cache
@@ -200,9 +197,24 @@ def _widget_class() -> Callable[..., anywidget.AnyWidget]:
         #: Class of the picture beside it, which it hides while it is alive.
         picture = traitlets.Unicode().tag(sync=True)
 
+        def __repr__(self) -> str:
+            # What a saved notebook shows of it.
+            return "An explorer, for as long as the kernel runs. What it knew:"
+
     return ExplorerWidget
+
+
+def _display(shown: Any, **options: Any) -> Any:
+    from IPython import display
+
+    return display.display(shown, **options)  # type: ignore[no-untyped-call]
+
+
+def _html(text: str) -> Any:
+    from IPython import display
+
+    return display.HTML(text)  # type: ignore[no-untyped-call]
 
 
 def _asset(name: str) -> str:
     return resources.files("quantum_pulse.explorer").joinpath("assets", name).read_text(encoding="utf-8")
-

@@ -192,6 +192,9 @@ def over_time(
     time = TimeScale(begin, begin + window_ns * len(heat.columns), _LEFT, width - _RIGHT)
     edges = edges_ns(heat)
     scale = LogScale(edges[0], max(edges[-1], edges[0] * 2), top + map_height, top)
+    if len(scale.ticks()) < 3:
+        # One label says nothing of what is between.
+        scale = LogScale.around(edges[0], edges[-1], top + map_height, top)
     bottom = top + map_height
     parts = []
     for tick in scale.ticks():

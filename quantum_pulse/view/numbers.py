@@ -59,7 +59,7 @@ def short(value: float) -> str:
         if abs(value) >= factor:
             size = value / factor
             return f"{size:.0f} {unit}" if size >= 10 or size == round(size) else f"{size:.1f} {unit}"
-    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+    return f"{value:.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.1f}"
 
 
 def size(value: float) -> str:

@@ -33,8 +33,9 @@ class Moment(NamedTuple):
 def slow_moment(counts: Sequence[float], totals_us: Sequence[float]) -> Moment | None:
     """The run of neighbouring windows that lost most against the usual window, if it is worth a word.
 
-    Usual is the median of the windows' means, or what half of the calls ran in windows of if that is less: an operation
-    that blocks its callers is called less often while it is slow, and may be slow for most of the time. Windows in which the operation did not run neither belong to a run nor end it.
+    Usual is the median of the windows' means, each window counting once, or, if that is less, each call counting once:
+    an operation that blocks its callers is called less often while it is slow, and may be slow for most of the time.
+    Windows in which the operation did not run neither belong to a run nor end it.
     """
     run = [place for place, count in enumerate(counts) if not math.isnan(count) and count > 0]
     if len(run) < 4:
@@ -42,8 +43,8 @@ def slow_moment(counts: Sequence[float], totals_us: Sequence[float]) -> Moment |
     means = sorted((totals_us[place] / counts[place], counts[place]) for place in run)
     calls = itertools.accumulate(count for _, count in means)
     half = sum(count for _, count in means) / 2
-    place = next(number for number, reached in enumerate(calls) if reached >= half)
-    usual = means[min(place, len(means) // 2)][0]
+    middle = next(number for number, reached in enumerate(calls) if reached >= half)
+    usual = means[min(middle, len(means) // 2)][0]
     best: Moment | None = None
     own: list[int] = []
     for place in [*run, None]:
@@ -231,7 +232,9 @@ def _idleness(findings: Findings, slow: Culprit) -> str:
     there, usual = sum(inside) / len(inside), sum(outside) / len(outside)
     if not usual or there > _IDLE * usual or there > sorted(outside)[len(outside) // 10]:
         return ""
-    return f"the process used {there:.0f} % of a CPU instead of {usual:.0f} %: it waited for something outside of itself"
+    return (
+        f"the process used {there:.0f} % of a CPU instead of {usual:.0f} %: it waited for something outside of itself"
+    )
 
 
 def _parted(values: Sequence[float], moment: Moment) -> tuple[list[float], list[float]]:

@@ -9,11 +9,13 @@ function render({ model, el }) {
   el.append(hides);
 
   // A notebook's keys are ours while the focus is here, but for those that belong to the browser or the application.
-  root.dataset.lmSuppressShortcuts = "true";
-  root.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey) delete root.dataset.lmSuppressShortcuts;
-    else root.dataset.lmSuppressShortcuts = "true";
-  }, true);
+  // JupyterLab looks at the focused element first, and at what it asks of it before anybody else sees the key.
+  const guard = (event) => {
+    if (!root.contains(event.target)) return;
+    if (event.ctrlKey || event.metaKey) delete event.target.dataset.lmSuppressShortcuts;
+    else event.target.dataset.lmSuppressShortcuts = "true";
+  };
+  addEventListener("keydown", guard, true);
 
   const tables = structuredClone(model.get("tables") ?? {});
   let saving;
@@ -26,16 +28,21 @@ function render({ model, el }) {
   const active = () => el.getRootNode().activeElement ?? document.activeElement;
 
   let visit;
+  // The stretch of time that is about to be chosen, which outlives a page that is written anew with more known.
+  let choice = {};
   const show = () => {
     const moved = visit !== model.get("visit");
     const focused = root.contains(active()) ? described(root, active()) : null;
+    if (moved) choice = {};
     visit = model.get("visit");
     root.innerHTML = model.get("page");
     const place = root.querySelector("h2")?.textContent ?? "";
     root.querySelectorAll("table[data-kind=grid]").forEach((table) => {
       grid(table, (tables[`${place} / ${table.caption.textContent}`] ??= {}));
     });
-    root.querySelectorAll("svg.chart[data-begin]").forEach((chart) => chooser(chart, BigInt(model.get("begin")), step));
+    root.querySelectorAll("svg.chart[data-begin]").forEach((chart) => {
+      chooser(chart, BigInt(model.get("begin")), choice, step);
+    });
     if (!focused) return;
     const again = moved ? root.querySelector("h2") : found(root, focused) ?? root.querySelector("h2");
     again?.focus({ preventScroll: !moved });
@@ -64,7 +71,7 @@ function render({ model, el }) {
     root.addEventListener(kind, () => { clearTimeout(saving); saving = setTimeout(save, 400); });
   }
   show();
-  return () => { clearTimeout(saving); model.off("change:page", soon); model.off("change:visit", soon); };
+  return () => { removeEventListener("keydown", guard, true); clearTimeout(saving); model.off("change:page", soon); model.off("change:visit", soon); };
 }
 
 // What has the focus, so that it is found again in a page written anew.
@@ -78,7 +85,7 @@ const found = (root, { tag, text, place }) =>
   [...root.querySelectorAll(focusables)].filter((one) => one.tagName === tag && words(one) === text)[Math.max(place, 0)];
 
 // Choosing a stretch of time on a chart: by dragging over it, or with two sliders under it.
-function chooser(chart, origin, step) {
+function chooser(chart, origin, choice, step) {
   const { left, right, top, bottom, columns } = Object.fromEntries(
     Object.entries(chart.dataset).map(([key, value]) => [key, Number(value)]));
   const begin = BigInt(chart.dataset.begin);
@@ -108,8 +115,8 @@ function chooser(chart, origin, step) {
     input.setAttribute("aria-label", name);
     return input;
   };
-  const from = slider("from", chart.dataset.from ?? Math.floor(columns * 0.4));
-  const to = slider("to", chart.dataset.to ?? Math.ceil(columns * 0.6));
+  const from = slider("from", choice.from ?? chart.dataset.from ?? Math.floor(columns * 0.4));
+  const to = slider("to", choice.to ?? chart.dataset.to ?? Math.ceil(columns * 0.6));
   const go = document.createElement("button");
   go.type = "button";
   const chosen = () => {
@@ -118,6 +125,7 @@ function chooser(chart, origin, step) {
   };
   const update = () => {
     const [low, high] = chosen();
+    Object.assign(choice, { from: from.value, to: to.value });
     mark.setAttribute("x", at(low));
     mark.setAttribute("width", at(high) - at(low));
     from.setAttribute("aria-valuetext", said(Number(from.value)));

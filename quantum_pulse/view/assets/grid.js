@@ -122,7 +122,7 @@ function grid(table, memory = {}) {
     if (memory.sorted?.[0] === column) sorted(memory.sorted[1]);
   });
 
-  if (rows().length > 8) {
+  if (rows().length > 12) {
     const tools = document.createElement("div");
     tools.className = "tools";
     const input = document.createElement("input");

@@ -1,0 +1,164 @@
+"""The explorer without a browser: what its pages say, where its steps lead, and what it makes of odd captures."""
+
+import re
+import warnings
+
+import pytest
+
+import quantum_pulse as qp
+from quantum_pulse.explorer import looking, widget
+from quantum_pulse.explorer.places import Place, RefusedError, follow
+from tests.view import captures
+from tests.view.test_verdict import SLOW_EXCHANGE
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    widget._memories.clear()
+    yield
+    widget._memories.clear()
+
+
+def finished(explorer):
+    """`explorer`, when it has looked at all there is."""
+    worker = explorer._worker
+    if worker is not None:
+        worker.join(60)
+    return explorer
+
+
+def explore(path, baseline=None):
+    return finished(qp.open(path).explore(baseline))
+
+
+def step(explorer, asked):
+    explorer._on_message(explorer.widget, asked, None)
+    return text(finished(explorer))
+
+
+def text(explorer):
+    """What the page says."""
+    return " ".join(re.sub(r"<svg.*?</svg>|<[^>]*>", " ", explorer.widget.page, flags=re.DOTALL).split())
+
+
+def number_of(explorer, name):
+    return f"op-{explorer._looker.names.index(name)}"
+
+
+def test_from_all_operations_to_a_call_and_back():
+    explorer = explore(SLOW_EXCHANGE)
+    assert "Engine.SUBMIT was slow from 1.05 s to 1.85 s" in text(explorer)
+    page = step(explorer, {"to": number_of(explorer, "Engine.SUBMIT")})
+    assert "Over the wire to the exchange and back" in page
+    assert "runs inside" in page
+    begin = explorer._looker.begin_ns
+    page = step(explorer, {"begin": str(begin + 1_200_000_000), "end": str(begin + 1_500_000_000)})
+    assert "Engine.SUBMIT from +1.200 s to +1.500 s" in page
+    assert "cpu_process_percent" in page, "what differs from the rest of the time"
+    page = step(explorer, {"to": "call-1"})
+    assert "around it" in page
+    assert "next slowest call" in page
+    for expected in ("Engine.SUBMIT from", "Over the wire", "All operations"):
+        assert expected in step(explorer, {"to": "back"})
+    assert 'class="back" disabled' in explorer.widget.page
+
+
+def test_a_stretch_counts_what_the_statistics_count():
+    explorer = explore(SLOW_EXCHANGE)
+    capture = qp.open(SLOW_EXCHANGE)
+    step(explorer, {"to": number_of(explorer, "Engine.ORDER")})
+    begin = explorer._looker.begin_ns + 1_000_000_000
+    page = step(explorer, {"begin": str(begin), "end": str(begin + 500_000_000)})
+    from quantum_pulse.demo.operations import Engine
+
+    starts = capture.samples(Engine.ORDER)["start"].astype("int64")
+    expected = int(((starts >= begin) & (starts < begin + 500_000_000)).sum())
+    assert f"calls {expected}" in page
+
+
+def test_errors_are_told_apart():
+    explorer = explore(SLOW_EXCHANGE)
+    page = step(explorer, {"to": number_of(explorer, "Engine.RISK_VAR")})
+    assert "LimitBreached 204" in page
+
+
+def test_against_a_baseline():
+    explorer = explore(SLOW_EXCHANGE, captures.ENGINE)
+    assert "Against the baseline" in text(explorer)
+    step(explorer, {"to": number_of(explorer, "Engine.SUBMIT")})
+    assert 'class="before"' in explorer.widget.page, "its distribution is drawn over this one"
+
+
+def test_a_cell_that_runs_again_goes_on_where_one_was():
+    explorer = explore(SLOW_EXCHANGE)
+    step(explorer, {"to": "op-3"})
+    explorer.widget.tables = {"All operations / x": {"wanted": "risk"}}
+    again = explore(SLOW_EXCHANGE)
+    assert again._here == explorer._here != Place()
+    assert again.widget.tables == explorer.widget.tables
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"to": "op-99999"}, {"to": "op--1"}, {"to": "call-0"}, {"to": "nowhere"}, {"to": 7}, {}, None, "op-1",
+        {"begin": "1"}, {"begin": "9", "end": "3"}, {"begin": "x", "end": "y"}, {"to": "step-1"},
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_refused(asked):
+    with pytest.raises(RefusedError):
+        follow(Place(), asked, ["A.B"], 0)
+
+
+def test_a_page_that_asks_for_nonsense_stays_as_it_is():
+    explorer = explore(captures.ENGINE)
+    before = explorer.widget.page
+    assert step(explorer, {"to": "op-99999"})
+    assert explorer.widget.page == before
+
+
+def test_footers_first(monkeypatch):
+    monkeypatch.setattr(looking, "_FEW_SAMPLES", 1000)
+    looker = looking.Looker(qp.open(SLOW_EXCHANGE)._source, None, lambda: None)
+    assert looker.overview.is_rough
+    exact = qp.open(SLOW_EXCHANGE).stats()
+    rough = looker.overview.stats.loc[exact.index]
+    assert (rough["count"] == exact["count"]).all()
+    assert ((rough["p99_us"] / exact["p99_us"] - 1).abs() < 0.02).all()
+    place = Place("Engine.SUBMIT")
+    first = looker.view(place, rough=True)
+    assert (first.is_rough, first.slowest) == (True, None)
+    whole = looker.view(place, rough=False)
+    assert (whole.is_rough, len(whole.slowest)) == (False, looking.SLOW_CALLS)
+    assert looker.view(place, rough=True) is whole, "what is known better stays"
+
+
+@pytest.mark.parametrize("kind", captures.KINDS, ids=lambda kind: kind.__name__)
+def test_odd_captures(kind, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        explorer = explore(kind(tmp_path / "capture"))
+        page = explorer.widget.page
+        assert "Nothing here" not in page
+        for asked in ({"to": "op-0"}, {"to": "call-0"}):
+            step(explorer, asked)
+            assert "Nothing here" not in explorer.widget.page
+            page += explorer.widget.page
+        page += explorer._static()
+    assert not re.search(r"\bnan\b|>None<", re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL))
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "\u202e" not in page
+    expected = {
+        captures.without_metrics: "No system metrics were recorded",
+        captures.with_losses: "12 samples are missing",
+        captures.one_sample: "runs inside no other operation",
+        captures.only_errors: "KeyError",
+    }
+    assert expected.get(kind, "") in page
+
+
+def test_it_shows_itself_without_a_notebook_too(capsys):
+    explorer = explore(captures.ENGINE)
+    explorer._ipython_display_()
+    assert "it shows itself in a notebook" in capsys.readouterr().out

@@ -1,0 +1,218 @@
+"""The explorer in a real JupyterLab, in a real browser. The screenshots are kept in build/screenshots."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser import pages
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "build" / "screenshots"
+SOURCE = "import quantum_pulse as qp\n\nqp.open('captures/slow_exchange').explore()"
+TOKEN = "for-the-test-alone"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Address of a JupyterLab, with its folder."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "captures").symlink_to(ROOT / "sample_data")
+    cells = [nbformat.v4.new_code_cell(SOURCE)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "explore.ipynb")
+    # It asks whether it may fetch news, which a test does not.
+    settings = folder / "config" / "labconfig"
+    settings.mkdir(parents=True)
+    disabled = {"@jupyterlab/apputils-extension:announcements": True}
+    (settings / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
+    environment = {
+        **os.environ,
+        **{f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "RUNTIME", "DATA")},
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        "IPYTHONDIR": str(folder / "ipython"),
+    }
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"),
+        *("--ServerApp.port=0", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}"),
+    ]
+    with open(folder / "server.log", "w+", encoding="utf-8") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+        try:
+            yield address(server, folder / "server.log"), folder
+        finally:
+            # With its kernels.
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(20)
+
+
+def address(server, log):
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit and server.poll() is None:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text(encoding="utf-8"))
+        if found:
+            base = found.group()
+            urllib.request.urlopen(f"{base}api/status?token={TOKEN}", timeout=20).close()
+            return base
+        time.sleep(0.2)
+    raise AssertionError(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')}")
+
+
+@pytest.fixture
+def notebook(lab):
+    """The notebook, all of it run, with the explorer in it."""
+    base, folder = lab
+    with pages(offline=False, viewport={"width": 1500, "height": 1250}) as new_page:
+        page = new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"{base}lab/tree/explore.ipynb?reset&token={TOKEN}")
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        page.get_by_text("| Idle").wait_for()
+        page.keyboard.press("Control+b")  # no list of files beside it
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.wait_for_selector(".qp.explorer table")
+        # The kernel is that of the test before, and remembers where that was.
+        if title(page) != "All operations":
+            page.locator(".qp.explorer .trail a").first.click()
+        page.locator(".qp.explorer").get_by_text("was slow from").wait_for()
+        yield page, folder, new_page
+
+
+def shot(page, name):
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.locator(".jp-NotebookPanel").screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def serious(page):
+    violations = Axe().run(page, context=".qp.explorer").response["violations"]
+    return [
+        (one["id"], one["nodes"][0]["html"][:200]) for one in violations if one["impact"] in ("serious", "critical")
+    ]
+
+
+def title(page):
+    return page.locator(".qp.explorer h2").inner_text()
+
+
+def wait_for_title(page, pattern):
+    page.wait_for_function(
+        "pattern => new RegExp(pattern).test(document.querySelector('.qp.explorer h2')?.textContent ?? '')", arg=pattern
+    )
+
+
+def test_with_the_mouse(notebook):
+    page, *_ = notebook
+    assert page.locator("[class^=qp-picture]").first.is_hidden(), "the picture is for when there is no kernel"
+    assert serious(page) == []
+    shot(page, "explorer-operations")
+
+    page.locator(".qp.explorer table a", has_text="Engine.SUBMIT").first.click()
+    wait_for_title(page, "^Engine.SUBMIT$")
+    assert serious(page) == []
+    chart = page.locator(".qp.explorer svg[data-begin]")
+    chart.scroll_into_view_if_needed()
+    shot(page, "explorer-operation")
+
+    box = chart.bounding_box()
+    left, right = (box["x"] + box["width"] * share for share in (0.5, 0.6))
+    page.mouse.move(left, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move((left + right) / 2, box["y"] + 120)
+    page.mouse.move(right, box["y"] + 120)
+    page.mouse.up()
+    wait_for_title(page, r"^Engine.SUBMIT from \+\d")
+    assert serious(page) == []
+    shot(page, "explorer-stretch")
+
+    page.get_by_role("link", name="call 1", exact=True).click()
+    wait_for_title(page, r"^Engine.SUBMIT: [\d.]+ ms")
+    assert "Engine.ORDER" in page.locator(".qp.explorer table").last.inner_text()
+    assert serious(page) == []
+    shot(page, "explorer-call")
+
+    page.get_by_role("button", name="Back").click()
+    wait_for_title(page, r"^Engine.SUBMIT from")
+    page.locator(".trail a").first.click()
+    wait_for_title(page, "^All operations$")
+
+
+def test_with_the_keyboard_alone(notebook):
+    page, *_ = notebook
+    page.keyboard.press("Escape")
+    page.locator(".qp.explorer").evaluate("element => element.querySelector('.tools input').focus()")
+
+    def tab_to(condition, most=60):
+        for _ in range(most):
+            if page.evaluate(f"(() => {{ const a = document.activeElement; return Boolean({condition}); }})()"):
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(f"no way by Tab to {condition}")
+
+    page.keyboard.type("submit")
+    tab_to("a.closest('.qp.explorer tbody tr')")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    wait_for_title(page, "^Engine.SUBMIT$")
+    assert page.evaluate("document.activeElement.tagName") == "H2", "the focus goes along"
+
+    tab_to("a.type === 'range'")
+    before = page.get_by_role("button", name="Look at").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("button", name="Look at").inner_text() != before
+    tab_to("a.textContent.startsWith('Look at')")
+    page.keyboard.press("Enter")
+    wait_for_title(page, r"^Engine.SUBMIT from \+\d")
+
+    tab_to("a.closest('table')?.caption.textContent === 'Slowest calls' && a.closest('tbody')")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    wait_for_title(page, r"^Engine.SUBMIT: [\d.]+ ms")
+    page.keyboard.press("Escape")
+    wait_for_title(page, r"^Engine.SUBMIT from \+\d")
+
+
+def test_a_cell_that_runs_again_goes_on_where_one_was(notebook):
+    page, *_ = notebook
+    page.get_by_role("searchbox").first.fill("")
+    page.locator(".qp.explorer table a", has_text="Engine.RISK_VAR").first.click()
+    wait_for_title(page, "^Engine.RISK_VAR$")
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Control+Enter")
+    page.wait_for_timeout(300)
+    wait_for_title(page, "^Engine.RISK_VAR$")
+
+
+def test_the_saved_notebook_shows_it_without_a_kernel_and_without_scripts(notebook):
+    page, folder, new_page = notebook
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Control+s")
+    path = folder / "explore.ipynb"
+    limit = time.monotonic() + 30
+    while "was slow from" not in path.read_text(encoding="utf-8") and time.monotonic() < limit:
+        time.sleep(0.2)
+    saved = path.read_text(encoding="utf-8")
+    assert "was slow from" in saved
+    done = subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "html", "--output", "saved.html", str(path)],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown = new_page(offline=True, java_script_enabled=False, viewport={"width": 1300, "height": 1700})
+    shown.goto((folder / "saved.html").as_uri())
+    picture = shown.locator("[class^=qp-picture]")
+    assert picture.is_visible()
+    assert "was slow from" in picture.inner_text()
+    assert picture.locator("svg.chart").count() == 2
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    shown.screenshot(path=SCREENSHOTS / "explorer-saved.png")
