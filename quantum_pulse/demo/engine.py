@@ -76,19 +76,10 @@ def run(
     fills: SimpleQueue[Fill | None] = SimpleQueue()
     crew = Crew()
 
-    handled = 0
-    instructions = [(round(share * messages), begin) for share, begin in zip(_INCIDENT, (True, False), strict=True)]
-    if not incident:
-        instructions.clear()
-
-    def look(exchange: orders.Venue) -> None:
-        nonlocal handled
+    def show_progress() -> None:
         done = sum(reports.get() for _ in range(reports.qsize()))
         if done:
             progress(done)
-        handled += done
-        while instructions and handled >= instructions[0][0]:
-            exchange.audit(begin=instructions.pop(0)[1])
 
     def end_keepers() -> None:
         for _ in range(KEEPERS):
@@ -101,8 +92,15 @@ def run(
         contextlib.closing(orders.Gateway(exchange.port, fills.put, crew)) as gateway,
         crew,
     ):
+        incidents = Incident(exchange, messages) if incident else None
+
+        def report(done: int) -> None:
+            reports.put(done)
+            if incidents is not None:
+                incidents.add(done)
+
         desks = [
-            Desk(number, _share(messages, number), _share(checks, number), gateway, crew, reports.put)
+            Desk(number, _share(messages, number), _share(checks, number), gateway, crew, report)
             for number in range(DESKS)
         ]
         keepers = [Keeper(ledger, fills, gateway, crew) for _ in range(KEEPERS)]
@@ -112,7 +110,7 @@ def run(
         started = time.perf_counter()
         keeping = [crew.start(keeper.run, "keeper") for keeper in keepers]
         sending = crew.start(gateway.run, "gateway")
-        crew.join(*[crew.start(desk.run, "desk") for desk in desks], meanwhile=lambda: look(exchange))
+        crew.join(*[crew.start(desk.run, "desk") for desk in desks], meanwhile=show_progress)
         gateway.finish()
         crew.join(sending)
         end_keepers()
@@ -120,7 +118,7 @@ def run(
         seconds = time.perf_counter() - started
         if ledger.fills() != gateway.fills:
             raise RuntimeError(f"{gateway.fills} fills, and {ledger.fills()} in the ledger")
-        look(exchange)
+    show_progress()
 
     counted = [desk.calls for desk in desks] + [gateway.calls] + [keeper.calls for keeper in keepers]
     calls = sum(counted, Counter[Engine]())
@@ -131,6 +129,23 @@ def run(
         fills=gateway.fills,
         clock_checks=sorted((check for desk in desks for check in desk.clock_checks), key=lambda one: one.start_ns),
     )
+
+
+class Incident:
+    """Lets auditors into the exchange and out again, as so much of the work is done."""
+
+    def __init__(self, exchange: orders.Venue, messages: int) -> None:
+        self._exchange = exchange
+        self._steps = [(round(share * messages), begin) for share, begin in zip(_INCIDENT, (True, False), strict=True)]
+        self._handled = 0
+        self._lock = threading.Lock()
+
+    def add(self, messages: int) -> None:
+        """So many more messages are handled. May be called by any thread."""
+        with self._lock:
+            self._handled += messages
+            if self._steps and self._handled >= self._steps[0][0]:
+                self._exchange.audit(begin=self._steps.pop(0)[1])
 
 
 class Desk:

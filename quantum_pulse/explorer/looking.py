@@ -30,8 +30,8 @@ SLOW_CALLS: Final = 12
 _COLUMNS: Final = 90
 _FEWEST_COLUMNS: Final = 24
 _CALLS_A_COLUMN: Final = 8
-#: Operations that get a trend from the footers.
-_ROUGH_TRENDS: Final = 64
+#: So many summaries of an operation in a part are read for the first trends: some tenths of a second.
+_ROUGH_TRENDS: Final = 1500
 #: Places whose views are kept.
 _REMEMBERED: Final = 32
 
@@ -149,7 +149,8 @@ class Looker:
     def _rough_overview(self) -> Overview:
         stats = statistics.stats(self.source, approximate=True)
         budgets = statistics.budgets(self.source).iloc[:0] if self.samples > _FEW_SAMPLES else None
-        ordered = stats.sort_values("total_us", ascending=False).index[:_ROUGH_TRENDS]
+        most = max(_ROUGH_TRENDS // max(len(self.source.parts["samples"]), 1), 1)
+        ordered = stats.sort_values("total_us", ascending=False).index[:most]
         trends = {
             str(name): [
                 value / 1000
@@ -183,7 +184,8 @@ class Looker:
         columns = max(-(-(end - begin) // window), 1)
         end = begin + window * columns if is_stretch else end
         chosen = Selection((str(name),), begin, end)
-        rough = rough and scan.rows_at_most(self.source, chosen) > _FEW_SAMPLES
+        # What is not wanted in a part is read all the same.
+        rough = rough and sum(part.rows for part in scan.parts(self.source, chosen)) > _FEW_SAMPLES
         look = density.from_footers if rough else self._read
         own = look(self.source, chosen, begin, end, columns)
         before = None

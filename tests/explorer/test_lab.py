@@ -14,6 +14,7 @@ import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from quantum_pulse.cli import main
 from tests.browser import pages
 
 ROOT = Path(__file__).parents[2]
@@ -216,3 +217,38 @@ def test_the_saved_notebook_shows_it_without_a_kernel_and_without_scripts(notebo
     assert picture.locator("svg.chart").count() == 2
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     shown.screenshot(path=SCREENSHOTS / "explorer-saved.png")
+
+
+def test_the_command_opens_a_notebook_for_a_capture(tmp_path):
+    config = tmp_path / "config"
+    config.mkdir()
+    server_config = {"ServerApp": {"allow_root": True, "port": 0}, "IdentityProvider": {"token": TOKEN}}
+    (config / "jupyter_server_config.json").write_text(json.dumps(server_config))
+    environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(config), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
+    capture = os.path.relpath(ROOT / "sample_data" / "slow_exchange", tmp_path)
+    command = [sys.executable, "-m", "quantum_pulse", "lab", capture, "--no-browser"]
+    with open(tmp_path / "log", "w+", encoding="utf-8") as log:
+        server = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
+        )
+        try:
+            address(server, tmp_path / "log")
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(20)
+    assert "slow_exchange.ipynb" in (tmp_path / "log").read_text(encoding="utf-8")
+    made = nbformat.read(tmp_path / "slow_exchange.ipynb", as_version=4)
+    assert f"qp.open({capture!r})" in made.cells[1].source
+    assert made.metadata.kernelspec.name == "python3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["nowhere"], "nowhere does not exist"),
+        ([str(ROOT / "sample_data" / "engine"), "-o", "x.py"], "end it in .ipynb"),
+    ],
+)
+def test_misuse_of_the_command(arguments, why, capsys):
+    assert main(["lab", *arguments]) == 2
+    assert why in capsys.readouterr().err

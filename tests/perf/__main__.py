@@ -7,7 +7,9 @@ import sys
 
 BENCHMARKS = {
     "recording": "what one sample costs the program, beside others",
+    "sustained": "a program that does nothing but record: written, lost, memory",
     "statistics": "large captures, beside DuckDB, Polars and pandas",
+    "exploring": "how long the explorer makes one wait",
     "calibration": "how often the analysis is wrong, and how often it finds what is there",
 }
 
