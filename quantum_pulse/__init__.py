@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from quantum_pulse._version import __version__
 from quantum_pulse.errors import QuantumPulseError
-from quantum_pulse.facade import Capture, open  # noqa: A004 - qp.open is the name that reads best
+from quantum_pulse.facade import Capture, last, open  # noqa: A004 - qp.open is the name that reads best
 from quantum_pulse.operations import Category, Operation, op
 from quantum_pulse.recorder.session import Recorder, record, start, start_from_environment, stop
 from quantum_pulse.timers import PausableTimer
@@ -29,6 +29,7 @@ __all__ = [
     "Recorder",
     "__version__",
     "analysis",
+    "last",
     "op",
     "open",
     "record",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from quantum_pulse.capture import reader
 from quantum_pulse.capture.selection import Moment, Operations
 from quantum_pulse.capture.several import Paths
+from quantum_pulse.errors import CaptureError
 from quantum_pulse.operations import Category, Operation
 
 if TYPE_CHECKING:
@@ -453,6 +454,22 @@ def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads
     source = several.Several(sources) if may_be_several else sources[0]
     source.check_not_empty()
     return Capture(source)
+
+
+def last(folder: str | os.PathLike[str] = "captures") -> Capture:
+    """The capture of the recording that goes on, or of the last one of this process, or else the newest in `folder`.
+
+    So it is there while cells are still recorded, and again after a kernel has died. Raises CaptureError where there is
+    none, and what `open` raises.
+    """
+    from quantum_pulse.recorder import session
+
+    found = session.last_path()
+    if found is None or not found.is_dir():
+        found = reader.newest([Path(folder)])
+    if found is None:
+        raise CaptureError(f"nothing was recorded in this process, and {Path(folder).absolute()} holds no capture")
+    return open(found)
 
 
 def _source(path: Path) -> reader.Source:

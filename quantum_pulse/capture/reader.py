@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -341,3 +341,15 @@ def loss_frame(source: Source) -> pd.DataFrame:
     for name in ("start", "end"):
         frame[name] = pd.to_datetime(frame[name].astype("Int64"), unit="ns", utc=True).astype("datetime64[ns, UTC]")
     return frame.astype({"operation": "object", "thread": "Int64", "count": "Int64", "cause": "object"})
+
+
+def newest(folders: Iterable[Path], but: Path | None = None) -> Path | None:
+    """The capture in some folders that was begun or written to last, `but` one; None where there is none."""
+    found = {path.parent for folder in folders for path in folder.glob(f"*/{schema.MANIFEST}")}
+    return max(found - {but}, key=_written, default=None)
+
+
+def _written(capture: Path) -> float:
+    """When something was last added to a capture, Unix time."""
+    places = [capture, *(capture / name for name in (*schema.TABLES, schema.RINGS, schema.PROCESSES))]
+    return max(place.stat().st_mtime for place in places if place.exists())

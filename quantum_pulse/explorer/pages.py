@@ -8,10 +8,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.capture import reader
+from quantum_pulse.capture.density import Density
 from quantum_pulse.explorer.looking import MOST_SAMPLES, Looker, Overview, View, on_one_scale
 from quantum_pulse.explorer.places import Place
 from quantum_pulse.view import closeup, numbers, operations, page, report, verdict
-from quantum_pulse.view.document import Beside, Block, Cell, Column, Name, Paragraph, Row, Table, plain
+from quantum_pulse.view.document import Beside, Block, Cell, Column, Fold, Name, Paragraph, Row, Table, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +155,7 @@ def operation(looker: Looker, view: View, own: Mapping[str, str]) -> list[Block]
     content: list[Block] = []
     if view.description and not view.is_stretch:
         content.append(Paragraph([Name(view.description)]))
-    content += _pictures(view)
+    content += _pictures(looker, view)
     if view.slowest is not None:
         content += _slowest(looker, view, has_links=bool(own))
     if view.errors is not None:
@@ -169,7 +170,7 @@ def operation(looker: Looker, view: View, own: Mapping[str, str]) -> list[Block]
     return content
 
 
-def _pictures(view: View) -> list[Block]:
+def _pictures(looker: Looker, view: View) -> list[Block]:
     if not view.density.calls.size or not view.density.calls.any():
         if view.is_rough:
             return [Paragraph("The summaries of the parts do not tell; the samples are being read.", "missing")]
@@ -189,7 +190,24 @@ def _pictures(view: View) -> list[Block]:
     content += closeup.over_time(
         density.heatmap(), density.width_ns, lines, density.counts.tolist(), strips, view.budget_us, moment
     )
-    return content
+    return [*content, Fold("The same as a table", [_windows(looker, density, lines)], kind="small")]
+
+
+def _windows(looker: Looker, density: Density, lines: Mapping[str, Sequence[float]]) -> Table:
+    """What the chart over time shows of the calls, a row for each of its columns in which there were any."""
+    columns = [Column("from", is_number=False), Column("calls"), *(Column(name) for name in lines)]
+    rows = [
+        Row(
+            [
+                Cell(closeup.since(looker, density.begin_ns + place * density.width_ns), place),
+                Cell(numbers.count(calls), calls),
+                *(Cell(numbers.duration(values[place]), values[place]) for values in lines.values()),
+            ]
+        )
+        for place, calls in enumerate(density.counts.tolist())
+        if calls >= 0.5
+    ]
+    return Table(f"Calls in each {numbers.duration(density.width_ns)}", columns, rows)
 
 
 def _rough_row(view: View) -> dict[str, float]:

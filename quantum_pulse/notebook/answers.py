@@ -107,7 +107,7 @@ class Pulse:
         shown = (runs.median_interval(earlier)[0], min(earlier), max(earlier))
         usual, low, high = map(numbers.duration, shown)
         beside = what.format(f"{numbers.count(found.earlier)}", "" if found.earlier == 1 else "s")
-        change = "" if math.isnan(found.change) else f"{found.change * 100:+.0f} % ".replace("-", "−")
+        change = _change(found.change)
         if found.verdict == "too_few":
             return f"○ {change}against the median of {beside}, {usual}: too few to judge"
         return f"{_SIGNS[found.verdict]}: {change}against the median of {beside}, {usual} ({low} to {high})"
@@ -226,3 +226,10 @@ def _inside(capture: facade.Capture, operation: Operation, begun: Any) -> pd.Dat
     for key in ("p50_us", "p99_us"):
         rows[key] = [] if stats is None else stats[key].reindex(rows["operation"]).to_numpy()
     return rows
+
+
+def _change(change: float) -> str:
+    """A change in words that one takes in: +12 % against, or, where that would be a long number, 515 times as long."""
+    if math.isnan(change):
+        return ""
+    return f"{change + 1:,.0f} times as long, " if change >= 3 else f"{change * 100:+.0f} % ".replace("-", "−")

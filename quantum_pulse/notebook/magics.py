@@ -21,7 +21,7 @@ from IPython.core.magic import (
 from IPython.display import display
 from traitlets import Unicode
 
-from quantum_pulse import schema
+from quantum_pulse.capture import reader
 from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.notebook import answers, names, options
 from quantum_pulse.notebook.cells import Cell
@@ -158,10 +158,7 @@ class PulseMagics(Magics):
         if wanted == "none":
             return None
         if wanted == "last":
-            folders = {current.parent, Path(self.folder).absolute()}
-            found = [path.parent for folder in folders for path in folder.glob(f"*/{schema.MANIFEST}")]
-            others = [path for path in found if path != current]
-            return max(others, key=lambda path: path.stat().st_mtime, default=None)
+            return reader.newest({current.parent, Path(self.folder).absolute()}, but=current)
         named = next((path for path in (Path(wanted), Path(self.folder) / wanted) if path.is_dir()), None)
         if named is None:
             print(f"%%pulse: there is no capture {wanted} to compare with, nor {Path(self.folder) / wanted}")

@@ -47,6 +47,7 @@ NOTHING: Final = {"started": 0, "written": 0, "pending": 0, "open": 0, "lost": 0
 # Held while a recording starts or stops, so that the next one waits for it. A signal handler may come in between.
 _lock = threading.RLock()
 _active: Recorder | None = None
+_last_path: Path | None = None
 _said_fallback = False
 _is_from_environment = False
 _is_off = False  # what was started last records nothing
@@ -366,7 +367,7 @@ def start(
 
     Raises RecordingError when a recording is running, `path` cannot hold a capture, or an option is none.
     """
-    global _active, _said_fallback, _is_from_environment, _is_off
+    global _active, _last_path, _said_fallback, _is_from_environment, _is_off
     target = Path(path).absolute()
     if if_exists not in ("append", "replace", "error"):
         raise RecordingError(f"if_exists must be 'append', 'replace' or 'error', not {if_exists!r}")
@@ -394,6 +395,7 @@ def start(
         try:
             _prepare(target, if_exists)
             _active = Recorder(target, chosen)
+            _last_path = target
         except OSError as error:
             raise RecordingError(f"cannot record into {target}: {error.strerror or error}") from error
         return _active
@@ -432,6 +434,11 @@ def start_from_environment() -> None:
 def active() -> Recorder | None:
     """The running recording of this process, if there is one."""
     return _active
+
+
+def last_path() -> Path | None:
+    """The capture that this process recorded into last, if it did."""
+    return _last_path
 
 
 def _level_of_caller() -> int:

@@ -2,13 +2,9 @@
 
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -16,83 +12,35 @@ from axe_playwright_python.sync_playwright import Axe
 
 from quantum_pulse.cli import main
 from tests.browser import pages
+from tests.lab import ROOT, SCREENSHOTS, TOKEN, address, end, run_all, serving, shot, write
 
-ROOT = Path(__file__).parents[2]
-SCREENSHOTS = ROOT / "build" / "screenshots"
 SOURCE = "import quantum_pulse as qp\n\nqp.open('captures/slow_exchange').explore()"
-TOKEN = "for-the-test-alone"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """Address of a JupyterLab, with its folder."""
+    """Address of the notebook in a JupyterLab, and its folder."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "captures").symlink_to(ROOT / "sample_data")
-    cells = [nbformat.v4.new_code_cell(SOURCE)]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "explore.ipynb")
-    # It asks whether it may fetch news, which a test does not.
-    settings = folder / "config" / "labconfig"
-    settings.mkdir(parents=True)
-    disabled = {"@jupyterlab/apputils-extension:announcements": True}
-    (settings / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
-    environment = {
-        **os.environ,
-        **{f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "RUNTIME", "DATA")},
-        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
-        "IPYTHONDIR": str(folder / "ipython"),
-    }
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"),
-        *("--ServerApp.port=0", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}"),
-    ]
-    with open(folder / "server.log", "w+", encoding="utf-8") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True)
-        try:
-            yield address(server, folder / "server.log"), folder
-        finally:
-            # With its kernels.
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait(20)
-
-
-def address(server, log):
-    limit = time.monotonic() + 60
-    while time.monotonic() < limit and server.poll() is None:
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text(encoding="utf-8"))
-        if found:
-            base = found.group()
-            urllib.request.urlopen(f"{base}api/status?token={TOKEN}", timeout=20).close()
-            return base
-        time.sleep(0.2)
-    raise AssertionError(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')}")
+    write(folder / "explore.ipynb", SOURCE)
+    with serving(folder) as address_of:
+        yield address_of("explore.ipynb"), folder
 
 
 @pytest.fixture
 def notebook(lab):
     """The notebook, all of it run, with the explorer in it."""
-    base, folder = lab
+    where, folder = lab
     with pages(offline=False, viewport={"width": 1500, "height": 1250}) as new_page:
         page = new_page()
-        page.set_default_timeout(60_000)
-        page.goto(f"{base}lab/tree/explore.ipynb?reset&token={TOKEN}")
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-        page.get_by_text("| Idle").wait_for()
+        run_all(page, where)
         page.keyboard.press("Control+b")  # no list of files beside it
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
         page.wait_for_selector(".qp.explorer table")
         # The kernel is that of the test before, and remembers where that was.
         if title(page) != "All operations":
             page.locator(".qp.explorer .trail a").first.click()
         page.locator(".qp.explorer").get_by_text("was slow from").wait_for()
         yield page, folder, new_page
-
-
-def shot(page, name):
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.locator(".jp-NotebookPanel").screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
 def serious(page):
@@ -234,8 +182,7 @@ def test_the_command_opens_a_notebook_for_a_capture(tmp_path):
         try:
             address(server, tmp_path / "log")
         finally:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait(20)
+            end(server)
     assert "slow_exchange.ipynb" in (tmp_path / "log").read_text(encoding="utf-8")
     made = nbformat.read(tmp_path / "slow_exchange.ipynb", as_version=4)
     assert f"qp.open({capture!r})" in made.cells[1].source

@@ -1,0 +1,60 @@
+"""`qp.last`: the capture that one has just made, or left behind."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import quantum_pulse as qp
+from quantum_pulse.capture import reader
+from quantum_pulse.recorder import session
+
+
+class Op(qp.Operation):
+    STEP = qp.op()
+
+
+def run(folder, path):
+    with qp.record(folder / path), Op.STEP:
+        pass
+
+
+def test_the_recording_that_goes_on_and_the_last_one(tmp_path):
+    run(tmp_path, "first")
+    assert qp.last().path == tmp_path / "first"
+    with qp.record(tmp_path / "second"):
+        for _ in range(3):
+            with Op.STEP:
+                pass
+        assert qp.last().stats()["count"].tolist() == [3], "while it is recorded"
+    assert qp.last().path == tmp_path / "second"
+
+
+def test_after_a_kernel_has_died(tmp_path):
+    script = (
+        "import os, quantum_pulse as qp\nclass Op(qp.Operation):\n    STEP = qp.op()\n"
+        "qp.start('captures/left')\nwith Op.STEP: pass\nos.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "import quantum_pulse as qp; print(qp.last().stats()['count'].tolist())"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "[1]\n"
+
+
+def test_the_newest_is_what_was_written_to_last(tmp_path):
+    for name in ("a", "b"):
+        run(tmp_path, name)
+    for folder in (tmp_path / "b").rglob("*"):
+        os.utime(folder, (1, 1))
+    os.utime(tmp_path / "b", (1, 1))
+    assert reader.newest([tmp_path]) == tmp_path / "a"
+    assert reader.newest([tmp_path], but=tmp_path / "a") == tmp_path / "b"
+
+
+def test_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "_last_path", None)
+    with pytest.raises(qp.QuantumPulseError, match=r"nothing was recorded in this process, and .* holds no capture"):
+        qp.last(tmp_path / "captures")
