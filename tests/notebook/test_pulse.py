@@ -226,21 +226,35 @@ def test_the_answer(tmp_path):
     assert "[True, True, 'other']" in text[18]
 
 
+BARE = """
+import statistics, time
+found = []
+for _ in range(51):
+    begun = time.perf_counter_ns()
+    time.sleep(0.01)
+    found.append(time.perf_counter_ns() - begun)
+int(statistics.median(found))
+"""
+
+
 def test_what_is_timed_is_the_cell_alone(tmp_path):
+    sleep = "%%pulse Op.CELL --repeat 51 --as sleep --quiet\nimport time\ntime.sleep(0.01)"
     cells = execute(
         [
             SETUP,
             "%%pulse Op.CELL --repeat 500 --warmup 50 --as empty --quiet\npass",
             "empty.duration_ns",
-            "%%pulse Op.CELL --repeat 9 --as sleep --quiet\nimport time\ntime.sleep(0.01)",
-            "sleep.duration_ns",
-            "import time\nbegun = time.perf_counter_ns()\ntime.sleep(0.01)\ntime.perf_counter_ns() - begun",
+            *(sleep, "sleep.duration_ns", BARE) * 3,
         ],
         tmp_path,
     )
-    empty, slept = (ast.literal_eval(cells[place].outputs[0]["data"]["text/plain"]) for place in (2, 4))
+    values = [ast.literal_eval(cell.outputs[0]["data"]["text/plain"]) for cell in cells[2:] if cell.outputs]
+    empty, *slept = values
     assert empty < 3_000
-    assert 10_000_000 <= slept < 12_000_000  # how late a sleeper wakes is the machine's affair
+    # How late a sleeper wakes is the machine's affair, so beside two readings of the clock around the same sleep; a
+    # machine that is busy with something else gets three tries.
+    assert min(abs(ours / bare - 1) for ours, bare in zip(slept[::2], slept[1::2], strict=True)) < 0.01
+    assert min(slept) >= 10_000_000
 
 
 def test_a_kernel_that_is_interrupted_and_killed(tmp_path):
