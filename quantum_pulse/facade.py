@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from quantum_pulse.capture import reader
 from quantum_pulse.capture.selection import Moment, Operations
@@ -203,6 +204,7 @@ class Capture:
         `.improvements`, `.verdict`, and shows itself. Raises TypeError for what is no capture.
         """
         from quantum_pulse import analysis, results
+        from quantum_pulse.analysis import environments
 
         before = [baseline] if isinstance(baseline, Capture) else list(baseline)
         for one in (*before, *also):
@@ -215,7 +217,12 @@ class Capture:
             min_effect=min_effect,
             alpha=alpha,
         )
-        return results.Comparison.of(found)
+        sides = [[own for one in side for own in one._environments()] for side in (before, (self, *also))]
+        return results.Comparison.of(replace(found, differences=tuple(environments.differences(*sides))))
+
+    def _environments(self) -> list[dict[str, Any]]:
+        """Where each process of the capture was recorded, as far as they say."""
+        return [process["environment"] for process in self._source.processes if process.get("environment")]
 
     def _runs(self, operations: Operations) -> list[dict[str, npt.NDArray[np.int64]]]:
         """For each capture the durations of each operation in ns, in the order in which they started."""

@@ -57,6 +57,8 @@ class Comparison:
     #: How many runs each side had.
     baseline_runs: int
     current_runs: int
+    #: What differs between the environments of the two sides, in words; see `analysis.environments`.
+    differences: tuple[str, ...] = ()
 
     @property
     def regressions(self) -> pd.DataFrame:
@@ -91,6 +93,8 @@ class Comparison:
         text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
         if not self.between_runs:
             text += " One run a side: variation from run to run was not seen, and may be all that this shows."
+        if self.differences:
+            text += f" Not recorded under the same conditions: {'; '.join(self.differences)}."
         return text
 
     def _having(self, verdict: str, *, ascending: bool) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from quantum_pulse import core as cores
 from quantum_pulse import records, schema
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, registry, writable
-from quantum_pulse.recorder import imports, options, overhead, snapshots, tracing
+from quantum_pulse.recorder import environment, imports, options, overhead, snapshots, tracing
 from quantum_pulse.recorder.metrics import MetricsSampler
 from quantum_pulse.recorder.writer import Writer
 
@@ -289,6 +289,7 @@ class Recorder:
             "python": platform.python_version(),
             "argv": sys.argv,
             "host": platform.node(),
+            "environment": environment.found(),
             "account": None,
             "rows": None,
             "losses": [],

@@ -1,0 +1,58 @@
+"""Were two sets of recordings made under the same conditions? A difference in them is no change of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+#: Conditions, and how they are called.
+_NAMED: Final = {
+    "cpu": "CPU",
+    "cores": "cores",
+    "governor": "CPU governor",
+    "kernel": "kernel",
+    "python": "Python",
+}
+#: Loads a core that differ by less say nothing.
+_LOAD_A_CORE: Final = 0.5
+#: Packages that are named.
+_MOST_PACKAGES: Final = 5
+
+#: What `recorder.environment` found, one for each process.
+Environments = Sequence[Mapping[str, Any]]
+
+
+def differences(before: Environments, after: Environments) -> list[str]:
+    """What differs between the environments of two sides, each in a few words; empty where nothing does, or where one
+    side says nothing of itself. Commits are meant to differ and left out."""
+    if not before or not after:
+        return []
+    found = []
+    for key, name in _NAMED.items():
+        sides = [sorted({str(one[key]) for one in side if one.get(key) is not None}) for side in (before, after)]
+        if sides[0] and sides[1] and sides[0] != sides[1]:
+            found.append(f"{name}: {' and '.join(sides[0])}, now {' and '.join(sides[1])}")
+    loads = [_load(side) for side in (before, after)]
+    if None not in loads and abs(loads[0] - loads[1]) > _LOAD_A_CORE:  # type: ignore[operator]
+        found.append(f"load a core: {loads[0]:.1f}, now {loads[1]:.1f}")
+    return found + _packages(before, after)
+
+
+def _load(side: Environments) -> float | None:
+    known = [one["load_1m"] / one["cores"] for one in side if one.get("load_1m") is not None and one.get("cores")]
+    return sum(known) / len(known) if known else None
+
+
+def _packages(before: Environments, after: Environments) -> list[str]:
+    versions: list[dict[str, set[str]]] = [{}, {}]
+    for known, side in zip(versions, (before, after), strict=True):
+        for one in side:
+            for name, version in (one.get("packages") or {}).items():
+                known.setdefault(str(name), set()).add(str(version))
+    changed = [
+        f"{name} {'/'.join(sorted(own))}, now {'/'.join(sorted(versions[1][name]))}"
+        for name, own in sorted(versions[0].items())
+        if name in versions[1] and own != versions[1][name]
+    ]
+    left = len(changed) - _MOST_PACKAGES
+    return changed[:_MOST_PACKAGES] + ([f"{left} more packages"] if left > 0 else [])
