@@ -120,20 +120,24 @@ def unpack_all(
     if len(data) == 0:
         return ends, ends, ends
     starts = np.concatenate([[0], ends[:-1] + 1])
+    longest = int((ends - starts).max()) + 1 if len(ends) else 11
     # Each text ends with the last byte of a number, and 64 bits need no more than ten.
-    if not np.isin(stops[stops > 0] - 1, ends).all() or int((ends - starts).max()) > 9:
+    if (data[stops[stops > 0] - 1] > 127).any() or longest > 10:
         raise ValueError("a histogram is cut off or damaged")
-    places = np.arange(len(data)) - np.repeat(starts, ends - starts + 1)
-    groups = (data & np.uint8(127)).astype(np.uint64) << (7 * places).astype(np.uint64)
-    zigzag = np.add.reduceat(groups, starts)
+    zigzag = (data[starts] & np.uint8(127)).astype(np.uint64)
+    for place in range(1, longest):
+        # The numbers that have so many bytes: ever fewer.
+        long = np.flatnonzero(ends - starts >= place)
+        zigzag[long] |= (data[starts[long] + place] & np.uint8(127)).astype(np.uint64) << np.uint64(7 * place)
     numbers = (zigzag >> np.uint64(1)).view(np.int64) ^ -(zigzag & np.uint64(1)).view(np.int64)
     if int(numbers.min()) < -BUCKETS:
         raise ValueError("a histogram has buckets that do not exist")
-    which = np.searchsorted(stops, ends, side="right")
+    # Numbers up to the end of each text.
+    until = np.searchsorted(ends, stops)
+    which = np.repeat(np.arange(len(texts)), np.diff(until, prepend=0))
     steps = np.where(numbers < 0, -numbers, 1)
     reached = np.cumsum(steps)
-    first = np.searchsorted(which, np.arange(len(texts)))
-    before = np.concatenate([[0], reached])[first]
+    before = np.concatenate([[0], reached])[np.concatenate([[0], until[:-1]])]
     buckets = reached - before[which] - 1
     if int(buckets.max()) >= BUCKETS:
         raise ValueError("a histogram has buckets that do not exist")
