@@ -9,10 +9,11 @@ import fcntl
 import json
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import files, schema
 from quantum_pulse.core.contract import Batch
@@ -184,10 +185,13 @@ def _rows(file: int, number: int, damage: list[str]) -> dict[str, npt.NDArray[An
     import numpy as np
 
     base = schema.RING_HEADER_BYTES + number * schema.SEGMENT_BYTES
-    for _ in range(100):
+    for attempt in range(100):
         before = _fields(file, base)
         begin, end = before["consumed"], before["written"]
-        if before["state"] > 2 or end > schema.SEGMENT_ROWS or begin > end:
+        if not _makes_sense(before, file, base):
+            if attempt < 3:  # the program may be about to take the segment, field by field
+                time.sleep(0.001)
+                continue
             damage.append(f"the header of segment {number} makes no sense")
             return None
         if before["state"] == 0 or begin == end:
@@ -203,6 +207,23 @@ def _rows(file: int, number: int, damage: list[str]) -> dict[str, npt.NDArray[An
         if _fields(file, base)["sequence"] == before["sequence"]:
             return columns
     return None
+
+
+def _makes_sense(fields: dict[str, int], file: int, base: int) -> bool:
+    """Whether a core leaves the header of the segment at `base` so."""
+    begin, end = fields["consumed"], fields["written"]
+    if fields["state"] > 2 or end > schema.SEGMENT_ROWS or begin > end:
+        return False
+    if fields["state"]:
+        return True
+    if fields["sequence"]:
+        return begin == end  # given back, which is done with one that was read to the end
+    # Never taken: then no row was ever written either.
+    return not any(os.pread(file, _FIRST_ROW, base + schema.SEGMENT_HEADER_BYTES))
+
+
+#: Bytes of the first row's first column.
+_FIRST_ROW: Final = struct.calcsize(schema.RING_COLUMNS[0][1])
 
 
 def _fields(file: int, base: int) -> dict[str, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import quantum_pulse as qp
@@ -275,6 +275,9 @@ def test_cut(left, tmp_path, kind, share):
     length=st.integers(1, 8) | st.integers(1, 4000),
     seed=st.none() | st.integers(0, 2**32),
 )
+# The state of a segment, or all of its header, as if it had never been used.
+@example(kind="ring", share=4014 / 200_704, length=83, seed=None)
+@example(kind="ring", share=4096 / 200_704, length=128, seed=None)
 def test_overwritten(left, tmp_path, kind, share, length, seed):
     """With zeros, or with garbage."""
     file = left.file(kind)

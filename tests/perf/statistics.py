@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -35,6 +34,7 @@ QUANTILES = [0.5, 0.9, 0.95, 0.99, 0.999]
 STEP_NS = 1000
 ANCHOR_NS = 1_700_000_000 * 10**9
 DEPTH = 6
+CHART = Path("docs/images/statistics.png")
 
 
 # ---- captures --------------------------------------------------------------------------------------------------------
@@ -194,7 +194,9 @@ def run(contender: str, path: str) -> None:
     begin = time.perf_counter()
     work()
     seconds = time.perf_counter() - begin
-    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+    # Not ru_maxrss, which begins with what the process that started this one had.
+    status = Path("/proc/self/status").read_text()
+    print(json.dumps([seconds, int(status.partition("VmHWM:")[2].split()[0]) * 1024]))
 
 
 def measure(contender: Callable[[Path], object], path: Path, rounds: int = 3) -> tuple[float, float]:
@@ -257,8 +259,47 @@ def _other_questions(path: Path, samples: int) -> None:
 
 
 def _linear(captures: dict[int, Path]) -> None:
+    """How cost grows with samples, beside DuckDB and Polars: a table, and a chart of both."""
+    found = {
+        (own.__name__, size): measure(own, path, rounds=2)
+        for size, path in captures.items()
+        for own in (ours, duckdb, polars)
+    }
     rows = []
-    for size, path in captures.items():
-        seconds, peak = measure(ours, path)
+    for size in captures:
+        seconds, peak = found["ours", size]
         rows.append((f"{size:,}", f"{seconds:.2f}", f"{seconds / size * 1e9:.1f}", f"{peak:.2f}"))
     print(f"\nstats() by number of samples\n\n{table(('samples', 's', 'ns a sample', 'peak GB'), rows)}", flush=True)
+    _chart(list(captures), found)
+
+
+def _chart(sizes: list[int], found: dict[tuple[str, int], tuple[float, float]]) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    looks = {
+        "ours": ("quantum_pulse", "#0b6e99", "o-", 2.5),
+        "duckdb": ("DuckDB", "#8a8f94", "s--", 1.5),
+        "polars": ("Polars", "#b98a2f", "^:", 1.5),
+    }
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for place, (what, unit) in enumerate((("time", "s"), ("peak memory", "GB"))):
+        for name, (label, colour, style, width) in looks.items():
+            values = [found[name, size][place] for size in sizes]
+            axes[place].plot(sizes, values, style, color=colour, linewidth=width, label=label)
+            axes[place].annotate(
+                f"{values[-1]:.2g} {unit}", (sizes[-1], values[-1]), (6, -3), textcoords="offset points", fontsize=9
+            )
+        axes[place].set(xscale="log", yscale="log", xlabel="samples", ylabel=f"{what}, {unit}")
+        axes[place].set_xticks(sizes, [f"{size / 1e6:g} million" for size in sizes])
+        axes[place].minorticks_off()
+        axes[place].set_xlim(sizes[0] / 1.5, sizes[-1] * 3)
+        axes[place].spines[["top", "right"]].set_visible(False)
+    axes[0].set_title("Exact p50 to p99.9, mean and std of 64 operations", loc="left", fontweight="bold", fontsize=11)
+    axes[1].legend(frameon=False)
+    CHART.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(CHART, dpi=150)
+    plt.close(figure)
+    print(f"\nchart: {CHART}")

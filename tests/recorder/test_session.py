@@ -1,5 +1,6 @@
 """The life of a recording, with real threads, processes and disks. What leaves a process runs in one of its own."""
 
+import gc
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import threading
 import time
 
 import pandas as pd
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -765,3 +767,25 @@ def test_forks_while_our_threads_import(tmp_path):
     done = run(tmp_path, IMPORTING)
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(qp.open(tmp_path / "capture").samples()) == 10
+
+
+@pytest.mark.timeout(300)
+def test_a_thousand_recordings_leave_nothing(tmp_path):
+    process = psutil.Process()
+
+    def one():
+        with qp.record(tmp_path / "capture", if_exists="replace"):
+            work(10)
+
+    for _ in range(50):
+        one()
+    gc.collect()
+    files, threads, memory = process.num_fds(), process.num_threads(), process.memory_info().rss
+    for _ in range(1000):
+        one()
+    gc.collect()
+    assert process.num_fds() == files
+    assert process.num_threads() == threads
+    assert process.memory_info().rss - memory < 16 * 2**20, "16 kB a recording would be a leak"
+    assert len(qp.open(tmp_path / "capture").samples()) == 10
+    assert not list((tmp_path / "capture" / "rings").glob("*"))
