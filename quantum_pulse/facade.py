@@ -201,10 +201,11 @@ class Capture:
         With several runs a side, what varies from run to run is seen and allowed for; with one run each the result
         says that it was not. See `analysis.compare_samples` for the method, `min_effect` (the smallest change that
         matters, a share) and `alpha` (the share of false reports accepted). The result has `.table`, `.regressions`,
-        `.improvements`, `.verdict`, and shows itself. Raises TypeError for what is no capture.
+        `.improvements`, `.verdict`, `.decomposition` (calls, mix, durations), `.slowest_operations()`,
+        `.improvement_report()`, and shows itself. Raises TypeError for what is no capture.
         """
         from quantum_pulse import analysis, results
-        from quantum_pulse.analysis import environments
+        from quantum_pulse.analysis import decomposition, environments
 
         before = [baseline] if isinstance(baseline, Capture) else list(baseline)
         for one in (*before, *also):
@@ -218,7 +219,14 @@ class Capture:
             alpha=alpha,
         )
         sides = [[own for one in side for own in one._environments()] for side in (before, (self, *also))]
-        return results.Comparison.of(replace(found, differences=tuple(environments.differences(*sides))))
+        calls = [
+            decomposition.average(
+                [one.stats(operations=operations) for one in side],
+                sum(len(one._source.captures) or 1 for one in side),
+            )
+            for side in (before, (self, *also))
+        ]
+        return results.Comparison.of(replace(found, differences=tuple(environments.differences(*sides))), *calls)
 
     def _environments(self) -> list[dict[str, Any]]:
         """Where each process of the capture was recorded, as far as they say."""

@@ -12,13 +12,73 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@dataclass(frozen=True, eq=False)
 class Comparison(analysis.Comparison):
     """An `analysis.Comparison` that shows itself."""
 
+    #: Calls, errors and time of a run by category and operation, on average over each side's runs; None where only
+    #: figures of past runs were compared.
+    before: pd.DataFrame | None = None
+    after: pd.DataFrame | None = None
+
     @classmethod
-    def of(cls, found: analysis.Comparison) -> Self:
+    def of(
+        cls, found: analysis.Comparison, before: pd.DataFrame | None = None, after: pd.DataFrame | None = None
+    ) -> Self:
         """The same result, with renderings."""
-        return cls(**{field.name: getattr(found, field.name) for field in fields(found)})
+        return cls(**{field.name: getattr(found, field.name) for field in fields(found)}, before=before, after=after)
+
+    @property
+    def decomposition(self) -> pd.DataFrame:
+        """How much of each category's change is due to calls, to the mix of operations, to durations; in µs of a run.
+
+        See `analysis.decompose`. Raises ValueError where the calls are not known, as against a history.
+        """
+        return analysis.decompose(*self._sides())
+
+    def slowest_operations(self, n: int = 10, min_mean_us: float = 0.0) -> pd.DataFrame:
+        """The `n` operations that take longest a call now, of those with a mean of at least `min_mean_us`.
+
+        Index: category, operation. Columns: count, mean_us, baseline_mean_us, change (a share), p99_us, verdict (of the
+        worst quantile). Raises ValueError where the calls are not known.
+        """
+        import pandas as pd
+
+        before, after = self._sides()
+        chosen = after[after["mean_us"] >= min_mean_us].sort_values("mean_us", ascending=False).head(n)
+        order = {verdict: place for place, verdict in enumerate(analysis.comparison.VERDICTS)}
+        worst = {
+            str(name): min(rows["verdict"], key=lambda verdict: order[verdict])
+            for name, rows in self.table.groupby("operation", sort=False)
+        }
+        last = self.table.loc[self.table["quantile"] == 0.99].set_index("operation")["current_us"]
+        names = chosen.index.get_level_values("operation")
+        usual = before["mean_us"].reindex(chosen.index)
+        return pd.DataFrame(
+            {
+                "count": chosen["count"],
+                "mean_us": chosen["mean_us"],
+                "baseline_mean_us": usual,
+                "change": chosen["mean_us"] / usual - 1,
+                "p99_us": last.reindex(names).to_numpy(),
+                "verdict": [worst.get(str(name), "too_few") for name in names],
+            },
+            index=chosen.index,
+        )
+
+    def improvement_report(self) -> str:
+        """What became of each operation's mean, what took most time first, then of all time and of errors, as text.
+
+        An improvement is only called so where the comparison shows it. Raises ValueError where the calls are not known.
+        """
+        from quantum_pulse.view import comparisons
+
+        return comparisons.improvements(self, *self._sides())
+
+    def _sides(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        if self.before is None or self.after is None:
+            raise ValueError("only a comparison of captures knows the calls: Capture.compare(baseline)")
+        return self.before, self.after
 
     def to_markdown(self, *, everything: bool = False) -> str:
         """For a pull request: the verdict, what changed, and the rest behind a fold (or all of it)."""

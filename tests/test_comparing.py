@@ -243,3 +243,34 @@ def test_recommendations_say_why():
     assert "90%" in memory.evidence
     assert recommendations.recommend(stats.iloc[:1], idle, nothing) == []
     assert recommendations.recommend(stats.iloc[:0], idle.iloc[:0], nothing) == []
+
+
+def test_what_became_of_the_operations(make):
+    slow, base = make(3, slower=1.5, count=6000), make(1)
+    found = slow.compare(base)
+    category = next(category for category, name in found.after.index if name == "Work.READ")
+    row = found.decomposition.loc[category]
+    assert row["calls_us"] == pytest.approx(0.2 * row["baseline_us"]), "a fifth more calls"
+    assert row["durations_us"] == pytest.approx(6000 * 26, rel=0.1), "half of 52 µs longer"
+    assert row["mix_us"] == pytest.approx(0, abs=1e-3)
+    worst = found.slowest_operations(1)
+    assert worst.index.tolist() == [(category, "Work.READ")]
+    assert worst["verdict"].tolist() == ["regressed"]
+    assert worst["change"].iloc[0] == pytest.approx(0.5, abs=0.05)
+    assert found.slowest_operations(min_mean_us=1e9).empty
+    text = found.improvement_report()
+    assert "Work.READ: 52" in text
+    assert "▲ regressed" in text
+    assert "not shown to differ" in text
+    assert "All measured time of a run:" in text
+    assert "▼ improved" in base.compare(slow).improvement_report()
+    together = qp.open([base.path, make(2).path])
+    assert together.compare(base).after["count"].tolist() == base.compare(base).after["count"].tolist(), "of one run"
+
+
+def test_a_history_knows_no_calls(make, tmp_path):
+    history = qp.History(tmp_path)
+    for seed in range(3):
+        history.add(make(seed), label=str(seed))
+    with pytest.raises(ValueError, match="only a comparison of captures"):
+        history.check(make(4)).improvement_report()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from quantum_pulse.view import html, numbers, text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from quantum_pulse.analysis import Comparison
 
 HEADINGS: Final = ("operation", "quantile", "baseline", "current", "change", "95 % interval", "q", "verdict")
@@ -134,3 +136,34 @@ def _html_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> str:
         for row in rows
     )
     return f'<table class="qp-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def improvements(comparison: Comparison, before: pd.DataFrame, after: pd.DataFrame) -> str:
+    """Each operation's mean then and now, and the sums; `before` and `after` as of `results.Comparison`."""
+    verdicts: dict[str, set[str]] = {}
+    for operation, verdict in zip(comparison.table["operation"], comparison.table["verdict"], strict=True):
+        verdicts.setdefault(str(operation), set()).add(str(verdict))
+    means: dict[Any, float] = before["mean_us"].to_dict()
+    lines = ["What became of the operations", ""]
+    for key, row in after.sort_values("total_us", ascending=False).iterrows():
+        name = str(key[1])  # type: ignore[index]  # (category, operation)
+        usual = means.get(key)
+        if usual is None:
+            lines.append(f"{text.clean(name)}: {numbers.duration(row['mean_us'] * 1000)} (new)")
+            continue
+        found = verdicts.get(name, set())
+        shown = [f"{SIGNS[one]} {one}" for one in ("regressed", "improved") if one in found] or ["not shown to differ"]
+        lines.append(
+            f"{text.clean(name)}: {numbers.duration(usual * 1000)} → {numbers.duration(row['mean_us'] * 1000)} "
+            f"({change(row['mean_us'] / usual - 1 if usual else float('nan'))}; {' and '.join(shown)})"
+        )
+    lines += [f"{text.clean(str(key[1]))}: gone" for key in before.index.difference(after.index)]
+    took = [float(side["total_us"].sum()) for side in (before, after)]
+    failed = [float(side["errors"].sum() / max(side["count"].sum(), 1)) for side in (before, after)]
+    lines += [
+        "",
+        f"All measured time of a run: {numbers.duration(took[0] * 1000)} → {numbers.duration(took[1] * 1000)} "
+        f"({change(took[1] / took[0] - 1 if took[0] else float('nan'))})",
+        f"Calls that failed: {numbers.share(failed[0])} → {numbers.share(failed[1])}",
+    ]
+    return "\n".join(lines)
