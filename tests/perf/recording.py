@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 import warnings
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import quantum_pulse as qp
@@ -70,7 +71,7 @@ def calls(function) -> Contender:
     return contender
 
 
-async def _alternating(turns: range, inside: qp.Operation | None) -> None:
+async def _alternating(turns: range, inside: AbstractContextManager[object] | None) -> None:
     async def task() -> None:
         if inside is None:
             for _ in turns:
@@ -83,7 +84,7 @@ async def _alternating(turns: range, inside: qp.Operation | None) -> None:
     await asyncio.gather(task(), task())
 
 
-def in_tasks(inside: qp.Operation | None) -> Contender:
+def in_tasks(inside: AbstractContextManager[object] | None) -> Contender:
     """Two tasks that switch inside the block each time. Half the turns each, so that a turn is one block."""
     return lambda turns: asyncio.run(_alternating(range(len(turns) // 2), inside))
 
@@ -223,6 +224,7 @@ def main() -> None:
             LOOPS,
         )
         in_switching = difference(in_tasks(None), in_tasks(Bench.BLOCK), LOOPS // 5)
+        plain_switching = difference(in_tasks(None), in_tasks(PlainTimer()), LOOPS // 5)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # their own affairs
             peers = {name: race({name: make()}, SLOW_LOOPS, 5)[name] for name, make in PEERS.items()}
@@ -237,6 +239,8 @@ def main() -> None:
             "with Bench.BLOCK (attribute included)": on["with Bench.BLOCK"],
             "with member, in a task": on["with member, in a task"],
             "with member around an await that switches": in_switching,
+            "plain Python timer": on["plain Python timer"],
+            "plain Python timer around the same await": plain_switching,
             "decorator": on["decorated"] - on["plain call"],
             "decorator by hand, two clock readings": on["decorated by hand"] - on["plain call"],
             "not recording: with member": off["member, not recording"],
