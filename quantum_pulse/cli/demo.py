@@ -63,7 +63,8 @@ def _demo(options: argparse.Namespace) -> int:
     steps = {
         f"{command} stats {path}": "this table again",
         str(picture): "the same as a picture",
-        "make lab": "JupyterLab; open notebooks/01-first-pulse.ipynb",
+        f"{command} report {path}": "all of it as one HTML file, down to single calls",
+        "make lab": "JupyterLab; open notebooks/01-first-pulse.ipynb, or 02-post-mortem.ipynb for the explorer",
         "in Python": f"capture = quantum_pulse.open({str(path)!r}); capture.samples(); capture.metrics()",
     }
     column = max(map(len, steps))
