@@ -38,8 +38,8 @@ _REMEMBERED: Final = 32
 
 @dataclass(frozen=True)
 class Overview:
-    """All operations. `stats` and `budgets` as of `Capture`, from the footers while `is_rough`; `findings` are None
-    until they are known, and stay so for a capture of over MOST_SAMPLES."""
+    """All operations. `stats` and `budgets` as of `Capture`; while `is_rough`, the first are from the footers and the
+    second empty. `findings` are None until they are known, and stay so for a capture of over MOST_SAMPLES."""
 
     stats: pd.DataFrame
     budgets: pd.DataFrame
@@ -79,13 +79,13 @@ class Looker:
         self.source = source
         self.baseline = baseline
         self._gather = gather
-        self.begin_ns, self.end_ns, self._window_ns, _ = findings.times(source)
+        self.begin_ns, self.end_ns, *_ = findings.times(source)
         self.samples = sum(part.rows for part in source.parts["samples"])
         definitions = source.definitions()
         self._budgets_us = {d["name"]: float(d["budget_us"]) for d in definitions if d.get("budget_us") is not None}
         self._descriptions = {str(d["name"]): str(d.get("description") or "") for d in definitions}
         with scan.silent():
-            self._overview = self._rough_overview()
+            self._overview = self._first_overview()
         ordered = self._overview.stats.sort_values("total_us", ascending=False).index
         #: Operations by number: those that took most time first.
         self.names = [str(name) for _, name in ordered]
@@ -146,9 +146,13 @@ class Looker:
                 self._calls.popitem(last=False)
         return found
 
-    def _rough_overview(self) -> Overview:
-        stats = statistics.stats(self.source, approximate=True)
-        budgets = statistics.budgets(self.source).iloc[:0] if self.samples > _FEW_SAMPLES else None
+    def _first_overview(self) -> Overview:
+        import pandas as pd
+
+        # Nobody waits for few. Budgets stand in no footer: of many they come with the exact statistics.
+        is_rough = self.samples > _FEW_SAMPLES
+        stats = statistics.stats(self.source, approximate=is_rough)
+        budgets = pd.DataFrame() if is_rough else statistics.budgets(self.source)
         most = max(_ROUGH_TRENDS // max(len(self.source.parts["samples"]), 1), 1)
         ordered = stats.sort_values("total_us", ascending=False).index[:most]
         trends = {
@@ -162,10 +166,7 @@ class Looker:
             ]
             for _, name in ordered
         }
-        if budgets is not None:
-            return Overview(stats, budgets, trends, is_rough=True)
-        # Nobody waits for so few.
-        return Overview(statistics.stats(self.source), statistics.budgets(self.source), trends, is_rough=False)
+        return Overview(stats, budgets, trends, is_rough)
 
     def _view(self, place: Place, *, rough: bool) -> View:
         import pandas as pd
@@ -204,7 +205,7 @@ class Looker:
             own,
             before,
             rough,
-            None if is_stretch or (rough and self._overview.is_rough) else self._row(name),
+            None if is_stretch or self._overview.is_rough else _row(self._overview.stats, name),
             self._budgets_us.get(place.operation),
             metrics,
         )
@@ -213,24 +214,19 @@ class Looker:
     def _read(self, source: Source, chosen: Selection, begin: int, end: int, columns: int) -> Density:
         return scan.whole(lambda: density.read(source, chosen, begin, end, columns))
 
-    def _row(self, name: str) -> dict[str, float]:
-        own: Any = self._overview.stats.xs(name, level="operation")
-        return {str(column): float(value) for column, value in own.iloc[0].items()}
-
     def _whole(self, view: View, name: Recorded) -> View:
         import pandas as pd
 
         if not view.is_stretch:
-            stats = statistics.stats(self.source, operations=name)
-            row = {str(column): float(value) for column, value in stats.iloc[0].items()}
+            row = view.row or _row(statistics.stats(self.source, operations=name), name)
+            assert row is not None
             errors = statistics.stats(self.source, "error", operations=name) if row["errors"] else None
             return replace(view, row=row, errors=errors, slowest=slowest.slowest(self.source, SLOW_CALLS, name))
         begin, end = (pd.Timestamp(ns, tz="UTC") for ns in (view.begin_ns, view.end_ns))
         inside = statistics.stats(self.source, start=begin, end=end)
-        own: Any = inside.xs(str(name), level="operation") if str(name) in inside.index.get_level_values(1) else None
         return replace(
             view,
-            row=None if own is None else {str(column): float(value) for column, value in own.iloc[0].items()},
+            row=_row(inside, name),
             slowest=slowest.slowest(self.source, SLOW_CALLS, name, begin, end),
             inside=inside,
             metrics_here=self._metrics_here(view),
@@ -247,6 +243,12 @@ class Looker:
             seconds = (end - begin) / 1e9
             sides[side] = pd.Series({m: v / seconds if m in timeline.COUNTS else v for m, v in found.items()})
         return pd.DataFrame(sides)
+
+
+def _row(stats: pd.DataFrame, name: str) -> dict[str, float] | None:
+    """What `stats` has of an operation, by column; None where it has nothing."""
+    own = stats[stats.index.get_level_values("operation") == name]
+    return {str(column): float(value) for column, value in own.iloc[0].items()} if len(own) else None
 
 
 def on_one_scale(own: Density, before: Density | None) -> tuple[list[float], Any, Any]:

@@ -25,7 +25,7 @@ def found() -> dict[str, Any]:
         "load_1m": round(os.getloadavg()[0], 2),
         "kernel": platform.release(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "packages": _packages(),
+        "packages": packages(),
         "commit": _commit(Path.cwd()),
     }
 
@@ -46,7 +46,7 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _packages() -> dict[str, str]:
+def packages() -> dict[str, str]:
     """Versions of imported packages, as far as they say them. What computes its version when asked is not asked."""
     versions = {}
     for name, module in list(sys.modules.items()):

@@ -84,6 +84,7 @@ class Recorder:
         )
         try:
             self._overhead = overhead.measured(self._ring.parent)
+            self._environment = environment.found()
             self._save_process("starting")
             self._note({"clock_anchor_ns": self._anchor_ns})
             for number, definition in enumerate(registry.all()):
@@ -289,7 +290,8 @@ class Recorder:
             "python": platform.python_version(),
             "argv": sys.argv,
             "host": platform.node(),
-            "environment": environment.found(),
+            # The program may have imported more meanwhile; the load is that before it began.
+            "environment": {**self._environment, "packages": environment.packages()},
             "account": None,
             "rows": None,
             "losses": [],

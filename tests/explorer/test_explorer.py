@@ -6,10 +6,11 @@ import warnings
 import pytest
 
 import quantum_pulse as qp
+from quantum_pulse.capture import scan
 from quantum_pulse.explorer import looking, widget
 from quantum_pulse.explorer.places import Place, RefusedError, follow
 from tests.view import captures
-from tests.view.test_verdict import SLOW_EXCHANGE
+from tests.view.captures import SLOW_EXCHANGE
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +120,13 @@ def test_a_page_that_asks_for_nonsense_stays_as_it_is():
 
 def test_footers_first(monkeypatch):
     monkeypatch.setattr(looking, "_FEW_SAMPLES", 1000)
-    looker = looking.Looker(qp.open(SLOW_EXCHANGE)._source, None, lambda: None)
+
+    def read(*_):
+        raise AssertionError("samples are read before the first page stands")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scan, "each", read)
+        looker = looking.Looker(qp.open(SLOW_EXCHANGE)._source, None, lambda: None)
     assert looker.overview.is_rough
     exact = qp.open(SLOW_EXCHANGE).stats()
     rough = looker.overview.stats.loc[exact.index]

@@ -14,7 +14,7 @@ HOSTILE = (
     "| *pipes* `ticks` [links](http://x) @all",
     "\x00\x1b[31mred",
 )
-ENGINE = Path(__file__).parents[2] / "sample_data" / "engine"
+ENGINE, SLOW_EXCHANGE = (Path(__file__).parents[2] / "sample_data" / name for name in ("engine", "slow_exchange"))
 
 
 def operations(name, descriptions, category="Work"):

@@ -1,12 +1,10 @@
 """The sentences at the top of a report: they name what was slow, when, and what is behind it."""
 
 import math
-from pathlib import Path
 
 import quantum_pulse as qp
 from quantum_pulse.view import verdict
-
-SLOW_EXCHANGE = Path(__file__).parents[2] / "sample_data" / "slow_exchange"
+from tests.view.captures import SLOW_EXCHANGE
 
 
 def test_the_planted_cause_is_named():
