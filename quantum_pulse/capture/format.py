@@ -48,8 +48,8 @@ A part is written under a name that begins with a dot and then renamed, so a `*.
 their own: any of them can be read, copied or deleted alone.
 
 A process file holds `pid`, `state` (`starting`, `recording`, `finished`, `failed`, `recovered` or `snapshot`),
-`started_ns` and `stopped_ns` (Unix time), `clock_anchor_ns` (what was added to the monotonic clock), `core`, `level`,
-`on_full`, `operations` (how many were `defined` by then, and of these with `detail` and `sampled`), `overhead` (null
+`started_ns` and `stopped_ns` (Unix time), `clock_anchor_ns` (what was added to the monotonic clock), `core`, `clock`
+(what was read: `monotonic` is CLOCK_MONOTONIC, `counter` a counter that follows it), `level`, `on_full`, `operations` (how many were `defined` by then, and of these with `detail` and `sampled`), `overhead` (null
 or, in ns, `clock_resolution_ns`, `clock_read_ns`, `sample_ns`: what a sample takes, and `inside_ns`: the part of it
 that is in its own duration), `python`, `argv`, `host`, `environment` (null, or `cpu`, `cores` that the process may use,
 `governor`, `load_1m`, `kernel`, `python`, `packages` with their versions, and `commit`), `account` (`started`,

@@ -23,7 +23,9 @@ def stored(source: Source) -> list[dict[str, Any]]:
         measured = process.get("overhead")
         if measured and all(name in measured for name in FIELDS):
             told = {name: float(measured[name]) for name in FIELDS}
-            found.append({"process": process.get("pid"), "core": process.get("core"), **told})
+            found.append(
+                {"process": process.get("pid"), "core": process.get("core"), "clock": process.get("clock"), **told}
+            )
     return found
 
 

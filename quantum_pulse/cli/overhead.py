@@ -13,6 +13,8 @@ from quantum_pulse.cli.common import Misuse
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
 
+#: What is said of each clock; of older captures it is not known.
+_CLOCKS = {"counter": ", the processor's counter set by CLOCK_MONOTONIC", "monotonic": ", CLOCK_MONOTONIC"}
 #: Rows of the table of shares that are shown.
 SHOWN = 20
 
@@ -42,7 +44,7 @@ def _here() -> int:
         except OSError as error:
             raise Misuse(f"overhead: {folder}: {error.strerror or error}") from error
     print(f"{core.core.NAME} core on this machine, now")
-    _print(measured._asdict())
+    _print({**measured._asdict(), "clock": core.core.clock()})
     return 0
 
 
@@ -69,7 +71,6 @@ def _of_capture(capture: qp.Capture) -> int:
 
 
 def _print(measured: dict[str, Any]) -> None:
-    print(
-        f"  clock: {measured['clock_read_ns']:.0f} ns a reading, in steps of {measured['clock_resolution_ns']:.0f} ns"
-    )
+    read_ns, step_ns = measured["clock_read_ns"], measured["clock_resolution_ns"]
+    print(f"  clock: {read_ns:.0f} ns a reading, in steps of {step_ns:.0f} ns{_CLOCKS.get(measured['clock'], '')}")
     print(f"  sample: {measured['sample_ns']:.0f} ns, of which {measured['inside_ns']:.0f} ns are in its own duration")

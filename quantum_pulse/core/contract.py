@@ -92,6 +92,10 @@ class Core(Protocol):
     def now(self) -> int:
         """Nanoseconds on the monotonic clock that samples are taken with."""
 
+    def clock(self) -> str:
+        """Where they come from: "monotonic" is CLOCK_MONOTONIC itself, "counter" the processor's time-stamp counter,
+        which is set by that every millisecond at least, and cheaper to read."""
+
     def start(
         self,
         ring_path: str,

@@ -689,6 +689,10 @@ def forget() -> None:
     close()
 
 
+def clock() -> str:
+    return "monotonic"
+
+
 def _required() -> _Session:
     if _latest is None:
         raise RuntimeError("the core is not in use")

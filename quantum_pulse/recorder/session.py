@@ -279,6 +279,7 @@ class Recorder:
             "stopped_ns": None if state in ("starting", "recording") else time.time_ns(),
             "clock_anchor_ns": self._anchor_ns,
             "core": core.NAME,
+            "clock": core.clock(),
             "level": self._options.level,
             "on_full": self._options.on_full,
             "operations": {

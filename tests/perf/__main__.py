@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = {
     "recording": "what one sample costs the program, beside others",
+    "clock": "a minute of the clock beside CLOCK_MONOTONIC",
     "sustained": "a program that does nothing but record: written, lost, memory",
     "statistics": "large captures, beside DuckDB, Polars and pandas",
     "exploring": "how long the explorer makes one wait",

@@ -1,5 +1,6 @@
 /* The native core. `contract.py` says what each function promises; `pure.py` is the same in Python, and the oracle. */
 
+#include "clock.h"
 #include "contexts.h"
 #include "probes.h"
 #include "rings.h"
@@ -22,6 +23,7 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC
 PyInit__native(void)
 {
+    prepare_clock();
     if (prepare_rings() < 0 || prepare_contexts() < 0 || prepare_spans() < 0 || prepare_probes() < 0 || prepare_timed() < 0)
         return NULL;
     PyObject *module = PyModule_Create(&definition);

@@ -202,6 +202,12 @@ core_now(PyObject *module, PyObject *unused)
     return PyLong_FromLongLong(now_ns());
 }
 
+static PyObject *
+core_clock(PyObject *module, PyObject *unused)
+{
+    return PyUnicode_FromString(clock_source());
+}
+
 static void
 free_rings(void)
 {
@@ -502,6 +508,7 @@ core_forget(PyObject *module, PyObject *unused)
 
 PyMethodDef ring_functions[] = {
     {"now", core_now, METH_NOARGS, "Nanoseconds on the monotonic clock that samples are taken with."},
+    {"clock", core_clock, METH_NOARGS, "Where they come from: \"counter\" or \"monotonic\"."},
     {"start", (PyCFunction)(void (*)(void))core_start, METH_VARARGS | METH_KEYWORDS, "Create the ring file and begin to record."},
     {"stop", core_stop, METH_NOARGS, "Record no more."},
     {"close", core_close, METH_NOARGS, "Give up the rings."},

@@ -12,9 +12,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
 
 #include "accounts.h"
+#include "clock.h"
 
 #ifdef Py_GIL_DISABLED
 #error "the native core relies on the interpreter lock"
@@ -136,14 +136,6 @@ Thread *attach_thread(void);
 Segment *take_segment(Thread *thread);
 int prepare_rings(void);
 extern PyMethodDef ring_functions[];
-
-static inline int64_t
-now_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
 
 static inline Thread *
 current_thread(void)

@@ -122,7 +122,7 @@ enter(uint32_t probe_id, int32_t weight)
     if (set_mark(tstate, stack) < 0)
         PyErr_Clear();
     if (index < stack->depth && stack->open[index].span == span)
-        stack->open[index].start = now_ns();
+        stack->open[index].start = now_at_last_ns();
 }
 
 /* The innermost open span of `probe_id` that belongs to `generator` (NULL: to none), or -1. */
@@ -187,7 +187,7 @@ leave(uint32_t probe_id, PyObject *error_type)
     Open *open = &stack->open[index];
     Sample sample = {
         .start = open->start,
-        .end = end,
+        .end = end > open->start ? end : open->start, /* a counter that is set back does not turn time round */
         .span = open->span,
         .parent = open->parent,
         .task = open->task,

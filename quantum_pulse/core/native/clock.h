@@ -1,0 +1,84 @@
+/* The clock that samples are taken with: CLOCK_MONOTONIC, to within a microsecond.
+ *
+ * Where the processor's time-stamp counter can be trusted, it tells how much time has passed since the last reading of
+ * CLOCK_MONOTONIC, for a millisecond at most; reading it takes a third of the time. So nothing need be known of its
+ * frequency beforehand, and whatever disciplines CLOCK_MONOTONIC disciplines this clock too.
+ *
+ * Like all of the core it runs under the interpreter lock. */
+#ifndef QP_CLOCK_H
+#define QP_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#if defined(__x86_64__)
+#define HAS_COUNTER 1
+#include <x86intrin.h>
+#else
+#define HAS_COUNTER 0
+#endif
+
+static inline int64_t
+monotonic_ns(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+#if HAS_COUNTER
+
+#define RATE_BITS 32
+
+/* A straight line from ticks to ns. */
+typedef struct {
+    uint64_t ticks; /* where it begins */
+    int64_t ns;
+    uint64_t rate;   /* ns a tick, times 2^RATE_BITS */
+    uint64_t length; /* ticks for which it holds; 0: it has ended */
+} Line;
+
+extern Line line;
+extern int uses_counter;
+
+/* The slow half: read CLOCK_MONOTONIC, and begin a new line. Returns the time at `ticks`, which were read just now. */
+int64_t begin_line(uint64_t ticks);
+
+/* The present, as of the beginning of the call: for the end of what is timed. */
+static inline int64_t
+now_ns(void)
+{
+    if (!uses_counter)
+        return monotonic_ns();
+    uint64_t ticks = __rdtsc(), passed = ticks - line.ticks;
+    return passed < line.length ? line.ns + (int64_t)(passed * line.rate >> RATE_BITS) : begin_line(ticks);
+}
+
+/* The present, as of the end of the call: for the beginning of what is timed. */
+static inline int64_t
+now_at_last_ns(void)
+{
+    if (!uses_counter)
+        return monotonic_ns();
+    uint64_t ticks = __rdtsc(), passed = ticks - line.ticks;
+    if (passed >= line.length) {
+        begin_line(ticks);
+        return now_ns();
+    }
+    return line.ns + (int64_t)(passed * line.rate >> RATE_BITS);
+}
+
+#else
+
+#define now_ns monotonic_ns
+#define now_at_last_ns monotonic_ns
+
+#endif
+
+/* What readings come from: "counter" or "monotonic". */
+const char *clock_source(void);
+
+/* Find out whether the counter can be trusted. QUANTUM_PULSE_CLOCK=monotonic in the environment: not to be. */
+void prepare_clock(void);
+
+#endif
