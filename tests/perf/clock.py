@@ -1,4 +1,4 @@
-"""The recorder's clock beside CLOCK_MONOTONIC for a minute: how far apart they ever are, and what each costs to read."""
+"""The recorder's clock beside CLOCK_MONOTONIC for a minute: how far apart they are, and what each costs to read."""
 
 from __future__ import annotations
 
