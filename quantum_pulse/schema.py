@@ -101,7 +101,7 @@ HISTOGRAM_BITS: Final = 6
 
 # Rings. A ring file is one header page and then segments of SEGMENT_BYTES; a segment is a header and then
 # SEGMENT_ROWS of each column, columns side by side in this order.
-RING_MAGIC: Final = b"QPRING01"
+RING_MAGIC: Final = b"QPRING02"
 RING_HEADER_BYTES: Final = 4096
 #: Header of a ring: field, `struct` code, offset. `first_span` was the last one before the recording, so that
 #: `last_span - first_span` blocks were entered in it.
@@ -136,4 +136,5 @@ SEGMENT_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
     ("thread", "q", 16),
     ("written", "I", 64),  # rows that are complete; stored after the row itself
     ("consumed", "I", 68),  # rows that stand in a finished part
+    ("inverse", "I", 72),  # of `written`, bit by bit, stored just before it: shows that neither was damaged
 )

@@ -34,6 +34,8 @@ NAME = "python"
 
 now = time.perf_counter_ns
 
+#: All bits of a 32-bit word.
+_WORD = 0xFFFFFFFF
 _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 # A generator behind @contextmanager encloses the block of its `with`, so what runs there is inside its spans. Any
 # other suspended generator encloses nothing.
@@ -272,7 +274,8 @@ class _Session:
             segment.written = segment.drained = 0
             segment.full = False
             segment.thread = thread
-            for field, value in (("written", 0), ("consumed", 0), ("thread", thread), ("sequence", self.sequence)):
+            values = {"written": 0, "inverse": _WORD, "consumed": 0, "thread": thread, "sequence": self.sequence}
+            for field, value in values.items():
                 segment.fields[field][0] = value
             segment.fields["state"][0] = 1
             self.busy.append(segment)
@@ -393,6 +396,7 @@ class _Session:
         count.committed += 1
         segment.written = row + 1
         # Last, so that whoever reads the file of a killed process finds whole rows only.
+        segment.fields["inverse"][0] = _WORD ^ (row + 1)
         segment.fields["written"][0] = row + 1
         if entry.probe_id in self.watched:
             self.look_at(entry, end - entry.start, error)

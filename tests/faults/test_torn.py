@@ -102,8 +102,17 @@ def overwrite(begin, data):
 
 def test_zeroed(left, tmp_path):
     (found,), samples = damaged(left, tmp_path, lambda ring: overwrite(0, bytes(ring.stat().st_size))(ring))
-    assert "QPRING01" in found.damage[0]
+    assert "QPRING02" in found.damage[0]
     assert len(samples) == 2002
+
+
+@pytest.mark.parametrize("field", ["state", "sequence", "written", "consumed", "inverse"])
+def test_a_field_of_a_segment_is_zeroed(left, tmp_path, field):
+    # The second segment: of the first a part has some rows already.
+    base = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
+    (offset,) = (at for name, _, at in schema.SEGMENT_FIELDS if name == field)
+    (found,), samples = damaged(left, tmp_path, overwrite(base + offset, bytes(4)))
+    assert len(samples) == 6000 or "the header of segment 1 makes no sense" in found.damage
 
 
 def test_deleted(left, tmp_path):

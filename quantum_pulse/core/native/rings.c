@@ -184,6 +184,7 @@ take_segment(Thread *thread)
         return NULL;
     Segment *segment = ring.free_segments[--ring.free_length]; /* the last one used: its pages are warm */
     segment->written = 0;
+    segment->inverse = ~(uint32_t)0;
     segment->consumed = 0;
     segment->thread = thread->id;
     segment->sequence = ++ring.sequence;
@@ -290,7 +291,7 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
     }
     ring.header = (RingHeader *)ring.memory;
     *ring.header = (RingHeader){.process = (int64_t)getpid(), .first_span = last_span, .last_span = last_span};
-    memcpy(ring.header->magic, "QPRING01", 8);
+    memcpy(ring.header->magic, "QPRING02", 8);
     ring.reserved = first;
     ring.free_segments = malloc(ring.limit * sizeof(Segment *));
     ring.busy = malloc(ring.limit * sizeof(Busy));

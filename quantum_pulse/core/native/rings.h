@@ -41,7 +41,8 @@ typedef struct {
     char pad1[40];
     uint32_t written;
     uint32_t consumed;
-    char pad2[56];
+    uint32_t inverse; /* of `written`: whoever reads the file of a killed process sees by it that neither was damaged */
+    char pad2[52];
     int64_t start[SEGMENT_ROWS];
     int64_t duration[SEGMENT_ROWS];
     int64_t span[SEGMENT_ROWS];
@@ -189,6 +190,7 @@ commit(Thread *thread, const Sample *sample)
     segment->weight[row] = sample->weight;
     count->committed++;
     /* Last, so that whoever reads the file of a killed process finds whole rows only. */
+    segment->inverse = ~(row + 1);
     __atomic_store_n(&segment->written, row + 1, __ATOMIC_RELEASE);
     if (count->is_watched)
         look_at(sample->probe_id, sample->end - sample->start, sample->error, sample->span);
