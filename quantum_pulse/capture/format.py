@@ -54,8 +54,9 @@ A process file holds `pid`, `state` (`starting`, `recording`, `finished`, `faile
 `clock_resolution_ns`, `clock_read_ns`, `sample_ns`: what a sample takes, and `inside_ns`: the part of it that is in its
 own duration), `python`, `argv`, `host`, `environment` (null, or `cpu`, `cores` that the process may use, `governor`,
 `load_1m`, `kernel`, `python`, `packages` with their versions, and `commit`), `account` (`started`, `written`, `open`,
-`lost`, in samples: `started = written + open + lost`), `rows` (written into parts, by table) and `losses` (as in the
-footers).
+`lost`, in samples: `started = written + open + lost`), `accounts` (the same by `operation` and `thread`: `started =
+ended + open + lost`; thread 0 stands for such as ended long ago), `rows` (written into parts, by table) and `losses`
+(as in the footers).
 """
 
 _FOOTER: Final = f"""\

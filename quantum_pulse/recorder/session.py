@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -206,6 +206,7 @@ class Recorder:
                 self._sampler.take()
             self._writer.finish()
             self._final_account = account = self._writer.account()
+            accounts = self._writer.accounts()
             core.close()
             self._writer.close()
             # First what happened, so that nobody misses rings that are gone; the lock last, so that nobody takes them.
@@ -213,7 +214,7 @@ class Recorder:
                 if is_idle:
                     self._process_path.unlink()
                 else:
-                    self._save_process("failed" if self._writer.failure else "finished", account)
+                    self._save_process("failed" if self._writer.failure else "finished", account, accounts)
             if self._writer.failure is None:
                 self._remove_rings()
             os.close(self._journal)
@@ -298,10 +299,17 @@ class Recorder:
             "losses": [],
         }
 
-    def _save_process(self, state: str, account: dict[str, int] | None = None) -> None:
+    def _save_process(
+        self, state: str, account: dict[str, int] | None = None, accounts: Sequence[dict[str, Any]] = ()
+    ) -> None:
         content = self._process(state)
         if account is not None:
-            content |= {"account": account, "rows": self._writer.rows, "losses": self._writer.all_losses}
+            content |= {
+                "account": account,
+                "accounts": accounts,
+                "rows": self._writer.rows,
+                "losses": self._writer.all_losses,
+            }
         _write_json(self._process_path, content)
 
     # The journal is written before the first sample that needs it, so that the rings of a killed process can be read.

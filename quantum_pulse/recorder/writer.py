@@ -147,6 +147,25 @@ class Writer:
             "lost": lost + (unwritten if is_gone else 0),
         }
 
+    def accounts(self) -> list[dict[str, Any]]:
+        """The account by operation and thread: `started` = `ended` + `open` + `lost`. Those that ended are in parts, or
+        pending. Thread 0 stands for threads that ended long ago."""
+        totals: dict[tuple[int, int], list[int]] = {}
+        for operation, thread, *numbers in self._core.account():
+            total = totals.setdefault((operation, thread), [0, 0, 0])
+            total[:] = map(sum, zip(total, numbers, strict=True))
+        return [
+            {
+                "operation": registry[operation].name,
+                "thread": thread,
+                "started": started,
+                "ended": ended,
+                "open": started - ended - lost,
+                "lost": lost,
+            }
+            for (operation, thread), (started, ended, lost) in sorted(totals.items())
+        ]
+
     def _run(self) -> None:
         try:
             self._core.never_wait()  # for itself
