@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from quantum_pulse import schema
@@ -17,6 +18,9 @@ DEFAULT_METRICS_INTERVAL_S: Final = 0.1
 
 #: Environment variable: the level where a program does not name one.
 LEVEL: Final = "QUANTUM_PULSE_LEVEL"
+
+#: Environment variable: where the rings stand where a program does not say.
+RING_FOLDER: Final = "QUANTUM_PULSE_RINGS"
 
 Level = Literal["full", "production", "off"]
 OnFull = Literal["drop", "overwrite", "wait"]
@@ -43,6 +47,7 @@ class Options(NamedTuple):
     level: str = "full"
     on_full: str = "drop"
     watches: tuple[Watch, ...] = ()
+    ring_folder: Path | None = None
 
     @property
     def keeps(self) -> bool:
@@ -56,6 +61,7 @@ def checked(
     level: str | None,
     on_full: str,
     save_on: Mapping[Any, Any] | None,
+    ring_folder: str | os.PathLike[str] | None,
 ) -> Options:
     """The options that these arguments make. Raises RecordingError, and TypeError for what is no operation."""
     if not isinstance(metrics_interval_s, int | float) or not metrics_interval_s > 0:
@@ -72,7 +78,19 @@ def checked(
         raise RecordingError(f"on_full must be 'drop', 'overwrite' or 'wait', not {on_full!r}")
     if save_on is not None and on_full != "overwrite":
         raise RecordingError(f"save_on needs on_full='overwrite': with {on_full!r} everything is written anyway")
-    return Options(budget_bytes, metrics_interval_s, level, on_full, tuple(_watches(save_on or {})))
+    watches = tuple(_watches(save_on or {}))
+    return Options(budget_bytes, metrics_interval_s, level, on_full, watches, _folder(ring_folder))
+
+
+def _folder(ring_folder: str | os.PathLike[str] | None) -> Path | None:
+    where, named = "ring_folder", ring_folder
+    if named is None:
+        where, named = RING_FOLDER, os.environ.get(RING_FOLDER) or None
+    if named is None:
+        return None
+    if not isinstance(named, str | os.PathLike) or not Path(named).is_dir():
+        raise RecordingError(f"{where} must be a folder that exists, as /dev/shm, not {named!r}")
+    return Path(named).absolute()
 
 
 def _watches(save_on: Mapping[Any, Any]) -> Iterator[Watch]:

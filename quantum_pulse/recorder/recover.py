@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from quantum_pulse import files, records, rings, schema
-from quantum_pulse.recorder import parts
+from quantum_pulse.recorder import parts, ringfiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,8 +80,8 @@ def sweep(capture: Path, own: Path) -> bool:
         with contextlib.suppress(OSError, ValueError):
             if rings.is_unused(ring) and not rings.is_alive(ring):
                 (capture / schema.PROCESSES / f"{ring.stem}.json").unlink(missing_ok=True)
-                ring.unlink()
-                ring.with_suffix(schema.NAMES_SUFFIX).unlink(missing_ok=True)
+                for path in (ring, ring.with_suffix(schema.NAMES_SUFFIX)):
+                    ringfiles.remove(path)
                 continue
         left = True
     return left
@@ -169,7 +169,7 @@ def _recover(capture: Path, ring: Path) -> Recovery:
             (capture / table / source).unlink(missing_ok=True)
     for path in (ring, ring.with_suffix(schema.NAMES_SUFFIX)):
         with contextlib.suppress(IsADirectoryError, PermissionError):
-            path.unlink(missing_ok=True)
+            ringfiles.remove(path)
     logger.debug("recovered %s: %d samples, %d open, %d lost, damage: %s", *found[:1], *found[2:])
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -15,7 +14,6 @@ import sys
 import threading
 import time
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +25,7 @@ from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, registry, writable
 from quantum_pulse.recorder import environment, imports, options, overhead, snapshots, tracing
 from quantum_pulse.recorder.metrics import MetricsSampler
+from quantum_pulse.recorder.ringfiles import RingFiles
 from quantum_pulse.recorder.writer import Writer
 
 if TYPE_CHECKING:
@@ -68,49 +67,41 @@ class Recorder:
         self._anchor_ns = _clock_anchor()
         # Several recordings may share a capture, also of one process: the name of each file tells them apart.
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._ring = path / schema.RINGS / f"{self._name}.ring"
-        self._journal_path = path / schema.RINGS / f"{self._name}.names"
         self._process_path = path / schema.PROCESSES / f"{self._name}.json"
         for folder in (schema.PROCESSES, schema.RINGS, *schema.TABLES):
             (path / folder).mkdir(parents=True, exist_ok=True)
         _write_json(path / schema.MANIFEST, self._manifest(), keep=True)
-        # A descriptor, so that nothing is ever left in a buffer: not when killed, and not twice after a fork.
-        self._journal = _open_locked(self._journal_path)
+        self._files = RingFiles(path, self._name, chosen.ring_folder)
         self._final_account: dict[str, int] | None = None
         self.errors: list[str] = [""]
         self._sampler = MetricsSampler(core.now, chosen.metrics_interval_s)
         self._writer = Writer(
-            core, path, self._ring, self._anchor_ns, self.errors, self._sampler, self._note, keeps=chosen.keeps
+            core,
+            path,
+            self._files.ring,
+            self._anchor_ns,
+            self.errors,
+            self._sampler,
+            self._files.note,
+            keeps=chosen.keeps,
         )
         try:
-            self._overhead = overhead.measured(self._ring.parent)
+            self._overhead = overhead.measured(self._files.folder)
             self._environment = environment.found()
             self._save_process("starting")
-            self._note({"clock_anchor_ns": self._anchor_ns})
+            self._files.note({"clock_anchor_ns": self._anchor_ns})
             for number, definition in enumerate(registry.all()):
                 self._note_operation(number, definition)
             registry.on_new = self._note_operation
-            # Renamed once its header is whole, so that nobody takes one that has just begun for a damaged one.
-            unfinished = self._ring.with_name(f".{self._ring.name}.tmp")
-            core.start(
-                str(unfinished),
-                chosen.budget_bytes,
-                self._note_error,
-                self._writer.wake_fd,
-                on_full=options.ON_FULL[chosen.on_full],
-                production=chosen.level == "production",
-            )
-            for watch in chosen.watches:
-                core.watch(*watch)
-            os.replace(unfinished, self._ring)
+            self._files.begin(self._start_core)
             self._save_process("recording")
         except BaseException:
             registry.on_new = None
             core.stop()
             core.close()
             self._writer.close()
-            os.close(self._journal)
-            self._remove_rings()
+            self._files.close()
+            self._files.remove()
             self._process_path.unlink(missing_ok=True)
             raise
         self._sampler.start()
@@ -125,9 +116,22 @@ class Recorder:
             chosen.on_full,
             len(registry.all()),
             chosen.budget_bytes,
-            self._ring.name,
+            self._files.ring.resolve(),
             (time.time_ns() - self._started_ns) / 1e6,
         )
+
+    def _start_core(self, ring: str) -> None:
+        chosen = self._options
+        core.start(
+            ring,
+            chosen.budget_bytes,
+            self._note_error,
+            self._writer.wake_fd,
+            on_full=options.ON_FULL[chosen.on_full],
+            production=chosen.level == "production",
+        )
+        for watch in chosen.watches:
+            core.watch(*watch)
 
     @property
     def has_failed(self) -> bool:
@@ -168,7 +172,7 @@ class Recorder:
             first_ns = 0 if last_s is None else core.now() - int(last_s * 1e9)
             for folder in (schema.PROCESSES, *schema.TABLES):
                 (target / folder).mkdir(parents=True, exist_ok=True)
-            snapshots.write(target, self._ring, self._writer.footer(), first_ns, self._sampler.peek())
+            snapshots.write(target, self._files.ring, self._writer.footer(), first_ns, self._sampler.peek())
             _write_json(target / schema.PROCESSES / f"{self._name}.json", {**self._process("snapshot"), "losses": []})
             _write_json(target / schema.MANIFEST, self._manifest())
         except OSError as error:
@@ -200,28 +204,32 @@ class Recorder:
             core.stop()
             registry.on_new = None
             self._sampler.stop()
-            # A child that has recorded nothing leaves nothing behind.
             is_idle = self._is_inherited and not (self._writer.account()["started"] or any(self._writer.rows.values()))
             if is_idle:
                 self._sampler.take()
-            self._writer.finish()
-            self._final_account = account = self._writer.account()
-            accounts = self._writer.accounts()
+            # In the writing thread, which is waited for no longer than need be: the disk may hang.
+            self._writer.finish(lambda: self._conclude(is_idle))
+            self._final_account = account = self.account()
             core.close()
             self._writer.close()
-            # First what happened, so that nobody misses rings that are gone; the lock last, so that nobody takes them.
-            with contextlib.suppress(OSError):
-                if is_idle:
-                    self._process_path.unlink()
-                else:
-                    self._save_process("failed" if self._writer.failure else "finished", account, accounts)
-            if self._writer.failure is None:
-                self._remove_rings()
-            os.close(self._journal)
+            self._files.close()
             if _active is self:
                 _active = None
             logger.debug("stopped %s: %s", self.path, account)
             self._say_if_empty(account)
+
+    def _conclude(self, is_idle: bool) -> None:
+        """Write down what happened. First that, so that nobody misses rings that are gone."""
+        self._final_account = account = self._writer.account()
+        with contextlib.suppress(OSError):
+            if is_idle:  # a child that has recorded nothing leaves nothing behind
+                self._process_path.unlink()
+            else:
+                state = "failed" if self._writer.failure else "finished"
+                self._save_process(state, account, self._writer.accounts())
+        if self._writer.failure is None:
+            with contextlib.suppress(OSError):
+                self._files.remove()
 
     def _say_if_empty(self, account: dict[str, int]) -> None:
         is_empty = not (account["written"] or account["pending"] or account["lost"]) and self._writer.failure is None
@@ -245,7 +253,7 @@ class Recorder:
         self._final_account = dict(NOTHING)
         self._sampler.abandon()
         self._writer.abandon()
-        os.close(self._journal)
+        self._files.close()
 
     def __enter__(self) -> Self:
         return self
@@ -257,12 +265,6 @@ class Recorder:
 
     def __repr__(self) -> str:
         return f"<Recorder {self.path} {'recording' if self.is_recording else 'stopped'}>"
-
-    def _remove_rings(self) -> None:
-        for path in (self._ring, self._journal_path):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # others record into the same capture
-            self._ring.parent.rmdir()
 
     def _manifest(self) -> dict[str, Any]:
         return {
@@ -314,21 +316,13 @@ class Recorder:
 
     # The journal is written before the first sample that needs it, so that the rings of a killed process can be read.
     def _note_operation(self, number: int, definition: Definition) -> None:
-        self._note({"operation": number, "definition": definition.plain()})
+        self._files.note({"operation": number, "definition": definition.plain()})
 
     def _note_error(self, number: int, name: str) -> None:
         name = writable(name)
         self.errors += [""] * (number + 1 - len(self.errors))
         self.errors[number] = name
-        self._note({"error": number, "name": name})
-
-    def _note(self, entry: dict[str, Any]) -> None:
-        try:
-            text = json.dumps(entry).encode()
-            # With a checksum: a name that is not quite right would go unnoticed.
-            os.write(self._journal, b"%08x %s\n" % (zlib.crc32(text), text))
-        except OSError as error:
-            logger.warning("cannot note a name beside the rings: %s", error)
+        self._files.note({"error": number, "name": name})
 
 
 class _Off(Recorder):
@@ -359,6 +353,7 @@ def start(
     level: options.Level | None = None,
     on_full: options.OnFull = "drop",
     save_on: Mapping[Any, options.Trigger] | None = None,
+    ring_folder: str | os.PathLike[str] | None = None,
 ) -> Recorder:
     """Record all operations of this process into the capture directory `path` until `stop`.
 
@@ -377,13 +372,18 @@ def start(
     room for the newest. `save_on` then flushes by itself: it maps operations (or whole enums) to a number of
     microseconds that a call may take, to "error", or to both, as in ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``.
 
+    `ring_folder`: where the rings stand, if not in the capture; where it is not given, what QUANTUM_PULSE_RINGS in the
+    environment says. On a disk that hangs, a program waits as soon as it touches a page of a file there; with
+    "/dev/shm", which is memory, it never does. What a killed process left there is found as long as the machine, or
+    the container, is not started anew.
+
     Raises RecordingError when a recording is running, `path` cannot hold a capture, or an option is none.
     """
     global _active, _last_path, _said_fallback, _is_from_environment, _is_off
     target = Path(path).absolute()
     if if_exists not in ("append", "replace", "error"):
         raise RecordingError(f"if_exists must be 'append', 'replace' or 'error', not {if_exists!r}")
-    chosen = options.checked(budget_bytes, metrics_interval_s, level, on_full, save_on)
+    chosen = options.checked(budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder)
     _is_off = os.environ.get(ENVIRONMENT) == OFF or chosen.level == "off"
     if _is_off:
         return _Off(target, chosen)
@@ -497,17 +497,6 @@ def _clock_anchor() -> int:
             best = (after - before, unix - (before + after) // 2)
     assert best is not None
     return best[1]
-
-
-def _open_locked(path: Path) -> int:
-    """A descriptor to append to the new file `path`, which is locked from its first moment: whoever finds it knows by
-    that whether this process lives."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    with contextlib.suppress(OSError):  # there are file systems without locks
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.replace(temporary, path)
-    return file
 
 
 def _write_json(path: Path, content: dict[str, Any], *, keep: bool = False) -> None:

@@ -94,6 +94,7 @@ class Writer:
         self._asked = 0
         self._answered = 0
         self._finishing = False
+        self._conclude: Callable[[], None] = lambda: None
         # A daemon, because a disk that hangs must not keep the interpreter from exiting.
         self._thread = threading.Thread(target=self._run, name="quantum-pulse-writer", daemon=True)
 
@@ -110,13 +111,17 @@ class Writer:
             while self._answered < ticket and self._thread.is_alive():
                 self._state.wait(0.1)
 
-    def finish(self) -> None:
-        """Write the rest and end the thread, within a bounded time."""
+    def finish(self, conclude: Callable[[], None]) -> None:
+        """Write the rest, call `conclude` and end the thread, within a bounded time. What `conclude` does is left out
+        where the disk hangs."""
+        self._conclude = conclude
         self._finishing = True
         self._wake()
         self._thread.join(LONGEST_STOP_S)
         if self._thread.is_alive():
             self._fail(TimeoutError(f"the disk took no data for {LONGEST_STOP_S:.0f} s"))
+        elif self.failure is not None:
+            conclude()
 
     def close(self) -> None:
         """Give up the pipe; nobody must use it any more."""
@@ -181,6 +186,7 @@ class Writer:
                 if self.has_forked:
                     self._sweep()
                 if finishing:
+                    self._conclude()
                     return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the host goes on
             self._fail(error)

@@ -1,0 +1,96 @@
+"""The files of a recording's rings: the ring itself, and beside it the journal of the names that it needs.
+
+Both stand in the capture, where whoever finds it looks for them. With a folder of their own they are there, and in the
+capture stand links to them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from quantum_pulse import schema
+
+logger = logging.getLogger("quantum_pulse")
+
+#: What the names of files in a folder of their own begin with. No other file is ever deleted through a link.
+LINKED: Final = "quantum_pulse-"
+
+
+class RingFiles:
+    """The files of the recording `name` of the capture `capture`, in `folder` if there is one."""
+
+    def __init__(self, capture: Path, name: str, folder: Path | None) -> None:
+        self.ring = capture / schema.RINGS / f"{name}{schema.RING_SUFFIX}"
+        self.journal = self.ring.with_suffix(schema.NAMES_SUFFIX)
+        #: Where a ring may be tried out.
+        self.folder = folder or self.ring.parent
+        self._is_linked = folder is not None
+        # A descriptor, so that nothing is ever left in a buffer: not when killed, and not twice after a fork.
+        self._journal = self._open_locked()
+
+    def begin(self, begin: Callable[[str], None]) -> None:
+        """Make the ring by `begin`, which is told the path. Raises OSError."""
+        # Shown once its header is whole, so that nobody takes one that has just begun for a damaged one.
+        if self._is_linked:
+            begin(str(self._place(self.ring)))
+            self._link(self.ring)
+        else:
+            unfinished = self.ring.with_name(f".{self.ring.name}.tmp")
+            begin(str(unfinished))
+            os.replace(unfinished, self.ring)
+
+    def note(self, entry: dict[str, Any]) -> None:
+        """Add a line to the journal. Where the disk does not take it, that is logged."""
+        try:
+            text = json.dumps(entry).encode()
+            # With a checksum: a name that is not quite right would go unnoticed.
+            os.write(self._journal, b"%08x %s\n" % (zlib.crc32(text), text))
+        except OSError as error:
+            logger.warning("cannot note a name beside the rings: %s", error)
+
+    def remove(self) -> None:
+        """Delete the files. Whether the process lives is known until `close`."""
+        for path in (self.ring, self.journal):
+            remove(path)
+            if self._is_linked:
+                self._place(path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # others record into the same capture
+            self.ring.parent.rmdir()
+
+    def close(self) -> None:
+        """Let go of the journal: by its lock whoever finds it knows that this process records."""
+        os.close(self._journal)
+
+    def _open_locked(self) -> int:
+        """A descriptor to append to the new journal, which is locked from its first moment."""
+        place = self._place(self.journal)
+        temporary = place.with_name(f".{place.name}.tmp")
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        with contextlib.suppress(OSError):  # there are file systems without locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.replace(temporary, place)
+        if self._is_linked:
+            self._link(self.journal)
+        return file
+
+    def _place(self, path: Path) -> Path:
+        return self.folder / f"{LINKED}{path.name}" if self._is_linked else path
+
+    def _link(self, path: Path) -> None:
+        path.symlink_to(self._place(path))
+
+
+def remove(path: Path) -> None:
+    """Delete a ring or a journal, and what it links to if that is one of ours. Harmless where there is none."""
+    target = path.readlink() if path.is_symlink() else None
+    path.unlink(missing_ok=True)
+    if target is not None and target.name == f"{LINKED}{path.name}":
+        target.unlink(missing_ok=True)
