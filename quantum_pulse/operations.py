@@ -275,9 +275,12 @@ class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignor
         """Between which times a duration is plausible, in microseconds, if that is known."""
         return self._value_.expect_us  # type: ignore[no-any-return]
 
-    def timer(self) -> PausableTimer:
-        """A timer that records one sample of this operation without the pauses in it; see `PausableTimer`."""
-        return PausableTimer(self)
+    def timer(self, *, elapsed: Operation | None = None) -> PausableTimer:
+        """A timer that records one sample of this operation without the pauses in it; see `PausableTimer`.
+
+        `elapsed`: another operation, which gets a sample of the same work with the pauses.
+        """
+        return PausableTimer(self, None if elapsed is None else checked(elapsed))
 
     def __call__(self, function: F) -> F:
         """Decorate `function`: each call is one sample."""
