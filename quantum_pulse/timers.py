@@ -13,8 +13,8 @@ class PausableTimer:
 
     It begins paused. The sample's duration is the active time, and its start that of the first `resume`. The time from
     there to the last `pause` is `elapsed_ns`; with ``Op.X.timer(elapsed=Op.Y)`` it becomes a sample of `Op.Y`, so that
-    both have statistics. A call that changes nothing, as a second `pause`, does no harm. As a context manager it resumes on entering and finishes on
-    leaving, with the exception that left the block, if one did::
+    both have statistics. A call that changes nothing, as a second `pause`, does no harm. As a context manager it
+    resumes on entering and finishes on leaving, with the exception that left the block, if one did::
 
         with Trading.PRICE_FEED_PARSING.timer() as timer:
             header = parse(data)
