@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from quantum_pulse import analysis
-from quantum_pulse.analysis import recommendations
+from quantum_pulse.analysis.recommendations import NotApplicable, Recommendation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,35 +108,79 @@ class Correlations:
     #: A row per operation and metric, the surest first: operation, and the columns of `analysis.correlate`.
     table: pd.DataFrame
     #: What could be done, the best founded first.
-    recommendations: list[recommendations.Recommendation]
+    recommendations: list[Recommendation]
     #: Length of the windows that latency and metrics were compared in, in seconds.
     window_s: float
     #: Share of false findings accepted.
     alpha: float
+    #: Rules that were checked and recommend nothing, and why.
+    not_applicable: tuple[NotApplicable, ...] = ()
 
     @property
     def found(self) -> pd.DataFrame:
         """Rows of `table` with a q-value of at most `alpha`."""
         return self.table[self.table["q_value"] <= self.alpha]
 
-    def _summary(self) -> str:
-        tested = int(self.table["p_value"].notna().sum())
-        if not tested:
-            return "Too little to compare: no operation and metric have 20 windows in common; record for longer."
-        return (
-            f"{len(self.found)} of {tested} pairs of an operation and a metric move together "
-            f"(windows of {self.window_s:g} s, at most {self.alpha:.0%} false)."
-        )
+    @property
+    def summary(self) -> str:
+        """A sentence: how much moves together, of how much that was tested."""
+        from quantum_pulse.view import correlations
+
+        return correlations.summary(self)
 
     def __repr__(self) -> str:
-        rows = self.found.head(20).to_string(index=False, float_format=lambda value: f"{value:.3g}")
-        advice = "\n".join(f"- {one}" for one in self.recommendations)
-        return "\n".join([self._summary(), *([rows] if len(self.found) else []), advice]).rstrip()
+        from quantum_pulse.view import correlations
+
+        return correlations.as_text(self)
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from quantum_pulse.view import correlations
 
-        table: Any = self.found.head(20)
-        rows = table.to_html(index=False, float_format=lambda value: f"{value:.3g}", border=0) if len(table) else ""
-        advice = "".join(f"<li>{escape(str(one))}</li>" for one in self.recommendations)
-        return f"<div><strong>{escape(self._summary())}</strong></div>{rows}<ul>{advice}</ul>"
+        return correlations.as_html(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """What was different in a stretch of time, against the time around it."""
+
+    #: A row for the latency and the calls of each operation, and for each metric, the surest first: what ("operation"
+    #: or "metric"), name, measure, and the columns of `analysis.contrast`.
+    table: pd.DataFrame
+    #: The stretch, and the time around it that it was compared with; UTC.
+    begin: pd.Timestamp
+    end: pd.Timestamp
+    around_begin: pd.Timestamp
+    around_end: pd.Timestamp
+    #: Length of the windows that operations were compared in, in seconds.
+    window_s: float
+    #: Share of false findings accepted.
+    alpha: float
+    #: Operations that the stretch was chosen by; they are not tested.
+    chosen_by: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> pd.DataFrame:
+        """Rows of `table` with a q-value of at most `alpha`."""
+        return self.table[self.table["q_value"] <= self.alpha]
+
+    @property
+    def chosen(self) -> pd.DataFrame:
+        """Rows of `table` about the operations that the stretch was chosen by."""
+        return self.table[(self.table["what"] == "operation") & self.table["name"].isin(self.chosen_by)]
+
+    @property
+    def summary(self) -> str:
+        """A sentence or two: what was compared, and how much of it differs."""
+        from quantum_pulse.view import contrasts
+
+        return contrasts.summary(self)
+
+    def __repr__(self) -> str:
+        from quantum_pulse.view import contrasts
+
+        return contrasts.as_text(self)
+
+    def _repr_html_(self) -> str:
+        from quantum_pulse.view import contrasts
+
+        return contrasts.as_html(self)

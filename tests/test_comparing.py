@@ -232,17 +232,71 @@ def test_recommendations_say_why():
     from quantum_pulse.analysis import recommendations
 
     nothing = pd.DataFrame({name: [] for name in ("operation", "metric", "rho", "q_value")})
-    stats = pd.DataFrame({"p50_us": [10.0, 10.0], "p99_us": [11.0, 900.0], "total_us": [1.0, 2.0]}, index=["A", "B"])
+    stats = pd.DataFrame(
+        {
+            "mean_us": [10.0, 20.0, 4000.0],
+            "p50_us": [10.0, 10.0, 3900.0],
+            "p99_us": [11.0, 900.0, 5000.0],
+            "total_us": [1.0, 2.0, 3.0],
+        },
+        index=["A", "B", "C"],
+    )
     idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
     busy = pd.DataFrame({"cpu_machine_percent": [95.0], "rss_bytes": [900]})
-    (waits,) = recommendations.recommend(stats, idle, nothing)
-    assert waits.subject == "B"
-    assert "90 times p50" in waits.evidence
-    cpu, memory = recommendations.recommend(stats, busy, nothing, memory_bytes=1000)
+
+    advice = recommendations.recommend(stats, idle, nothing)
+    slow, tail = advice.recommendations
+    assert (slow.subject, tail.subject) == ("C", "B")
+    assert "4.0 ms on average" in slow.evidence
+    assert "90 times p50" in tail.evidence
+    assert [one.reason for one in advice.not_applicable] == [
+        *["operations and metrics have too few windows in common to be correlated"] * 3,
+        "they were busy 5% of the time",
+        "how much the machine has was not recorded",
+    ]
+
+    cpu, memory = recommendations.recommend(stats, busy, nothing, memory_bytes=1000).recommendations
     assert "95%" in cpu.evidence
     assert "90%" in memory.evidence
-    assert recommendations.recommend(stats.iloc[:1], idle, nothing) == []
-    assert recommendations.recommend(stats.iloc[:0], idle.iloc[:0], nothing) == []
+
+    for quiet in (stats.iloc[:1], stats.iloc[:0]):
+        advice = recommendations.recommend(quiet, idle, nothing, memory_bytes=1000)
+        assert advice.recommendations == []
+        assert len(advice.not_applicable) == 6
+        assert "at most 10.0% of it" in str(advice.not_applicable[4])
+    advice = recommendations.recommend(stats.iloc[:0], idle.iloc[:0], nothing)
+    assert str(advice.not_applicable[3]) == "the machine's CPUs are busy (above 70%): that was not recorded."
+
+
+def test_recommendations_from_correlations():
+    """The guide's rules: memory above 0.7, CPU above 0.7, slow with neither."""
+    from quantum_pulse.analysis import recommendations
+
+    rows = [
+        ("Grows", "rss_bytes", 0.8, 0.001),
+        ("Computes", "cpu_process_percent", 0.75, 0.001),
+        ("Pauses", "gc_pause_us", 0.5, 0.001),
+        ("Pauses", "rss_bytes", 0.1, 0.6),
+        ("Unsure", "rss_bytes", 0.9, 0.2),
+        ("Waits", "rss_bytes", -0.1, 0.9),
+        ("Waits", "cpu_machine_percent", 0.05, 0.9),
+    ]
+    correlations = pd.DataFrame(rows, columns=["operation", "metric", "rho", "q_value"])
+    names = ["Grows", "Computes", "Waits"]
+    stats = pd.DataFrame({"mean_us": 5000.0, "p50_us": 5000.0, "p99_us": 6000.0, "total_us": 1.0}, index=names)
+    idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
+    advice = recommendations.recommend(stats, idle, correlations, memory_bytes=1000)
+    found = {one.subject: one for one in advice.recommendations}
+    assert list(found) == ["Grows", "Computes", "Pauses", "Waits"]
+    assert "pool" in found["Grows"].action
+    assert "algorithm" in found["Computes"].action
+    assert "garbage collector" in found["Pauses"].reason
+    assert "-0.10 with rss_bytes and +0.05 with cpu_machine_percent" in found["Waits"].evidence
+    assert all(one.record_next and one.evidence in str(one) for one in advice.recommendations)
+    weak = correlations.assign(rho=0.2)
+    advice = recommendations.recommend(stats.iloc[:0], idle, weak, memory_bytes=1000)
+    assert advice.recommendations == []
+    assert "the strongest that is sure is 0.20" in advice.not_applicable[0].reason
 
 
 def test_what_became_of_the_operations(make):

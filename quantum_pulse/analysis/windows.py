@@ -1,9 +1,9 @@
-"""Latency and metrics on one time axis, for `correlate`."""
+"""Latency and metrics on one time axis, for `correlate` and `contrast`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from quantum_pulse.analysis.correlation import COLUMNS, FEWEST, correlate
@@ -52,6 +52,37 @@ def aligned(
     busy = timeline["total_us"].groupby(by_operation).sum().unstack()
     known = timeline[[name for name in metrics if name in timeline.columns]].groupby(times).first()
     return latency.reindex(grid), busy.reindex(grid).fillna(0.0), known.reindex(grid)
+
+
+def of_operations(timeline: pd.DataFrame, starts: pd.DatetimeIndex, window_s: float) -> pd.DataFrame:
+    """Latency and calls a second of each operation in the windows that begin at `starts`, for `contrasts.contrast`.
+
+    From a `timeline` with one quantile. Index: `starts`. Columns: as `contrasts.LEVELS`.
+    """
+    import pandas as pd
+
+    (quantile,) = [name for name in timeline.columns if re.fullmatch(r"p\d+_us", name)]
+    by_operation = [timeline.index.get_level_values(name) for name in ("time", "operation")]
+    latency = timeline[quantile].groupby(by_operation).first().unstack().reindex(starts)
+    calls = timeline["count"].groupby(by_operation).sum().unstack().reindex(starts).fillna(0.0) / window_s
+    found = {("operation", str(name), quantile): latency[name] for name in latency.columns}
+    found |= {("operation", str(name), "calls_per_s"): calls[name] for name in calls.columns}
+    return pd.DataFrame(found, index=starts)
+
+
+def of_metrics(metrics: pd.DataFrame, counts: Collection[str], window_s: float) -> pd.DataFrame:
+    """The same of `metrics` in windows, as of `capture.timeline.window_metrics`; `counts` as of a second."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            ("metric", str(name), "per_s" if name in counts else "level"): (
+                metrics[name] / window_s if name in counts else metrics[name]
+            )
+            for name in metrics.columns
+        },
+        index=metrics.index,
+    )
 
 
 def correlate_all(latency: pd.DataFrame, busy: pd.DataFrame, metrics: pd.DataFrame, alpha: float) -> pd.DataFrame:

@@ -52,8 +52,9 @@ A process file holds `pid`, `state` (`starting`, `recording`, `finished`, `faile
 `on_full`, `operations` (how many were `defined` by then, and of these with `detail` and `sampled`), `overhead` (null
 or, in ns, `clock_resolution_ns`, `clock_read_ns`, `sample_ns`: what a sample takes, and `inside_ns`: the part of it
 that is in its own duration), `python`, `argv`, `host`, `environment` (null, or `cpu`, `cores` that the process may use,
-`governor`, `load_1m`, `kernel`, `python`, `packages` with their versions, and `commit`), `account` (`started`,
-`written`, `open`, `lost`, in samples: `started = written + open + lost`), `rows` (written into parts, by table) and
+`memory_bytes` that it may have (not in older captures), `governor`, `load_1m`, `kernel`, `python`, `packages` with
+their versions, and `commit`), `account` (`started`, `written`, `open`, `lost`, in samples:
+`started = written + open + lost`), `rows` (written into parts, by table) and
 `losses` (as in the footers).
 """
 

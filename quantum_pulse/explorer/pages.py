@@ -301,21 +301,13 @@ def _metrics(metrics: pd.DataFrame) -> list[Block]:
         return [Paragraph("No system metric differs much from what it is over all.", "missing")]
     columns = [Column("metric", is_number=False), Column("here"), Column("over all"), Column("ratio")]
     rows = [
-        Row([Cell(name), Cell(_metric(name, here)), Cell(_metric(name, overall)), Cell(_ratio(ratio))])
+        Row([Cell(name), Cell(numbers.metric(name, here)), Cell(numbers.metric(name, overall)), Cell(_ratio(ratio))])
         for name, here, overall, ratio in differing
     ]
     return [
         Table("System metrics that differ here, counts a second", columns, rows),
         Paragraph("A difference is a hint and no proof: capture.correlate() tells chance from habit.", "note"),
     ]
-
-
-def _metric(name: str, value: float) -> str:
-    if name.endswith("_bytes"):
-        return numbers.size(value)
-    if name.endswith("_us"):
-        return numbers.duration(value * 1000)
-    return f"{value:.0f} %" if name.endswith("_percent") else numbers.short(value)
 
 
 def _ratio(value: float) -> str:

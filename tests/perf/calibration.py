@@ -227,6 +227,37 @@ def planted(trials: int) -> None:
     report("correlate: rare events double latency, found", found, trials, "none set")
 
 
+def contrasts(trials: int) -> None:
+    """A stretch of 20 windows in the middle of 100, and at the end of 60; then figures of 40 operations at once."""
+    rng = np.random.default_rng(7)
+    middle, end = np.arange(100) // 20 == 2, np.arange(60) >= 40
+    draws = {
+        **{f"AR(1) {phi}": (lambda n, k, phi=phi: persistent(rng, n, k, phi)) for phi in (0, 0.5, 0.9, 0.98)},
+        **{
+            name: (lambda n, k, name=name: UNRELATED[name](rng, n, k))
+            for name in ("random walk", "AR(1) 0.95 and white noise", "rare events, 3 % of windows", "bursts of counts")
+        },
+    }
+    for name, draw in draws.items():
+        for where, inside in (("in the middle", middle), ("at the end", end)):
+            p = analysis.contrast(pd.DataFrame(draw(inside.size, 4 * trials)), inside)["p_value"]
+            report(f"contrast: {name}, {where}, p ≤ 0.05", int((p <= 0.05).sum()), 4 * trials, "none set")
+    mixed = [persistent(rng, 100, 20 * trials, phi).reshape(100, trials, 20) for phi in (0.3, 0.6, 0.9)]
+    tables = np.concatenate(mixed, axis=2)
+    alarms = sum(
+        (analysis.contrast(pd.DataFrame(own), middle)["q_value"] <= 0.05).any() for own in np.moveaxis(tables, 1, 0)
+    )
+    report("contrast: 60 series of AR(1) 0.3, 0.6, 0.9, any with q ≤ 0.05", int(alarms), trials, "none set")
+    for size in (1, 2, 3):
+        for phi in (0, 0.5, 0.8):
+            own = [persistent(rng, 100, 60, 0.5) for _ in range(trials)]
+            found = 0
+            for series in own:
+                series[:, 0] = persistent(rng, 100, 1, phi)[:, 0] + size * middle
+                found += analysis.contrast(pd.DataFrame(series), middle)["q_value"][0] <= 0.05
+            report(f"contrast: {size} σ in one of 60 series, its AR(1) {phi}, found", found, trials, "none set")
+
+
 def speed() -> None:
     rng = np.random.default_rng(5)
     before, after = (run(latency(rng, 156_250, 64).astype(np.int64)) for _ in range(2))
@@ -245,4 +276,5 @@ def main() -> None:
     steps(MANY_TRIALS)
     same_against_same(TRIALS)
     correlations(MANY_TRIALS)
+    contrasts(TRIALS)
     speed()
