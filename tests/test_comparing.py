@@ -9,9 +9,7 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse import schema
 from quantum_pulse.errors import CaptureError
-from quantum_pulse.recorder import parts
 from tests.capture.conftest import ANCHOR_NS, write_capture  # noqa: F401 - a fixture
 
 
@@ -173,130 +171,6 @@ def test_false_alarms_of_a_history_are_rare():
         rows = history.check(series, min_effect=0)
         alarms += any(row[-1] in ("regressed", "improved") for row in rows)
     assert alarms / 300 < 0.09
-
-
-# ---- correlation -----------------------------------------------------------------------------------------------------
-
-
-def add_metrics(capture, pauses_us, interval_ns=100_000_000):
-    """A row of metrics for each pause; all else is noise."""
-    rng = np.random.default_rng(9)
-    rows = []
-    for number, pause in enumerate(pauses_us):
-        row = {column.name: int(rng.integers(100)) for column in schema.METRICS}
-        row |= {"time": ANCHOR_NS + (number + 1) * interval_ns, "interval_ns": interval_ns, "process": 1}
-        rows.append(row | {"gc_pause_us": float(pause), "gc_collections": int(pause > 0)})
-    (capture / "metrics").mkdir(exist_ok=True)
-    parts.write_rows(
-        capture / "metrics" / "1-abcd-000001.parquet", "metrics", rows, {"format": schema.FORMAT_VERSION, "process": 1}
-    )
-
-
-def test_what_moves_with_latency(write_capture):  # noqa: F811 - the fixture
-    """Pauses of the collector make every tenth call of one operation longer, and nothing of the other."""
-    rng = np.random.default_rng(3)
-    windows, calls = 300, 100
-    pauses = rng.exponential(5000, windows) * (rng.random(windows) < 0.5)
-    operation = np.tile([0, 1], windows * calls // 2)
-    window = np.repeat(np.arange(windows), calls)
-    duration = 50_000 * np.exp(0.2 * rng.standard_normal(windows * calls))
-    duration += (operation == 0) * (rng.random(windows * calls) < 0.1) * pauses[window] * 100
-    start = np.sort(window * 100_000_000 + rng.integers(0, 90_000_000, windows * calls))
-    path = write_capture([{"start": start, "duration": duration.astype(np.int64), "operation": operation}])
-    add_metrics(path, pauses)
-    capture = qp.open(path)
-    found = capture.correlate()
-    assert found.window_s == pytest.approx(0.2)
-    strongest = found.table.iloc[0]
-    assert (strongest["operation"], strongest["metric"]) == ("Work.READ", "gc_pause_us")
-    assert strongest["rho"] > 0.5
-    assert strongest["lag_s"] == 0
-    assert set(found.found["operation"]) == {"Work.READ"}
-    assert found.table["q_value"].is_monotonic_increasing
-    (advice,) = [one for one in found.recommendations if one.subject == "Work.READ" and "correlation" in one.evidence]
-    assert "garbage collector" in advice.reason
-    assert "Work.READ" in repr(found)
-    assert "Work.READ" in found._repr_html_()
-    with pytest.raises(ValueError, match="no length of time"):
-        capture.correlate("soon")
-
-
-def test_no_metrics_to_correlate_with(make):
-    found = make(1).correlate()
-    assert found.found.empty
-    assert "Too little to compare" in repr(found)
-    assert "Too little to compare" in found._repr_html_()
-
-
-def test_recommendations_say_why():
-    from quantum_pulse.analysis import recommendations
-
-    nothing = pd.DataFrame({name: [] for name in ("operation", "metric", "rho", "q_value")})
-    stats = pd.DataFrame(
-        {
-            "mean_us": [10.0, 20.0, 4000.0],
-            "p50_us": [10.0, 10.0, 3900.0],
-            "p99_us": [11.0, 900.0, 5000.0],
-            "total_us": [1.0, 2.0, 3.0],
-        },
-        index=["A", "B", "C"],
-    )
-    idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
-    busy = pd.DataFrame({"cpu_machine_percent": [95.0], "rss_bytes": [900]})
-
-    advice = recommendations.recommend(stats, idle, nothing)
-    slow, tail = advice.recommendations
-    assert (slow.subject, tail.subject) == ("C", "B")
-    assert "4.0 ms on average" in slow.evidence
-    assert "90 times p50" in tail.evidence
-    assert [one.reason for one in advice.not_applicable] == [
-        *["operations and metrics have too few windows in common to be correlated"] * 3,
-        "they were busy 5% of the time",
-        "how much the machine has was not recorded",
-    ]
-
-    cpu, memory = recommendations.recommend(stats, busy, nothing, memory_bytes=1000).recommendations
-    assert "95%" in cpu.evidence
-    assert "90%" in memory.evidence
-
-    for quiet in (stats.iloc[:1], stats.iloc[:0]):
-        advice = recommendations.recommend(quiet, idle, nothing, memory_bytes=1000)
-        assert advice.recommendations == []
-        assert len(advice.not_applicable) == 6
-        assert "at most 10.0% of it" in str(advice.not_applicable[4])
-    advice = recommendations.recommend(stats.iloc[:0], idle.iloc[:0], nothing)
-    assert str(advice.not_applicable[3]) == "the machine's CPUs are busy (above 70%): that was not recorded."
-
-
-def test_recommendations_from_correlations():
-    """The guide's rules: memory above 0.7, CPU above 0.7, slow with neither."""
-    from quantum_pulse.analysis import recommendations
-
-    rows = [
-        ("Grows", "rss_bytes", 0.8, 0.001),
-        ("Computes", "cpu_process_percent", 0.75, 0.001),
-        ("Pauses", "gc_pause_us", 0.5, 0.001),
-        ("Pauses", "rss_bytes", 0.1, 0.6),
-        ("Unsure", "rss_bytes", 0.9, 0.2),
-        ("Waits", "rss_bytes", -0.1, 0.9),
-        ("Waits", "cpu_machine_percent", 0.05, 0.9),
-    ]
-    correlations = pd.DataFrame(rows, columns=["operation", "metric", "rho", "q_value"])
-    names = ["Grows", "Computes", "Waits"]
-    stats = pd.DataFrame({"mean_us": 5000.0, "p50_us": 5000.0, "p99_us": 6000.0, "total_us": 1.0}, index=names)
-    idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
-    advice = recommendations.recommend(stats, idle, correlations, memory_bytes=1000)
-    found = {one.subject: one for one in advice.recommendations}
-    assert list(found) == ["Grows", "Computes", "Pauses", "Waits"]
-    assert "pool" in found["Grows"].action
-    assert "algorithm" in found["Computes"].action
-    assert "garbage collector" in found["Pauses"].reason
-    assert "-0.10 with rss_bytes and +0.05 with cpu_machine_percent" in found["Waits"].evidence
-    assert all(one.record_next and one.evidence in str(one) for one in advice.recommendations)
-    weak = correlations.assign(rho=0.2)
-    advice = recommendations.recommend(stats.iloc[:0], idle, weak, memory_bytes=1000)
-    assert advice.recommendations == []
-    assert "the strongest that is sure is 0.20" in advice.not_applicable[0].reason
 
 
 def test_what_became_of_the_operations(make):

@@ -23,10 +23,10 @@ WHOLE: Final = 0.7
 #: Noise that the null distribution is simulated of: autocorrelation of first order, and its share of the variance, the
 #: rest being white. Between them it is interpolated. A faint autocorrelation is taken for the visible part of a strong
 #: one (of PERSISTENCE), which moves a mean further than one that is faint all through.
-PERSISTENCE: Final = 0.8
+PERSISTENCE: Final = 0.7
 NOISES: Final = (
     *((PERSISTENCE, share) for share in (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)),
-    *((persistence, 1.0) for persistence in (0.87, 0.93, 0.97)),
+    *((persistence, 1.0) for persistence in (0.8, 0.87, 0.93, 0.97)),
 )
 #: Cosines that the noise's long-run variance is estimated from as well, at most, and values that each needs.
 COSINES: Final = 12

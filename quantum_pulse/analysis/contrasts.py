@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from quantum_pulse.analysis.changes import NOISES
 from quantum_pulse.analysis.correlation import LEAST_SKEW
 from quantum_pulse.analysis.series import normal_scores
 from quantum_pulse.analysis.significance import benjamini_hochberg, pearson_tail, student_quantile, student_tail
@@ -27,6 +26,11 @@ FEWEST_AROUND: Final = 8
 #: The time around is so many times as long as the stretch on either side, and a window this part of the stretch.
 LENGTHS: Final = 2
 WINDOWS: Final = 20
+#: Noise that is considered: autocorrelation of first order, and its share of the variance, the rest being white.
+NOISES: Final = (
+    *((0.8, share) for share in (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)),
+    *((persistence, 1.0) for persistence in (0.87, 0.93, 0.97, 0.99)),
+)
 #: Noise of less than this share of the likelihood is left out.
 UNLIKELY: Final = 1e-6
 
@@ -41,7 +45,7 @@ def contrast(values: pd.DataFrame, inside: npt.ArrayLike, *, alpha: float = 0.05
     NaN for a column that is constant or has fewer than FEWEST_INSIDE or FEWEST_AROUND values.
 
     Method: two levels are fitted to normal scores by least squares (van der Waerden 1952). Under noise that is partly
-    persistent and partly white (`changes.NOISES`) the variance of their difference and the autocorrelation that the fit
+    persistent and partly white (NOISES) the variance of their difference and the autocorrelation that the fit
     leaves follow exactly; the p-value is the mean over these noises, each weighted by the likelihood of what was left
     (Meng 1994). Student's t with the degrees of freedom of Satterthwaite 1946, or Pearson's type III for rare events;
     q-values after Benjamini & Hochberg 1995.
@@ -110,7 +114,7 @@ def _skewness(values: npt.NDArray[np.float64]) -> float:
 
 
 class _Fit(NamedTuple):
-    """Of two levels to values at some places. The last three have an entry for each of `changes.NOISES`."""
+    """Of two levels to values at some places. The last three have an entry for each of NOISES."""
 
     #: The difference of the levels is the sum of values times these.
     weights: npt.NDArray[np.float64]

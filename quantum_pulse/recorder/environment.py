@@ -48,12 +48,12 @@ def _memory_bytes() -> int | None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(OSError, ValueError):
-        # "0::/path" in version 2; inside of a container the path is that of its root.
-        group = _CGROUP.read_text(encoding="utf-8").partition("0::")[2].partition("\n")[0].strip("/")
-        for folder in (_CGROUPS / group, _CGROUPS):
-            if (limit := _text(folder / "memory.max")) is not None:
-                if limit != "max":
-                    found.append(int(limit))
+        # "0::/path" in version 2; what is above a group limits it too. A container sees its own group as the root.
+        own = _CGROUPS / _CGROUP.read_text(encoding="utf-8").partition("0::")[2].partition("\n")[0].strip("/")
+        for folder in (own, *own.parents):
+            if (limit := _text(folder / "memory.max")) not in (None, "max"):
+                found.append(int(str(limit)))
+            if folder == _CGROUPS:
                 break
     return min((size for size in found if size > 0), default=None)
 
