@@ -325,13 +325,10 @@ class Capture:
             return windows.of_operations(frame, times, length / 1e9)
 
         def read_metrics(starts: list[int], length: int) -> pd.DataFrame:
-            times = pd.DatetimeIndex(pd.to_datetime(starts, utc=True)).as_unit("ns")
-            found = timeline.window_metrics(self._source, times, length)
-            return windows.of_metrics(found, timeline.COUNTS, length / 1e9)
+            return windows.of_metrics(timeline.rates(self._source, starts, length), timeline.COUNTS)
 
-        window = max((end_ns - begin_ns) // contrasts.WINDOWS, 1000)
-        intervals = tables.whole(self._source, "metrics", "time")["interval_ns"]
-        coarse = max(window, int(intervals.median())) if len(intervals) else window
+        window = contrasts.window(begin_ns, end_ns)
+        coarse = contrasts.window(begin_ns, end_ns, tables.whole(self._source, "metrics", "time")["interval_ns"])
         parts = []
         for read, length in ((read_operations, window), (read_metrics, coarse)):
             values, inside = contrasts.read_windows(read, length, begin_ns, end_ns, first, last)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Self
 
 from quantum_pulse import analysis
-from quantum_pulse.analysis.recommendations import NotApplicable, Recommendation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,25 +100,9 @@ class Comparison(analysis.Comparison):
         return comparisons.as_html(self)
 
 
-@dataclass(frozen=True, eq=False)
-class Correlations:
-    """Which metrics move with the latency of which operations."""
-
-    #: A row per operation and metric, the surest first: operation, and the columns of `analysis.correlate`.
-    table: pd.DataFrame
-    #: What could be done, the best founded first.
-    recommendations: list[Recommendation]
-    #: Length of the windows that latency and metrics were compared in, in seconds.
-    window_s: float
-    #: Share of false findings accepted.
-    alpha: float
-    #: Rules that were checked and recommend nothing, and why.
-    not_applicable: tuple[NotApplicable, ...] = ()
-
-    @property
-    def found(self) -> pd.DataFrame:
-        """Rows of `table` with a q-value of at most `alpha`."""
-        return self.table[self.table["q_value"] <= self.alpha]
+@dataclass(frozen=True, eq=False, repr=False)
+class Correlations(analysis.Correlations):
+    """An `analysis.Correlations` that shows itself."""
 
     @property
     def summary(self) -> str:
@@ -139,34 +122,9 @@ class Correlations:
         return correlations.as_html(self)
 
 
-@dataclass(frozen=True, eq=False)
-class Contrast:
-    """What was different in a stretch of time, against the time around it."""
-
-    #: A row for the latency and the calls of each operation, and for each metric, the surest first: what ("operation"
-    #: or "metric"), name, measure, and the columns of `analysis.contrast`.
-    table: pd.DataFrame
-    #: The stretch, and the time around it that it was compared with; UTC.
-    begin: pd.Timestamp
-    end: pd.Timestamp
-    around_begin: pd.Timestamp
-    around_end: pd.Timestamp
-    #: Length of the windows that operations were compared in, in seconds.
-    window_s: float
-    #: Share of false findings accepted.
-    alpha: float
-    #: Operations that the stretch was chosen by; they are not tested.
-    chosen_by: tuple[str, ...] = ()
-
-    @property
-    def found(self) -> pd.DataFrame:
-        """Rows of `table` with a q-value of at most `alpha`."""
-        return self.table[self.table["q_value"] <= self.alpha]
-
-    @property
-    def chosen(self) -> pd.DataFrame:
-        """Rows of `table` about the operations that the stretch was chosen by."""
-        return self.table[(self.table["what"] == "operation") & self.table["name"].isin(self.chosen_by)]
+@dataclass(frozen=True, eq=False, repr=False)
+class Contrast(analysis.Contrast):
+    """An `analysis.Contrast` that shows itself."""
 
     @property
     def summary(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -26,6 +27,8 @@ FEWEST_AROUND: Final = 8
 #: The time around is so many times as long as the stretch on either side, and a window this part of the stretch.
 LENGTHS: Final = 2
 WINDOWS: Final = 20
+#: No window is shorter; in ns, as those of timelines.
+SHORTEST_NS: Final = 1000
 #: Noise that is considered: autocorrelation of first order, and its share of the variance, the rest being white.
 NOISES: Final = (
     *((0.8, share) for share in (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)),
@@ -33,6 +36,36 @@ NOISES: Final = (
 )
 #: Noise of less than this share of the likelihood is left out.
 UNLIKELY: Final = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """What was different in a stretch of time, against the time around it."""
+
+    #: A row for the latency and the calls of each operation, and for each metric, the surest first: what ("operation"
+    #: or "metric"), name, measure, and the columns of `analysis.contrast`.
+    table: pd.DataFrame
+    #: The stretch, and the time around it that it was compared with; UTC.
+    begin: pd.Timestamp
+    end: pd.Timestamp
+    around_begin: pd.Timestamp
+    around_end: pd.Timestamp
+    #: Length of the windows that operations were compared in, in seconds.
+    window_s: float
+    #: Share of false findings accepted.
+    alpha: float
+    #: Operations that the stretch was chosen by; they are not tested.
+    chosen_by: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> pd.DataFrame:
+        """Rows of `table` with a q-value of at most `alpha`."""
+        return self.table[self.table["q_value"] <= self.alpha]
+
+    @property
+    def chosen(self) -> pd.DataFrame:
+        """Rows of `table` about the operations that the stretch was chosen by."""
+        return self.table[(self.table["what"] == "operation") & self.table["name"].isin(self.chosen_by)]
 
 
 def contrast(values: pd.DataFrame, inside: npt.ArrayLike, *, alpha: float = 0.05) -> pd.DataFrame:
@@ -162,6 +195,13 @@ def surroundings(begin: int, end: int, first: int, last: int) -> tuple[int, int]
         begin - min(before, LENGTHS * length + max(LENGTHS * length - after, 0)),
         end + min(after, LENGTHS * length + max(LENGTHS * length - before, 0)),
     )
+
+
+def window(begin_ns: int, end_ns: int, intervals_ns: pd.Series | None = None) -> int:
+    """The length of windows for [begin_ns, end_ns), in ns; of metrics, measured in `intervals_ns`, one of these at
+    least."""
+    usual = 0 if intervals_ns is None or not len(intervals_ns) else int(intervals_ns.median())
+    return max((end_ns - begin_ns) // WINDOWS, usual, SHORTEST_NS)
 
 
 def windows(low: int, high: int, length: int, begin: int, end: int) -> tuple[list[int], list[bool], list[bool]]:

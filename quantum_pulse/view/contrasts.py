@@ -10,7 +10,7 @@ from quantum_pulse.view import comparisons, grouped, html, numbers, text
 from quantum_pulse.view.grouped import Group
 
 if TYPE_CHECKING:
-    from quantum_pulse.results import Contrast
+    from quantum_pulse.analysis import Contrast
 
 #: Rows of a group that are shown at once.
 _MOST: Final = 12

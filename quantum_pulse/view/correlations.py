@@ -10,7 +10,7 @@ from quantum_pulse.view import grouped, html, numbers, text
 from quantum_pulse.view.grouped import Group
 
 if TYPE_CHECKING:
-    from quantum_pulse.results import Correlations
+    from quantum_pulse.analysis import Correlations
 
 #: Operations, and metrics of each, that are shown at once.
 _MOST_OPERATIONS: Final = 10
