@@ -59,6 +59,24 @@ def test_what_moves_with_latency(write_capture):  # noqa: F811 - the fixture
         capture.correlate("soon")
 
 
+def test_other_operations_count_as_metrics(write_capture):  # noqa: F811 - the fixture
+    """READ takes longer in windows in which much COUNT runs."""
+    rng = np.random.default_rng(4)
+    windows = 200
+    many = rng.integers(0, 40, windows)
+    window = np.concatenate([np.repeat(np.arange(windows), 30), np.repeat(np.arange(windows), many)])
+    operation = np.repeat([0, 1], [30 * windows, many.sum()])
+    duration = 50_000 * np.exp(0.2 * rng.standard_normal(window.size)) * np.where(operation, 1, 1 + many[window] / 40)
+    start = window * 10**9 + rng.integers(0, 9 * 10**8, window.size)
+    order = np.argsort(start)
+    columns = {"start": start, "duration": duration.astype(np.int64), "operation": operation}
+    capture = qp.open(write_capture([{name: values[order] for name, values in columns.items()}]))
+    found = capture.correlate("1s").found
+    first = found.iloc[0]
+    assert (first["operation"], first["metric"], first["lag_s"]) == ("Work.READ", "time in Work.COUNT", 0)
+    assert first["rho"] > 0.5
+
+
 def test_no_metrics_to_correlate_with(write_capture):  # noqa: F811 - the fixture
     found = qp.open(write_capture([{"start": np.arange(100) * 1000, "duration": np.full(100, 50)}])).correlate()
     assert found.found.empty
