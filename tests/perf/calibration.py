@@ -6,11 +6,14 @@ Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibratio
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+import quantum_pulse as qp
 from quantum_pulse import analysis
+from quantum_pulse.analysis import windows
 from quantum_pulse.analysis.significance import student_quantile
 
 TRIALS = 200
@@ -203,7 +206,26 @@ def correlations(trials: int) -> None:
     restless = np.exp(0.8 * persistent(rng, 300, trials, 0.9))
     hits = alarms(restless * persistent(rng, 300, trials, 0.3), restless * persistent(rng, 300, trials, 0.3))
     report("correlate: independent but restless at the same times, n=300, p ≤ 0.05", hits, trials, "none set")
+    real("engine", 0.005)
+    real("slow_exchange", 0.01)
     planted(trials)
+
+
+def real(name: str, window_s: float) -> None:
+    """Each operation of a real capture with the time in each, but moved by a quarter to three quarters of the whole."""
+    rng = np.random.default_rng(8)
+    timeline = qp.open(Path(__file__).parents[2] / "sample_data" / name).timeline(window_s, quantiles=[0.95])
+    latency, busy, _ = windows.aligned(timeline, window_s, [])
+    tested = hits = 0
+    for own in latency.columns:
+        moves = rng.integers(len(busy) // 4, len(busy) * 3 // 4, 3 * busy.shape[1])
+        moved = pd.DataFrame(
+            {str(n): np.roll(busy.iloc[:, n % busy.shape[1]].to_numpy(), by) for n, by in enumerate(moves.tolist())},
+            index=busy.index,
+        )
+        p = analysis.correlate(latency[own], moved)["p_value"].dropna()
+        tested, hits = tested + len(p), hits + int((p <= 0.05).sum())
+    report(f"correlate: {name}, operations with others at another time, p ≤ 0.05", hits, tested, "none set")
 
 
 def planted(trials: int) -> None:
