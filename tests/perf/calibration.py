@@ -1,6 +1,6 @@
 """How often the analysis is wrong when nothing happened, and how often it finds what did.
 
-Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibration``; about fifteen minutes.
+Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibration``; about twenty minutes.
 """
 
 from __future__ import annotations
