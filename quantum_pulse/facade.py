@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from quantum_pulse.capture.slowest import Slowest
     from quantum_pulse.explorer.widget import Explorer
-    from quantum_pulse.results import Comparison, Correlations
+    from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
     from quantum_pulse.view.findings import Findings
     from quantum_pulse.view.formats import Report
@@ -258,9 +258,9 @@ class Capture:
         In each `window` (by default about a thousandth of the capture, at least the interval of the metrics) the
         `quantile` of an operation is compared with the metrics; see `analysis.correlate` for the method. The result has
         `.table` (a row per operation and metric: operation, metric, lag_s, rho, ci_low, ci_high, p_value, q_value,
-        n_effective; q-values over the whole table), `.found` and `.recommendations`. `alpha` is the share of false
-        findings accepted. Where there is too little to compare the figures are NaN. Raises ValueError for arguments out
-        of range.
+        n_effective; q-values over the whole table), `.found`, `.recommendations`, and `.not_applicable` (rules that
+        recommend nothing, and why). `alpha` is the share of false findings accepted. Where there is too little to
+        compare the figures are NaN. Raises ValueError for arguments out of range.
         """
         from quantum_pulse import results
         from quantum_pulse.analysis import recommendations, windows
@@ -271,8 +271,72 @@ class Capture:
             self.timeline(length_s, operations, quantiles=[quantile]), length_s, timeline.METRICS
         )
         table = windows.correlate_all(latency, busy, metrics, alpha)
-        advice = recommendations.recommend(self.stats(), self.metrics(), table, alpha=alpha)
-        return results.Correlations(table, advice, length_s, alpha)
+        # Of several machines none is spoken of.
+        memories = {environment.get("memory_bytes") for environment in self._environments()}
+        memory = memories.pop() if len(memories) == 1 else None
+        advice = recommendations.recommend(self.stats(), self.metrics(), table, memory_bytes=memory, alpha=alpha)
+        return results.Correlations(
+            table, advice.recommendations, length_s, alpha, not_applicable=tuple(advice.not_applicable)
+        )
+
+    def contrast(
+        self,
+        start: Moment,
+        end: Moment,
+        *,
+        operations: Operations = None,
+        chosen_by: Operations = None,
+        quantile: float = 0.95,
+        alpha: float = 0.05,
+    ) -> Contrast:
+        """What was different from `start` to `end`, against the time around it: which operations and which metrics.
+
+        Around is twice the length before and twice after; what one side is short of, as at an edge of the capture, the
+        other has more of. Both are cut into windows, a twentieth of the stretch long (for metrics at least their
+        interval), in which the `quantile` of each operation, its calls and the metrics are compared; see
+        `analysis.contrasts` for the method. The result has `.table` (what, name, measure, inside, around, change,
+        shift, ci_low, ci_high, p_value, q_value; the surest first, q-values over the whole table) and `.found`; it
+        shows itself. `alpha` is the share of false findings accepted.
+
+        A stretch that was chosen because an operation was slow in it proves nothing about that operation, nor about
+        those that contain it: name it as `chosen_by`, and it is shown but not tested. Moments are given as in
+        `samples`. Raises ValueError where they leave nothing, TypeError for a string as an operation.
+        """
+        import pandas as pd
+
+        from quantum_pulse import results
+        from quantum_pulse.analysis import contrasts, windows
+        from quantum_pulse.capture import selection, tables, timeline
+
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha must be between 0 and 1, not {alpha!r}")
+        first = selection.first_ns(self._source)
+        last = max((part.last_ns or first for part in self._source.parts["samples"]), default=first)
+        begin_ns = max(selection.moment_ns(self._source, start, "start"), first)
+        end_ns = min(selection.moment_ns(self._source, end, "end"), last)
+        if begin_ns >= end_ns:
+            raise ValueError(f"nothing was recorded from start={start!r} to end={end!r}")
+        chosen = [] if chosen_by is None else selection.recorded_names(self._source, chosen_by)
+
+        def read_operations(starts: list[int], length: int) -> pd.DataFrame:
+            times = pd.DatetimeIndex(pd.to_datetime(starts, utc=True)).as_unit("ns")
+            reaches = pd.Timestamp(starts[-1] + length, tz="UTC")
+            frame = self.timeline(length / 1e9, operations, times[0], reaches, quantiles=[quantile])
+            return windows.of_operations(frame, times, length / 1e9)
+
+        def read_metrics(starts: list[int], length: int) -> pd.DataFrame:
+            return windows.of_metrics(timeline.rates(self._source, starts, length), timeline.COUNTS)
+
+        window = contrasts.window(begin_ns, end_ns)
+        coarse = contrasts.window(begin_ns, end_ns, tables.whole(self._source, "metrics", "time")["interval_ns"])
+        parts = []
+        for read, length in ((read_operations, window), (read_metrics, coarse)):
+            values, inside = contrasts.read_windows(read, length, begin_ns, end_ns, first, last)
+            parts.append(contrasts.contrast(values, inside, alpha=alpha))
+        low, high = contrasts.surroundings(begin_ns, end_ns, first, last)
+        begin, until, since, to = (pd.Timestamp(moment, tz="UTC") for moment in (begin_ns, end_ns, low, high))
+        table = contrasts.ranked(parts, chosen)
+        return results.Contrast(table, begin, until, since, to, window / 1e9, alpha, tuple(chosen))
 
     def overhead(self, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
         """What share of each operation's time the recording itself took, as far as that can be known.

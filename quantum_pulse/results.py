@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from quantum_pulse import analysis
-from quantum_pulse.analysis import recommendations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,42 +100,45 @@ class Comparison(analysis.Comparison):
         return comparisons.as_html(self)
 
 
-@dataclass(frozen=True, eq=False)
-class Correlations:
-    """Which metrics move with the latency of which operations."""
-
-    #: A row per operation and metric, the surest first: operation, and the columns of `analysis.correlate`.
-    table: pd.DataFrame
-    #: What could be done, the best founded first.
-    recommendations: list[recommendations.Recommendation]
-    #: Length of the windows that latency and metrics were compared in, in seconds.
-    window_s: float
-    #: Share of false findings accepted.
-    alpha: float
+@dataclass(frozen=True, eq=False, repr=False)
+class Correlations(analysis.Correlations):
+    """An `analysis.Correlations` that shows itself."""
 
     @property
-    def found(self) -> pd.DataFrame:
-        """Rows of `table` with a q-value of at most `alpha`."""
-        return self.table[self.table["q_value"] <= self.alpha]
+    def summary(self) -> str:
+        """A sentence: how much moves together, of how much that was tested."""
+        from quantum_pulse.view import correlations
 
-    def _summary(self) -> str:
-        tested = int(self.table["p_value"].notna().sum())
-        if not tested:
-            return "Too little to compare: no operation and metric have 20 windows in common; record for longer."
-        return (
-            f"{len(self.found)} of {tested} pairs of an operation and a metric move together "
-            f"(windows of {self.window_s:g} s, at most {self.alpha:.0%} false)."
-        )
+        return correlations.summary(self)
 
     def __repr__(self) -> str:
-        rows = self.found.head(20).to_string(index=False, float_format=lambda value: f"{value:.3g}")
-        advice = "\n".join(f"- {one}" for one in self.recommendations)
-        return "\n".join([self._summary(), *([rows] if len(self.found) else []), advice]).rstrip()
+        from quantum_pulse.view import correlations
+
+        return correlations.as_text(self)
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from quantum_pulse.view import correlations
 
-        table: Any = self.found.head(20)
-        rows = table.to_html(index=False, float_format=lambda value: f"{value:.3g}", border=0) if len(table) else ""
-        advice = "".join(f"<li>{escape(str(one))}</li>" for one in self.recommendations)
-        return f"<div><strong>{escape(self._summary())}</strong></div>{rows}<ul>{advice}</ul>"
+        return correlations.as_html(self)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Contrast(analysis.Contrast):
+    """An `analysis.Contrast` that shows itself."""
+
+    @property
+    def summary(self) -> str:
+        """A sentence or two: what was compared, and how much of it differs."""
+        from quantum_pulse.view import contrasts
+
+        return contrasts.summary(self)
+
+    def __repr__(self) -> str:
+        from quantum_pulse.view import contrasts
+
+        return contrasts.as_text(self)
+
+    def _repr_html_(self) -> str:
+        from quantum_pulse.view import contrasts
+
+        return contrasts.as_html(self)

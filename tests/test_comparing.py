@@ -9,9 +9,7 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse import schema
 from quantum_pulse.errors import CaptureError
-from quantum_pulse.recorder import parts
 from tests.capture.conftest import ANCHOR_NS, write_capture  # noqa: F401 - a fixture
 
 
@@ -173,76 +171,6 @@ def test_false_alarms_of_a_history_are_rare():
         rows = history.check(series, min_effect=0)
         alarms += any(row[-1] in ("regressed", "improved") for row in rows)
     assert alarms / 300 < 0.09
-
-
-# ---- correlation -----------------------------------------------------------------------------------------------------
-
-
-def add_metrics(capture, pauses_us, interval_ns=100_000_000):
-    """A row of metrics for each pause; all else is noise."""
-    rng = np.random.default_rng(9)
-    rows = []
-    for number, pause in enumerate(pauses_us):
-        row = {column.name: int(rng.integers(100)) for column in schema.METRICS}
-        row |= {"time": ANCHOR_NS + (number + 1) * interval_ns, "interval_ns": interval_ns, "process": 1}
-        rows.append(row | {"gc_pause_us": float(pause), "gc_collections": int(pause > 0)})
-    (capture / "metrics").mkdir(exist_ok=True)
-    parts.write_rows(
-        capture / "metrics" / "1-abcd-000001.parquet", "metrics", rows, {"format": schema.FORMAT_VERSION, "process": 1}
-    )
-
-
-def test_what_moves_with_latency(write_capture):  # noqa: F811 - the fixture
-    """Pauses of the collector make every tenth call of one operation longer, and nothing of the other."""
-    rng = np.random.default_rng(3)
-    windows, calls = 300, 100
-    pauses = rng.exponential(5000, windows) * (rng.random(windows) < 0.5)
-    operation = np.tile([0, 1], windows * calls // 2)
-    window = np.repeat(np.arange(windows), calls)
-    duration = 50_000 * np.exp(0.2 * rng.standard_normal(windows * calls))
-    duration += (operation == 0) * (rng.random(windows * calls) < 0.1) * pauses[window] * 100
-    start = np.sort(window * 100_000_000 + rng.integers(0, 90_000_000, windows * calls))
-    path = write_capture([{"start": start, "duration": duration.astype(np.int64), "operation": operation}])
-    add_metrics(path, pauses)
-    capture = qp.open(path)
-    found = capture.correlate()
-    assert found.window_s == pytest.approx(0.2)
-    strongest = found.table.iloc[0]
-    assert (strongest["operation"], strongest["metric"]) == ("Work.READ", "gc_pause_us")
-    assert strongest["rho"] > 0.5
-    assert strongest["lag_s"] == 0
-    assert set(found.found["operation"]) == {"Work.READ"}
-    assert found.table["q_value"].is_monotonic_increasing
-    (advice,) = [one for one in found.recommendations if one.subject == "Work.READ" and "correlation" in one.evidence]
-    assert "garbage collector" in advice.reason
-    assert "Work.READ" in repr(found)
-    assert "Work.READ" in found._repr_html_()
-    with pytest.raises(ValueError, match="no length of time"):
-        capture.correlate("soon")
-
-
-def test_no_metrics_to_correlate_with(make):
-    found = make(1).correlate()
-    assert found.found.empty
-    assert "Too little to compare" in repr(found)
-    assert "Too little to compare" in found._repr_html_()
-
-
-def test_recommendations_say_why():
-    from quantum_pulse.analysis import recommendations
-
-    nothing = pd.DataFrame({name: [] for name in ("operation", "metric", "rho", "q_value")})
-    stats = pd.DataFrame({"p50_us": [10.0, 10.0], "p99_us": [11.0, 900.0], "total_us": [1.0, 2.0]}, index=["A", "B"])
-    idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
-    busy = pd.DataFrame({"cpu_machine_percent": [95.0], "rss_bytes": [900]})
-    (waits,) = recommendations.recommend(stats, idle, nothing)
-    assert waits.subject == "B"
-    assert "90 times p50" in waits.evidence
-    cpu, memory = recommendations.recommend(stats, busy, nothing, memory_bytes=1000)
-    assert "95%" in cpu.evidence
-    assert "90%" in memory.evidence
-    assert recommendations.recommend(stats.iloc[:1], idle, nothing) == []
-    assert recommendations.recommend(stats.iloc[:0], idle.iloc[:0], nothing) == []
 
 
 def test_what_became_of_the_operations(make):

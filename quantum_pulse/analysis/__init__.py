@@ -2,7 +2,19 @@
 
 from quantum_pulse.analysis.changes import ChangePoint, change_points
 from quantum_pulse.analysis.comparison import Comparison, compare_samples
+from quantum_pulse.analysis.contrasts import Contrast, contrast
 from quantum_pulse.analysis.correlation import correlate
 from quantum_pulse.analysis.decomposition import decompose
+from quantum_pulse.analysis.windows import Correlations
 
-__all__ = ["ChangePoint", "Comparison", "change_points", "compare_samples", "correlate", "decompose"]
+__all__ = [
+    "ChangePoint",
+    "Comparison",
+    "Contrast",
+    "Correlations",
+    "change_points",
+    "compare_samples",
+    "contrast",
+    "correlate",
+    "decompose",
+]

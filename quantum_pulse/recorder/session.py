@@ -233,8 +233,9 @@ class Recorder:
 
     def _say_if_empty(self, account: dict[str, int]) -> None:
         is_empty = not (account["written"] or account["pending"] or account["lost"]) and self._writer.failure is None
-        # A worker that was forked may well have had nothing to do.
-        if is_empty and not self._is_inherited and time.time_ns() - self._started_ns > SAY_EMPTY_AFTER_NS:
+        # A worker may well have had nothing to do.
+        is_worker = self._is_inherited or _is_multiprocessing_child()
+        if is_empty and not is_worker and time.time_ns() - self._started_ns > SAY_EMPTY_AFTER_NS:
             why = records.why_nothing({**self._process("finished"), "account": account})
             logger.warning("nothing was recorded into %s: %s", self.path, why)
 
@@ -508,6 +509,11 @@ def _write_json(path: Path, content: dict[str, Any], *, keep: bool = False) -> N
     # An argument may be a file name that is not Unicode; the replacement is how JSON writes a lone surrogate.
     temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     os.replace(temporary, path)
+
+
+def _is_multiprocessing_child() -> bool:
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and module.parent_process() is not None
 
 
 def _version() -> str:

@@ -104,7 +104,6 @@ def _rows(comparison: Comparison, *, everything: bool) -> Iterable[tuple[str, ..
             continue
         known = row["ci_low"] == row["ci_low"]
         interval = f"{change(row['ci_low'])} to {change(row['ci_high'])}" if known else "–"
-        q = row["q_value"]
         yield (
             text.clean(str(row["operation"])),
             f"p{row['quantile'] * 100:g}",
@@ -112,7 +111,7 @@ def _rows(comparison: Comparison, *, everything: bool) -> Iterable[tuple[str, ..
             numbers.duration(row["current_us"] * 1000),
             change(row["change"]),
             interval,
-            "–" if q != q else "< 0.001" if q < 0.001 else f"{q:.3f}",
+            numbers.probability(row["q_value"]),
             f"{SIGNS[row['verdict']]} {row['verdict'].replace('_', ' ')}",
         )
 

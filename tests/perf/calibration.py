@@ -1,16 +1,19 @@
 """How often the analysis is wrong when nothing happened, and how often it finds what did.
 
-Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibration``; about fifteen minutes.
+Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibration``; about twenty minutes.
 """
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+import quantum_pulse as qp
 from quantum_pulse import analysis
+from quantum_pulse.analysis import windows
 from quantum_pulse.analysis.significance import student_quantile
 
 TRIALS = 200
@@ -99,10 +102,11 @@ def steps(trials: int) -> None:
         "3 % spikes x2": normal * np.where(rng.random((100, trials)) < 0.03, 2, 1),
         "AR(1) 0.9": persistent(rng, 100, trials, 0.9),
         "AR(1) 0.8 and white noise": persistent(rng, 100, trials, 0.8) + 0.6 * rng.standard_normal((100, trials)),
+        "AR(1) 0.95 and white noise": persistent(rng, 100, trials, 0.95) + rng.standard_normal((100, trials)),
     }
     for name, series in stationary.items():
         hits = sum(bool(analysis.change_points(column)) for column in series.T)
-        within = "≤ 5 %" if name not in ("AR(1) 0.9", "AR(1) 0.8 and white noise") else "none set"
+        within = "≤ 5 %" if name in ("normal cv 5 %", "lognormal 0.3", "AR(1) 0.5", "3 % spikes x2") else "none set"
         report(f"change points: stationary, {name}", hits, trials, within)
     for size, bar in ((0.05, "≥ 50 %"), (0.10, "≥ 90 %"), (0.20, "≥ 99 %")):
         hits = 0
@@ -114,25 +118,166 @@ def steps(trials: int) -> None:
         report(f"change points: one step of {size:.0%}, within ±3", hits, trials, bar)
 
 
+def random_walk(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    return np.cumsum(rng.standard_normal((count, columns)), axis=0)
+
+
+def under_noise(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    return persistent(rng, count, columns, 0.95) + rng.standard_normal((count, columns))
+
+
+def second_order(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """AR(2) with a pseudo-cycle of 12 windows."""
+    noise = rng.standard_normal((count + 200, columns))
+    for row in range(2, count + 200):
+        noise[row] += 1.9 * np.cos(2 * np.pi / 12) * noise[row - 1] - 0.9025 * noise[row - 2]
+    return noise[200:]
+
+
+def cycles(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """A cycle of 20 windows at any phase, as of jobs that run by the clock, and noise."""
+    phases = np.arange(count)[:, None] / 20 + rng.random(columns)
+    return 1.5 * np.sin(2 * np.pi * phases) + rng.standard_normal((count, columns))
+
+
+def stepping(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """One step of three standard deviations at any place."""
+    after = np.arange(count)[:, None] >= rng.integers(count // 5, count - count // 5, columns)
+    return rng.standard_normal((count, columns)) + 3 * after
+
+
+def growing(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """Memory: it grows in steps."""
+    return np.cumsum(rng.random((count, columns)) < 0.05, axis=0) + 0.01 * rng.standard_normal((count, columns))
+
+
+def bursts_of_counts(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    return rng.poisson(np.exp(1.5 * persistent(rng, count, columns, 0.9) - 2)).astype(float)
+
+
+def with_gaps(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """AR(1) 0.9 of which 40 % is missing."""
+    return np.where(rng.random((count, columns)) < 0.4, np.nan, persistent(rng, count, columns, 0.9))
+
+
+def saturating(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """It fills up, and there is a bit of noise."""
+    filled = 1 - np.exp(-np.arange(count)[:, None] / rng.uniform(count / 6, count / 2, columns))
+    return 20 * filled + persistent(rng, count, columns, 0.5)
+
+
+#: Independent series of latency and of a metric, and whether there is a bar.
+UNRELATED = {
+    **{f"AR(1) {phi}": (lambda rng, n, k, phi=phi: persistent(rng, n, k, phi)) for phi in (0, 0.5, 0.9, 0.98)},
+    "AR(2), pseudo-cycle": second_order,
+    "random walk": random_walk,
+    "AR(1) 0.95 and white noise": under_noise,
+    "cycles of one period": cycles,
+    "Student's t, 1.5 degrees": lambda rng, n, k: rng.standard_t(1.5, (n, k)),
+    "one step": stepping,
+    "growing": growing,
+    "saturating": saturating,
+    "rare events, 3 % of windows": lambda rng, n, k: rng.poisson(0.03, (n, k)).astype(float),
+    "bursts of counts": bursts_of_counts,
+    "40 % missing": with_gaps,
+}
+BARS = ("AR(1) 0", "AR(1) 0.5", "AR(1) 0.9", "AR(1) 0.98")
+
+
+def alarms(y: np.ndarray, x: np.ndarray) -> int:
+    return sum(
+        analysis.correlate(pd.Series(own), pd.DataFrame({"m": metric}))["p_value"][0] <= 0.05
+        for own, metric in zip(y.T, x.T, strict=True)
+    )
+
+
 def correlations(trials: int) -> None:
     rng = np.random.default_rng(4)
-    for phi in (0, 0.5, 0.9, 0.98):
-        x, y = persistent(rng, 300, trials, phi), persistent(rng, 300, trials, phi)
-        hits = sum(
-            analysis.correlate(pd.Series(y[:, n]), pd.DataFrame({"m": x[:, n]}))["p_value"][0] <= 0.05
-            for n in range(trials)
+    for name, draw in UNRELATED.items():
+        own = 4 * trials if name in BARS else trials
+        bar = "≤ 6 %" if name in BARS else "none set"
+        hits = alarms(draw(rng, 300, own), draw(rng, 300, own))
+        report(f"correlate: independent, {name}, n=300, p ≤ 0.05", hits, own, bar)
+    for count in (60, 1000):
+        hits = alarms(persistent(rng, count, trials, 0.9), persistent(rng, count, trials, 0.9))
+        report(f"correlate: independent, AR(1) 0.9, n={count}, p ≤ 0.05", hits, trials, "none set")
+    mixed = alarms(persistent(rng, 300, trials, 0.98), UNRELATED["rare events, 3 % of windows"](rng, 300, trials))
+    report("correlate: independent, AR(1) 0.98 and rare events, n=300, p ≤ 0.05", mixed, trials, "none set")
+    restless = np.exp(0.8 * persistent(rng, 300, trials, 0.9))
+    hits = alarms(restless * persistent(rng, 300, trials, 0.3), restless * persistent(rng, 300, trials, 0.3))
+    report("correlate: independent but restless at the same times, n=300, p ≤ 0.05", hits, trials, "none set")
+    real("engine", 0.005)
+    real("slow_exchange", 0.01)
+    planted(trials)
+
+
+def real(name: str, window_s: float) -> None:
+    """Each operation of a real capture with the time in each, but moved by a quarter to three quarters of the whole."""
+    rng = np.random.default_rng(8)
+    timeline = qp.open(Path(__file__).parents[2] / "sample_data" / name).timeline(window_s, quantiles=[0.95])
+    latency, busy, _ = windows.aligned(timeline, window_s, [])
+    tested = hits = 0
+    for own in latency.columns:
+        moves = rng.integers(len(busy) // 4, len(busy) * 3 // 4, 3 * busy.shape[1])
+        moved = pd.DataFrame(
+            {str(n): np.roll(busy.iloc[:, n % busy.shape[1]].to_numpy(), by) for n, by in enumerate(moves.tolist())},
+            index=busy.index,
         )
-        report(f"correlate: independent AR(1) {phi}, n=300, p ≤ 0.05", hits, trials, "≤ 6 %")
-    found = near = 0
-    for trial in range(TRIALS):
-        lag = trial % 6
-        x, noise = persistent(rng, 305, 2, 0.5).T
-        y = 0.5 * x[5 - lag : 305 - lag] + np.sqrt(0.75) * noise[5:]
-        row = analysis.correlate(pd.Series(y), pd.DataFrame({"m": x[5:]})).iloc[0]
-        found += row["q_value"] <= 0.05
-        near += abs(row["lag_s"] - lag) <= 1
-    report("correlate: planted 0.5, AR(1) 0.5, lag 0 to 5, found", found, TRIALS, "≥ 90 %")
-    report("correlate: the same, lag within ±1", near, TRIALS, "≥ 80 %")
+        p = analysis.correlate(latency[own], moved)["p_value"].dropna()
+        tested, hits = tested + len(p), hits + int((p <= 0.05).sum())
+    report(f"correlate: {name}, operations with others at another time, p ≤ 0.05", hits, tested, "none set")
+
+
+def planted(trials: int) -> None:
+    rng = np.random.default_rng(6)
+    for size, bars in ((0.5, ("≥ 90 %", "≥ 80 %")), (0.3, ("none set", "none set"))):
+        found = near = 0
+        for trial in range(trials):
+            lag = trial % 6
+            x, noise = persistent(rng, 305, 2, 0.5).T
+            y = size * x[5 - lag : 305 - lag] + np.sqrt(1 - size**2) * noise[5:]
+            row = analysis.correlate(pd.Series(y), pd.DataFrame({"m": x[5:]})).iloc[0]
+            found += row["q_value"] <= 0.05
+            near += abs(row["lag_s"] - lag) <= 1
+        report(f"correlate: planted {size}, AR(1) 0.5, lag 0 to 5, found", found, trials, bars[0])
+        report("correlate: the same, lag within ±1", near, trials, bars[1])
+    found = 0
+    for _ in range(trials):
+        rare = rng.poisson(0.03, 300)
+        slow = np.exp(0.3 * persistent(rng, 300, 1, 0.5)[:, 0]) * (1 + (rare > 0))
+        found += analysis.correlate(pd.Series(slow), pd.DataFrame({"m": rare}))["q_value"][0] <= 0.05
+    report("correlate: rare events double latency, found", found, trials, "none set")
+
+
+def contrasts(trials: int) -> None:
+    """A stretch of 20 windows in the middle of 100, and at the end of 60; then figures of 40 operations at once."""
+    rng = np.random.default_rng(7)
+    middle, end = np.arange(100) // 20 == 2, np.arange(60) >= 40
+    draws = {
+        **{f"AR(1) {phi}": (lambda n, k, phi=phi: persistent(rng, n, k, phi)) for phi in (0, 0.5, 0.9, 0.98)},
+        **{
+            name: (lambda n, k, name=name: UNRELATED[name](rng, n, k))
+            for name in ("random walk", "AR(1) 0.95 and white noise", "rare events, 3 % of windows", "bursts of counts")
+        },
+    }
+    for name, draw in draws.items():
+        for where, inside in (("in the middle", middle), ("at the end", end)):
+            p = analysis.contrast(pd.DataFrame(draw(inside.size, 4 * trials)), inside)["p_value"]
+            report(f"contrast: {name}, {where}, p ≤ 0.05", int((p <= 0.05).sum()), 4 * trials, "none set")
+    mixed = [persistent(rng, 100, 20 * trials, phi).reshape(100, trials, 20) for phi in (0.3, 0.6, 0.9)]
+    tables = np.concatenate(mixed, axis=2)
+    alarms = sum(
+        (analysis.contrast(pd.DataFrame(own), middle)["q_value"] <= 0.05).any() for own in np.moveaxis(tables, 1, 0)
+    )
+    report("contrast: 60 series of AR(1) 0.3, 0.6, 0.9, any with q ≤ 0.05", int(alarms), trials, "none set")
+    for size in (1, 2, 3):
+        for phi in (0, 0.5, 0.8):
+            own = [persistent(rng, 100, 60, 0.5) for _ in range(trials)]
+            found = 0
+            for series in own:
+                series[:, 0] = persistent(rng, 100, 1, phi)[:, 0] + size * middle
+                found += analysis.contrast(pd.DataFrame(series), middle)["q_value"][0] <= 0.05
+            report(f"contrast: {size} σ in one of 60 series, its AR(1) {phi}, found", found, trials, "none set")
 
 
 def speed() -> None:
@@ -153,4 +298,5 @@ def main() -> None:
     steps(MANY_TRIALS)
     same_against_same(TRIALS)
     correlations(MANY_TRIALS)
+    contrasts(TRIALS)
     speed()

@@ -84,6 +84,22 @@ def test_pools_of_processes(tmp_path, method):
         assert not (tmp_path / "capture" / "rings").exists()
 
 
+def test_a_worker_without_work_says_nothing(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"{DEFINE}\n"
+        "if __name__ == '__main__':\n"
+        "    work(10)\n"
+        "    worker = multiprocessing.get_context('spawn').Process(target=time.sleep, args=(1.2,))\n"
+        "    worker.start()\n"
+        "    worker.join()\n"
+    )
+    environment = {**os.environ, "QUANTUM_PULSE": str(tmp_path / "capture")}
+    done = subprocess.run([sys.executable, str(program)], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert counts(tmp_path / "capture") == {"Env.STEP": 10}
+
+
 def test_a_fork_that_is_killed(tmp_path):
     script = """
 import signal
