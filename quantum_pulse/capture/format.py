@@ -54,17 +54,17 @@ A process file is a JSON object:
 | `pid`, `host`, `argv`, `python` | Which process it was. |
 | `state` | `starting`, `recording`, `finished`, `failed`, `recovered` or `snapshot`. |
 | `started_ns`, `stopped_ns` | When it was recorded, in Unix time. |
-| `core`, `clock`, `clock_anchor_ns` | What recorded; what was read (`monotonic` is CLOCK_MONOTONIC, `counter` a counter \
-that follows it); what was added to that to get Unix time. |
+| `core`, `clock`, `clock_anchor_ns` | What recorded; what was read (`monotonic` is CLOCK_MONOTONIC, `counter` a \
+counter that follows it); what was added to that to get Unix time. |
 | `level`, `on_full` | Options of the recording. |
 | `operations` | How many were `defined` by then, and of these with `detail` and `sampled`. |
-| `overhead` | Null or, in ns, `clock_resolution_ns`, `clock_read_ns`, `sample_ns` (what a sample takes) and `inside_ns` \
-(the part of it that is in its own duration). |
-| `environment` | Null, or `cpu`, `cores` and `memory_bytes` that the process may use (the last not in older captures), \
-`governor`, `load_1m`, `kernel`, `python`, `packages` with their versions, and `commit`. |
+| `overhead` | Null or, in ns, `clock_resolution_ns`, `clock_read_ns`, `sample_ns` (what a sample takes) and \
+`inside_ns` (the part of it that is in its own duration). |
+| `environment` | Null, or `cpu`, `cores` and `memory_bytes` that the process may use (the last not in older \
+captures), `governor`, `load_1m`, `kernel`, `python`, `packages` with their versions, and `commit`. |
 | `account` | In samples: `started` = `written` + `open` + `lost` + `pending` (in rings that are still there). |
-| `accounts` | The same by `operation` and `thread`: `started` = `ended` + `open` + `lost`. Thread 0 stands for some that \
-ended long ago. |
+| `accounts` | The same by `operation` and `thread`: `started` = `ended` + `open` + `lost`. Thread 0 stands for some \
+that ended long ago. |
 | `rows` | Written into parts, by table. |
 | `losses` | As in the footers. |
 """

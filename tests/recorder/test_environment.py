@@ -9,7 +9,7 @@ import pytest
 import quantum_pulse as qp
 
 DEFINE = """
-import multiprocessing, os, sys
+import multiprocessing, os, sys, time
 import quantum_pulse as qp
 
 class Env(qp.Operation):
