@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -61,9 +62,10 @@ def address(server, log):
     while time.monotonic() < limit and server.poll() is None:
         found = re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text(encoding="utf-8"))
         if found:
-            base = found.group()
-            urllib.request.urlopen(f"{base}api/status?token={TOKEN}", timeout=20).close()
-            return base
+            # It says so shortly before it does.
+            with contextlib.suppress(urllib.error.URLError):
+                urllib.request.urlopen(f"{found.group()}api/status?token={TOKEN}", timeout=20).close()
+                return found.group()
         time.sleep(0.2)
     raise AssertionError(f"the server did not start:\n{log.read_text(encoding='utf-8')}")
 
@@ -75,10 +77,13 @@ def end(server):
 
 
 def run_all(page, address):
-    """Open a notebook and run all of its cells. A kernel that is not there yet does not run what it is told."""
+    """Open a notebook and run all of its cells."""
     page.set_default_timeout(60_000)
     page.goto(address)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    # A front end that does not know its kernel yet asks for one, and a kernel that is not ready does not run anything.
+    page.add_locator_handler(page.locator("dialog.jp-Dialog"), lambda dialog: dialog.locator(".jp-mod-accept").click())
+    page.wait_for_function(_HAS_KERNEL, arg=address.partition("?")[0])
     for _ in range(30):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
@@ -86,6 +91,13 @@ def run_all(page, address):
         if re.search(r"[*\d]", page.locator(".jp-CodeCell .jp-InputPrompt").first.inner_text()):
             return
     raise AssertionError("the kernel did not run the first cell")
+
+
+#: Whether the front end is connected to a kernel of the notebook at an address.
+_HAS_KERNEL = """async address => {
+    const sessions = await (await fetch(new URL('/api/sessions', address))).json()
+    return sessions.some(one => address.endsWith('/' + one.path) && one.kernel && one.kernel.connections > 0)
+}"""
 
 
 def shot(page, name):
