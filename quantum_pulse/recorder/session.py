@@ -338,6 +338,9 @@ class _Off(Recorder):
         """Nothing is recorded, so nothing is saved."""
         return Path(path).absolute()
 
+    def now_ns(self) -> int:
+        return time.time_ns()
+
     def stats(self) -> pd.DataFrame:
         from quantum_pulse import facade
 

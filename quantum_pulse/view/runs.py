@@ -22,6 +22,7 @@ line-height:1.5;font-variant-numeric:tabular-nums;border-left:3px solid;border-c
 padding:0 0 0 .9em;margin:.35em 0 .5em;display:flex;flex-wrap:wrap;gap:.2em 2.2em;align-items:flex-start}
 [data-jp-theme-light="true"] .qp-pulse,.vscode-light .qp-pulse{color-scheme:light}
 [data-jp-theme-light="false"] .qp-pulse,.vscode-dark .qp-pulse{color-scheme:dark}
+.qp-pulse .lines{flex:1 1 25em;max-width:48em}
 .qp-pulse b{font-weight:600}.qp-pulse .took{font-size:1.15em}.qp-pulse .aside{opacity:.78}
 .qp-pulse .bad b{color:var(--qp-bad)}.qp-pulse .good b{color:var(--qp-good)}
 .qp-pulse .sign{display:inline-block;width:1.3em}
@@ -72,8 +73,10 @@ def as_text(runs: Runs) -> str:
         cells = [space + cell for cell, space in zip(row[1:], room[1:], strict=True)]
         table.append("  ".join([row[0] + room[0], *cells]))
     shape = _bars(runs.durations_ns, 16)
-    drawn = "".join(_BARS[math.ceil(one * (len(_BARS) - 1))] if one else " " for one in shape)
-    return "\n".join([f"{first} {drawn}".rstrip(), *others, *table, *filter(None, [_left_out(runs)])])
+    if shape:
+        drawn = "".join(_BARS[math.ceil(one * (len(_BARS) - 1))] if one else " " for one in shape)
+        first += f"  {drawn}  {_span(min(runs.durations_ns), max(runs.durations_ns))}"
+    return "\n".join([first, *others, *table, *filter(None, [_left_out(runs)])])
 
 
 def as_html(runs: Runs) -> str:
@@ -84,7 +87,7 @@ def as_html(runs: Runs) -> str:
         sign = f'<span class="sign">{line.sign}</span>'
         beside = f'<span class="aside">{escape(line.beside)}</span>'
         body += f'<div class="{line.kind or "plain"}"><b>{sign}{escape(line.found)}</b>{beside}</div>'
-    body = f"<div>{body}</div>{_histogram(runs)}"
+    body = f'<div class="lines">{body}</div>{_histogram(runs)}'
     if _count(runs):
         rows = "".join(
             f'<tr><th scope="row" style="padding-left:{len(cells[0]) - len(cells[0].lstrip())}ch">'
@@ -104,13 +107,14 @@ def _took(runs: Runs) -> Line:
         if runs.errors:
             return Line("", f"{name}: did not finish", "")
         return Line("", f"{name}: not recorded", f"; {runs.reason}" if runs.reason else "")
-    middle, low, high = map(numbers.duration, median_interval(runs.durations_ns))
+    middle, low, high = median_interval(runs.durations_ns)
     count = len(runs.durations_ns)
     if count == 1:
-        return Line("", f"{name}: {middle}", "")
-    spread = f"{numbers.duration(min(runs.durations_ns))} to {numbers.duration(max(runs.durations_ns))}"
-    beside = f" of {numbers.count(count)} runs, 95 % interval {low} to {high}, runs took {spread}"
-    return Line("", f"{name}: median {middle}", beside)
+        return Line("", f"{name}: {numbers.duration(middle)}", "")
+    # Of fewer, the interval is the range, which covers less.
+    interval = "95 % interval " if count >= 6 else ""
+    beside = f" of {numbers.count(count)} runs, {interval}{_span(low, high)}"
+    return Line("", f"{name}: median {numbers.duration(middle)}", beside)
 
 
 def _verdict(judged: Judgement, earlier: Sequence[int], what: str, first: str) -> Line:
@@ -140,7 +144,14 @@ def _range(earlier: Sequence[int]) -> str:
     ordered = sorted(earlier)
     cut = len(ordered) // 20 if len(ordered) >= MANY else 0
     most = "nine of ten " if cut else ""
-    return f"{most}{numbers.duration(ordered[cut])} to {numbers.duration(ordered[-1 - cut])}"
+    return f"{most}{_span(ordered[cut], ordered[-1 - cut])}"
+
+
+def _span(low: float, high: float) -> str:
+    """Two durations: 5.4 to 8.7 ms, 850 ns to 1.2 µs."""
+    first, last = numbers.duration(low), numbers.duration(high)
+    amount, _, unit = first.rpartition(" ")
+    return f"{amount if last.endswith(f' {unit}') else first} to {last}"
 
 
 def _budget(runs: Runs) -> Line | None:

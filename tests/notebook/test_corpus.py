@@ -119,13 +119,18 @@ class Terminal:
         self._number = 1
         self.run(HOOKS)
 
-    def run(self, source):
-        """Paste a cell and run it; what it printed."""
+    def type(self, keys, end="\r"):
+        """Type at the next prompt; what one talks to then."""
         self._shell.expect_exact(f"In [{self._number}]:")
         self._number += 1
-        self._shell.send(f"\x1b[200~{source}\x1b[201~")
+        self._shell.send(keys)
+        self._shell.send(end)
+        return self._shell
+
+    def run(self, source):
+        """Paste a cell and run it; what it printed."""
         # Enter alone may begin another line.
-        self._shell.send("\x1b\r")
+        self.type(f"\x1b[200~{source}\x1b[201~", end="\x1b\r")
         if self._number == 2:
             return ""
         self._shell.expect_exact(BEGIN)
@@ -147,6 +152,28 @@ def test_in_a_terminal(tmp_path):
         plain, timed = pool.map(run, (False, True))
     counted = [(rows(ANSWER.sub("", text)), len(ANSWER.findall(text))) for text in timed]
     assert corpus.differences(list(map(rows, plain)), counted) == []
+
+
+def test_a_debugger_and_a_cell_that_is_typed_in_lines(tmp_path):
+    with contextlib.closing(Terminal(tmp_path, "profile")) as terminal:
+        terminal.run(corpus.SETUP)
+        terminal.run("%%pulse Op.CELL\ndef inner(secret):\n    return 1 / 0\ninner(42)")
+        shell = terminal.type("%debug")
+        shell.expect_exact("ipdb>")
+        shell.sendline("p secret")
+        shell.expect_exact("42")
+        shell.expect_exact("ipdb>")
+        shell.sendline("up")
+        shell.expect_exact("inner(42)")
+        shell.expect_exact("ipdb>")
+        shell.sendline("q")
+        shell.expect_exact(END)
+        # Enter after a line that is complete by itself begins another; an empty one runs the cell.
+        terminal.type("%%pulse Op.CELL\rawait asyncio.sleep(0)\rprint(6 * 7)\r", end="\r\r")
+        shell.expect_exact(BEGIN)
+        shell.expect_exact(END)
+        assert "42" in shell.before
+        assert "Op.CELL: " in shell.before
 
 
 def rows(text):

@@ -4,7 +4,8 @@ import ast
 import contextlib
 import os
 import signal
-import time
+import subprocess
+import sys
 
 import jupyter_client
 import nbclient
@@ -113,37 +114,6 @@ def test_what_is_timed_is_the_cell_alone(tmp_path):
     assert min(slept) >= 10_000_000
 
 
-def test_a_kernel_that_is_interrupted_and_killed(tmp_path):
-    manager, client = jupyter_client.manager.start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
-    try:
-        client.execute_interactive(SETUP, timeout=60)
-        client.execute("%%pulse Op.CELL\nimport time\ntime.sleep(60)")
-        time.sleep(1.5)
-        manager.interrupt_kernel()
-        reply = client.get_shell_msg(timeout=20)
-        assert reply["content"]["ename"] == "KeyboardInterrupt"
-        client.execute_interactive(
-            "%%pulse Op.CELL --quiet\nthreads = len(__import__('threading').enumerate())", timeout=60
-        )
-        client.execute(
-            "%%pulse Op.CELL\nfor _ in range(1000):\n    with Op.STEP:\n        pass\n"
-            "print('ran', flush=True)\ntime.sleep(60)"
-        )
-        while True:
-            message = client.get_iopub_msg(timeout=20)
-            if message["msg_type"] == "stream" and "ran" in message["content"]["text"]:
-                break
-        os.kill(manager.provisioner.process.pid, signal.SIGKILL)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-    (path,) = (tmp_path / "captures").iterdir()
-    samples = qp.open(path).samples()
-    assert samples["operation"].value_counts().to_dict() == {"Op.STEP": 1000, "Op.CELL": 2}
-    assert samples[samples["operation"] == "Op.CELL"]["error"].iloc[0] == "KeyboardInterrupt"
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["captures"]
-
-
 @contextlib.contextmanager
 def kernel(folder, **environment):
     """A client of a kernel in `folder` that has run SETUP, and its manager."""
@@ -156,6 +126,54 @@ def kernel(folder, **environment):
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+def test_a_kernel_that_is_interrupted_and_killed(tmp_path):
+    with kernel(tmp_path) as (manager, client):
+        client.execute("%%pulse Op.CELL\nprint('began', flush=True)\ntime.sleep(60)")
+        wait_for(client, "began")
+        manager.interrupt_kernel()
+        assert client.get_shell_msg(timeout=20)["content"]["ename"] == "KeyboardInterrupt"
+        # A kernel whose loop sleeps is only interrupted when that wakes, without the magic too.
+        client.execute("%%pulse Op.CELL\nprint('waits', flush=True)\nwhile True: await asyncio.sleep(0.01)")
+        wait_for(client, "waits")
+        manager.interrupt_kernel()
+        assert client.get_shell_msg(timeout=20)["content"]["status"] == "error"
+        assert said(client, "%pulse_record status").endswith("2 samples, 0 still open\n")
+        client.execute(
+            "%%pulse Op.CELL\nfor _ in range(1000):\n    with Op.STEP:\n        pass\n"
+            "print('ran', flush=True)\ntime.sleep(60)"
+        )
+        wait_for(client, "ran")
+        os.kill(manager.provisioner.process.pid, signal.SIGKILL)
+    # After the kernel was started again.
+    with kernel(tmp_path) as (_, client):
+        found = said(client, "print(qp.last().samples().groupby('operation', observed=True).size().to_dict())")
+    assert found == "{'Op.CELL': 2, 'Op.STEP': 1000}\n"
+    (path,) = (tmp_path / "captures").iterdir()
+    samples = qp.open(path).samples()
+    assert samples[samples["operation"] == "Op.CELL"]["error"].tolist() == ["KeyboardInterrupt", "CancelledError"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["captures"]
+
+
+def wait_for(client, text):
+    """Until the kernel prints `text`."""
+    while True:
+        message = client.get_iopub_msg(timeout=20)
+        if message["msg_type"] == "stream" and text in message["content"]["text"]:
+            return
+
+
+def said(client, code):
+    """What a cell shows in text, its errors included."""
+    shown = []
+
+    def hook(message):
+        content = message["content"]
+        shown.append(content.get("text") or content.get("data", {}).get("text/plain", "") or content.get("evalue", ""))
+
+    client.execute_interactive(code, timeout=60, output_hook=hook)
+    return "".join(shown)
 
 
 def test_completion(tmp_path):
@@ -179,9 +197,10 @@ def test_completion(tmp_path):
         assert completed("%pulse Op.S|") == ["Op.STEP"]
         assert "--repeat" in completed("%%pulse Op.CELL --re|")
         assert "--baseline" in completed("%%pulse --ba| Op.CELL")
-        assert completed("%%pulse Op.CELL --baseline |") == ["last", "main", "none"]
-        assert completed("%%pulse Op.CELL --baseline=m|") == ["main"]
-        assert completed("%%pulse Op.CELL --into |") == ["main"]
+        # Where nothing is typed yet, IPython offers words of Python as well.
+        assert {"last", "main", "none"} <= set(completed("%%pulse Op.CELL --baseline |"))
+        assert "main" in completed("%%pulse Op.CELL --baseline=m|")
+        assert "main" in completed("%%pulse Op.CELL --into m|")
         assert completed("%pulse_record st|") == ["start", "status", "stop"]
         # The cell below is completed as any.
         assert "Op.CELL" not in completed("%%pulse Op.CELL\nimpor|")
@@ -193,3 +212,92 @@ def test_help_documents_all_options(tmp_path):
     (page,) = reply["content"]["payload"]
     for option in OPTIONS:
         assert option in page["data"]["text/plain"]
+
+
+def test_runs_that_failed_are_no_measure(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        for _ in range(6):
+            said(client, "%%pulse Op.CELL\ntime.sleep(0.01)")
+        failed = said(client, "%%pulse Op.CELL --as failed\n1 / 0")
+        assert "Op.CELL: did not finish" in failed
+        assert "✗ ended by ZeroDivisionError after" in failed
+        assert "faster" not in failed
+        assert said(client, "failed.durations_ns, failed.judgement, len(failed.earlier_ns)") == "([], None, 6)"
+        for _ in range(5):
+            said(client, "%%pulse Op.CELL --quiet\n1 / 0")
+        # Nor do those before count.
+        assert "6 earlier runs" in said(client, "%%pulse Op.CELL\ntime.sleep(0.01)")
+        said(client, "count = 0")
+        cut = said(client, "%%pulse Op.STEP --repeat 9 --as cut\ncount += 1\nif count == 4: 1 / 0")
+        assert "of 3 runs" in cut
+        assert "✗ ended by ZeroDivisionError" in cut
+        warm = said(client, "%%pulse Op.STEP --warmup 2\n1 / 0")
+        assert "Op.STEP: not recorded; ZeroDivisionError ended it before it was timed" in warm
+
+
+def test_whatever_becomes_of_the_capture_the_cell_has_its_value(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        gone = said(client, "%%pulse Op.CELL\nimport shutil\nshutil.rmtree('captures')\n'the value'")
+        assert "'the value'" in gone
+        assert "Op.CELL ran, but there is no answer" in gone
+        said(client, "%pulse_record stop")
+        recorded = said(client, "%%pulse Op.CELL\nwith qp.record('own'):\n    with Op.STEP: pass\nqp.last().path.name")
+        assert "'own'" in recorded, "a cell may record by itself"
+        assert "Op.CELL: not recorded; the cell ended the recording into" in recorded
+        assert "Op.CELL: " in said(client, "%%pulse Op.CELL\n1")
+        said(client, "%pulse_record start asked-for")
+        assert "already recording into" in said(client, "qp.start('another')")
+        assert "goes on; %pulse_record stop ends it" in said(client, "%%pulse Op.CELL --into yet-another\n1")
+
+
+def test_operations_that_are_not_recorded_each_time(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        said(client, "class Rare(qp.Operation):\n    ONE = qp.op(sample_every=1_000_000)")
+        assert "one call in 1,000,000 is recorded" in said(client, "%%pulse Rare.ONE\n1")
+    with kernel(tmp_path, QUANTUM_PULSE="off") as (_, client):
+        off = said(client, "%%pulse Op.CELL\n'value'")
+        assert "Op.CELL: not recorded; recording is switched off" in off
+        assert "'value'" in off
+
+
+def test_magics_around_and_within(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        assert said(client, "%%capture held\n%%pulse Op.CELL --as found\nprint('x')\n7") == ""
+        assert said(client, "held.stdout, found.name, len(held.outputs)") == "('x\\n', 'Op.CELL', 2)"
+        timed = said(client, "%%time\n%%pulse Op.CELL\n7")
+        assert "Wall time" in timed
+        assert "Op.CELL: " in timed
+        assert said(client, "value = %pulse Op.STEP --quiet 6 * 7\nvalue") == "42"
+        continued = said(client, "%%pulse Op.CELL \\\n  --repeat 3 \\\n  --as three\n1 / len(range(2))")
+        assert "of 3 runs" in continued
+        assert "0.5" in continued
+        assert "of 3 runs" in said(client, "%%pulse Op.CELL\t--repeat\t3\n1")
+
+
+def test_what_can_be_configured(tmp_path):
+    with kernel(tmp_path, JPY_SESSION_NAME="/somewhere/my study.ipynb") as (_, client):
+        said(client, "%%pulse Op.CELL --repeat 3 --quiet\n1")
+        assert [path.name.rsplit("-", 2)[0] for path in (tmp_path / "captures").iterdir()] == ["my study"]
+        said(client, "%config PulseMagics.folder = 'elsewhere'")
+        said(client, "%config PulseMagics.baseline = 'last'")
+        assert "no capture" not in said(client, "%%pulse Op.CELL\n1")
+        assert [path.name.rsplit("-", 2)[0] for path in (tmp_path / "elsewhere").iterdir()] == ["my study"]
+        said(client, "%%pulse Op.CELL --into captures/main --quiet --repeat 60\n1")
+        against = said(client, "%%pulse Op.CELL --into captures/branch --baseline captures/main --repeat 60\n1")
+        assert "against the median of 60 runs in main" in against
+        assert "nor elsewhere/none-such" in said(client, "%%pulse Op.CELL --baseline none-such\n1")
+        assert "run in" not in said(client, "%%pulse Op.CELL --baseline none\n1")
+
+
+def test_a_shell_that_is_embedded_into_a_function(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = (
+        "import quantum_pulse as qp\nclass Op(qp.Operation):\n    CELL = qp.op()\nof_module = 40\n"
+        "def work():\n    local = 2\n    from IPython import embed\n    embed(colors='NoColor')\nwork()\n"
+    )
+    typed = "%load_ext quantum_pulse\n%pulse Op.CELL of_module + local\nexit\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=typed, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Op.CELL: " in done.stdout
+    assert "42" in done.stdout
