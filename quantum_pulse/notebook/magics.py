@@ -44,10 +44,14 @@ class PulseMagics(Magics):
     @observe("folder")
     def _move(self, _change: Any) -> None:
         """What is recorded next goes into a capture in the new folder."""
+        self.stop()
+        self._path = None
+
+    def stop(self) -> None:
+        """End the recording that a cell has begun; not one that was asked for."""
         running = session.active()
         if running is not None and running.gives_way:
             running.stop()
-        self._path = None
 
     @no_var_expand
     @cell_magic("pulse")  # type: ignore[arg-type]  # IPython types it for functions without self
@@ -230,8 +234,20 @@ def register(shell: Any) -> None:
         return
     magics = PulseMagics(shell=shell)
     shell.register_magics(magics)
-    shell.configurables.append(magics)
     shell.input_transformers_cleanup.append(magics.route)
     for name in ("%%pulse", "%pulse"):
         shell.set_hook("complete_command", magics.complete, str_key=name)
     shell.set_hook("complete_command", lambda *_: ["start", "status", "stop"], str_key="%pulse_record")
+
+
+def unregister(shell: Any) -> None:
+    """Undo `register`; IPython keeps what completes the names that are gone."""
+    magics = shell.magics_manager.registry.pop("PulseMagics", None)
+    if magics is None:
+        return
+    magics.stop()
+    shell.input_transformers_cleanup.remove(magics.route)
+    shell.configurables.remove(magics)
+    for kind, known in magics.magics.items():
+        for name in known:
+            shell.magics_manager.magics[kind].pop(name, None)

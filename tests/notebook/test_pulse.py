@@ -289,6 +289,19 @@ def test_what_can_be_configured(tmp_path):
         assert "run in" not in said(client, "%%pulse Op.CELL --baseline none\n1")
 
 
+def test_unloading_takes_all_away(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        said(client, "%%pulse Op.CELL --quiet\n1")
+        said(client, "%reload_ext quantum_pulse")
+        assert said(client, "%pulse_record status") == "nothing is being recorded\n"
+        assert "Op.CELL: " in said(client, "%%pulse Op.CELL\nawait asyncio.sleep(0)")
+        said(client, "%unload_ext quantum_pulse")
+        assert "`%%pulse` not found" in said(client, "%%pulse Op.CELL\n1")
+        assert said(client, "'PulseMagics' in str(get_ipython().configurables)") == "False"
+        assert said(client, "%load_ext quantum_pulse") == ""
+        assert "Op.CELL: " in said(client, "%%pulse Op.CELL\n1")
+
+
 def test_a_shell_that_is_embedded_into_a_function(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     script = (
