@@ -81,22 +81,23 @@ def run_all(page, address):
     page.set_default_timeout(60_000)
     page.goto(address)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-    # A front end that does not know its kernel yet asks for one, and a kernel that is not ready does not run anything.
-    page.add_locator_handler(page.locator("dialog.jp-Dialog"), lambda dialog: dialog.locator(".jp-mod-accept").click())
-    page.wait_for_function(_HAS_KERNEL, arg=address.partition("?")[0])
+    # Told to run before it has a kernel, a front end asks for one, for each cell.
+    page.wait_for_function(_HAS_KERNEL)
     for _ in range(30):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         page.wait_for_timeout(1000)
-        if re.search(r"[*\d]", page.locator(".jp-CodeCell .jp-InputPrompt").first.inner_text()):
+        # Not its inner text, which a cell that was scrolled out of sight does not have.
+        if re.search(r"[*\d]", page.locator(".jp-CodeCell .jp-InputPrompt").first.text_content()):
             return
     raise AssertionError("the kernel did not run the first cell")
 
 
-#: Whether the front end is connected to a kernel of the notebook at an address.
-_HAS_KERNEL = """async address => {
-    const sessions = await (await fetch(new URL('/api/sessions', address))).json()
-    return sessions.some(one => address.endsWith('/' + one.path) && one.kernel && one.kernel.connections > 0)
+#: Whether the front end knows the kernel of the notebook, and that it is ready.
+_HAS_KERNEL = """() => {
+    const name = document.querySelector('.jp-Toolbar-kernelName');
+    const indicator = document.querySelector('.jp-Notebook-ExecutionIndicator');
+    return name && indicator && name.innerText !== 'No Kernel' && indicator.dataset.status === 'idle';
 }"""
 
 
