@@ -55,6 +55,9 @@ _is_off = False  # what was started last records nothing
 class Recorder:
     """A recording in progress. Made by `start` and `record`; also a context manager that stops it."""
 
+    #: Whether the next `start` ends this recording, as one that the program did not ask for, rather than raises.
+    gives_way = False
+
     def __init__(self, path: Path, chosen: options.Options) -> None:
         self.path = path
         self._options = chosen
@@ -339,6 +342,9 @@ class _Off(Recorder):
         """Nothing is recorded, so nothing is saved."""
         return Path(path).absolute()
 
+    def now_ns(self) -> int:
+        return time.time_ns()
+
     def stats(self) -> pd.DataFrame:
         from quantum_pulse import facade
 
@@ -392,7 +398,7 @@ def start(
         if _active is not None and _is_from_environment:
             logger.warning("%s=%s ends here: the program records into %s itself", ENVIRONMENT, _active.path, target)
             _active.stop()
-        elif _active is not None and _active.is_inherited:
+        elif _active is not None and (_active.is_inherited or _active.gives_way):
             _active.stop()  # nobody in this process asked for that one
         _is_from_environment = False
         if _active is not None:
