@@ -4,5 +4,15 @@ from quantum_pulse.analysis.changes import ChangePoint, change_points
 from quantum_pulse.analysis.comparison import Comparison, compare_samples
 from quantum_pulse.analysis.correlation import correlate
 from quantum_pulse.analysis.decomposition import decompose
+from quantum_pulse.analysis.explanation import Explanation, explain
 
-__all__ = ["ChangePoint", "Comparison", "change_points", "compare_samples", "correlate", "decompose"]
+__all__ = [
+    "ChangePoint",
+    "Comparison",
+    "Explanation",
+    "change_points",
+    "compare_samples",
+    "correlate",
+    "decompose",
+    "explain",
+]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from quantum_pulse.analysis.explanation import Explanation
+
 #: Operation -> durations in ns, in the order in which they were recorded.
 Run: TypeAlias = "Mapping[str, npt.ArrayLike]"
 
@@ -42,6 +44,8 @@ WARMUP: Final = {
 
 #: The worst first: the verdict on the whole is the first of these that some row has.
 VERDICTS: Final = ("regressed", "improved", "inconclusive", "too_few", "equivalent", "added", "removed")
+#: Of a regression: the operation took over time of the one around it, and together they are not slower.
+MOVED: Final = "moved"
 
 #: A quantile is tested when this many samples are expected beyond it, on each side.
 FEWEST_BEYOND: Final = 5
@@ -75,6 +79,16 @@ class Comparison:
     warmup: pd.DataFrame = field(default_factory=_warmup_frame)
 
     @property
+    def judged(self) -> pd.DataFrame:
+        """`table`, with the verdict "moved" where that is known of a regression; see `results.Comparison`."""
+        return self.table
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """Why operations regressed, where that can be known."""
+        return None
+
+    @property
     def regressions(self) -> pd.DataFrame:
         """Rows of `table` that got slower, the largest change first."""
         return self._having("regressed", ascending=False)
@@ -87,7 +101,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """One word for the whole: of the verdicts in the table the first of VERDICTS; "too_few" for an empty table."""
-        present = set(self.table["verdict"])
+        present = set(self.judged["verdict"])
         return next((verdict for verdict in VERDICTS if verdict in present), "too_few")
 
     @property
@@ -98,10 +112,10 @@ class Comparison:
     @property
     def summary(self) -> str:
         """The verdict in a sentence or two, with what limits it."""
-        operations = self.table.groupby("operation", sort=False)["verdict"].agg(set)
+        operations = self.judged.groupby("operation", sort=False)["verdict"].agg(set)
         counts = [
             f"{sum(verdict in found for found in operations)} {verdict.replace('_', ' ')}"
-            for verdict in VERDICTS
+            for verdict in (*VERDICTS, MOVED)
             if any(verdict in found for found in operations)
         ]
         text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
@@ -123,7 +137,8 @@ class Comparison:
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
     def _having(self, verdict: str, *, ascending: bool) -> pd.DataFrame:
-        rows = self.table[self.table["verdict"] == verdict]
+        judged = self.judged
+        rows = judged[judged["verdict"] == verdict]
         return rows.sort_values("change", ascending=ascending, kind="stable")
 
 

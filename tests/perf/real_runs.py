@@ -60,7 +60,7 @@ def alarms(runs: list[Run], splits: list[tuple[int, ...]]) -> npt.NDArray[np.boo
 
 
 def jackknife(splits: list[tuple[int, ...]], found: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """95 % interval of the rate that allows for runs being shared: by leaving out all splits that have a run in turn."""
+    """95 % interval of the rate that allows for shared runs: each run is left out in turn, with all of its splits."""
     rates = []
     for run in range(RUNS):
         without = np.array([run not in split for split in splits])
