@@ -152,15 +152,27 @@ class Capture:
 
         return slowest.slowest(self._source, n, operation, start, end)
 
-    def budgets(self) -> pd.DataFrame:
-        """How often operations took longer than their `budget_us` allows, the worst first.
+    def budgets(self, *, check: bool = True, alpha: float = 0.05) -> pd.DataFrame:
+        """Whether operations keep the budgets that ``op(budget_us=, budget_quantile=)`` gave them, the worst first.
 
-        Index: operation. Columns: budget_us, count, over (calls above the budget), share (over / count). Only
-        operations that have a budget; empty when none has.
+        Index: operation; only those that have a budget. Columns: budget_us, count, over (calls above the budget), share
+        (over / count), and of the quantile that the budget is for: quantile, value_us, ci_low_us and ci_high_us (its
+        interval, each row for itself), q_value, and verdict: "kept", "missed", "inconclusive", or "too_few" calls to
+        show that it is kept. At most a share `alpha` of "kept" and "missed" is wrong. That samples depend on each other
+        is allowed for, and what varies between runs where several captures were opened; see `analysis.check_budgets`.
+
+        With ``check=False`` only the first four columns, in one pass and in memory that does not grow. Raises
+        ValueError for alpha out of range.
         """
-        from quantum_pulse.capture import statistics
+        from quantum_pulse.capture import budgets
 
-        return statistics.budgets(self._source)
+        counted = budgets.counted(self._source)
+        if not check:
+            return counted
+        from quantum_pulse import analysis
+
+        checked = analysis.check_budgets(budgets.defined(self._source), budgets.runs(self._source), alpha)
+        return counted.join(checked)
 
     def validate(
         self,
@@ -289,7 +301,7 @@ class Capture:
         """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked."""
         from quantum_pulse.view import figures
 
-        return figures.latency(self.stats(), self.categories, self.budgets())
+        return figures.latency(self.stats(), self.categories, self.budgets(check=False))
 
     def report(
         self,

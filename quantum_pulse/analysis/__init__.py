@@ -1,5 +1,6 @@
 """Pure functions: samples and frames in, frozen results out. Derived and calibrated in `docs/statistics.md`."""
 
+from quantum_pulse.analysis.budgets import check_budgets
 from quantum_pulse.analysis.changes import ChangePoint, change_points
 from quantum_pulse.analysis.comparison import Comparison, compare_samples
 from quantum_pulse.analysis.correlation import correlate
@@ -11,6 +12,7 @@ __all__ = [
     "Comparison",
     "Explanation",
     "change_points",
+    "check_budgets",
     "compare_samples",
     "correlate",
     "decompose",

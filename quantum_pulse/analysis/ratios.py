@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -140,9 +141,8 @@ class Within:
     def _root(self, upper: float, lower: float, distance: float) -> float:
         """Signed root of the likelihood ratio; `upper` is the effective size of the side of the larger durations."""
         total = upper + lower
-        deviance = upper * _divergence(self.level - lower / total * distance, self.level)
-        deviance += lower * _divergence(self.level + upper / total * distance, self.level)
-        return math.sqrt(2 * max(deviance, 0.0))
+        shares = [(upper, self.level - lower / total * distance), (lower, self.level + upper / total * distance)]
+        return root_of_deviance(shares, self.level)
 
     @staticmethod
     def _widest(reach: float, holds: Any) -> float:
@@ -156,6 +156,11 @@ class Within:
             if high < 1e-12:
                 return 0.0
         return low
+
+
+def root_of_deviance(samples: Sequence[tuple[float, float]], level: float) -> float:
+    """Root of the likelihood ratio of "all shares are `level`", for samples of these sizes and shares."""
+    return math.sqrt(2 * max(sum(size * _divergence(share, level) for size, share in samples), 0.0))
 
 
 def _divergence(share: float, level: float) -> float:

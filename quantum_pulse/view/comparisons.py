@@ -69,6 +69,24 @@ def reasons(comparison: Comparison, quoted: Callable[[str], str] = text.clean) -
     return lines
 
 
+def budget_lines(budgets: pd.DataFrame, quoted: Callable[[str], str] = text.clean) -> list[str]:
+    """A line for each budget that is not shown to be kept, and how many are; `budgets` as of `Capture.budgets`."""
+    lines = []
+    for name, row in budgets.to_dict("index").items():
+        if row["verdict"] == "kept":
+            continue
+        low, high = (numbers.duration(row[f"ci_{end}_us"] * 1000) for end in ("low", "high"))
+        lines.append(
+            f"{_BUDGET_SIGNS[row['verdict']]} {row['verdict'].replace('_', ' ')}: {quoted(str(name))}, "
+            f"p{row['quantile'] * 100:g} {numbers.duration(row['value_us'] * 1000)} ({low} to {high}) of "
+            f"{numbers.duration(row['budget_us'] * 1000)}; {numbers.share(row['share'])} of its calls are above"
+        )
+    kept = int((budgets["verdict"] == "kept").sum())
+    return [*lines, f"= kept: {kept} of {len(budgets)}"] if len(budgets) else []
+
+
+_BUDGET_SIGNS: Final = {"missed": "▲", "inconclusive": "?", "too_few": "·"}
+
 #: Why operations are reported together.
 _TOGETHER: Final = {
     "nested": "around it",
@@ -107,7 +125,7 @@ def as_text(comparison: Comparison, *, everything: bool = False) -> str:
 def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
     """The same as Markdown, for a pull request: all rows are behind a fold when only some are remarkable."""
     parts = [f"### {SIGNS[comparison.verdict]} Latency: {_title(comparison)}", "", comparison.summary, ""]
-    told = [f"- {line}" for line in reasons(comparison, quoted=_in_code)]
+    told = [f"- {line}" for line in reasons(comparison, quoted=in_code)]
     parts += [*told, ""] if told else []
     short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
     if everything or len(short) == len(whole):
@@ -172,11 +190,11 @@ def _markdown_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> list
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
     rule = ["---", *["--:"] * (len(HEADINGS) - 2), "---"]
-    quoted = [(_in_code(row[0]), *row[1:]) for row in rows]
+    quoted = [(in_code(row[0]), *row[1:]) for row in rows]
     return [line(_headings(comparison)), line(rule), *map(line, quoted)]
 
 
-def _in_code(name: str) -> str:
+def in_code(name: str) -> str:
     """In code marks a name is a name, whatever characters it has."""
     return f"`{text.clean(name).replace('`', chr(39))}`"
 
