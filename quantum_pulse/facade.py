@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from quantum_pulse.capture import reader
 from quantum_pulse.capture.selection import Moment, Operations
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from quantum_pulse.view.figures import Chart
     from quantum_pulse.view.findings import Findings
     from quantum_pulse.view.formats import Report
+
+#: Metrics over this time say how busy the machine was.
+_LONG_ENOUGH_NS: Final = 500_000_000
 
 
 class Capture:
@@ -238,7 +241,20 @@ class Capture:
 
     def _environments(self) -> list[dict[str, Any]]:
         """Where each process of the capture was recorded, as far as they say."""
-        return [process["environment"] for process in self._source.processes if process.get("environment")]
+        busy: dict[Any, pd.Series[float]] = {}
+        for number, own in self.metrics().groupby("process"):
+            # Shorter recordings do not show how busy the machine was.
+            if own["interval_ns"].sum() >= _LONG_ENOUGH_NS:
+                busy[number] = own[["cpu_machine_percent", "cpu_process_percent"]].mean() / 100
+        found = []
+        for process in self._source.processes:
+            if environment := process.get("environment"):
+                others = None
+                if (used := busy.get(process.get("pid"))) is not None:
+                    machine, ours = used.tolist()
+                    others = max(machine - ours / (environment.get("cores") or 1), 0.0)
+                found.append({**environment, "others": others})
+        return found
 
     def _runs(self, operations: Operations) -> list[dict[str, npt.NDArray[np.int64]]]:
         """For each capture the durations of each operation in ns, in the order in which they started."""

@@ -28,6 +28,8 @@ SIGNS: Final = {
 }
 #: Operations that are named in a line; of more there is their number.
 _MOST_NAMES: Final = 6
+#: Causes that have a line.
+_MOST_CAUSES: Final = 20
 #: Verdicts that a short list leaves out.
 UNREMARKABLE: Final = ("equivalent", "inconclusive", "too_few")
 
@@ -60,6 +62,8 @@ def reasons(comparison: Comparison, quoted: Callable[[str], str] = text.clean) -
         if others:
             line += f"; with it {_names([quoted(name) for name in others])}, {_TOGETHER[group['reason']]}"
         lines.append(line)
+    if len(lines) > _MOST_CAUSES:
+        lines[_MOST_CAUSES:] = [f"{SIGNS['regressed']} and {len(lines) - _MOST_CAUSES} more"]
     for row in found.shifts.to_dict("records"):
         lines.append(
             f"{SIGNS['moved']} {quoted(row['operation'])} took over time of {quoted(row['from'])}: "

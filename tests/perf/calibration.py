@@ -5,15 +5,20 @@ Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibratio
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+import quantum_pulse as qp
 from quantum_pulse import analysis
 from quantum_pulse.analysis import warmup
 from quantum_pulse.analysis.significance import student_quantile
 from quantum_pulse.capture.budgets import Budget
+from tests.perf import statistics
 
 TRIALS = 200
 MANY_TRIALS = 1000
@@ -229,12 +234,33 @@ def correlations(trials: int) -> None:
     report("correlate: the same, lag within ±1", near, TRIALS, "≥ 80 %")
 
 
+def slower_nested(factor: float) -> Callable[[np.random.Generator, int, int], dict[str, np.ndarray]]:
+    """48 operations six deep, lognormal; those of the innermost eight `factor` times as slow."""
+
+    def columns(rng: np.random.Generator, first: int, rows: int) -> dict[str, np.ndarray]:
+        content = statistics.nested(rng, first, rows)
+        inner = content["operation"] >= 8 * (statistics.DEPTH - 1)
+        noise = np.exp(0.1 * rng.standard_normal(rows)) * np.where(inner, factor, 1)
+        return content | {"duration": (content["duration"] * noise).astype(np.int64)}
+
+    return columns
+
+
 def speed() -> None:
     rng = np.random.default_rng(5)
     before, after = (run(latency(rng, 156_250, 64).astype(np.int64)) for _ in range(2))
     begin = time.perf_counter()
     analysis.compare_samples(before, after)
     print(f"\ncompare_samples, two captures of 10 million samples, 64 operations: {time.perf_counter() - begin:.1f} s")
+    with tempfile.TemporaryDirectory(prefix="quantum-pulse-compare-") as folder:
+        for name, factor in (("before", 1.0), ("after", 1.1)):
+            statistics.write(Path(folder) / name, 10_000_000, slower_nested(factor))
+        begin = time.perf_counter()
+        found = qp.open(Path(folder) / "after").compare(qp.open(Path(folder) / "before"))
+        print(f"Capture.compare of two such captures, read from disk: {time.perf_counter() - begin:.1f} s")
+        begin = time.perf_counter()
+        found.to_text()
+        print(f"what explains what in them, on top of it: {time.perf_counter() - begin:.1f} s")
     begin = time.perf_counter()
     for _ in range(1000):
         analysis.change_points(rng.standard_normal(300))
