@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.analysis.dependence import cosines_for, variance_inflation
+from quantum_pulse.analysis.dependence import variance_inflation
 from quantum_pulse.analysis.ratios import SHORTEST, interpolated, root_of_deviance
 from quantum_pulse.analysis.significance import benjamini_hochberg, binomial_tail, student_quantile, student_tail
 
@@ -117,9 +117,9 @@ class _Share:
         total = sum(durations.size for durations, _ in runs)
         inflation = freedom = 0.0
         for durations, _ in runs:
-            few, many = cosines_for(durations.size)
-            freedom += few
-            inflation += durations.size / total * variance_inflation(durations > threshold, few, many)
+            own, degrees = variance_inflation(durations > threshold)
+            freedom += degrees
+            inflation += durations.size / total * own
         return cls(expected, worth / inflation, freedom)
 
     def p_more(self, share: float) -> float:

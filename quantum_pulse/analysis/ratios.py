@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.analysis.dependence import cosines_for, variance_inflation
+from quantum_pulse.analysis.dependence import variance_inflation
 from quantum_pulse.analysis.significance import student_quantile, student_tail
 
 if TYPE_CHECKING:
@@ -183,9 +183,9 @@ def _dependence(side: Side, level: float) -> tuple[float, float]:
         ties = int(np.searchsorted(side.values, threshold, "right") - np.searchsorted(side.values, threshold, "left"))
         if ties > 0.01 * side.count:
             beyond.append(run >= threshold)
-        few, many = cosines_for(run.size)
-        freedom += few
-        inflation += run.size / side.count * max(variance_inflation(hits, few, many) for hits in beyond)
+        own, degrees = max(map(variance_inflation, beyond))
+        freedom += degrees
+        inflation += run.size / side.count * own
     return inflation, freedom
 
 

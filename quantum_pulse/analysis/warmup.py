@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.analysis.dependence import cosines_for, variance_inflation
+from quantum_pulse.analysis.dependence import variance_inflation
 from quantum_pulse.analysis.ratios import SHORTEST
 from quantum_pulse.analysis.series import normal_scores
 from quantum_pulse.analysis.significance import student_quantile
@@ -46,12 +46,13 @@ def settling(durations: npt.NDArray[Any], *, alpha: float = ALPHA) -> int:
     variance = float(rest.var())
     if variance < NOTHING:
         return 0
-    few, many = cosines_for(rest.size)
-    variance *= variance_inflation(rest, few, many)
+    # What depends over longer stretches is seen by MSER: then the run does not settle soon.
+    inflation, freedom = variance_inflation(rest, far=False)
+    variance *= inflation
     lengths = 2 ** np.arange(int(np.log2(longest)) + 1)
     means = np.cumsum(scores[:longest])[lengths - 1] / lengths
     errors = np.sqrt(variance * (1 / lengths + 1 / rest.size))
-    if np.abs((means - rest.mean()) / errors).max() <= student_quantile(alpha / 2 / lengths.size, few):
+    if np.abs((means - rest.mean()) / errors).max() <= student_quantile(alpha / 2 / lengths.size, freedom):
         return 0
     end = mser(scores) * width
     return end if end <= LONGEST * durations.size else 0
