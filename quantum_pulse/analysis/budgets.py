@@ -31,8 +31,8 @@ def check_budgets(
 
     Columns: quantile; value_us, the quantile of all calls; ci_low_us and ci_high_us, its interval at 1 - `alpha`, each
     row for itself, infinite where the calls set no bound; q_value, of being off the budget on either side (Benjamini &
-    Hochberg 1995, over the rows); verdict: "kept", "missed", "inconclusive", or "too_few" where so few calls could not
-    show that the budget is kept even if none were above it.
+    Hochberg 1995, over the rows); verdict: "kept", "missed", "inconclusive", or "too_few" where so few calls,
+    even if independent, could not show that the budget is kept though none were above it.
 
     Method: the share of calls above the limit against 1 - quantile, by the exact binomial and by the root of its
     likelihood ratio with Student's t, whichever is less sure; of as many calls as those recorded are worth in view of
@@ -100,7 +100,7 @@ class _Checked:
             width = student_quantile(alpha / 2, len(runs) - 1) * between.error
             middle = max(value, SHORTEST)
             ends = (min(ends[0], middle * math.exp(-width)), max(ends[1], middle * math.exp(min(width, 700))))
-        enough = 2 * there.p_less(0.0) <= alpha
+        enough = 2 * _Share(1 - budget.quantile, worth, math.inf).p_less(0.0) <= alpha
         return cls(value, *ends, p_missed, p_kept, enough)
 
 

@@ -24,8 +24,8 @@ def variance_inflation(values: npt.NDArray[Any], *, far: bool = True) -> tuple[f
 
     The equal-weighted cosine estimator, the mean square of the series' projections on the slowest cosines, as many as
     is optimal for short dependence (Lazarus, Lewis, Stock & Watson 2018) within the bounds above. Never below 1: that
-    it is for samples that avoid each other is not taken on trust. Without `far`, dependence over more than 1/16 of a run
-    is not looked for.
+    it is for samples that avoid each other is not taken on trust. Without `far`, dependence over more than 1/16 of a
+    run is not looked for.
     """
     import numpy as np
 
