@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def variance_inflation(values: npt.NDArray[Any], *, far: bool = True) -> tuple[f
     return inflation, few
 
 
+@lru_cache(maxsize=64)
 def _cosines(bins: int, count: int) -> npt.NDArray[np.float64]:
     """Rows are the slowest orthonormal cosines (of type II) but the constant, shape (count, bins)."""
     import numpy as np
