@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.analysis.dependence import variance_inflation
-from quantum_pulse.analysis.ratios import SHORTEST, interpolated, root_of_deviance
-from quantum_pulse.analysis.significance import benjamini_hochberg, binomial_tail, student_quantile, student_tail
+from quantum_pulse.analysis.ratios import SHORTEST, Between, interpolated, root_of_deviance
+from quantum_pulse.analysis.significance import benjamini_hochberg, binomial_tail, student_tail
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,12 +94,12 @@ class _Checked:
         ends = (0.0 if low is None else at(low), math.inf if high is None else at(high))
         p_missed, p_kept = there.p_more(over), there.p_less(over)
         if len(runs) > 1:
-            between = _Between.of(runs, budget.quantile)
-            p_missed = max(p_missed, between.p_above(math.log(limit)))
-            p_kept = max(p_kept, between.p_below(math.log(limit)))
-            width = student_quantile(alpha / 2, len(runs) - 1) * between.error
-            middle = max(value, SHORTEST)
-            ends = (min(ends[0], middle * math.exp(-width)), max(ends[1], middle * math.exp(min(width, 700))))
+            logs = np.log([max(float(np.quantile(own, budget.quantile)), SHORTEST) for own, _ in runs])
+            error = float(logs.std(ddof=1)) / math.sqrt(len(runs))
+            against = Between(float(logs.mean()) - math.log(limit), error, len(runs) - 1)
+            p_missed, p_kept = max(p_missed, against.p_greater(1.0)), max(p_kept, against.p_less(1.0))
+            around = Between(math.log(max(value, SHORTEST)), error, len(runs) - 1).interval(alpha)
+            ends = (min(ends[0], around[0]), max(ends[1], around[1]))
         enough = 2 * _Share(1 - budget.quantile, worth, math.inf).p_less(0.0) <= alpha
         return cls(value, *ends, p_missed, p_kept, enough)
 
@@ -150,30 +150,3 @@ def _last(holds: Any, start: float, end: float) -> float | None:
         middle = (start + end) / 2
         start, end = (middle, end) if holds(middle) else (start, middle)
     return end
-
-
-@dataclass(frozen=True)
-class _Between:
-    """Uncertainty of a quantile from how it varies from run to run: Student's t of its logarithm."""
-
-    mean: float
-    error: float
-    freedom: float
-
-    @classmethod
-    def of(cls, runs: Sequence[Run], level: float) -> _Between:
-        import numpy as np
-
-        logs = np.log([max(float(np.quantile(durations, level)), SHORTEST) for durations, _ in runs])
-        return cls(float(logs.mean()), float(logs.std(ddof=1)) / math.sqrt(len(runs)), len(runs) - 1)
-
-    def p_above(self, limit: float) -> float:
-        return self._tail(self.mean - limit)
-
-    def p_below(self, limit: float) -> float:
-        return self._tail(limit - self.mean)
-
-    def _tail(self, difference: float) -> float:
-        if difference <= 0:
-            return 1.0
-        return student_tail(difference / self.error if self.error > 0 else math.inf, self.freedom)
