@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from quantum_pulse.analysis.comparison import SHORTEST, compare_samples
+from quantum_pulse.analysis.comparison import compare_samples
+from quantum_pulse.analysis.ratios import SHORTEST
 from quantum_pulse.analysis.significance import student_tail
 
 if TYPE_CHECKING:

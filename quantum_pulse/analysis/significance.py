@@ -32,6 +32,14 @@ def student_quantile(tail: float, freedom: float) -> float:
     return high
 
 
+def binomial_tail(count: float, size: float, share: float) -> float:
+    """P(X >= count) of a binomial of `size` trials with probability `share`, for sizes up to 100,000.
+
+    By the incomplete beta function, which has values between whole numbers too.
+    """
+    return 1.0 if count <= 0 else _incomplete_beta(count, max(size - count, 0.0) + 1, share)
+
+
 def _incomplete_beta(a: float, b: float, x: float) -> float:
     """Regularised incomplete beta function by its continued fraction (Abramowitz & Stegun 1964, 26.5.8)."""
     if x <= 0 or x >= 1:

@@ -82,8 +82,9 @@ hexadecimal digits under `{schema.FOOTER_CHECKSUM_KEY}`. Pages of rows carry Par
 | `core` | Which core recorded: `native` or `python`. |
 | `clock_anchor_ns` | What was added to a reading of the monotonic clock to get Unix time, in ns. |
 | `operations` | In samples: a list of `name`, `module`, `description`, `priority`, `budget_us` (or null), \
-`detail`, `sample_every`, `expect_us` (null or two numbers) and `category`, which has `name`, `description`, `colour` \
-(or null) and `priority`. |
+`detail`, `sample_every`, `expect_us` (null or two numbers), `budget_quantile` (the share of calls that must keep \
+`budget_us`; 0.99 where it is missing) and `category`, which has `name`, `description`, `colour` (or null) and \
+`priority`. |
 | `losses` | In samples: a list of `operation`, `thread`, `count`, `start`, `end` (Unix ns) and `cause`. |
 | `saved_for` | Of a flight recorder: the samples for which it saved, a list of `operation`, `span`, `duration_ns` and \
 `error`. |

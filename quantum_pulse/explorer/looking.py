@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.analysis import contrasts
+from quantum_pulse.capture import budgets as budget_pass
 from quantum_pulse.capture import density, scan, slowest, statistics, tables, timeline
 from quantum_pulse.capture.density import Density
 from quantum_pulse.capture.reader import Source
@@ -105,7 +106,7 @@ class Looker:
         with scan.silent():
             if known.is_rough:
                 stats = statistics.stats(self.source)
-                self._overview = Overview(stats, statistics.budgets(self.source), known.trends, is_rough=False)
+                self._overview = Overview(stats, budget_pass.counted(self.source), known.trends, is_rough=False)
                 return True
             if known.findings is None and self.samples <= MOST_SAMPLES:
                 found = self._gather()
@@ -153,7 +154,7 @@ class Looker:
         # Nobody waits for few. Budgets stand in no footer: of many they come with the exact statistics.
         is_rough = self.samples > _FEW_SAMPLES
         stats = statistics.stats(self.source, approximate=is_rough)
-        budgets = pd.DataFrame() if is_rough else statistics.budgets(self.source)
+        budgets = pd.DataFrame() if is_rough else budget_pass.counted(self.source)
         most = max(_ROUGH_TRENDS // max(len(self.source.parts["samples"]), 1), 1)
         ordered = stats.sort_values("total_us", ascending=False).index[:most]
         trends = {

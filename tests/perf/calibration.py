@@ -5,7 +5,9 @@ Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibratio
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,14 @@ import pandas as pd
 
 import quantum_pulse as qp
 from quantum_pulse import analysis
-from quantum_pulse.analysis import windows
+from quantum_pulse.analysis import warmup, windows
 from quantum_pulse.analysis.significance import student_quantile
+from quantum_pulse.capture.budgets import Budget
+from tests.perf import statistics
 
 TRIALS = 200
 MANY_TRIALS = 1000
+FEW_TRIALS = 60
 
 
 def report(case: str, hits: int, trials: int, bar: str) -> None:
@@ -53,12 +58,55 @@ def bursts(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
     return latency(rng, count, columns) * (1 + 0.5 * slow)
 
 
+def long_bursts(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """As `bursts`, but changing only about ten times."""
+    slow = np.cumsum(rng.random((count, columns)) < 10 / count, axis=0) % 2
+    return latency(rng, count, columns) * (1 + 0.5 * slow)
+
+
+def heavy(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """Pareto's tail with an exponent of 1.5: no variance."""
+    return 10_000 * (1 + rng.pareto(1.5, (count, columns)))
+
+
+def coarse(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """A clock that ticks every 20 µs: five values or so."""
+    return np.round(latency(rng, count, columns) / 20_000) * 20_000
+
+
+def drifting(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """20 % slower at the end than at the start."""
+    return latency(rng, count, columns) * np.linspace(1, 1.2, count)[:, None]
+
+
+def unlike_runs(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """A run whose operations are all faster or slower than in other runs, by 10 %, and each by 5 % of its own."""
+    shifts = 0.1 * rng.standard_normal() + 0.05 * rng.standard_normal(columns)
+    return latency(rng, count, columns) * np.exp(shifts)
+
+
 SAME = {
     "iid lognormal": latency,
     "AR(1) 0.5": lambda rng, count, columns: latency(rng, count, columns, 0.5),
     "two modes, 1 % of 10x": two_modes,
     "bursts": bursts,
 }
+#: More of what latencies may be like, and what no bar is set for: how they are drawn, and the samples of each run.
+OTHERS = [
+    ("AR(1) 0.9", lambda rng, count, columns: latency(rng, count, columns, 0.9), [2000], [2000]),
+    ("Pareto 1.5", heavy, [2000], [2000]),
+    ("a clock of 20 µs", coarse, [2000], [2000]),
+    ("drifting by 20 %", drifting, [2000], [2000]),
+    ("long bursts", long_bursts, [2000], [2000]),
+    ("iid lognormal", latency, [30], [30]),
+    ("iid lognormal", latency, [200], [20_000]),
+    ("bursts", bursts, [500], [4000]),
+    ("iid lognormal", latency, [2000], [2000] * 3),
+    ("runs that differ", unlike_runs, [1000] * 3, [1000] * 3),
+    ("runs that differ", unlike_runs, [1000], [1000] * 3),
+    ("runs that differ", unlike_runs, [300, 1000, 3000], [1000] * 3),
+    ("runs that differ", unlike_runs, [1000] * 5, [1000] * 5),
+]
 
 
 def run(samples: np.ndarray) -> dict[str, np.ndarray]:
@@ -74,6 +122,56 @@ def same_against_same(trials: int, only: str | None = None) -> None:
             found = analysis.compare_samples(run(draw(rng, 2000, 64)), run(draw(rng, 2000, 64)), min_effect=0)
             hits += found.verdict in ("regressed", "improved")
         report(f"compare: same against same, {name}, 64 operations of 2,000", hits, trials, "≤ 5 %")
+
+
+def other_series(trials: int) -> None:
+    for name, draw, before, after in OTHERS:
+        rng, hits = np.random.default_rng(7), 0
+        for _ in range(trials):
+            sides = [[run(draw(rng, size, 64)) for size in sizes] for sizes in (before, after)]
+            hits += analysis.compare_samples(*sides, min_effect=0).verdict in ("regressed", "improved")
+        sizes = " against ".join(" + ".join(f"{size:,}" for size in side) for side in (before, after))
+        report(f"compare: same against same, {name}, 64 operations of {sizes}", hits, trials, "none set")
+
+
+def starts(trials: int) -> None:
+    """Whether anything is set aside as warm-up, of series without and with one."""
+    rng = np.random.default_rng(8)
+    draws = SAME | {name: draw for name, draw, *_ in OTHERS[:5]}
+    for name, draw in draws.items():
+        found = np.array([warmup.settling(column) for column in draw(rng, 5000, trials).T])
+        bar = "≤ 1 %" if name in SAME else "none set"
+        report(f"warm-up: none planted, {name}, 5,000 samples", int((found > 0).sum()), trials, bar)
+    for share, factor, count in ((0.02, 2, 2000), (0.02, 2, 5000), (0.02, 5, 1000), (0.05, 2, 5000), (0.05, 5, 50_000)):
+        first = int(share * count)
+        slower = np.ones(count)
+        slower[:first] += (factor - 1) * np.exp(-3 * np.arange(first) / first)
+        series = latency(rng, count, TRIALS) * slower[:, None]
+        found = np.array([warmup.settling(column) for column in series.T])
+        what = f"first {share:.0%} of {count:,} up to {factor} times as slow"
+        report(f"warm-up: {what}, found", int((found > 0).sum()), TRIALS, "none set")
+        near = (found > first / 2) & (found < 2 * first)
+        report("warm-up: the same, half to twice as many set aside", int(near.sum()), TRIALS, "none set")
+
+
+def limits(trials: int) -> None:
+    """Budgets that are just what the quantile is, so that each verdict is wrong, and such as are kept or missed."""
+    rng = np.random.default_rng(9)
+    for phi, count in ((0, 300), (0, 5000), (0.5, 5000), (0.9, 5000)):
+        series = latency(rng, count, trials, phi)
+        true = 50 * np.exp(np.sqrt(np.log1p(0.09)) * 2.326348)
+        what = f"budget: p99, AR(1) {phi}, {count:,} samples"
+        hits = sum(judged(column, true) in ("kept", "missed") for column in series.T)
+        report(f"{what}, at the budget, kept or missed", hits, trials, "≤ 5 %" if phi < 0.9 else "none set")
+        for factor, verdict in ((1.2, "kept"), (1 / 1.2, "missed")) if count == 5000 else ():
+            hits = sum(judged(column, true * factor) == verdict for column in series.T)
+            which = "a budget a fifth above it" if factor > 1 else "a budget a sixth below it"
+            report(f"{what}, {which}, {verdict}", hits, trials, "none set")
+
+
+def judged(durations: np.ndarray, limit_us: float) -> str:
+    calls = [(durations, np.ones(durations.size, np.int32))]
+    return analysis.check_budgets({"a": Budget(limit_us, 0.99)}, [("a", calls)])["verdict"].iloc[0]
 
 
 def planted_regressions(trials: int) -> None:
@@ -280,12 +378,33 @@ def contrasts(trials: int) -> None:
             report(f"contrast: {size} σ in one of 60 series, its AR(1) {phi}, found", found, trials, "none set")
 
 
+def slower_nested(factor: float) -> Callable[[np.random.Generator, int, int], dict[str, np.ndarray]]:
+    """48 operations six deep, lognormal; those of the innermost eight `factor` times as slow."""
+
+    def columns(rng: np.random.Generator, first: int, rows: int) -> dict[str, np.ndarray]:
+        content = statistics.nested(rng, first, rows)
+        inner = content["operation"] >= 8 * (statistics.DEPTH - 1)
+        noise = np.exp(0.1 * rng.standard_normal(rows)) * np.where(inner, factor, 1)
+        return content | {"duration": (content["duration"] * noise).astype(np.int64)}
+
+    return columns
+
+
 def speed() -> None:
     rng = np.random.default_rng(5)
     before, after = (run(latency(rng, 156_250, 64).astype(np.int64)) for _ in range(2))
     begin = time.perf_counter()
     analysis.compare_samples(before, after)
     print(f"\ncompare_samples, two captures of 10 million samples, 64 operations: {time.perf_counter() - begin:.1f} s")
+    with tempfile.TemporaryDirectory(prefix="quantum-pulse-compare-") as folder:
+        for name, factor in (("before", 1.0), ("after", 1.1)):
+            statistics.write(Path(folder) / name, 10_000_000, slower_nested(factor))
+        begin = time.perf_counter()
+        found = qp.open(Path(folder) / "after").compare(qp.open(Path(folder) / "before"))
+        print(f"Capture.compare of two such captures, read from disk: {time.perf_counter() - begin:.1f} s")
+        begin = time.perf_counter()
+        found.to_text()
+        print(f"what explains what in them, on top of it: {time.perf_counter() - begin:.1f} s")
     begin = time.perf_counter()
     for _ in range(1000):
         analysis.change_points(rng.standard_normal(300))
@@ -295,6 +414,9 @@ def speed() -> None:
 def main() -> None:
     print("| case | rate | 95 % interval | trials | bar |\n| --- | --: | --- | --: | --- |", flush=True)
     planted_regressions(TRIALS)
+    starts(MANY_TRIALS)
+    limits(MANY_TRIALS)
+    other_series(FEW_TRIALS)
     steps(MANY_TRIALS)
     same_against_same(TRIALS)
     correlations(MANY_TRIALS)

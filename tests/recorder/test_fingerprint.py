@@ -78,6 +78,11 @@ def test_differences():
     assert environments.differences([], [HERE]) == []
     there = {**HERE, "cpu": "B", "load_1m": 4.0, "packages": {"numpy": "2", "y": "1"}, "commit": "abc"}
     assert environments.differences([HERE], [there]) == ["CPU: A, now B", "load a core: 0.1, now 2.0", "numpy 1, now 2"]
+    idle, busy = ({**HERE, "others": share} for share in (0.1, 0.6))
+    said = "other processes used 10 % of the CPU, now 60 %"
+    assert environments.differences([idle], [busy, busy]) == [said]
+    assert environments.differences([idle, busy], [busy, busy]) == [], "that varies from run to run anyway"
+    assert environments.differences([HERE], [busy]) == []
     many = [{"packages": {f"p{place}": version for place in range(9)}} for version in ("1", "2")]
     assert environments.differences(many[:1], many[1:])[-1] == "4 more packages"
 
