@@ -113,11 +113,10 @@ class Comparison:
     def summary(self) -> str:
         """The verdict in a sentence or two, with what limits it."""
         operations = self.judged.groupby("operation", sort=False)["verdict"].agg(set)
-        counts = [
-            f"{sum(verdict in found for found in operations)} {verdict.replace('_', ' ')}"
-            for verdict in (*VERDICTS, MOVED)
-            if any(verdict in found for found in operations)
-        ]
+        order = (*VERDICTS, MOVED)
+        # Each operation counts once, for what matters most of it.
+        worst = [next(verdict for verdict in order if verdict in found) for found in operations]
+        counts = [f"{worst.count(verdict)} {verdict.replace('_', ' ')}" for verdict in order if verdict in worst]
         text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
         if not self.between_runs:
             text += " One run a side: variation from run to run was not seen, and may be all that this shows."

@@ -128,7 +128,7 @@ RESOURCES: Final[dict[str, tuple[tuple[str, ...], str, str, str]]] = {
 class Recommendation:
     """One thing that could be done. `str()` is a sentence or two."""
 
-    #: What it is about: an operation, or "all operations".
+    #: What it is about: an operation, several, or "all operations".
     subject: str
     #: Figures that speak for it.
     evidence: str
@@ -289,7 +289,7 @@ def _waits(
     slow = stats[tails | (stats["mean_us"] > SLOW_US)].sort_values("total_us", ascending=False, kind="stable")
     if not len(slow):
         return NotApplicable(rule, "no operation is that slow")
-    found = []
+    found: dict[str, str] = {}
     for name, row in slow.iterrows():
         operation = str(name[-1] if isinstance(name, tuple) else name)
         related = _related(correlations, operation)
@@ -303,18 +303,22 @@ def _waits(
         if related:
             shown = " and ".join(f"{rho:+.2f} with {metric}" for metric, rho in related.items())
             evidence.append(f"no sure relation to memory or CPU (rank correlation {shown})")
-        if not math.isnan(cpu):
-            evidence.append(f"the machine's CPUs were busy {cpu:.0%} of the time")
-        found.append(
-            Recommendation(
-                operation,
-                ", ".join(evidence),
-                "what is slow with neither CPU nor memory mostly waits: for a peer, a disk, a lock, a full queue",
-                "look at slowest() for what else ran then, and at contrast() for a stretch of time",
-                "an operation around each wait inside of it: recv, fsync, lock.acquire, queue.get",
-            )
+        found[operation] = ", ".join(evidence)
+    if not found:
+        return NotApplicable(rule, "what is slow goes along with something that was measured")
+    told = dict(list(found.items())[:MOST_WAITS])
+    shown = [*told.values()] if len(told) == 1 else [f"{operation} {evidence}" for operation, evidence in told.items()]
+    if not math.isnan(cpu):
+        shown.append(f"the machine's CPUs were busy {cpu:.0%} of the time")
+    return [
+        Recommendation(
+            ", ".join(told),
+            "; ".join(shown),
+            "what is slow with neither CPU nor memory mostly waits: for a peer, a disk, a lock, a full queue",
+            "look at slowest() for what else ran then, and at contrast() for a stretch of time",
+            "an operation around each wait inside of it: recv, fsync, lock.acquire, queue.get",
         )
-    return found[:MOST_WAITS] or NotApplicable(rule, "what is slow goes along with something that was measured")
+    ]
 
 
 def _related(correlations: pd.DataFrame, operation: str) -> dict[str, float]:
