@@ -84,7 +84,7 @@ def test_what_did_not_fit_is_recovered_when_there_is_room(small):
     result, said = fill(small / "capture", 2 * MEGABYTE, 0.5)
     assert (result["account"]["pending"], said) == (0, "")
     before = len(qp.open(small / "capture").samples())
-    filler.write_bytes(b"x" * (os.statvfs(small).f_bavail * os.statvfs(small).f_frsize - 4 * MEGABYTE - 200_000))
+    filler.write_bytes(b"x" * (os.statvfs(small).f_bavail * os.statvfs(small).f_frsize - 4 * MEGABYTE - 120_000))
     result, said = fill(small / "capture", 64 * MEGABYTE, 3.0, 6_000_000)
     account = result["account"]
     assert account["pending"] > 0
