@@ -157,10 +157,12 @@ def _with_empty(source: Source, frame: pd.DataFrame, operations: Operations, cho
 
     newest = {str(definition["name"]): str(definition["category"]["name"]) for definition in source.definitions()}
     known = {(category, name) for name, category in newest.items()}
-    if operations is not None and not isinstance(operations, selection.Recorded):
+    if operations is not None:
         known = {key for key in known if key[1] in (chosen.names or ())}
         recorded = {name for _, name in known}
         for member in selection.members(operations):
+            if isinstance(member, selection.Recorded):
+                continue
             if not recorded.intersection(selection.recorded_names(source, member)):
                 known.add((member.definition.category.name, member.definition.name))
     levels = [str(level) for level in frame.index.names]
@@ -211,20 +213,29 @@ def _priorities(source: Source) -> dict[str, int]:
     return found
 
 
-def budgets(source: Source) -> pd.DataFrame:
+def limits(source: Source, chosen: Selection = selection.EVERYTHING) -> dict[str, float]:
+    """Budgets by name of the operation, in microseconds."""
+    return {
+        str(definition["name"]): float(definition["budget_us"])
+        for definition in source.definitions()
+        if definition.get("budget_us") is not None and (chosen.names is None or definition["name"] in chosen.names)
+    }
+
+
+def budgets(source: Source, chosen: Selection = selection.EVERYTHING) -> pd.DataFrame:
     """A row per operation that has a budget, the one that breaks it most often first; see `Capture.budgets`."""
     import pandas as pd
 
-    limits = {d["name"]: float(d["budget_us"]) for d in source.definitions() if d.get("budget_us") is not None}
-    found = scan.whole(lambda: _over(source, limits)) if limits else {}
+    allowed = limits(source, chosen)
+    found = scan.whole(lambda: _over(source, allowed, chosen)) if allowed else {}
     frame = pd.DataFrame.from_dict(found, orient="index", columns=["count", "over"], dtype="int64")
     frame.index.name = "operation"
-    frame.insert(0, "budget_us", pd.Series(limits, dtype="float64").reindex(frame.index))
+    frame.insert(0, "budget_us", pd.Series(allowed, dtype="float64").reindex(frame.index))
     frame["share"] = frame["over"] / frame["count"]
     return frame.sort_index().sort_values(["share", "over"], ascending=False, kind="stable")
 
 
-def _over(source: Source, limits: Mapping[str, float]) -> dict[str, list[int]]:
+def _over(source: Source, limits: Mapping[str, float], within: Selection) -> dict[str, list[int]]:
     """Calls, and calls above the limit in microseconds, by operation."""
     import threading
 
@@ -248,7 +259,7 @@ def _over(source: Source, limits: Mapping[str, float]) -> dict[str, list[int]]:
                     entry[0] += own
                     entry[1] += above
 
-    chosen = Selection(names=tuple(limits))
+    chosen = within._replace(names=tuple(limits))
     columns = ["operation", "duration_ns", "weight"]
     scan.each(source, scan.parts(source, chosen), lambda _: columns, chosen, work, "budgets")
     return found
