@@ -73,6 +73,21 @@ def test_many_tasks_share_a_track():
     assert_nested(samples, places)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_lanes_are_as_few_as_run_at_once(seed):
+    chance = random.Random(seed)
+    starts = sorted(chance.randrange(10_000) for _ in range(2_000))
+    samples = [
+        (7, MOST_TASKS + span, MOST_TASKS + span, 0, start, start + chance.randrange(1, 200))
+        for span, start in enumerate(starts, 1)
+    ]
+    first = [(7, task, task, 0, -10, -5) for task in range(1, MOST_TASKS + 1)]
+    places = placed([*first, *samples])[MOST_TASKS:]
+    assert_nested(samples, places)
+    most = max(sum(start <= now < end for *_, start, end in samples) for now in starts)
+    assert {lane for _, lane in places} == set(range(most))
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_comes_nests(seed):
     """Random calls on two threads and five tasks, with timers that start before what is known and unknown parents."""
