@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 
-.PHONY: demo test lab check bench sanitize docs clean
+.PHONY: demo test lab check bench sanitize pythons docs clean
 
 demo: $(VENV)/.base  ## record a real program and show what is slow in it
 	$(BIN)/quantum-pulse demo
@@ -36,6 +36,18 @@ sanitize: $(VENV)/.test  ## the recorder's tests with a core that checks each of
 		$(CURDIR)/$(BIN)/pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider --timeout 600 \
 		--deselect tests/recorder/test_session.py::test_a_thousand_recordings_leave_nothing \
 		$(addprefix $(CURDIR)/tests/,core recorder faults test_operations.py test_timers.py)
+
+# Those that are found; others by PYTHONS="/opt/python3.13/bin/python ...".
+PYTHONS ?= $(foreach minor,11 12 13 14,$(shell command -v python3.$(minor)))
+pythons:  ## the recorder's tests on each Python of PYTHONS
+	set -e; for python in $(PYTHONS); do \
+		folder=build/pythons/$$($$python -c "import platform; print(platform.python_version())"); \
+		echo "$$folder"; \
+		test -x $$folder/bin/python || $$python -m venv $$folder; \
+		$$folder/bin/python -m pip install -qq --disable-pip-version-check '.[test]'; \
+		(cd $$folder && bin/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
+			$(addprefix $(CURDIR)/tests/,core recorder test_operations.py test_timers.py)); \
+	done
 
 docs: $(VENV)/.base  ## what is generated from the code
 	$(BIN)/python -m quantum_pulse.capture.format

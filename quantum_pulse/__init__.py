@@ -48,6 +48,13 @@ def load_ipython_extension(shell: Any) -> None:
     load(shell)
 
 
+def unload_ipython_extension(shell: Any) -> None:
+    """What ``%unload_ext quantum_pulse`` calls."""
+    from quantum_pulse.notebook import unload_ipython_extension as unload
+
+    unload(shell)
+
+
 def __getattr__(name: str) -> Any:
     import importlib
 

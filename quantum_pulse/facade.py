@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 from quantum_pulse.capture import reader
 from quantum_pulse.capture.selection import Moment, Operations
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from quantum_pulse.capture.own import Calls
     from quantum_pulse.capture.slowest import Slowest
     from quantum_pulse.explorer.widget import Explorer
     from quantum_pulse.export.exporting import Exported
-    from quantum_pulse.results import Comparison, Correlations
+    from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
     from quantum_pulse.view.findings import Findings
     from quantum_pulse.view.formats import Report
+
+#: Metrics over this time say how busy the machine was.
+_LONG_ENOUGH_NS: Final = 500_000_000
 
 
 class Capture:
@@ -152,15 +156,27 @@ class Capture:
 
         return slowest.slowest(self._source, n, operation, start, end)
 
-    def budgets(self) -> pd.DataFrame:
-        """How often operations took longer than their `budget_us` allows, the worst first.
+    def budgets(self, *, check: bool = True, alpha: float = 0.05) -> pd.DataFrame:
+        """Whether operations keep the budgets that ``op(budget_us=, budget_quantile=)`` gave them, the worst first.
 
-        Index: operation. Columns: budget_us, count, over (calls above the budget), share (over / count). Only
-        operations that have a budget; empty when none has.
+        Index: operation; only those that have a budget. Columns: budget_us, count, over (calls above the budget), share
+        (over / count), and of the quantile that the budget is for: quantile, value_us, ci_low_us and ci_high_us (its
+        interval, each row for itself), q_value, and verdict: "kept", "missed", "inconclusive", or "too_few" calls to
+        show that it is kept. At most a share `alpha` of "kept" and "missed" is wrong. That samples depend on each other
+        is allowed for, and what varies between runs where several captures were opened; see `analysis.check_budgets`.
+
+        With ``check=False`` only the first four columns, in one pass and in memory that does not grow. Raises
+        ValueError for alpha out of range.
         """
-        from quantum_pulse.capture import statistics
+        from quantum_pulse.capture import budgets
 
-        return statistics.budgets(self._source)
+        counted = budgets.counted(self._source)
+        if not check:
+            return counted
+        from quantum_pulse import analysis
+
+        checked = analysis.check_budgets(budgets.defined(self._source), budgets.runs(self._source), alpha)
+        return counted.join(checked)
 
     def validate(
         self,
@@ -195,43 +211,51 @@ class Capture:
         quantiles: Sequence[float] = (0.5, 0.95, 0.99),
         min_effect: float = 0.05,
         alpha: float = 0.05,
+        skip_warmup: bool = True,
     ) -> Comparison:
         """Did it get slower? This capture against `baseline`, one or several; `also`: further captures of this side.
         What was opened as several captures is several runs.
 
         With several runs a side, what varies from run to run is seen and allowed for; with one run each the result
         says that it was not. See `analysis.compare_samples` for the method, `min_effect` (the smallest change that
-        matters, a share) and `alpha` (the share of false reports accepted). The result has `.table`, `.regressions`,
-        `.improvements`, `.verdict`, `.decomposition` (calls, mix, durations), `.slowest_operations()`,
-        `.improvement_report()`, and shows itself. Raises TypeError for what is no capture.
+        matters, a share) and `alpha` (the share of false reports accepted). The first samples of an operation that are
+        still settling are set aside and counted in `.warmup`, unless `skip_warmup` is False.
+
+        The result has `.table`, `.regressions`, `.improvements`, `.verdict`, and shows itself. What needs the samples
+        once more is worked out when it is first asked for: `.groups` (what got slower together), `.shifts` (costs that
+        moved from an operation to one inside of it, which are no regressions), `.decomposition` (calls, mix,
+        durations), `.slowest_operations()`, `.improvement_report()`. Raises TypeError for what is no capture.
         """
         from quantum_pulse import analysis, results
-        from quantum_pulse.analysis import decomposition, environments
+        from quantum_pulse.analysis import environments
 
         before = [baseline] if isinstance(baseline, Capture) else list(baseline)
         for one in (*before, *also):
             if not isinstance(one, Capture):
                 raise TypeError(f"compare() takes captures, as qp.open(path) gives them, not {one!r}")
+        sides = _Sides(before, [self, *also], operations)
         found = analysis.compare_samples(
-            [run for one in before for run in one._runs(operations)],
-            [run for one in (self, *also) for run in one._runs(operations)],
-            quantiles=quantiles,
-            min_effect=min_effect,
-            alpha=alpha,
+            *sides.runs(), quantiles=quantiles, min_effect=min_effect, alpha=alpha, skip_warmup=skip_warmup
         )
-        sides = [[own for one in side for own in one._environments()] for side in (before, (self, *also))]
-        calls = [
-            decomposition.average(
-                [one.stats(operations=operations) for one in side],
-                sum(len(one._source.captures) or 1 for one in side),
-            )
-            for side in (before, (self, *also))
-        ]
-        return results.Comparison.of(replace(found, differences=tuple(environments.differences(*sides))), *calls)
+        differences = environments.differences(*sides.environments())
+        return results.Comparison.of(replace(found, differences=tuple(differences)), sides)
 
     def _environments(self) -> list[dict[str, Any]]:
         """Where each process of the capture was recorded, as far as they say."""
-        return [process["environment"] for process in self._source.processes if process.get("environment")]
+        busy: dict[Any, pd.Series[float]] = {}
+        for number, own in self.metrics().groupby("process"):
+            # Shorter recordings do not show how busy the machine was.
+            if own["interval_ns"].sum() >= _LONG_ENOUGH_NS:
+                busy[number] = own[["cpu_machine_percent", "cpu_process_percent"]].mean() / 100
+        found = []
+        for process in self._source.processes:
+            if environment := process.get("environment"):
+                others = None
+                if (used := busy.get(process.get("pid"))) is not None:
+                    machine, ours = used.tolist()
+                    others = max(machine - ours / (environment.get("cores") or 1), 0.0)
+                found.append({**environment, "others": others})
+        return found
 
     def _runs(self, operations: Operations) -> list[dict[str, npt.NDArray[np.int64]]]:
         """For each capture the durations of each operation in ns, in the order in which they started."""
@@ -259,9 +283,9 @@ class Capture:
         In each `window` (by default about a thousandth of the capture, at least the interval of the metrics) the
         `quantile` of an operation is compared with the metrics; see `analysis.correlate` for the method. The result has
         `.table` (a row per operation and metric: operation, metric, lag_s, rho, ci_low, ci_high, p_value, q_value,
-        n_effective; q-values over the whole table), `.found` and `.recommendations`. `alpha` is the share of false
-        findings accepted. Where there is too little to compare the figures are NaN. Raises ValueError for arguments out
-        of range.
+        n_effective; q-values over the whole table), `.found`, `.recommendations`, and `.not_applicable` (rules that
+        recommend nothing, and why). `alpha` is the share of false findings accepted. Where there is too little to
+        compare the figures are NaN. Raises ValueError for arguments out of range.
         """
         from quantum_pulse import results
         from quantum_pulse.analysis import recommendations, windows
@@ -272,8 +296,72 @@ class Capture:
             self.timeline(length_s, operations, quantiles=[quantile]), length_s, timeline.METRICS
         )
         table = windows.correlate_all(latency, busy, metrics, alpha)
-        advice = recommendations.recommend(self.stats(), self.metrics(), table, alpha=alpha)
-        return results.Correlations(table, advice, length_s, alpha)
+        # Of several machines none is spoken of.
+        memories = {environment.get("memory_bytes") for environment in self._environments()}
+        memory = memories.pop() if len(memories) == 1 else None
+        advice = recommendations.recommend(self.stats(), self.metrics(), table, memory_bytes=memory, alpha=alpha)
+        return results.Correlations(
+            table, advice.recommendations, length_s, alpha, not_applicable=tuple(advice.not_applicable)
+        )
+
+    def contrast(
+        self,
+        start: Moment,
+        end: Moment,
+        *,
+        operations: Operations = None,
+        chosen_by: Operations = None,
+        quantile: float = 0.95,
+        alpha: float = 0.05,
+    ) -> Contrast:
+        """What was different from `start` to `end`, against the time around it: which operations and which metrics.
+
+        Around is twice the length before and twice after; what one side is short of, as at an edge of the capture, the
+        other has more of. Both are cut into windows, a twentieth of the stretch long (for metrics at least their
+        interval), in which the `quantile` of each operation, its calls and the metrics are compared; see
+        `analysis.contrasts` for the method. The result has `.table` (what, name, measure, inside, around, change,
+        shift, ci_low, ci_high, p_value, q_value; the surest first, q-values over the whole table) and `.found`; it
+        shows itself. `alpha` is the share of false findings accepted.
+
+        A stretch that was chosen because an operation was slow in it proves nothing about that operation, nor about
+        those that contain it: name it as `chosen_by`, and it is shown but not tested. Moments are given as in
+        `samples`. Raises ValueError where they leave nothing, TypeError for a string as an operation.
+        """
+        import pandas as pd
+
+        from quantum_pulse import results
+        from quantum_pulse.analysis import contrasts, windows
+        from quantum_pulse.capture import selection, tables, timeline
+
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha must be between 0 and 1, not {alpha!r}")
+        first = selection.first_ns(self._source)
+        last = max((part.last_ns or first for part in self._source.parts["samples"]), default=first)
+        begin_ns = max(selection.moment_ns(self._source, start, "start"), first)
+        end_ns = min(selection.moment_ns(self._source, end, "end"), last)
+        if begin_ns >= end_ns:
+            raise ValueError(f"nothing was recorded from start={start!r} to end={end!r}")
+        chosen = [] if chosen_by is None else selection.recorded_names(self._source, chosen_by)
+
+        def read_operations(starts: list[int], length: int) -> pd.DataFrame:
+            times = pd.DatetimeIndex(pd.to_datetime(starts, utc=True)).as_unit("ns")
+            reaches = pd.Timestamp(starts[-1] + length, tz="UTC")
+            frame = self.timeline(length / 1e9, operations, times[0], reaches, quantiles=[quantile])
+            return windows.of_operations(frame, times, length / 1e9)
+
+        def read_metrics(starts: list[int], length: int) -> pd.DataFrame:
+            return windows.of_metrics(timeline.rates(self._source, starts, length), timeline.COUNTS)
+
+        window = contrasts.window(begin_ns, end_ns)
+        coarse = contrasts.window(begin_ns, end_ns, tables.whole(self._source, "metrics", "time")["interval_ns"])
+        parts = []
+        for read, length in ((read_operations, window), (read_metrics, coarse)):
+            values, inside = contrasts.read_windows(read, length, begin_ns, end_ns, first, last)
+            parts.append(contrasts.contrast(values, inside, alpha=alpha))
+        low, high = contrasts.surroundings(begin_ns, end_ns, first, last)
+        begin, until, since, to = (pd.Timestamp(moment, tz="UTC") for moment in (begin_ns, end_ns, low, high))
+        table = contrasts.ranked(parts, chosen)
+        return results.Contrast(table, begin, until, since, to, window / 1e9, alpha, tuple(chosen))
 
     def overhead(self, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
         """What share of each operation's time the recording itself took, as far as that can be known.
@@ -294,7 +382,7 @@ class Capture:
         """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked."""
         from quantum_pulse.view import figures
 
-        return figures.latency(self.stats(), self.categories, self.budgets())
+        return figures.latency(self.stats(), self.categories, self.budgets(check=False))
 
     def report(
         self,
@@ -472,6 +560,39 @@ class Capture:
 
         table = html.stats_table(self.stats(), self.categories, caption=f"Capture {self.path}")
         return table + html.lines(text.validation_lines(self.validate(expected_only=True)))
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """The captures on the two sides of a comparison: its `results.Evidence`."""
+
+    before: Sequence[Capture]
+    after: Sequence[Capture]
+    operations: Operations
+
+    def runs(self) -> list[list[dict[str, npt.NDArray[np.int64]]]]:
+        return [[run for one in side for run in one._runs(self.operations)] for side in (self.before, self.after)]
+
+    def environments(self) -> list[list[dict[str, Any]]]:
+        return [[own for one in side for own in one._environments()] for side in (self.before, self.after)]
+
+    def calls(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        from quantum_pulse.analysis import decomposition
+
+        before, after = (
+            decomposition.average(
+                [one.stats(operations=self.operations) for one in side],
+                sum(len(one._source.captures) or 1 for one in side),
+            )
+            for side in (self.before, self.after)
+        )
+        return before, after
+
+    def nested(self) -> tuple[list[dict[str, Calls]], list[dict[str, Calls]]]:
+        from quantum_pulse.capture import own
+
+        before, after = ([run for one in side for run in own.runs(one._source)] for side in (self.before, self.after))
+        return before, after
 
 
 def _opened(capture: Capture | str | os.PathLike[str] | None) -> Capture | None:

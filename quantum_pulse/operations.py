@@ -20,6 +20,8 @@ from quantum_pulse.errors import DefinitionError
 from quantum_pulse.timers import PausableTimer
 
 DEFAULT_PRIORITY = 3
+#: Of the durations of an operation with a budget so many must keep it, unless it says otherwise: its p99.
+DEFAULT_BUDGET_QUANTILE = 0.99
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,6 +47,7 @@ class Definition(NamedTuple):
     detail: bool = False
     sample_every: int = 1
     expect_us: tuple[float, float] | None = None
+    budget_quantile: float = DEFAULT_BUDGET_QUANTILE
 
     def plain(self) -> dict[str, Any]:
         """As JSON can have it: in footers and in the journal beside the rings."""
@@ -77,14 +80,24 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
     """Define an operation: ``SUBMIT = op("Submitting orders", category="Execution", priority=1, budget_us=100)``.
 
     `category` is a name or a `Category` and defaults to the enum's name. `priority` is an integer, 1 first, and
-    defaults to 3. `budget_us` is the time that the operation may take, in microseconds. `detail=True` records it only
-    at the level "full". `sample_every=100` records one of each 100 calls, chosen at random, which then stands for all
-    of them. `expect_us=(low, high)` says between which times, in microseconds, a duration is plausible. Raises
+    defaults to 3. `budget_us` is the time that the operation may take, in microseconds, and `budget_quantile` the share
+    of its calls that must keep it. `detail=True` records it only at the level "full". `sample_every=100` records one of
+    each 100 calls, chosen at random, which then stands for all of them. `expect_us=(low, high)` says between which
+    times, in microseconds, a duration is plausible. Raises
     DefinitionError (a TypeError) when an argument is of another kind.
     """
 
     # Compared by identity: an enum takes members of equal value for aliases, and two operations may well look alike.
-    __slots__ = ("budget_us", "category", "description", "detail", "expect_us", "priority", "sample_every")
+    __slots__ = (
+        "budget_quantile",
+        "budget_us",
+        "category",
+        "description",
+        "detail",
+        "expect_us",
+        "priority",
+        "sample_every",
+    )
 
     def __init__(
         self,
@@ -93,6 +106,7 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         category: str | Category | None = None,
         priority: int = DEFAULT_PRIORITY,
         budget_us: float | None = None,
+        budget_quantile: float = DEFAULT_BUDGET_QUANTILE,
         detail: bool = False,
         sample_every: int = 1,
         expect_us: tuple[float, float] | None = None,
@@ -108,6 +122,10 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
             raise DefinitionError(f"op(): budget_us must be a number of microseconds, not {budget_us!r}")
         if budget_us is not None and not budget_us > 0:
             raise DefinitionError(f"op(): budget_us must be more than 0, not {budget_us!r}")
+        if not isinstance(budget_quantile, float) or not 0 < budget_quantile < 1:
+            raise DefinitionError(
+                f"op(): budget_quantile must be between 0 and 1, as 0.99 for the p99, not {budget_quantile!r}"
+            )
         if not isinstance(detail, bool):
             raise DefinitionError(f"op(): detail must be True or False, not {detail!r}")
         if not isinstance(sample_every, int) or isinstance(sample_every, bool) or not 1 <= sample_every < 1 << 31:
@@ -116,6 +134,7 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         self.category = category
         self.priority = priority
         self.budget_us = budget_us
+        self.budget_quantile = budget_quantile
         self.detail = detail
         self.sample_every = sample_every
         self.expect_us = None if expect_us is None else _range_of(expect_us)
@@ -126,7 +145,12 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
 
     def __repr__(self) -> str:
         options = f"category={self.category!r}, priority={self.priority}, budget_us={self.budget_us}"
-        rare = {"detail": False, "sample_every": 1, "expect_us": None}
+        rare = {
+            "budget_quantile": DEFAULT_BUDGET_QUANTILE,
+            "detail": False,
+            "sample_every": 1,
+            "expect_us": None,
+        }
         more = [f", {name}={value!r}" for name, usual in rare.items() if (value := getattr(self, name)) != usual]
         return f"op({self.description!r}, {options}{''.join(more)})"
 
@@ -238,6 +262,7 @@ class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignor
             detail=spec.detail,
             sample_every=spec.sample_every,
             expect_us=spec.expect_us,
+            budget_quantile=spec.budget_quantile,
         )
 
     @property
@@ -261,6 +286,11 @@ class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignor
         return self._value_.budget_us  # type: ignore[no-any-return]
 
     @property
+    def budget_quantile(self) -> float:
+        """The share of calls that must not take longer than the budget: 0.99 where the p99 must keep it."""
+        return self._value_.budget_quantile  # type: ignore[no-any-return]
+
+    @property
     def detail(self) -> bool:
         """Whether the operation is recorded at the level "full" only."""
         return self._value_.detail  # type: ignore[no-any-return]
@@ -275,9 +305,12 @@ class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignor
         """Between which times a duration is plausible, in microseconds, if that is known."""
         return self._value_.expect_us  # type: ignore[no-any-return]
 
-    def timer(self) -> PausableTimer:
-        """A timer that records one sample of this operation without the pauses in it; see `PausableTimer`."""
-        return PausableTimer(self)
+    def timer(self, *, elapsed: Operation | None = None) -> PausableTimer:
+        """A timer that records one sample of this operation without the pauses in it; see `PausableTimer`.
+
+        `elapsed`: another operation, which gets a sample of the same work with the pauses.
+        """
+        return PausableTimer(self, None if elapsed is None else checked(elapsed))
 
     def __call__(self, function: F) -> F:
         """Decorate `function`: each call is one sample."""

@@ -114,8 +114,13 @@ def _is_definition(value: object) -> bool:
         and isinstance(category.get("name"), str)
         and all(isinstance(one.get("priority", 0), int) for one in (value, category))
         and (budget is None or isinstance(budget, int | float))
+        and _is_quantile(value.get("budget_quantile", 0.5))
         and (expected is None or _is_pair(expected))
     )
+
+
+def _is_quantile(value: object) -> bool:
+    return isinstance(value, float) and 0 < value < 1
 
 
 def _is_pair(value: object) -> bool:

@@ -2,31 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, Self
 
 from quantum_pulse import analysis
-from quantum_pulse.analysis import recommendations
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from quantum_pulse.analysis.explanation import Run
+
+
+class Evidence(Protocol):
+    """What the captures behind a comparison can be asked, each time by reading their samples again."""
+
+    def calls(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Calls, errors and time of a run by category and operation, on average over each side's runs."""
+
+    def nested(self) -> tuple[Sequence[Run], Sequence[Run]]:
+        """For each run of each side the calls of each operation, and what encloses them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison(analysis.Comparison):
     """An `analysis.Comparison` that shows itself."""
 
-    #: Calls, errors and time of a run by category and operation, on average over each side's runs; None where only
-    #: figures of past runs were compared.
-    before: pd.DataFrame | None = None
-    after: pd.DataFrame | None = None
+    #: The captures; None where only figures of past runs were compared.
+    evidence: Evidence | None = None
 
     @classmethod
-    def of(
-        cls, found: analysis.Comparison, before: pd.DataFrame | None = None, after: pd.DataFrame | None = None
-    ) -> Self:
+    def of(cls, found: analysis.Comparison, evidence: Evidence | None = None) -> Self:
         """The same result, with renderings."""
-        return cls(**{field.name: getattr(found, field.name) for field in fields(found)}, before=before, after=after)
+        return cls(**{field.name: getattr(found, field.name) for field in fields(found)}, evidence=evidence)
+
+    @property
+    def before(self) -> pd.DataFrame | None:
+        """Calls, errors and time of a run of the baseline by category and operation; None against a history."""
+        return None if self.evidence is None else self._sides[0]
+
+    @property
+    def after(self) -> pd.DataFrame | None:
+        """The same of what was judged."""
+        return None if self.evidence is None else self._sides[1]
+
+    @cached_property
+    def explanation(self) -> analysis.Explanation:
+        """Why operations regressed; see `analysis.Explanation`. Where the calls are not known, each explains itself.
+
+        Where something regressed or is new, the samples of both sides are read once more for it.
+        """
+        wanted = self.evidence is not None and self.table["verdict"].isin(["regressed", "added"]).any()
+        return analysis.explain(self, *(self.evidence.nested() if wanted and self.evidence is not None else ([], [])))
+
+    @property
+    def shifts(self) -> pd.DataFrame:
+        """Costs that have moved from an operation to one inside of it, which is no regression.
+
+        Columns: operation, from, gained_us and given_us (in a call of `from`), verdict (in `table`).
+        """
+        return self.explanation.shifts
+
+    @property
+    def groups(self) -> pd.DataFrame:
+        """What got slower, a row per cause, the largest change first.
+
+        Columns: lead (the operation that explains the others), with (a tuple of those), change and quantile (of the
+        lead, where it is largest), reason ("nested", "same time").
+        """
+        return self.explanation.groups
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """`table`, with the verdict "moved" for regressions that are `shifts`."""
+        regressed = self.table["verdict"] == "regressed"
+        if not regressed.any():
+            return self.table
+        moved = regressed & self.table["operation"].isin(self.shifts["operation"])
+        return self.table.assign(verdict=self.table["verdict"].where(~moved, analysis.comparison.MOVED))
 
     @property
     def decomposition(self) -> pd.DataFrame:
@@ -34,7 +88,7 @@ class Comparison(analysis.Comparison):
 
         See `analysis.decompose`. Raises ValueError where the calls are not known, as against a history.
         """
-        return analysis.decompose(*self._sides())
+        return analysis.decompose(*self._sides)
 
     def slowest_operations(self, n: int = 10, min_mean_us: float = 0.0) -> pd.DataFrame:
         """The `n` operations that take longest a call now, of those with a mean of at least `min_mean_us`.
@@ -44,12 +98,13 @@ class Comparison(analysis.Comparison):
         """
         import pandas as pd
 
-        before, after = self._sides()
+        before, after = self._sides
         chosen = after[after["mean_us"] >= min_mean_us].sort_values("mean_us", ascending=False).head(n)
-        order = {verdict: place for place, verdict in enumerate(analysis.comparison.VERDICTS)}
+        verdicts = (*analysis.comparison.VERDICTS, analysis.comparison.MOVED)
+        order = {verdict: place for place, verdict in enumerate(verdicts)}
         worst = {
             str(name): min(rows["verdict"], key=lambda verdict: order[verdict])
-            for name, rows in self.table.groupby("operation", sort=False)
+            for name, rows in self.judged.groupby("operation", sort=False)
         }
         last = self.table.loc[self.table["quantile"] == 0.99].set_index("operation")["current_us"]
         names = chosen.index.get_level_values("operation")
@@ -73,12 +128,13 @@ class Comparison(analysis.Comparison):
         """
         from quantum_pulse.view import comparisons
 
-        return comparisons.improvements(self, *self._sides())
+        return comparisons.improvements(self, *self._sides)
 
+    @cached_property
     def _sides(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        if self.before is None or self.after is None:
+        if self.evidence is None:
             raise ValueError("only a comparison of captures knows the calls: Capture.compare(baseline)")
-        return self.before, self.after
+        return self.evidence.calls()
 
     def to_markdown(self, *, everything: bool = False) -> str:
         """For a pull request: the verdict, what changed, and the rest behind a fold (or all of it)."""
@@ -101,42 +157,45 @@ class Comparison(analysis.Comparison):
         return comparisons.as_html(self)
 
 
-@dataclass(frozen=True, eq=False)
-class Correlations:
-    """Which metrics move with the latency of which operations."""
-
-    #: A row per operation and metric, the surest first: operation, and the columns of `analysis.correlate`.
-    table: pd.DataFrame
-    #: What could be done, the best founded first.
-    recommendations: list[recommendations.Recommendation]
-    #: Length of the windows that latency and metrics were compared in, in seconds.
-    window_s: float
-    #: Share of false findings accepted.
-    alpha: float
+@dataclass(frozen=True, eq=False, repr=False)
+class Correlations(analysis.Correlations):
+    """An `analysis.Correlations` that shows itself."""
 
     @property
-    def found(self) -> pd.DataFrame:
-        """Rows of `table` with a q-value of at most `alpha`."""
-        return self.table[self.table["q_value"] <= self.alpha]
+    def summary(self) -> str:
+        """A sentence: how much moves together, of how much that was tested."""
+        from quantum_pulse.view import correlations
 
-    def _summary(self) -> str:
-        tested = int(self.table["p_value"].notna().sum())
-        if not tested:
-            return "Too little to compare: no operation and metric have 20 windows in common; record for longer."
-        return (
-            f"{len(self.found)} of {tested} pairs of an operation and a metric move together "
-            f"(windows of {self.window_s:g} s, at most {self.alpha:.0%} false)."
-        )
+        return correlations.summary(self)
 
     def __repr__(self) -> str:
-        rows = self.found.head(20).to_string(index=False, float_format=lambda value: f"{value:.3g}")
-        advice = "\n".join(f"- {one}" for one in self.recommendations)
-        return "\n".join([self._summary(), *([rows] if len(self.found) else []), advice]).rstrip()
+        from quantum_pulse.view import correlations
+
+        return correlations.as_text(self)
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from quantum_pulse.view import correlations
 
-        table: Any = self.found.head(20)
-        rows = table.to_html(index=False, float_format=lambda value: f"{value:.3g}", border=0) if len(table) else ""
-        advice = "".join(f"<li>{escape(str(one))}</li>" for one in self.recommendations)
-        return f"<div><strong>{escape(self._summary())}</strong></div>{rows}<ul>{advice}</ul>"
+        return correlations.as_html(self)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Contrast(analysis.Contrast):
+    """An `analysis.Contrast` that shows itself."""
+
+    @property
+    def summary(self) -> str:
+        """A sentence or two: what was compared, and how much of it differs."""
+        from quantum_pulse.view import contrasts
+
+        return contrasts.summary(self)
+
+    def __repr__(self) -> str:
+        from quantum_pulse.view import contrasts
+
+        return contrasts.as_text(self)
+
+    def _repr_html_(self) -> str:
+        from quantum_pulse.view import contrasts
+
+        return contrasts.as_html(self)

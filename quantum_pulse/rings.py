@@ -187,6 +187,9 @@ def _rows(file: int, number: int, damage: list[str]) -> dict[str, npt.NDArray[An
     import numpy as np
 
     base = schema.RING_HEADER_BYTES + number * schema.SEGMENT_BYTES
+    # Most were never taken, and thousands of headers take their time.
+    if os.pread(file, len(_UNTOUCHED), base) == _UNTOUCHED:
+        return None
     for attempt in range(100):
         before = _fields(file, base)
         begin, end = before["consumed"], before["written"]
@@ -227,6 +230,8 @@ def _makes_sense(fields: dict[str, int], file: int, base: int) -> bool:
 
 #: Bytes of the first row's first column.
 _FIRST_ROW: Final = struct.calcsize(schema.RING_COLUMNS[0][1])
+#: The header and that of a segment that was never taken.
+_UNTOUCHED: Final = bytes(schema.SEGMENT_HEADER_BYTES + _FIRST_ROW)
 
 
 def _fields(file: int, base: int) -> dict[str, int]:

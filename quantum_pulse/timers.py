@@ -11,9 +11,10 @@ from quantum_pulse.core import core
 class PausableTimer:
     """Times an operation in pieces: `resume` and `pause` as often as needed, then `finish` records one sample.
 
-    It begins paused. The sample's duration is the active time, and its start that of the first `resume`. A call that
-    changes nothing, as a second `pause`, does no harm. As a context manager it resumes on entering and finishes on
-    leaving, with the exception that left the block, if one did::
+    It begins paused. The sample's duration is the active time, and its start that of the first `resume`. The time from
+    there to the last `pause` is `elapsed_ns`; with ``Op.X.timer(elapsed=Op.Y)`` it becomes a sample of `Op.Y`, so that
+    both have statistics. A call that changes nothing, as a second `pause`, does no harm. As a context manager it
+    resumes on entering and finishes on leaving, with the exception that left the block, if one did::
 
         with Trading.PRICE_FEED_PARSING.timer() as timer:
             header = parse(data)
@@ -25,10 +26,11 @@ class PausableTimer:
     A timer belongs to one task or thread at a time. One that is never finished, or never resumed, records nothing.
     """
 
-    __slots__ = ("_active_ns", "_end_ns", "_first_ns", "_is_finished", "_operation", "_resumed_ns")
+    __slots__ = ("_active_ns", "_elapsed", "_end_ns", "_first_ns", "_is_finished", "_operation", "_resumed_ns")
 
-    def __init__(self, operation: Any) -> None:
+    def __init__(self, operation: Any, elapsed: Any = None) -> None:
         self._operation = operation
+        self._elapsed = elapsed
         self._active_ns = 0
         self._first_ns: int | None = None
         self._resumed_ns: int | None = None
@@ -88,3 +90,5 @@ class PausableTimer:
         self._is_finished = True
         if self._first_ns is not None:
             core.add(self._operation, self._first_ns, self._active_ns, error)
+            if self._elapsed is not None:
+                core.add(self._elapsed, self._first_ns, self.elapsed_ns, error)

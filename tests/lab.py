@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -61,9 +62,10 @@ def address(server, log):
     while time.monotonic() < limit and server.poll() is None:
         found = re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text(encoding="utf-8"))
         if found:
-            base = found.group()
-            urllib.request.urlopen(f"{base}api/status?token={TOKEN}", timeout=20).close()
-            return base
+            # It says so shortly before it does.
+            with contextlib.suppress(urllib.error.URLError):
+                urllib.request.urlopen(f"{found.group()}api/status?token={TOKEN}", timeout=20).close()
+                return found.group()
         time.sleep(0.2)
     raise AssertionError(f"the server did not start:\n{log.read_text(encoding='utf-8')}")
 
@@ -75,17 +77,28 @@ def end(server):
 
 
 def run_all(page, address):
-    """Open a notebook and run all of its cells. A kernel that is not there yet does not run what it is told."""
+    """Open a notebook and run all of its cells."""
     page.set_default_timeout(60_000)
     page.goto(address)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    # Told to run before it has a kernel, a front end asks for one, for each cell.
+    page.wait_for_function(_HAS_KERNEL)
     for _ in range(30):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         page.wait_for_timeout(1000)
-        if re.search(r"[*\d]", page.locator(".jp-CodeCell .jp-InputPrompt").first.inner_text()):
+        # Not its inner text, which a cell that was scrolled out of sight does not have.
+        if re.search(r"[*\d]", page.locator(".jp-CodeCell .jp-InputPrompt").first.text_content()):
             return
     raise AssertionError("the kernel did not run the first cell")
+
+
+#: Whether the front end knows the kernel of the notebook, and that it is ready.
+_HAS_KERNEL = """() => {
+    const name = document.querySelector('.jp-Toolbar-kernelName');
+    const indicator = document.querySelector('.jp-Notebook-ExecutionIndicator');
+    return name && indicator && name.innerText !== 'No Kernel' && indicator.dataset.status === 'idle';
+}"""
 
 
 def shot(page, name):

@@ -1,6 +1,7 @@
 """Captures against each other, and against a history: on real recordings, and on captures of our own choice."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,9 +10,7 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse import schema
 from quantum_pulse.errors import CaptureError
-from quantum_pulse.recorder import parts
 from tests.capture.conftest import ANCHOR_NS, write_capture  # noqa: F401 - a fixture
 
 
@@ -71,6 +70,95 @@ def test_it_shows_itself(make):
     assert len({line.count("|") for line in lines}) == 1
 
 
+@pytest.fixture
+def nested(write_capture):  # noqa: F811 - the fixture
+    """Captures in which Work.READ calls Work.COUNT once; medians in ns of what each takes by itself."""
+
+    def again(seed, reading, counting, count=3000):
+        rng = np.random.default_rng(seed)
+        inner, own = (median * np.exp(0.1 * rng.standard_normal(count)) for median in (counting, reading))
+        duration = np.stack([inner + own, inner], axis=1).astype(np.int64).ravel()
+        start = np.repeat(np.arange(count) * 1_000_000, 2) + np.tile([0, 100], count)
+        span = np.arange(1, 2 * count + 1)
+        parent = np.where(span % 2, 0, span - 1)
+        operation = np.tile([0, 1], count)
+        rows = {"start": start, "duration": duration, "operation": operation, "span": span, "parent": parent}
+        return qp.open(write_capture([rows]))
+
+    return again
+
+
+def test_a_slow_child_is_one_finding(nested):
+    found = nested(2, 20_000, 16_000).compare(nested(1, 20_000, 10_000))
+    assert set(found.regressions["operation"]) == {"Work.READ", "Work.COUNT"}
+    assert found.groups[["lead", "with", "reason"]].to_numpy().tolist() == [["Work.COUNT", ("Work.READ",), "nested"]]
+    assert found.shifts.empty
+    line = r"▲ {q}Work\.COUNT{q} \+[56]\d % at p\d+; with it {q}Work\.READ{q}, around it"
+    assert re.search(f"^  {line.format(q='')}$", found.to_text(), re.MULTILINE)
+    assert re.search(f"^- {line.format(q='`')}$", found.to_markdown(), re.MULTILINE)
+    assert re.search(f"<li>{line.format(q='')}</li>", found._repr_html_())
+
+
+def test_a_cost_that_moved_into_a_child(nested):
+    base, moved = nested(1, 20_000, 10_000), nested(2, 14_000, 16_000)
+    found = moved.compare(base)
+    assert set(found.table.loc[found.table["verdict"] == "regressed", "operation"]) == {"Work.COUNT"}
+    assert found.shifts[["operation", "from"]].to_numpy().tolist() == [["Work.COUNT", "Work.READ"]]
+    assert found.regressions.empty
+    assert found.verdict not in ("regressed", "moved")
+    assert "regressed" not in found.summary
+    assert "1 moved" in found.summary
+    for shown in (found.to_text(), found.to_markdown(), found._repr_html_()):
+        assert "took over time of" in shown
+        assert "⇄ moved" in shown
+        assert "▲" not in shown
+    assert cli(base.path, moved.path).returncode == 0
+    (shift,) = json.loads(cli(base.path, moved.path, "--format", "json").stdout)["shifts"]
+    assert (shift["operation"], shift["from"]) == ("Work.COUNT", "Work.READ")
+
+
+def test_only_what_is_asked_for_is_worked_out(make, monkeypatch):
+    """Calls and nesting take a pass over the samples each."""
+    from quantum_pulse import facade
+
+    def refuse(*_):
+        raise AssertionError("nobody has asked for this")
+
+    base, same, slow = make(1), make(2), make(3, slower=1.5)
+    monkeypatch.setattr(facade._Sides, "calls", refuse)
+    monkeypatch.setattr(facade._Sides, "nested", refuse)
+    assert slow.compare(base).table["verdict"].tolist().count("regressed") > 0
+    assert "Of 2 operations" in same.compare(base).to_text(everything=True)
+    assert "Of 2 operations" in base.compare(slow).to_markdown()
+    with pytest.raises(AssertionError, match="nobody has asked"):
+        slow.compare(base).groups  # noqa: B018 - it is worked out when looked at
+    monkeypatch.undo()
+    found, passes = slow.compare(base), []
+    monkeypatch.setattr(facade._Sides, "nested", lambda _: passes.append(1) or ([], []))
+    found.to_text(), found.to_markdown(), found.groups, found.verdict
+    assert len(passes) == 1
+
+
+def test_warm_up_is_set_aside_and_counted(write_capture):  # noqa: F811 - the fixture
+    def recorded(seed, factor):
+        rng = np.random.default_rng(seed)
+        duration = 50_000 * np.exp(0.3 * rng.standard_normal(8000))
+        duration[:240] *= factor
+        return qp.open(write_capture([{"start": np.arange(8000) * 100_000, "duration": duration.astype(np.int64)}]))
+
+    base, cold = recorded(1, 1), recorded(2, 4)
+    found = cold.compare(base)
+    (row,) = found.warmup.to_dict("records")
+    assert (row["side"], row["operation"], row["samples"]) == ("current", "Work.READ", 8000)
+    assert row["set_aside"] == pytest.approx(240, abs=80)
+    for shown in (found.to_text(), found.to_markdown(), found._repr_html_()):
+        assert f"the first {row['set_aside']} of 8,000 samples of Work.READ" in shown
+    assert cold.compare(base, skip_warmup=False).warmup.empty
+    told = json.loads(cli(base.path, cold.path, "--format", "json").stdout)
+    assert told["warmup"] == [{**row, "change": pytest.approx(row["change"])}]
+    assert json.loads(cli(base.path, cold.path, "--format", "json", "--keep-warmup").stdout)["warmup"] == []
+
+
 def test_names_are_shown_as_text():
     from quantum_pulse import analysis, results
 
@@ -102,6 +190,19 @@ def test_the_command(make):
     # Its budget is 10 µs.
     assert (done.returncode, list(told["over_budget"])) == (1, ["Work.COUNT"])
     assert cli(base.path, slow.path, "--format", "markdown").stdout.startswith("###")
+
+
+def test_budgets_of_the_command(make):
+    base, slow = make(1), make(3, slower=1.5)
+    done = cli(base.path, slow.path, "--fail-on", "budget")
+    assert done.returncode == 1
+    assert "▲ missed: Work.COUNT, p99 " in done.stdout
+    assert " of 10.0 µs; 100 % of its calls are above" in done.stdout
+    done = cli(base.path, slow.path, "--fail-on", "budget", "--format", "markdown")
+    assert "#### Budgets\n\n- ▲ missed: `Work.COUNT`" in done.stdout
+    assert "Budgets" not in cli(base.path, slow.path).stdout
+    (row,) = json.loads(cli(base.path, slow.path, "--fail-on", "budget", "--format", "json").stdout)["budgets"]
+    assert (row["operation"], row["verdict"], row["quantile"]) == ("Work.COUNT", "missed", 0.99)
 
 
 def test_misuse_of_the_command(make, tmp_path):
@@ -173,76 +274,6 @@ def test_false_alarms_of_a_history_are_rare():
         rows = history.check(series, min_effect=0)
         alarms += any(row[-1] in ("regressed", "improved") for row in rows)
     assert alarms / 300 < 0.09
-
-
-# ---- correlation -----------------------------------------------------------------------------------------------------
-
-
-def add_metrics(capture, pauses_us, interval_ns=100_000_000):
-    """A row of metrics for each pause; all else is noise."""
-    rng = np.random.default_rng(9)
-    rows = []
-    for number, pause in enumerate(pauses_us):
-        row = {column.name: int(rng.integers(100)) for column in schema.METRICS}
-        row |= {"time": ANCHOR_NS + (number + 1) * interval_ns, "interval_ns": interval_ns, "process": 1}
-        rows.append(row | {"gc_pause_us": float(pause), "gc_collections": int(pause > 0)})
-    (capture / "metrics").mkdir(exist_ok=True)
-    parts.write_rows(
-        capture / "metrics" / "1-abcd-000001.parquet", "metrics", rows, {"format": schema.FORMAT_VERSION, "process": 1}
-    )
-
-
-def test_what_moves_with_latency(write_capture):  # noqa: F811 - the fixture
-    """Pauses of the collector make every tenth call of one operation longer, and nothing of the other."""
-    rng = np.random.default_rng(3)
-    windows, calls = 300, 100
-    pauses = rng.exponential(5000, windows) * (rng.random(windows) < 0.5)
-    operation = np.tile([0, 1], windows * calls // 2)
-    window = np.repeat(np.arange(windows), calls)
-    duration = 50_000 * np.exp(0.2 * rng.standard_normal(windows * calls))
-    duration += (operation == 0) * (rng.random(windows * calls) < 0.1) * pauses[window] * 100
-    start = np.sort(window * 100_000_000 + rng.integers(0, 90_000_000, windows * calls))
-    path = write_capture([{"start": start, "duration": duration.astype(np.int64), "operation": operation}])
-    add_metrics(path, pauses)
-    capture = qp.open(path)
-    found = capture.correlate()
-    assert found.window_s == pytest.approx(0.2)
-    strongest = found.table.iloc[0]
-    assert (strongest["operation"], strongest["metric"]) == ("Work.READ", "gc_pause_us")
-    assert strongest["rho"] > 0.5
-    assert strongest["lag_s"] == 0
-    assert set(found.found["operation"]) == {"Work.READ"}
-    assert found.table["q_value"].is_monotonic_increasing
-    (advice,) = [one for one in found.recommendations if one.subject == "Work.READ" and "correlation" in one.evidence]
-    assert "garbage collector" in advice.reason
-    assert "Work.READ" in repr(found)
-    assert "Work.READ" in found._repr_html_()
-    with pytest.raises(ValueError, match="no length of time"):
-        capture.correlate("soon")
-
-
-def test_no_metrics_to_correlate_with(make):
-    found = make(1).correlate()
-    assert found.found.empty
-    assert "Too little to compare" in repr(found)
-    assert "Too little to compare" in found._repr_html_()
-
-
-def test_recommendations_say_why():
-    from quantum_pulse.analysis import recommendations
-
-    nothing = pd.DataFrame({name: [] for name in ("operation", "metric", "rho", "q_value")})
-    stats = pd.DataFrame({"p50_us": [10.0, 10.0], "p99_us": [11.0, 900.0], "total_us": [1.0, 2.0]}, index=["A", "B"])
-    idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
-    busy = pd.DataFrame({"cpu_machine_percent": [95.0], "rss_bytes": [900]})
-    (waits,) = recommendations.recommend(stats, idle, nothing)
-    assert waits.subject == "B"
-    assert "90 times p50" in waits.evidence
-    cpu, memory = recommendations.recommend(stats, busy, nothing, memory_bytes=1000)
-    assert "95%" in cpu.evidence
-    assert "90%" in memory.evidence
-    assert recommendations.recommend(stats.iloc[:1], idle, nothing) == []
-    assert recommendations.recommend(stats.iloc[:0], idle.iloc[:0], nothing) == []
 
 
 def test_what_became_of_the_operations(make):

@@ -69,7 +69,7 @@ def target(tmp_path_factory):
 
 def test_what_is_installed(target):
     package = target / "quantum_pulse"
-    assert (package / "core" / "pure.py").exists()
+    assert (package / "core" / "pure" / "spans.py").exists()
     assert (package / "py.typed").exists()
     assert list(target.rglob("_native*.so")) == []
     assert not (target / "tests").exists()

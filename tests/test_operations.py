@@ -65,6 +65,8 @@ def test_defaults():
     assert heartbeat.category == qp.Category("Trading")
     assert heartbeat.priority == DEFAULT_PRIORITY == 3
     assert heartbeat.budget_us is None
+    assert heartbeat.budget_quantile == 0.99
+    assert qp.op(budget_us=5, budget_quantile=0.5).again().budget_quantile == 0.5
 
 
 def test_equal_definitions_are_not_aliases():
@@ -137,6 +139,9 @@ def test_a_plain_value_is_refused(value):
         ("budget_us", -1),
         ("budget_us", True),
         ("budget_us", float("nan")),
+        ("budget_quantile", 99),
+        ("budget_quantile", 0.0),
+        ("budget_quantile", "p99"),
         ("detail", 1),
         ("sample_every", 0),
         ("sample_every", 1.5),

@@ -12,6 +12,7 @@ class Paused(qp.Operation):
     WORK = qp.op("In pieces")
     INNER = qp.op("Inside a piece")
     OUTER = qp.op("Around")
+    WHOLE = qp.op("The pieces and the pauses")
 
 
 @pytest.fixture
@@ -52,6 +53,25 @@ def test_as_a_context_manager_with_a_parent_and_children(recorder):
     assert found.loc["Paused.WORK", "parent"] == found.loc["Paused.OUTER", "span"]
     # A timer is not open as a block is, so what runs meanwhile is its sibling.
     assert found.loc["Paused.INNER", "parent"] == found.loc["Paused.OUTER", "span"]
+
+
+def test_elapsed_time_is_a_sample_of_another_operation(recorder):
+    timer = Paused.WORK.timer(elapsed=Paused.WHOLE)
+    timer.resume()
+    timer.pause()
+    time.sleep(0.01)
+    with pytest.raises(KeyError), timer:
+        raise KeyError
+    found = rows(recorder)
+    work, whole = found.loc["Paused.WORK"], found.loc["Paused.WHOLE"]
+    assert work["duration_ns"] == timer.active_ns
+    assert whole["duration_ns"] == timer.elapsed_ns >= timer.active_ns + 10_000_000
+    assert (whole["start"], whole["parent"], whole["error"]) == (work["start"], work["parent"], "KeyError")
+
+
+def test_elapsed_takes_an_operation():
+    with pytest.raises(TypeError, match=r"Paused\.WHOLE"):
+        Paused.WORK.timer(elapsed="Paused.WHOL")
 
 
 def test_an_error(recorder):

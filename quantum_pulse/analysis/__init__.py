@@ -1,8 +1,25 @@
 """Pure functions: samples and frames in, frozen results out. Derived and calibrated in `docs/statistics.md`."""
 
+from quantum_pulse.analysis.budgets import check_budgets
 from quantum_pulse.analysis.changes import ChangePoint, change_points
 from quantum_pulse.analysis.comparison import Comparison, compare_samples
+from quantum_pulse.analysis.contrasts import Contrast, contrast
 from quantum_pulse.analysis.correlation import correlate
 from quantum_pulse.analysis.decomposition import decompose
+from quantum_pulse.analysis.explanation import Explanation, explain
+from quantum_pulse.analysis.windows import Correlations
 
-__all__ = ["ChangePoint", "Comparison", "change_points", "compare_samples", "correlate", "decompose"]
+__all__ = [
+    "ChangePoint",
+    "Comparison",
+    "Contrast",
+    "Correlations",
+    "Explanation",
+    "change_points",
+    "check_budgets",
+    "compare_samples",
+    "contrast",
+    "correlate",
+    "decompose",
+    "explain",
+]

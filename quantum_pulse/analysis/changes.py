@@ -20,8 +20,17 @@ SHORTEST: Final = 5
 SIMULATIONS: Final = 4000
 #: Share of the error probability that the search of a whole stretch gets; the searches of its halves share the rest.
 WHOLE: Final = 0.7
-#: Autocorrelations at which the null distribution is simulated; between them it is interpolated.
-PERSISTENCES: Final = (0.0, 0.15, 0.3, 0.45, 0.6, 0.7, 0.8, 0.87, 0.93, 0.97)
+#: Noise that the null distribution is simulated of: autocorrelation of first order, and its share of the variance, the
+#: rest being white. Between them it is interpolated. A faint autocorrelation is taken for the visible part of a strong
+#: one (of PERSISTENCE), which moves a mean further than one that is faint all through.
+PERSISTENCE: Final = 0.7
+NOISES: Final = (
+    *((PERSISTENCE, share) for share in (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)),
+    *((persistence, 1.0) for persistence in (0.8, 0.87, 0.93, 0.97)),
+)
+#: Cosines that the noise's long-run variance is estimated from as well, at most, and values that each needs.
+COSINES: Final = 12
+VALUES_A_COSINE: Final = 8
 #: Lengths at which it is simulated: these, each 25 % longer than the last; the statistic hardly changes in between.
 LONGEST_SIMULATED: Final = 1000
 
@@ -43,12 +52,13 @@ def change_points(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.0
     """Steps in `values`, results of successive runs (any unit), in order of place; empty when there are none.
 
     `alpha` is the probability of any report on a series that only fluctuates, be it skewed, with outliers or with
-    autocorrelation of first order. A step needs SHORTEST values on each side. NaN are left out.
+    moderate autocorrelation, plain or under white noise. A step needs SHORTEST values on each side. NaN are left out.
 
     Method: the largest CUSUM of normal scores (rank-based: Pettitt 1979; efficient scores: van der Waerden 1952) over
-    the noise's long-run standard deviation, by an autoregression of first order around the best step; its null
-    distribution simulated with the same estimates made (parametric bootstrap); binary segmentation (Vostrikova 1981)
-    that looks at halves as well, each stretch tested at a share of `alpha` that is its share of the series.
+    the noise's long-run standard deviation around the best step; its null distribution simulated with the same
+    estimates made (parametric bootstrap), of noise that is partly persistent and partly white; binary segmentation
+    (Vostrikova 1981) that looks at halves as well, each stretch tested at a share of `alpha` that is its share of the
+    series.
 
     Raises ValueError for values that are not one-dimensional or infinite and for alpha outside (0, 0.5).
     """
@@ -106,17 +116,17 @@ def step(values: npt.NDArray[np.float64]) -> tuple[int, float]:
     """The place of the likeliest step in values that are not all equal, and its p-value."""
     import numpy as np
 
-    statistics, splits, persistences = largest_cusum(normal_scores(values)[None, :])
-    statistic, persistence = float(statistics[0]), float(persistences[0])
+    statistics, splits, correlations = largest_cusum(normal_scores(values)[None, :])
+    statistic, correlation = float(statistics[0]), float(correlations[0])
     lengths = _length(values.size)
-    right = min(int(np.searchsorted(_estimates(lengths), persistence)), len(PERSISTENCES) - 1)
+    right = min(int(np.searchsorted(_estimates(lengths), correlation)), len(NOISES) - 1)
     left = max(right - 1, 0)
     tails = []
     for which in (left, right):
-        simulated = _null(lengths, PERSISTENCES[which])[0]
+        simulated = _null(lengths, *NOISES[which])[0]
         tails.append((1 + simulated.size - int(np.searchsorted(simulated, statistic))) / (simulated.size + 1))
     low, high = _estimates(lengths)[left], _estimates(lengths)[right]
-    share = min(max((persistence - low) / (high - low), 0.0), 1.0) if high > low else 0.0
+    share = min(max((correlation - low) / (high - low), 0.0), 1.0) if high > low else 0.0
     return _placed(values, int(splits[0])), tails[0] + share * (tails[1] - tails[0])
 
 
@@ -138,7 +148,9 @@ def largest_cusum(
     """For each row of scores (shape (m, n)): the largest CUSUM, its place, and the autocorrelation around the step.
 
     The CUSUM at k is the difference of the means before and after k, over its standard error for independent values,
-    times what autocorrelation does to that.
+    times what dependence does to that. The long-run variance of the noise is the larger of two estimates, each of which
+    sees what the other misses: that of a first-order autoregression, and the mean square of the projections on the
+    slowest cosines (Lazarus, Lewis, Stock & Watson 2018).
     """
     import numpy as np
 
@@ -153,11 +165,27 @@ def largest_cusum(
     total = sums[rows, best]
     after = np.arange(count) >= splits[:, None]
     noise = centred - np.where(after, (-total / (count - splits))[:, None], (total / splits)[:, None])
-    variances = np.sum(noise**2, axis=1) / (count - 2)
+    power = np.sum(noise**2, axis=1)
     products = np.sum(noise[:, 1:] * noise[:, :-1], axis=1)
-    persistences = np.clip(products / np.maximum(np.sum(noise**2, axis=1), 1e-300), 0, 0.97)
-    deviations = np.sqrt(np.maximum(variances, 1e-12) * (1 + persistences) / (1 - persistences))
-    return cusums[rows, best] / deviations, splits, persistences
+    correlations = np.clip(products / np.maximum(power, 1e-300), 0, 0.97)
+    variances = power * (1 + correlations) / (1 - correlations)
+    if (waves := _cosines(count)) is not None:
+        variances = np.maximum(variances, np.mean((noise @ waves) ** 2, axis=1) * count)
+    deviations = np.sqrt(np.maximum(variances / (count - 2), 1e-12))
+    return cusums[rows, best] / deviations, splits, correlations
+
+
+@lru_cache(maxsize=64)
+def _cosines(count: int) -> npt.NDArray[np.float64] | None:
+    """The slowest cosines, each a column of length 1; None for too few values."""
+    import numpy as np
+
+    waves = np.arange(1, min(COSINES, count // VALUES_A_COSINE) + 1)
+    if not waves.size:
+        return None
+    places = (np.arange(count) + 0.5) / count
+    cosines: npt.NDArray[np.float64] = np.cos(np.pi * np.outer(places, waves)) * np.sqrt(2 / count)
+    return cosines
 
 
 def _length(count: int) -> int:
@@ -169,17 +197,21 @@ def _length(count: int) -> int:
 
 
 @lru_cache(maxsize=512)
-def _null(count: int, persistence: float) -> tuple[npt.NDArray[np.float64], float]:
+def _null(count: int, persistence: float, share: float) -> tuple[npt.NDArray[np.float64], float]:
     """Sorted statistics of simulated series without a step, and the median of their estimated autocorrelations."""
     import numpy as np
 
     # Its own generator with a fixed seed: the same values always give the same answer.
-    noise = np.random.default_rng(count).standard_normal((count, SIMULATIONS))
-    scale = np.sqrt(1 - persistence**2)
-    for place in range(1, count):
-        noise[place] = persistence * noise[place - 1] + scale * noise[place]
-    statistics, _, persistences = largest_cusum(_row_scores(noise.T))
-    return np.sort(statistics), float(np.median(persistences))
+    rng = np.random.default_rng(count)
+    noise = rng.standard_normal((count, SIMULATIONS))
+    if share > 0:
+        scale = np.sqrt(1 - persistence**2)
+        for place in range(1, count):
+            noise[place] = persistence * noise[place - 1] + scale * noise[place]
+    if share < 1:
+        noise = np.sqrt(share) * noise + np.sqrt(1 - share) * rng.standard_normal((count, SIMULATIONS))
+    statistics, _, correlations = largest_cusum(_row_scores(noise.T))
+    return np.sort(statistics), float(np.median(correlations))
 
 
 def _row_scores(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -194,8 +226,8 @@ def _row_scores(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 @lru_cache(maxsize=64)
 def _estimates(count: int) -> tuple[float, ...]:
-    """What the autocorrelation is estimated as, around the best step, for each of PERSISTENCES; increasing."""
+    """What the autocorrelation is estimated as, around the best step, for each of NOISES; increasing."""
     import numpy as np
 
-    medians = [_null(count, persistence)[1] for persistence in PERSISTENCES]
+    medians = [_null(count, *noise)[1] for noise in NOISES]
     return tuple(np.maximum.accumulate(medians).tolist())

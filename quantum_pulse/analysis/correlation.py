@@ -5,8 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.analysis.series import autocovariances, autoregression, filtered, normal_scores, ranks
-from quantum_pulse.analysis.significance import benjamini_hochberg, student_quantile, student_tail
+from quantum_pulse.analysis.series import (
+    Spectra,
+    autocovariances,
+    autoregression,
+    filtered,
+    lagged_correlations,
+    normal_scores,
+    ranks,
+)
+from quantum_pulse.analysis.significance import benjamini_hochberg, pearson_tail, student_quantile, student_tail
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +31,8 @@ ORDER: Final = 8
 FEWEST: Final = 20
 #: The index may have at most this many steps per row, the others missing.
 SPARSEST: Final = 20
+#: A skewness below this makes no difference to a tail.
+LEAST_SKEW: Final = 0.01
 
 
 def correlate(
@@ -39,10 +49,11 @@ def correlate(
     "nothing at any lag"), q_value (over the metrics), n_effective (as many independent pairs would say as much). All
     NaN for a metric that is constant or has fewer than FEWEST values together with latency.
 
-    Method: latency is detrended and whitened by an autoregression and the metric passes through the same filter (Box &
-    Jenkins 1970; one white series suffices: Haugh 1976), so that independent series of any persistence have
-    correlations of variance 1/n; the largest over the lags is one test (Šidák 1967). n_effective after Pyper &
-    Peterman 1998, the interval after Bonett & Wright 2000, q-values after Benjamini & Hochberg 1995.
+    Method: both as normal scores without their trend, passed through the autoregression that whitens latency (Box &
+    Jenkins 1970; one white series suffices: Haugh 1976). Correlations at lags outside of the search, and how the
+    products of pairs vary, say by how much chance exceeds 1/n all the same. Tails by Student's t or, for rare events,
+    by Pearson's type III; the largest over the lags is one test (Šidák 1967). n_effective after Pyper & Peterman 1998,
+    the interval after Bonett & Wright 2000, q-values after Benjamini & Hochberg 1995.
 
     Raises TypeError for other types and columns that are not numbers, ValueError for an index that is not increasing,
     that has no common step or nothing in common, and for arguments out of range.
@@ -67,8 +78,9 @@ def correlate(
     size = int(places[-1]) + 1 if places.size else 0
     lags = min(lags, size // 4)
     y = _gridded(latency.reindex(shared), places, size)
+    white = _White(y)
     rows = [
-        _row(str(name), y, _gridded(metrics[name].reindex(shared), places, size), lags, step, alpha)
+        _row(str(name), white, _gridded(metrics[name].reindex(shared), places, size), lags, step, alpha)
         for name in metrics.columns
     ]
     frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "q_value"])
@@ -110,52 +122,119 @@ def _gridded(values: pd.Series, places: npt.NDArray[np.int64], size: int) -> npt
     return grid
 
 
+class _White:
+    """Latency, and what whitens it."""
+
+    def __init__(self, values: npt.NDArray[np.float64]) -> None:
+        import numpy as np
+
+        self.values = values
+        self.scores = normal_scores(values)
+        self.coefficients = np.empty(0)
+        self.spectra: Spectra | None = None
+        if np.count_nonzero(~np.isnan(values)) >= FEWEST and np.nanmax(values) > np.nanmin(values):
+            level = detrended(values)
+            self.coefficients = autoregression(level, _highest_order(level))
+            self.spectra = Spectra.of(filtered(level, self.coefficients))
+
+
+def _highest_order(values: npt.NDArray[np.float64]) -> int:
+    """The order up to ORDER that 15 values each bear out, and that leaves half of the values where there are gaps."""
+    import numpy as np
+
+    known = ~np.isnan(values)
+    enough = np.count_nonzero(known) / 2
+    order = 0
+    left = known
+    while order < min(ORDER, values.size // 15):
+        left = left[1:] & known[: left.size - 1]
+        if np.count_nonzero(left) < enough:
+            break
+        order += 1
+    return order
+
+
 def _row(
-    name: str, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64], lags: int, step: float, alpha: float
+    name: str, y: _White, x: npt.NDArray[np.float64], lags: int, step: float, alpha: float
 ) -> tuple[str, float, float, float, float, float, float]:
     import numpy as np
 
     unknown = (name, math.nan, math.nan, math.nan, math.nan, math.nan, math.nan)
-    together = ~(np.isnan(x) | np.isnan(y))
-    if np.count_nonzero(together) < FEWEST or np.ptp(x[together]) == 0 or np.ptp(y[together]) == 0:
+    together = ~(np.isnan(x) | np.isnan(y.values))
+    if (
+        y.spectra is None
+        or np.count_nonzero(together) < FEWEST
+        or np.ptp(x[together]) == 0
+        or np.ptp(y.values[together]) == 0
+    ):
         return unknown
-    filtered_y, filtered_x = whitened(normal_scores(y), normal_scores(x))
-    tested = {}
-    for lag in range(-lags, lags + 1):
-        pair = _pairs(filtered_y, filtered_x, lag)
-        if pair[0].size >= FEWEST:
-            tested[lag] = (spearman(*pair), pair[0].size)
-    if not tested:
+    scores = normal_scores(x)
+    best, p_value = _best_lag(y, filtered(detrended(x), y.coefficients), lags)
+    if math.isnan(p_value):
         return unknown
-    tails = {lag: _tail(rho, size) for lag, (rho, size) in tested.items()}
-    # Where tails vanish, the correlation itself still orders the lags.
-    best = min(tails, key=lambda lag: (tails[lag], -abs(tested[lag][0]), abs(lag)))
-    p_value = -math.expm1(len(tails) * math.log1p(-tails[best])) if tails[best] < 1 else 1.0
-    pair = _pairs(y, x, best)
+    pair = _pairs(y.values, x, best)
     rho = spearman(*pair)
-    effective = effective_size(y, x, pair[0].size)
+    effective = effective_size(y.scores, scores, pair[0].size)
     return (name, best * step, rho, *interval(rho, effective, alpha), p_value, effective)
 
 
-def whitened(
-    y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Both series without their trend, through the filter that makes the first one white."""
-    y, x = _detrended(y), _detrended(x)
-    coefficients = autoregression(y, min(ORDER, y.size // 15))
-    return filtered(y, coefficients), filtered(x, coefficients)
+def _best_lag(y: _White, x: npt.NDArray[np.float64], lags: int) -> tuple[int, float]:
+    """The lag where the whitened series go together best, and the p-value of the search; NaN for too few values.
 
-
-def _detrended(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Without its straight line: two series that merely both grow agree in one thing, not in n."""
+    Independent series of which one is white have correlations of variance 1/n. Two things make it larger. What the
+    filter left of autocorrelation does so at any lag: what is seen at those outside of the search, up to half of the
+    series, is what chance does (their sum of squares is that of Bartlett's formula, 1946). Restless times that both
+    have in common do so near lag 0: products of pairs then vary more than those of independent values (Dalla,
+    Giraitis & Phillips 2022), here on average over the lags, so that coincidences at one of them do not count against
+    themselves.
+    """
     import numpy as np
 
-    known = ~np.isnan(values)
-    time = np.arange(values.size) - np.mean(np.flatnonzero(known))
-    rest = values - np.mean(values[known])
-    slope = float(rest[known] @ time[known]) / float(time[known] @ time[known])
-    result: npt.NDArray[np.float64] = rest - slope * time
-    return result
+    assert y.spectra is not None
+    spectra = Spectra.of(x)
+    most = max(x.size // 2, lags)
+    rho, sizes, unrest = lagged_correlations(y.spectra, spectra, most)
+    rho[sizes < FEWEST] = np.nan
+    distance = np.abs(np.arange(-most, most + 1))
+    tested = np.flatnonzero((distance <= lags) & ~np.isnan(rho))
+    if not tested.size:
+        return 0, math.nan
+    outside = (distance > lags) & ~np.isnan(rho)
+    near = (distance <= max(lags, LAGS)) & ~np.isnan(rho)
+    excess = max(
+        1.0,
+        float(np.mean(rho[outside] ** 2 * (sizes[outside] - 1))) if outside.any() else 1.0,
+        float(np.mean(unrest[near])),
+    )
+    # The filter's coefficients and the slope were estimated.
+    sizes = np.maximum(sizes / excess - y.coefficients.size - 1, 3.0)
+    statistics = np.abs(rho[tested]) * np.sqrt((sizes[tested] - 2) / np.maximum(1 - rho[tested] ** 2, 1e-12))
+    # Of equal ones the lag nearest to 0.
+    best = int(tested[np.lexsort((distance[tested], -statistics))[0]])
+    tail = _tail(float(rho[best]), float(sizes[best]), y.spectra.skewness * spectra.skewness)
+    p_value = -math.expm1(tested.size * math.log1p(-tail)) if tail < 1 else 1.0
+    return best - most, p_value
+
+
+def detrended(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Normal scores of values without their trend: two series that merely both grow agree in one thing, not in n.
+
+    First a resistant line goes, through the medians of the first and the last third (Tukey 1977): what grows has the
+    scores of all that grows, and that is no line. Then what straight line the scores have.
+    """
+    import numpy as np
+
+    places = np.flatnonzero(~np.isnan(values))
+    known = values[places]
+    third = -(-places.size // 3)
+    rise = float(np.median(known[-third:]) - np.median(known[:third]))
+    run = float(np.median(places[-third:]) - np.median(places[:third]))
+    # Where most values are one and the same it has no slope, and they stay equal.
+    result = normal_scores(values - rise / run * np.arange(values.size))
+    time = np.arange(values.size) - places.mean()
+    slope = float(result[places] @ time[places]) / float(time[places] @ time[places])
+    straight: npt.NDArray[np.float64] = result - slope * time
+    return straight
 
 
 def _pairs(
@@ -182,20 +261,27 @@ def spearman(y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> float:
     return float(np.clip(float(y @ x) / scale, -1, 1)) if scale > 0 else 0.0
 
 
-def _tail(rho: float, size: int) -> float:
-    """Two-sided p-value of a rank correlation of `size` independent pairs, by Student's t (Kendall & Stuart 1973)."""
+def _tail(rho: float, size: float, skewness: float) -> float:
+    """Two-sided p-value of a correlation of `size` independent pairs; `skewness` is the product of that of both sides.
+
+    Student's t; but where both have rare events, coincidences are rarer than that and stronger: over all orders of the
+    values the correlation is skewed by skewness / sqrt(n) (Pitman 1937). The heavier tail counts.
+    """
     rest = 1 - rho * rho
     t = abs(rho) * math.sqrt((size - 2) / rest) if rest > 0 else math.inf
-    return min(1.0, 2 * student_tail(t, size - 2))
+    tail = student_tail(t, size - 2)
+    skew = math.copysign(skewness, skewness * rho) / math.sqrt(size)
+    if skew > LEAST_SKEW:
+        tail = max(tail, pearson_tail(abs(rho) * math.sqrt(size - 1), skew))
+    return min(1.0, 2 * tail)
 
 
 def effective_size(y: npt.NDArray[np.float64], x: npt.NDArray[np.float64], pairs: int) -> float:
-    """n_effective of Pyper & Peterman 1998: 1/n + 2/n * sum of r_y(k) r_x(k), over lags up to n/5."""
+    """n_effective of Pyper & Peterman 1998: 1/n + 2/n * sum of r_y(k) r_x(k), over lags up to n/5; of normal scores."""
     import numpy as np
 
-    scores = [normal_scores(values) for values in (y, x)]
     lags = max(1, y.size // 5)
-    both = [autocovariances(values - np.nanmean(values), lags) for values in scores]
+    both = [autocovariances(values - np.nanmean(values), lags) for values in (y, x)]
     products = np.prod([covariances[1:] / covariances[0] for covariances in both], axis=0)
     return float(np.clip(pairs / max(1 + 2 * float(products.sum()), 1.0), 2, pairs))
 
@@ -206,5 +292,6 @@ def interval(rho: float, size: float, alpha: float) -> tuple[float, float]:
         return -1.0, 1.0
     if abs(rho) >= 1:
         return rho, rho
-    width = student_quantile(alpha / 2, size - 2) * math.sqrt((1 + rho * rho / 2) / (size - 3))
+    # Whole degrees of freedom, so that the quantile is mostly known.
+    width = student_quantile(alpha / 2, math.floor(size) - 2) * math.sqrt((1 + rho * rho / 2) / (size - 3))
     return math.tanh(math.atanh(rho) - width), math.tanh(math.atanh(rho) + width)

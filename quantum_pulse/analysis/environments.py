@@ -15,10 +15,13 @@ _NAMED: Final = {
 }
 #: Loads a core that differ by less say nothing.
 _LOAD_A_CORE: Final = 0.5
+#: Shares of the machine that other processes used and that differ by less say nothing.
+_OTHERS: Final = 0.2
 #: Packages that are named.
 _MOST_PACKAGES: Final = 5
 
-#: What `recorder.environment` found, one for each process.
+#: What `recorder.environment` found, one for each process; and where metrics were recorded `others`, the share of the
+#: machine's CPU time that other processes had meanwhile.
 Environments = Sequence[Mapping[str, Any]]
 
 
@@ -35,6 +38,13 @@ def differences(before: Environments, after: Environments) -> list[str]:
     loads = [_load(side) for side in (before, after)]
     if None not in loads and abs(loads[0] - loads[1]) > _LOAD_A_CORE:  # type: ignore[operator]
         found.append(f"load a core: {loads[0]:.1f}, now {loads[1]:.1f}")
+    busy = [[float(one["others"]) for one in side if one.get("others") is not None] for side in (before, after)]
+    if busy[0] and busy[1]:
+        means = [sum(side) / len(side) for side in busy]
+        # Where the sides overlap, what differs from run to run is in the intervals already.
+        apart = max(busy[0]) < min(busy[1]) or max(busy[1]) < min(busy[0])
+        if apart and abs(means[0] - means[1]) > _OTHERS:
+            found.append(f"other processes used {means[0]:.0%} of the CPU, now {means[1]:.0%}".replace("%", " %"))
     return found + _packages(before, after)
 
 

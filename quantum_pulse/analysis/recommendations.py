@@ -1,18 +1,26 @@
 """What could be done about it: rules over statistics, metrics and correlations, each with its evidence.
 
-"Nothing applies" is an answer: rules that need what was not recorded say so instead of guessing.
+A rule that recommends nothing says why: nothing of the kind was seen, or what it needs was not recorded.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Shares of the machine above which it counts as busy.
+#: Shares of the machine above which it counts as busy, and a rank correlation above which one thing mostly follows
+#: the other.
 BUSY: Final = 0.7
+STRONG: Final = 0.7
+#: A mean from which an operation is called slow, in µs.
+SLOW_US: Final = 1000.0
+#: Operations that are named for waiting: those that took most time.
+MOST_WAITS: Final = 3
 #: A weaker correlation explains less than a tenth of the variation of ranks.
 WORTH_TELLING: Final = 0.3
 #: p99 over p50 from which an operation is taken for one that sometimes waits.
@@ -98,11 +106,29 @@ ADVICE: Final[dict[str, tuple[str, str, str]]] = {
 }
 
 
+#: What is meant by memory and by CPU: metrics, reason, what to do, what to record next time where latency mostly
+#: follows one of them.
+RESOURCES: Final[dict[str, tuple[tuple[str, ...], str, str, str]]] = {
+    "memory": (
+        ("rss_bytes",),
+        "it works on, or looks through, what the process keeps in memory",
+        "allocate less where it runs often, reuse objects from a pool, smaller or flatter data structures",
+        "operations around what allocates, and the sizes of caches and queues",
+    ),
+    "CPU": (
+        ("cpu_machine_percent", "cpu_process_percent"),
+        "it computes, or competes with what computes",
+        "a better algorithm, less work a call, a cache for what is computed again and again",
+        "operations around the steps of the computation",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Recommendation:
     """One thing that could be done. `str()` is a sentence or two."""
 
-    #: What it is about: an operation, or "all operations".
+    #: What it is about: an operation, several, or "all operations".
     subject: str
     #: Figures that speak for it.
     evidence: str
@@ -117,6 +143,27 @@ class Recommendation:
         )
 
 
+@dataclass(frozen=True)
+class NotApplicable:
+    """A rule that was checked and recommends nothing. `str()` is a sentence."""
+
+    rule: str
+    #: Why: what was seen instead, or what was not recorded.
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.reason}."
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What all rules said."""
+
+    #: The best founded first.
+    recommendations: list[Recommendation]
+    not_applicable: list[NotApplicable]
+
+
 def recommend(
     stats: pd.DataFrame,
     metrics: pd.DataFrame,
@@ -124,70 +171,165 @@ def recommend(
     *,
     memory_bytes: int | None = None,
     alpha: float = 0.05,
-) -> list[Recommendation]:
-    """Recommendations, the best founded first; empty where nothing applies.
+) -> Advice:
+    """What could be done, and which rules have nothing to say.
 
     `stats`: as of `Capture.stats`. `metrics`: as of `Capture.metrics`. `correlations`: columns operation, metric, rho,
-    q_value. `memory_bytes`: of the machine that was recorded, if that is known.
+    q_value. `memory_bytes`: what the recorded process might use, if that is known.
     """
-    found = [_of_correlation(row) for row in _worth_telling(correlations, alpha)]
-    cpu = float(metrics["cpu_machine_percent"].mean()) / 100 if len(metrics) else float("nan")
-    memory = float(metrics["rss_bytes"].max()) / memory_bytes if len(metrics) and memory_bytes else float("nan")
-    if cpu > BUSY:
-        found.append(
-            Recommendation(
-                "all operations",
-                f"the machine's CPUs were busy {cpu:.0%} of the time",
-                "whoever becomes ready has to wait for a CPU",
-                "fewer things at once, or more CPUs",
-                "what else runs on the machine",
-            )
-        )
-    if memory > BUSY:
-        found.append(
-            Recommendation(
-                "all operations",
-                f"the process held {memory:.0%} of the machine's memory",
-                "beyond that the kernel begins to take pages away",
-                "a smaller working set, or more memory",
-                "the sizes of caches and queues",
-            )
-        )
-    if not (cpu > BUSY or memory > BUSY):
-        found += _waits(stats, cpu)
-    return found
+    cpu = float(metrics["cpu_machine_percent"].mean()) / 100 if len(metrics) else math.nan
+    memory = float(metrics["rss_bytes"].max()) / memory_bytes if len(metrics) and memory_bytes else math.nan
+    sure = correlations[correlations["q_value"] <= alpha] if len(correlations) else correlations
+    tested = bool(len(correlations)) and bool(correlations["q_value"].notna().any())
+    outcomes = [
+        *(_follows(resource, sure, tested=tested) for resource in RESOURCES),
+        _moves_along(sure, tested=tested),
+    ]
+    explained = {one.subject for outcome in outcomes if not isinstance(outcome, NotApplicable) for one in outcome}
+    outcomes += [
+        _busy(cpu),
+        _full(memory, measured=bool(len(metrics))),
+        _waits(stats, correlations, explained, cpu, memory),
+    ]
+    return Advice(
+        [one for outcome in outcomes if not isinstance(outcome, NotApplicable) for one in outcome],
+        [outcome for outcome in outcomes if isinstance(outcome, NotApplicable)],
+    )
 
 
-def _worth_telling(correlations: pd.DataFrame, alpha: float) -> list[dict[str, object]]:
-    """The strongest metric of each operation, of those that are sure and strong enough."""
-    if not len(correlations):
-        return []
-    sure = correlations[(correlations["q_value"] <= alpha) & (correlations["rho"] >= WORTH_TELLING)]
-    sure = sure[sure["metric"].isin(ADVICE)].sort_values("rho", ascending=False, kind="stable")
+Outcome = list[Recommendation] | NotApplicable
+
+_UNTESTED: Final = "operations and metrics have too few windows in common to be correlated"
+
+
+def _follows(resource: str, sure: pd.DataFrame, *, tested: bool) -> Outcome:
+    """Latency mostly follows memory, or CPU."""
+    rule = f"latency follows {resource} (rank correlation above {STRONG:g})"
+    if not tested:
+        return NotApplicable(rule, _UNTESTED)
+    names, reason, action, record_next = RESOURCES[resource]
+    own = sure[sure["metric"].isin(names)].sort_values("rho", ascending=False, kind="stable")
+    strong = own[own["rho"] > STRONG].drop_duplicates("operation")
+    if not len(strong):
+        seen = f"the strongest that is sure is {own['rho'].iloc[0]:.2f}" if len(own) else "none that is sure"
+        return NotApplicable(rule, seen)
     return [
-        {str(key): value for key, value in row.items()} for row in sure.drop_duplicates("operation").to_dict("records")
+        Recommendation(str(row["operation"]), _evidence(row), reason, action, record_next)
+        for row in strong.to_dict("records")
     ]
 
 
-def _of_correlation(row: dict[str, object]) -> Recommendation:
-    reason, action, record_next = ADVICE[str(row["metric"])]
-    evidence = f"moves with {row['metric']} (rank correlation {row['rho']:.2f}, q = {row['q_value']:.2g})"
-    return Recommendation(str(row["operation"]), evidence, reason, action, record_next)
+def _moves_along(sure: pd.DataFrame, *, tested: bool) -> Outcome:
+    """The strongest metric of each operation, but for what `_follows` says already."""
+    rule = f"latency moves with a metric (rank correlation above {WORTH_TELLING:g})"
+    if not tested:
+        return NotApplicable(rule, _UNTESTED)
+    resources = {name for names, *_ in RESOURCES.values() for name in names}
+    told = sure["metric"].isin(resources) & (sure["rho"] > STRONG)
+    own = sure[(sure["rho"] >= WORTH_TELLING) & sure["metric"].isin(ADVICE)]
+    own = own.sort_values("rho", ascending=False, kind="stable").drop_duplicates("operation")
+    own = own[~told.reindex(own.index)]
+    if not len(own):
+        return NotApplicable(rule, "no other metric that there is advice for does so, surely and strongly enough")
+    return [
+        Recommendation(str(row["operation"]), _evidence(row), *ADVICE[str(row["metric"])])
+        for row in own.to_dict("records")
+    ]
 
 
-def _waits(stats: pd.DataFrame, cpu: float) -> list[Recommendation]:
-    """Slow, and neither CPU nor memory is short."""
-    if not len(stats) or not {"p50_us", "p99_us", "total_us"} <= set(stats.columns):
-        return []
-    tail = stats[stats["p99_us"] > LONG_TAIL * stats["p50_us"]].sort_values("total_us", ascending=False, kind="stable")
-    busy = "" if cpu != cpu else f", while the machine's CPUs were busy {cpu:.0%} of the time"
+def _evidence(row: Mapping[Hashable, Any]) -> str:
+    return f"moves with {row['metric']} (rank correlation {row['rho']:.2f}, q = {row['q_value']:.2g})"
+
+
+def _busy(cpu: float) -> Outcome:
+    rule = f"the machine's CPUs are busy (above {BUSY:.0%})"
+    if math.isnan(cpu):
+        return NotApplicable(rule, "that was not recorded")
+    if cpu <= BUSY:
+        return NotApplicable(rule, f"they were busy {cpu:.0%} of the time")
     return [
         Recommendation(
-            str(name[-1] if isinstance(name, tuple) else name),
-            f"p99 is {row['p99_us'] / row['p50_us']:.0f} times p50{busy}",
-            "what is short of neither CPU nor memory and still slow at times mostly waits",
-            "look at slowest() for what else ran then: a lock, a full queue, a peer, a disk",
-            "an operation around each wait inside of it",
+            "all operations",
+            f"the machine's CPUs were busy {cpu:.0%} of the time",
+            "whoever becomes ready has to wait for a CPU",
+            "fewer things at once, or more CPUs",
+            "what else runs on the machine",
         )
-        for name, row in tail.head(3).iterrows()
     ]
+
+
+def _full(memory: float, *, measured: bool) -> Outcome:
+    rule = f"the machine's memory is used up (above {BUSY:.0%})"
+    if math.isnan(memory):
+        missing = "how much the machine has" if measured else "how much the process used"
+        return NotApplicable(rule, f"{missing} was not recorded")
+    if memory <= BUSY:
+        return NotApplicable(rule, f"the process held at most {memory:.1%} of it")
+    return [
+        Recommendation(
+            "all operations",
+            f"the process held {memory:.0%} of the machine's memory",
+            "beyond that the kernel begins to take pages away",
+            "a smaller working set, or more memory",
+            "the sizes of caches and queues",
+        )
+    ]
+
+
+def _waits(
+    stats: pd.DataFrame, correlations: pd.DataFrame, explained: Collection[str], cpu: float, memory: float
+) -> Outcome:
+    """Slow, on average or at times, and neither CPU nor memory is short; but for what is `explained` otherwise."""
+    rule = f"slow (mean above {SLOW_US / 1000:g} ms, or p99 above {LONG_TAIL:g} times p50) with neither CPU nor memory"
+    if cpu > BUSY or memory > BUSY:
+        return NotApplicable(rule, "CPU or memory is short")
+    if not len(stats) or not {"mean_us", "p50_us", "p99_us", "total_us"} <= set(stats.columns):
+        return NotApplicable(rule, "there are no statistics")
+    tails = stats["p99_us"] > LONG_TAIL * stats["p50_us"]
+    slow = stats[tails | (stats["mean_us"] > SLOW_US)].sort_values("total_us", ascending=False, kind="stable")
+    if not len(slow):
+        return NotApplicable(rule, "no operation is that slow")
+    found: dict[str, str] = {}
+    for name, row in slow.iterrows():
+        operation = str(name[-1] if isinstance(name, tuple) else name)
+        related = _related(correlations, operation)
+        if operation in explained:
+            continue
+        evidence = []
+        if row["mean_us"] > SLOW_US:
+            evidence.append(f"takes {row['mean_us'] / 1000:.1f} ms on average")
+        if row["p99_us"] > LONG_TAIL * row["p50_us"]:
+            evidence.append(f"p99 is {row['p99_us'] / row['p50_us']:.0f} times p50")
+        if related:
+            shown = " and ".join(f"{rho:+.2f} with {metric}" for metric, rho in related.items())
+            evidence.append(f"no sure relation to memory or CPU (rank correlation {shown})")
+        found[operation] = ", ".join(evidence)
+    if not found:
+        return NotApplicable(rule, "what is slow goes along with something that was measured")
+    told = dict(list(found.items())[:MOST_WAITS])
+    shown = [*told.values()] if len(told) == 1 else [f"{operation} {evidence}" for operation, evidence in told.items()]
+    if not math.isnan(cpu):
+        shown.append(f"the machine's CPUs were busy {cpu:.0%} of the time")
+    return [
+        Recommendation(
+            ", ".join(told),
+            "; ".join(shown),
+            "what is slow with neither CPU nor memory mostly waits: for a peer, a disk, a lock, a full queue",
+            "look at slowest() for what else ran then, and at contrast() for a stretch of time",
+            "an operation around each wait inside of it: recv, fsync, lock.acquire, queue.get",
+        )
+    ]
+
+
+def _related(correlations: pd.DataFrame, operation: str) -> dict[str, float]:
+    """Its rank correlation with memory and with CPU, the largest of each, as far as they are known."""
+    rho = {
+        str(metric): float(value)
+        for name, metric, value in zip(*(correlations[key] for key in ("operation", "metric", "rho")), strict=True)
+        if name == operation and not math.isnan(value)
+    }
+    largest = [
+        max((name for name in names if name in rho), key=rho.__getitem__, default=None)
+        for names, *_ in RESOURCES.values()
+    ]
+    return {name: rho[name] for name in largest if name is not None}

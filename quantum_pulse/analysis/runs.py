@@ -3,67 +3,119 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+from quantum_pulse.analysis.comparison import compare_samples
+from quantum_pulse.analysis.ratios import SHORTEST
+from quantum_pulse.analysis.significance import student_tail
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: With fewer earlier runs nothing is said of how usual a run is.
 FEWEST: Final = 5
+#: With so many on both sides it is `compare_samples` that judges, which allows for runs that depend on each other.
+MANY: Final = 50
 #: A smaller change matters to nobody.
 MIN_EFFECT: Final = 0.05
 #: Share of runs called slower, or faster, though nothing has changed.
 ALPHA: Final = 0.05
+#: Up to so many values the ranks of the median's interval are counted, beyond that they are those of the normal
+#: distribution, which is then off by one rank at most.
+_COUNTED: Final = 1000
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """`change` is that of the median, as a share; NaN without earlier runs. `p_value`: one-sided, NaN when too few."""
+    """`change` is that of the quantile that the verdict is about, the median unless only the tail has changed, as a
+    share; NaN without earlier runs. `p_value` is NaN when too few: one-sided from ranks, else a q-value."""
 
     verdict: Literal["first", "too_few", "usual", "slower", "faster"]
     earlier: int
     change: float
     p_value: float
+    quantile: float = 0.5
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Median, and the ends of its 95 % interval from the order statistics (Conover 1999, section 3.2), without any
-    assumption on the distribution. Of fewer than 6 values the interval is their range, which covers less."""
+    assumption on the distribution. Of fewer than 6 values the interval is their range, which covers less. Raises
+    ValueError without values."""
     ordered = sorted(values)
     size = len(ordered)
     if not size:
         raise ValueError("median_interval needs at least one value")
     middle = (ordered[(size - 1) // 2] + ordered[size // 2]) / 2
-    # The largest k with P(Binomial(size, 1/2) < k) <= 2.5 %.
+    k = max(_rank(size), 1)
+    return middle, ordered[k - 1], ordered[size - k]
+
+
+def _rank(size: int) -> int:
+    """The largest k with P(Binomial(size, 1/2) < k) <= 2.5 %."""
+    if size > _COUNTED:
+        return math.floor(size / 2 - 0.979982 * math.sqrt(size))
     tail, k = 0.0, 0
     while k < size // 2 and tail + math.comb(size, k) / 2**size <= 0.025:
         tail += math.comb(size, k) / 2**size
         k += 1
-    k = max(k, 1)
-    return middle, ordered[k - 1], ordered[size - k]
+    return k
 
 
 def judge(now: Sequence[float], earlier: Sequence[float]) -> Judgement:
-    """Are these runs slower or faster than those before?
+    """Are these runs slower or faster than those before? Both in the order in which they ran.
 
     One run is compared by its rank: were it like the others, it would be among the k largest of n + 1 with probability
-    k / (n + 1). Several runs by the sum of their ranks (Mann & Whitney 1947, with the normal approximation). Runs are
-    taken for independent, which those of a notebook hardly are when a machine heats up or a cache fills: what is found
-    here is worth a look, `Capture.compare` with several captures is what proves it. Raises ValueError without `now`.
+    k / (n + 1). As that says nothing of a run beyond fewer than 39, there it has to lie outside of what one more run
+    would show as well, by the prediction interval of the logarithms, taken for normal (Hahn & Meeker 1991, 4.2).
+    Several runs are compared by the sum of their ranks (Mann & Whitney 1947, with the normal approximation). All this
+    takes runs for independent, which those of a notebook hardly are when a machine heats up or a cache fills: what is
+    found is worth a look, `Capture.compare` with several captures is what proves it. With MANY on both sides
+    `compare_samples` judges, which sees how they depend on each other; where it finds the median unchanged but not the
+    p95 or p99, the verdict is about that. Raises ValueError without `now`.
     """
     if not now:
         raise ValueError("judge needs at least one run")
     if not earlier:
         return Judgement("first", 0, math.nan, math.nan)
+    if min(len(now), len(earlier)) >= MANY:
+        return _compared(now, earlier)
     usual = median_interval(earlier)[0]
     change = median_interval(now)[0] / usual - 1 if usual else math.nan
     if len(earlier) < FEWEST:
         return Judgement("too_few", len(earlier), change, math.nan)
-    slower = _tail(now, earlier)
-    faster = _tail([-value for value in now], [-value for value in earlier])
+    slower, faster = _tail(now, earlier), _tail([-value for value in now], [-value for value in earlier])
+    if len(now) == 1 and 2 * min(slower, faster) > ALPHA and 2 / (len(earlier) + 1) > ALPHA:
+        # No rank is small enough.
+        if now[0] > max(earlier):
+            slower = _beyond(now[0], earlier)
+        elif now[0] < min(earlier):
+            faster = _beyond(now[0], earlier)
     p_value = min(slower, faster)
     if 2 * p_value <= ALPHA and abs(change) >= MIN_EFFECT:
         return Judgement("slower" if slower < faster else "faster", len(earlier), change, p_value)
     return Judgement("usual", len(earlier), change, p_value)
+
+
+def _compared(now: Sequence[float], earlier: Sequence[float]) -> Judgement:
+    table = compare_samples({"": earlier}, {"": now}, min_effect=MIN_EFFECT, alpha=ALPHA).table
+    rows = list(zip(table["verdict"], table["change"], table["q_value"], table["quantile"], strict=True))
+    # The median comes first; the tail has its say where that has none.
+    verdict, change, q_value, quantile = next((row for row in rows if row[0] in ("regressed", "improved")), rows[0])
+    word: Literal["slower", "faster", "usual"] = (
+        "slower" if verdict == "regressed" else "faster" if verdict == "improved" else "usual"
+    )
+    return Judgement(word, len(earlier), float(change), float(q_value), float(quantile))
+
+
+def _beyond(value: float, earlier: Sequence[float]) -> float:
+    """P-value of one more run being so far from the earlier ones: Student's t of its logarithm."""
+    logs = [math.log(max(one, SHORTEST)) for one in earlier]
+    deviation = statistics.stdev(logs) * math.sqrt(1 + 1 / len(logs))
+    distance = abs(math.log(max(value, SHORTEST)) - statistics.fmean(logs))
+    return student_tail(distance / deviation if deviation else math.inf, len(logs) - 1)
 
 
 def _tail(now: Sequence[float], earlier: Sequence[float]) -> float:
@@ -86,3 +138,45 @@ def _tail(now: Sequence[float], earlier: Sequence[float]) -> float:
     if variance <= 0:
         return 1.0
     return 0.5 * math.erfc((u - n * m / 2 - 0.5) / math.sqrt(2 * variance))
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """The runs of one cell and those that it is compared with. Durations are in ns, in the order in which they ran,
+    and of runs that finished: one that an exception ended says nothing of how long it takes."""
+
+    name: str
+    durations_ns: Sequence[int]
+    #: Of the same operation, earlier in this session.
+    earlier_ns: Sequence[int]
+    #: Type names of the exceptions that ended runs, and after how long.
+    errors: Sequence[str]
+    failed_ns: Sequence[int]
+    budget_us: float | None
+    #: Why nothing was recorded, if nothing was.
+    reason: str = ""
+    #: Name of the capture that is compared with, if one is.
+    baseline: str = ""
+    baseline_ns: Sequence[int] = ()
+    #: What ran inside; index: path of operations; columns: depth, operation, count, total_us, p50_us, p99_us.
+    inside: pd.DataFrame | None = None
+
+    @property
+    def duration_ns(self) -> int | None:
+        """The median of the runs; None when none finished."""
+        return round(median_interval(self.durations_ns)[0]) if self.durations_ns else None
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """Against the earlier runs of this session."""
+        return judge(self.durations_ns, self.earlier_ns) if self.durations_ns else None
+
+    @property
+    def against_baseline(self) -> Judgement | None:
+        """Against the runs of the baseline, if there is one."""
+        return judge(self.durations_ns, self.baseline_ns) if self.durations_ns and self.baseline else None
+
+    @property
+    def over_budget(self) -> int:
+        """How many runs took longer than their budget."""
+        return 0 if self.budget_us is None else sum(value > self.budget_us * 1000 for value in self.durations_ns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,21 +46,74 @@ def ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return shared
 
 
+class Spectra(NamedTuple):
+    """A series of mean 0, its squares, and what of it is known, each as Fourier coefficients; see `of`."""
+
+    values: npt.NDArray[np.complex128]
+    squares: npt.NDArray[np.complex128]
+    known: npt.NDArray[np.complex128]
+    #: Third moment over the 3/2nd power of the second.
+    skewness: float
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float64]) -> Self:
+        """Of values, shape (n,), NaN for what is missing; padded so that no lag wraps around."""
+        import numpy as np
+
+        known = ~np.isnan(values)
+        count = max(int(np.count_nonzero(known)), 1)
+        filled = np.where(known, values, 0.0)
+        filled = np.where(known, filled - filled.sum() / count, 0.0)
+        power = float(filled @ filled) / count
+        skewness = float(np.sum(filled**3)) / count / power**1.5 if power > 0 else 0.0
+        padded = 1 << (2 * max(values.size, 1) - 1).bit_length()
+        own, squares, places = (np.fft.rfft(each, padded) for each in (filled, filled**2, known.astype(np.float64)))
+        return cls(own, squares, places, skewness)
+
+
+def _lagged(y: npt.NDArray[np.complex128], x: npt.NDArray[np.complex128], most: int) -> npt.NDArray[np.float64]:
+    """Sums of products of y with x `lag` steps earlier, for lags from -`most` to `most`."""
+    import numpy as np
+
+    sums = np.fft.irfft(y * np.conj(x))
+    result: npt.NDArray[np.float64] = np.concatenate((sums[sums.size - most :], sums[: most + 1]))
+    return result
+
+
+def lagged_correlations(
+    y: Spectra, x: Spectra, most: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Pearson's correlation of y with x `lag` steps earlier, for lags from -`most` to `most`; of how many pairs; and
+    the variance of the products of pairs against what independence makes it.
+
+    Both of one size, which `most` is below. NaN where one of the two does not vary.
+    """
+    import numpy as np
+
+    sizes = np.rint(_lagged(y.known, x.known, most))
+    pairs = np.maximum(sizes, 1)
+    sum_y, sum_x = _lagged(y.values, x.known, most), _lagged(y.known, x.values, most)
+    both = _lagged(y.values, x.values, most) - sum_y * sum_x / pairs
+    own_y = _lagged(y.squares, x.known, most) - sum_y**2 / pairs
+    own_x = _lagged(y.known, x.squares, most) - sum_x**2 / pairs
+    # What is left of a constant by rounding is no variation.
+    varies = (own_y > 1e-9 * max(float(own_y.max()), 0)) & (own_x > 1e-9 * max(float(own_x.max()), 0))
+    power = np.where(varies, own_y * own_x, np.nan)
+    products = _lagged(y.squares, x.squares, most) - _lagged(y.values, x.values, most) ** 2 / pairs
+    return np.clip(both / np.sqrt(power), -1, 1), sizes, products * pairs / power
+
+
 def autocovariances(values: npt.NDArray[np.float64], lags: int) -> npt.NDArray[np.float64]:
     """Autocovariances at lags 0 to `lags` of values of mean 0, divided by n at each lag; NaN counts as missing."""
     import numpy as np
 
     known = ~np.isnan(values)
-    filled = np.where(known, values, 0.0)
-    count = max(int(known.sum()), 1)
-    size = values.size
-    found = []
-    for lag in range(lags + 1):
-        pairs = int(np.count_nonzero(known[lag:] & known[: size - lag]))
-        total = float(filled[lag:] @ filled[: size - lag])
-        # As if each missing product were the mean of the others, tapered as the usual estimate is.
-        found.append(total / pairs * (1 - lag / size) if pairs else 0.0)
-    return np.array(found) if count else np.zeros(lags + 1)
+    padded = 1 << (2 * max(values.size, 1) - 1).bit_length()
+    spectra = (np.fft.rfft(each, padded) for each in (np.where(known, values, 0.0), known.astype(np.float64)))
+    totals, pairs = (np.fft.irfft(np.abs(spectrum) ** 2)[: lags + 1] for spectrum in spectra)
+    # As if each missing product were the mean of the others, tapered as the usual estimate is.
+    covariances: npt.NDArray[np.float64] = np.where(pairs > 0.5, totals, 0.0) / np.maximum(np.rint(pairs), 1)
+    return covariances * (1 - np.arange(lags + 1) / max(values.size, 1))
 
 
 def autoregression(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.float64]:

@@ -32,6 +32,14 @@ def student_quantile(tail: float, freedom: float) -> float:
     return high
 
 
+def binomial_tail(count: float, size: float, share: float) -> float:
+    """P(X >= count) of a binomial of `size` trials with probability `share`, for sizes up to 100,000.
+
+    By the incomplete beta function, which has values between whole numbers too.
+    """
+    return 1.0 if count <= 0 else _incomplete_beta(count, max(size - count, 0.0) + 1, share)
+
+
 def _incomplete_beta(a: float, b: float, x: float) -> float:
     """Regularised incomplete beta function by its continued fraction (Abramowitz & Stegun 1964, 26.5.8)."""
     if x <= 0 or x >= 1:
@@ -59,6 +67,41 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
 
 def _not_zero(value: float, tiny: float) -> float:
     return value if abs(value) > tiny else tiny
+
+
+def pearson_tail(value: float, skewness: float) -> float:
+    """P(X > value) of a variable of mean 0, variance 1 and `skewness` > 0, by Pearson's type III: a shifted gamma."""
+    shape = 4 / skewness**2
+    return _upper_gamma(shape, shape + value * math.sqrt(shape))
+
+
+def _upper_gamma(a: float, x: float) -> float:
+    """Regularised upper incomplete gamma function: series, or continued fraction (Abramowitz & Stegun 1964, 6.5)."""
+    if x <= 0:
+        return 1.0
+    front = math.exp(a * math.log(x) - x - math.lgamma(a))
+    if x < a + 1:
+        term = total = 1 / a
+        count = a
+        while term > total * 1e-15:
+            count += 1
+            term *= x / count
+            total += term
+        return max(0.0, 1 - front * total)
+    # Lentz's evaluation, as of the beta function.
+    tiny = 1e-300
+    b = x + 1 - a
+    c, d = 1 / tiny, 1 / b
+    fraction = d
+    for n in range(1, 1000):
+        step = -n * (n - a)
+        b += 2
+        d = 1 / _not_zero(step * d + b, tiny)
+        c = _not_zero(b + step / c, tiny)
+        fraction *= c * d
+        if abs(c * d - 1) < 1e-14:
+            break
+    return front * fraction
 
 
 def benjamini_hochberg(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:

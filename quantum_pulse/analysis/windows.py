@@ -1,12 +1,14 @@
-"""Latency and metrics on one time axis, for `correlate`."""
+"""Latency and metrics on one time axis, for `correlate` and `contrast`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from quantum_pulse.analysis.correlation import COLUMNS, FEWEST, correlate
+from quantum_pulse.analysis.recommendations import NotApplicable, Recommendation
 from quantum_pulse.analysis.significance import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -18,6 +20,27 @@ MOST_OTHERS: Final = 8
 
 #: Windows that a capture is cut into by default, about.
 WINDOWS: Final = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Correlations:
+    """Which metrics move with the latency of which operations."""
+
+    #: A row per operation and metric, the surest first: operation, and the columns of `analysis.correlate`.
+    table: pd.DataFrame
+    #: What could be done, the best founded first.
+    recommendations: list[Recommendation]
+    #: Length of the windows that latency and metrics were compared in, in seconds.
+    window_s: float
+    #: Share of false findings accepted.
+    alpha: float
+    #: Rules that were checked and recommend nothing, and why.
+    not_applicable: tuple[NotApplicable, ...] = ()
+
+    @property
+    def found(self) -> pd.DataFrame:
+        """Rows of `table` with a q-value of at most `alpha`."""
+        return self.table[self.table["q_value"] <= self.alpha]
 
 
 def length_s(metrics: pd.DataFrame) -> float:
@@ -52,6 +75,30 @@ def aligned(
     busy = timeline["total_us"].groupby(by_operation).sum().unstack()
     known = timeline[[name for name in metrics if name in timeline.columns]].groupby(times).first()
     return latency.reindex(grid), busy.reindex(grid).fillna(0.0), known.reindex(grid)
+
+
+def of_operations(timeline: pd.DataFrame, starts: pd.DatetimeIndex, window_s: float) -> pd.DataFrame:
+    """Latency and calls a second of each operation in the windows that begin at `starts`, for `contrasts.contrast`.
+
+    From a `timeline` with one quantile. Index: `starts`. Columns: as `contrasts.LEVELS`.
+    """
+    import pandas as pd
+
+    (quantile,) = [name for name in timeline.columns if re.fullmatch(r"p\d+_us", name)]
+    by_operation = [timeline.index.get_level_values(name) for name in ("time", "operation")]
+    latency = timeline[quantile].groupby(by_operation).first().unstack().reindex(starts)
+    calls = timeline["count"].groupby(by_operation).sum().unstack().reindex(starts).fillna(0.0) / window_s
+    found = {("operation", str(name), quantile): latency[name] for name in latency.columns}
+    found |= {("operation", str(name), "calls_per_s"): calls[name] for name in calls.columns}
+    return pd.DataFrame(found, index=starts)
+
+
+def of_metrics(metrics: pd.DataFrame, counts: Collection[str]) -> pd.DataFrame:
+    """`metrics` in windows, `counts` of them as of a second, with columns for `contrasts.contrast`."""
+    import pandas as pd
+
+    names = [("metric", str(name), "per_s" if name in counts else "level") for name in metrics.columns]
+    return metrics.set_axis(pd.MultiIndex.from_tuples(names), axis=1)
 
 
 def correlate_all(latency: pd.DataFrame, busy: pd.DataFrame, metrics: pd.DataFrame, alpha: float) -> pd.DataFrame:

@@ -47,16 +47,26 @@ pl.scan_parquet("monday/samples/*.parquet").group_by("operation").agg(pl.col("du
 A part is written under a name that begins with a dot and then renamed, so a `*.parquet` is always whole. Parts stand on
 their own: any of them can be read, copied or deleted alone.
 
-A process file holds `pid`, `state` (`starting`, `recording`, `finished`, `failed`, `recovered` or `snapshot`),
-`started_ns` and `stopped_ns` (Unix time), `clock_anchor_ns` (what was added to the monotonic clock), `core`, `clock`
-(what was read: `monotonic` is CLOCK_MONOTONIC, `counter` a counter that follows it), `level`, `on_full`, `operations`
-(how many were `defined` by then, and of these with `detail` and `sampled`), `overhead` (null or, in ns,
-`clock_resolution_ns`, `clock_read_ns`, `sample_ns`: what a sample takes, and `inside_ns`: the part of it that is in its
-own duration), `python`, `argv`, `host`, `environment` (null, or `cpu`, `cores` that the process may use, `governor`,
-`load_1m`, `kernel`, `python`, `packages` with their versions, and `commit`), `account` (`started`, `written`, `open`,
-`lost`, in samples: `started = written + open + lost`), `accounts` (the same by `operation` and `thread`: `started =
-ended + open + lost`; thread 0 stands for such as ended long ago), `rows` (written into parts, by table) and `losses`
-(as in the footers).
+A process file is a JSON object:
+
+| Key | What it is |
+| --- | --- |
+| `pid`, `host`, `argv`, `python` | Which process it was. |
+| `state` | `starting`, `recording`, `finished`, `failed`, `recovered` or `snapshot`. |
+| `started_ns`, `stopped_ns` | When it was recorded, in Unix time. |
+| `core`, `clock`, `clock_anchor_ns` | What recorded; what was read (`monotonic` is CLOCK_MONOTONIC, `counter` a \
+counter that follows it); what was added to that to get Unix time. |
+| `level`, `on_full` | Options of the recording. |
+| `operations` | How many were `defined` by then, and of these with `detail` and `sampled`. |
+| `overhead` | Null or, in ns, `clock_resolution_ns`, `clock_read_ns`, `sample_ns` (what a sample takes) and \
+`inside_ns` (the part of it that is in its own duration). |
+| `environment` | Null, or `cpu`, `cores` and `memory_bytes` that the process may use (the last not in older \
+captures), `governor`, `load_1m`, `kernel`, `python`, `packages` with their versions, and `commit`. |
+| `account` | In samples: `started` = `written` + `open` + `lost` + `pending` (in rings that are still there). |
+| `accounts` | The same by `operation` and `thread`: `started` = `ended` + `open` + `lost`. Thread 0 stands for some \
+that ended long ago. |
+| `rows` | Written into parts, by table. |
+| `losses` | As in the footers. |
 """
 
 _FOOTER: Final = f"""\
@@ -72,8 +82,9 @@ hexadecimal digits under `{schema.FOOTER_CHECKSUM_KEY}`. Pages of rows carry Par
 | `core` | Which core recorded: `native` or `python`. |
 | `clock_anchor_ns` | What was added to a reading of the monotonic clock to get Unix time, in ns. |
 | `operations` | In samples: a list of `name`, `module`, `description`, `priority`, `budget_us` (or null), \
-`detail`, `sample_every`, `expect_us` (null or two numbers) and `category`, which has `name`, `description`, `colour` \
-(or null) and `priority`. |
+`detail`, `sample_every`, `expect_us` (null or two numbers), `budget_quantile` (the share of calls that must keep \
+`budget_us`; 0.99 where it is missing) and `category`, which has `name`, `description`, `colour` (or null) and \
+`priority`. |
 | `losses` | In samples: a list of `operation`, `thread`, `count`, `start`, `end` (Unix ns) and `cause`. |
 | `saved_for` | Of a flight recorder: the samples for which it saved, a list of `operation`, `span`, `duration_ns` and \
 `error`. |

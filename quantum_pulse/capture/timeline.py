@@ -125,6 +125,17 @@ def window_metrics(source: Source, times: pd.DatetimeIndex, window_ns: int) -> p
     return pd.DataFrame(added, index=times.rename("time"))
 
 
+def rates(source: Source, starts: Sequence[int], window_ns: int) -> pd.DataFrame:
+    """`window_metrics` of windows that begin at `starts`, Unix time in ns; counts as of a second."""
+    import pandas as pd
+
+    times = pd.DatetimeIndex(pd.to_datetime(list(starts), utc=True)).as_unit("ns")
+    found = window_metrics(source, times, window_ns)
+    counts = [name for name in METRICS if name in COUNTS]
+    found[counts] /= window_ns / 1e9
+    return found
+
+
 def _in_windows(
     measured: pd.DataFrame, name: str, starts: npt.NDArray[np.int64], window_ns: int
 ) -> npt.NDArray[np.float64]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
 from quantum_pulse.cli.common import Misuse
 
 if TYPE_CHECKING:
-    from quantum_pulse.cli.common import Commands
+    import pandas as pd
 
-#: What `compare` may fail on: verdicts, and budgets that the current side breaks.
+    from quantum_pulse.cli.common import Commands
+    from quantum_pulse.results import Comparison
+
+#: What `compare` may fail on: verdicts, and budgets that the current side misses.
 FAIL_ON = ("regressed", "improved", "inconclusive", "removed", "budget")
 
 
@@ -36,6 +39,9 @@ def add_command(commands: Commands) -> None:
     compare.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="default: text")
     compare.add_argument("--min-effect", metavar="SHARE", type=float, default=0.05, help="smallest change that matters")
     compare.add_argument("--alpha", metavar="SHARE", type=float, default=0.05, help="share of false reports accepted")
+    compare.add_argument(
+        "--keep-warmup", action="store_true", help="compare first samples that are still settling, too"
+    )
     compare.add_argument("--all", action="store_true", help="also rows where nothing was found")
     compare.set_defaults(command=_compare)
 
@@ -51,31 +57,56 @@ def _verdicts(text: str) -> tuple[str, ...]:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from quantum_pulse.view import text
+    from quantum_pulse.view import comparisons
 
     before, (current, *also) = (
         [qp.open(path) for path in side.split(",")] for side in (options.baseline, options.current)
     )
     try:
-        found = current.compare(before, also=also, min_effect=options.min_effect, alpha=options.alpha)
+        found = current.compare(
+            before,
+            also=also,
+            min_effect=options.min_effect,
+            alpha=options.alpha,
+            skip_warmup=not options.keep_warmup,
+        )
     except ValueError as error:
         raise Misuse(f"compare: {error}") from error
-    broken: dict[str, float] = {}
-    if "budget" in options.fail_on:
-        for capture in (current, *also):
-            rows = capture.budgets()
-            # The budget is for the p99: more than one call in a hundred was above it.
-            broken.update({str(name): float(share) for name, share in rows["share"].items() if share > 0.01})
+    budgets = _budgets([current, *also], options.alpha) if "budget" in options.fail_on else None
+    missed = budgets is not None and bool((budgets["verdict"] == "missed").any())
     if options.format == "json":
-        rows = json.loads(found.table.to_json(orient="records"))
-        print(json.dumps({"verdict": found.verdict, "summary": found.summary, "over_budget": broken, "rows": rows}))
+        print(json.dumps(_as_json(found, budgets)))
+    elif options.format == "markdown":
+        print(found.to_markdown(everything=options.all))
+        if budgets is not None and (lines := comparisons.budget_lines(budgets, quoted=comparisons.in_code)):
+            print("\n".join(["#### Budgets", "", *(f"- {line}" for line in lines)]))
     else:
-        print(
-            found.to_markdown(everything=options.all)
-            if options.format == "markdown"
-            else found.to_text(everything=options.all)
-        )
-        for name, share in broken.items():
-            print(f"over budget: {text.clean(str(name))}, {share:.1%} of its calls")
-    verdicts = set(found.table["verdict"])
-    return 1 if broken or verdicts & set(options.fail_on) else 0
+        print(found.to_text(everything=options.all))
+        if budgets is not None and (lines := comparisons.budget_lines(budgets)):
+            print("\n".join(["", "Budgets", *(f"  {line}" for line in lines)]))
+    return 1 if missed or set(found.judged["verdict"]) & set(options.fail_on) else 0
+
+
+def _budgets(captures: list[qp.Capture], alpha: float) -> pd.DataFrame:
+    """Those of one side: several captures are several runs."""
+    one = captures[0] if len(captures) == 1 else qp.open([capture.path for capture in captures])
+    return one.budgets(alpha=alpha)
+
+
+def _as_json(found: Comparison, budgets: pd.DataFrame | None) -> dict[str, Any]:
+    def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+        return json.loads(frame.to_json(orient="records"))  # type: ignore[no-any-return]
+
+    told: dict[str, Any] = {
+        "verdict": found.verdict,
+        "summary": found.summary,
+        "rows": rows(found.judged),
+        "groups": rows(found.groups),
+        "shifts": rows(found.shifts),
+        "warmup": rows(found.warmup),
+    }
+    if budgets is not None:
+        missed = budgets[budgets["verdict"] == "missed"]
+        told["over_budget"] = {str(name): float(share) for name, share in missed["share"].items()}
+        told["budgets"] = rows(budgets.reset_index())
+    return told

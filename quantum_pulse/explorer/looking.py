@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import density, scan, slowest, statistics, timeline
+from quantum_pulse.analysis import contrasts
+from quantum_pulse.capture import budgets as budget_pass
+from quantum_pulse.capture import density, scan, slowest, statistics, tables, timeline
 from quantum_pulse.capture.density import Density
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Recorded, Selection
@@ -66,7 +68,7 @@ class View:
     slowest: Slowest | None = None
     #: Statistics by the error that ended the calls, where there was any.
     errors: pd.DataFrame | None = None
-    #: Of a stretch of time: statistics of all operations in it, and the means of the metrics there and over all.
+    #: Of a stretch of time: statistics of all operations in it, and the metrics there and over all.
     inside: pd.DataFrame | None = None
     metrics_here: pd.DataFrame | None = None
 
@@ -104,7 +106,7 @@ class Looker:
         with scan.silent():
             if known.is_rough:
                 stats = statistics.stats(self.source)
-                self._overview = Overview(stats, statistics.budgets(self.source), known.trends, is_rough=False)
+                self._overview = Overview(stats, budget_pass.counted(self.source), known.trends, is_rough=False)
                 return True
             if known.findings is None and self.samples <= MOST_SAMPLES:
                 found = self._gather()
@@ -152,7 +154,7 @@ class Looker:
         # Nobody waits for few. Budgets stand in no footer: of many they come with the exact statistics.
         is_rough = self.samples > _FEW_SAMPLES
         stats = statistics.stats(self.source, approximate=is_rough)
-        budgets = pd.DataFrame() if is_rough else statistics.budgets(self.source)
+        budgets = pd.DataFrame() if is_rough else budget_pass.counted(self.source)
         most = max(_ROUGH_TRENDS // max(len(self.source.parts["samples"]), 1), 1)
         ordered = stats.sort_values("total_us", ascending=False).index[:most]
         trends = {
@@ -233,16 +235,23 @@ class Looker:
         )
 
     def _metrics_here(self, view: View) -> pd.DataFrame:
-        """A row a metric: `here` and `overall`, counts as of a second."""
+        """A row a metric: `here` and `overall`, counts as of a second; `q_value`, against the time around."""
         import pandas as pd
 
         sides = {}
         for side, begin, end in (("here", view.begin_ns, view.end_ns), ("overall", self.begin_ns, self.end_ns)):
-            times = pd.DatetimeIndex([pd.Timestamp(begin, tz="UTC")])
-            found = timeline.window_metrics(self.source, times, end - begin).iloc[0]
-            seconds = (end - begin) / 1e9
-            sides[side] = pd.Series({m: v / seconds if m in timeline.COUNTS else v for m, v in found.items()})
-        return pd.DataFrame(sides)
+            sides[side] = timeline.rates(self.source, [begin], end - begin).iloc[0]
+        intervals = tables.whole(self.source, "metrics", "time")["interval_ns"]
+        length = contrasts.window(view.begin_ns, view.end_ns, intervals)
+        values, inside = contrasts.read_windows(
+            lambda starts, length: timeline.rates(self.source, starts, length),
+            length,
+            view.begin_ns,
+            view.end_ns,
+            self.begin_ns,
+            self.end_ns,
+        )
+        return pd.DataFrame(sides | {"q_value": contrasts.contrast(values, inside)["q_value"]})
 
 
 def _row(stats: pd.DataFrame, name: str) -> dict[str, float] | None:

@@ -288,34 +288,38 @@ def _inside(looker: Looker, view: View, own: Mapping[str, str]) -> list[Block]:
 def _metrics(metrics: pd.DataFrame) -> list[Block]:
     """System metrics of a stretch of time that differ from what they are over all."""
     differing = []
-    for name, here, overall in zip(metrics.index, metrics["here"], metrics["overall"], strict=True):
+    for name, here, overall, q in zip(metrics.index, *(metrics[key] for key in metrics.columns), strict=True):
         if math.isnan(here) or math.isnan(overall) or not (here or overall):
             continue
         ratio = here / overall if overall else math.inf
         strength = abs(math.log(ratio)) if 0 < ratio < math.inf else math.inf
         if strength >= math.log(_DIFFERS):
-            differing.append((str(name), here, overall, ratio))
+            differing.append((str(name), here, overall, ratio, q))
     if metrics["here"].isna().all():
         return [Paragraph("No system metrics were recorded in this stretch of time.", "missing")]
     if not differing:
         return [Paragraph("No system metric differs much from what it is over all.", "missing")]
-    columns = [Column("metric", is_number=False), Column("here"), Column("over all"), Column("ratio")]
+    columns = [Column("metric", is_number=False), Column("here"), Column("over all"), Column("ratio"), Column("q")]
     rows = [
-        Row([Cell(name), Cell(_metric(name, here)), Cell(_metric(name, overall)), Cell(_ratio(ratio))])
-        for name, here, overall, ratio in differing
+        Row(
+            [
+                Cell(name),
+                Cell(numbers.metric(name, here)),
+                Cell(numbers.metric(name, overall)),
+                Cell(_ratio(ratio)),
+                Cell(numbers.probability(q)),
+            ]
+        )
+        for name, here, overall, ratio, q in differing
     ]
     return [
         Table("System metrics that differ here, counts a second", columns, rows),
-        Paragraph("A difference is a hint and no proof: capture.correlate() tells chance from habit.", "note"),
+        Paragraph(
+            "q is small where chance does not make such a difference to the time around, and a dash where one of the "
+            "two is too short. capture.contrast() tests operations as well.",
+            "note",
+        ),
     ]
-
-
-def _metric(name: str, value: float) -> str:
-    if name.endswith("_bytes"):
-        return numbers.size(value)
-    if name.endswith("_us"):
-        return numbers.duration(value * 1000)
-    return f"{value:.0f} %" if name.endswith("_percent") else numbers.short(value)
 
 
 def _ratio(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import definitions, reader, statistics
+from quantum_pulse.capture import budgets, definitions, reader, statistics
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.export.chosen import Wanted, moment
 
@@ -48,7 +48,7 @@ def build(source: Source, wanted: Wanted) -> dict[str, Any]:
             "end": _time(chosen.end_ns),
         },
         "operations": _records(operations),
-        "budgets": _records(statistics.budgets(source, chosen).reset_index()),
+        "budgets": _records(budgets.counted(source, chosen).reset_index()),
         # After the statistics: a part that turns out to be damaged is a loss too.
         "losses": _records(reader.loss_frame(source)),
         "recordings": [_recording(name, process) for name, one in source.by_capture() for process in one.processes],

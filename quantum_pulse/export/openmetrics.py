@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import histogram
-from quantum_pulse.capture import scan, totals
+from quantum_pulse.capture import budgets, scan, totals
 from quantum_pulse.capture.calls import Calls
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.statistics import limits
 from quantum_pulse.export.chosen import Wanted
 
 if TYPE_CHECKING:
@@ -45,13 +44,13 @@ def write(source: Source, wanted: Wanted, out: Any) -> int:
     lines = [*_histograms(found, labels)]
     lines += _family("quantum_pulse_errors", "counter")
     lines += [f"quantum_pulse_errors_total{{{labels[number]}}} {found.errors[number]}" for number in own]
-    budgets = limits(source, wanted.selection)
-    if budgets:
+    allowed = budgets.defined(source, wanted.selection)
+    if allowed:
         lines += _family("quantum_pulse_budget_seconds", "gauge", "seconds")
         names = {groups.keys[number][-1] for number in own}
         lines += [
-            f"quantum_pulse_budget_seconds{{{_labels({'operation': name})}}} {limit / 1e6!r}"
-            for name, limit in sorted(budgets.items())
+            f"quantum_pulse_budget_seconds{{{_labels({'operation': name})}}} {budget.limit_us / 1e6!r}"
+            for name, budget in sorted(allowed.items())
             if name in names
         ]
     lost = sum(loss["count"] or 0 for loss in source.losses())

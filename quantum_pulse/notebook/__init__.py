@@ -10,3 +10,10 @@ def load_ipython_extension(shell: Any) -> None:
     from quantum_pulse.notebook.magics import register
 
     register(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """What ``%unload_ext quantum_pulse`` calls: ends the recording of the session and takes the magics away."""
+    from quantum_pulse.notebook.magics import unregister
+
+    unregister(shell)

@@ -5,79 +5,130 @@ from __future__ import annotations
 import ast
 import inspect
 import time
+from collections.abc import Iterator
 from types import CodeType
 from typing import Any
+
+from IPython.core.displayhook import DisplayHook
 
 from quantum_pulse.notebook.options import Options
 from quantum_pulse.operations import Operation
 
 
 class Cell:
-    """The statements of a cell, and its last expression on its own if it has one."""
+    """The statements of a cell, each compiled by itself as IPython does, and its last expression if it has one.
 
-    def __init__(self, shell: Any, source: str, *, line_offset: int = 0) -> None:
-        """Compile. `line_offset`: lines above the source in what the user sees. Raises SyntaxError."""
-        code = "\n" * line_offset + shell.transform_cell(source)
+    A string between statements is then not taken for a docstring, a `from __future__` may stand anywhere, and what
+    stands above a `return` that cannot be compiled runs, as it does without the magic. It costs a call a statement.
+    """
+
+    def __init__(self, shell: Any, source: str, *, line_offset: int = 0, number: int | None = None) -> None:
+        """Compile. `line_offset`: lines above the source in what the user sees; `number`: of the cell, by default that
+        of the one that runs. Raises SyntaxError."""
+        transformed = shell.transform_cell(source)
+        code = "\n" * line_offset + transformed
         # Under this name IPython finds the source for tracebacks.
-        number = len(shell.history_manager.input_hist_parsed) - 1
+        number = len(shell.history_manager.input_hist_parsed) - 1 if number is None else number
         name = shell.compile.cache(code, number, raw_code="\n" * line_offset + source)
-        tree = shell.transform_ast(shell.compile.ast_parse(code, filename=name))
-        last = None
-        if tree.body and isinstance(tree.body[-1], ast.Expr) and shell.ast_node_interactivity != "none":
-            last = ast.Expression(tree.body.pop().value)
-        with shell.compile.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
-            self._body: CodeType | None = shell.compile(tree, name, "exec") if tree.body else None
-            self._last: CodeType | None = None if last is None else shell.compile(last, name, "eval")
+        nodes = shell.transform_ast(shell.compile.ast_parse(code, filename=name)).body
+        shown = _shown(nodes, shell.ast_node_interactivity)
+        self._steps: list[CodeType] = []
+        #: Its value is that of the cell, so that it is displayed when the clock has stopped.
+        self._last: CodeType | None = None
+        self._is_silent = DisplayHook.semicolon_at_end_of_expression(transformed)  # type: ignore[no-untyped-call]
+        self._malformed: SyntaxError | None = None
+        # Two, in a shell that is embedded into a function.
+        self._globals, self._locals = shell.user_global_ns, shell.user_ns
+        with shell.compile.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if shell.autoawait else 0):
+            try:
+                for place, node in enumerate(nodes):
+                    if place not in shown:
+                        self._steps.append(shell.compile(ast.Module([node], []), name, "exec"))
+                    elif place == len(nodes) - 1 and isinstance(node, ast.Expr):
+                        self._last = shell.compile(ast.Expression(node.value), name, "eval")
+                    else:
+                        self._steps.append(shell.compile(ast.Interactive([node]), name, "single"))
+            except SyntaxError as error:
+                if not self._steps:
+                    raise
+                self._malformed = error
 
     @property
     def is_async(self) -> bool:
         """Whether it awaits, and so has to run on the notebook's loop."""
-        return any(code is not None and code.co_flags & inspect.CO_COROUTINE for code in (self._body, self._last))
+        return any(_awaits(code) for code in (*self._steps, self._last) if code is not None)
 
-    def run(self, operation: Operation, namespace: dict[str, Any], options: Options) -> Any:
-        """Run it as often as `options` say, each time as one run of `operation`; returns the last value."""
+    def run(self, operation: Operation, options: Options) -> Any:
+        """Run it as often as `options` say, each time as one run of `operation`; returns the value that is shown."""
         __tracebackhide__ = True  # what fails is the user's; IPython leaves our frames out
-        body, last, value = self._body, self._last, None
         for _ in range(options.warmup):
-            _execute(body, last, namespace)
+            self._execute()
+        value = None
         for _ in _rounds(options):
+            value = None  # what the run before has made is given back outside of the clock
             with operation:
-                if body is not None:
-                    exec(body, namespace)
-                if last is not None:
-                    value = eval(last, namespace)
-        return value
+                value = self._execute()
+        return None if self._is_silent else value
 
-    async def run_async(self, operation: Operation, namespace: dict[str, Any], options: Options) -> Any:
+    async def run_async(self, operation: Operation, options: Options) -> Any:
         """The same for a cell that awaits."""
         __tracebackhide__ = True
-        value = None
         for _ in range(options.warmup):
-            await self._await(namespace)
-        for _ in _rounds(options):
-            with operation:
-                value = await self._await(namespace)
-        return value
-
-    async def _await(self, namespace: dict[str, Any]) -> Any:
-        __tracebackhide__ = True
+            await self._await()
         value = None
-        for code in (self._body, self._last):
-            if code is not None:
-                value = eval(code, namespace)
-                if code.co_flags & inspect.CO_COROUTINE:
-                    value = await value
-        return None if self._last is None else value
+        for _ in _rounds(options):
+            value = None
+            with operation:
+                value = await self._await()
+        return None if self._is_silent else value
+
+    def _execute(self) -> Any:
+        __tracebackhide__ = True
+        for code in self._steps:
+            exec(code, self._globals, self._locals)
+        if self._malformed is not None:
+            raise self._malformed
+        return None if self._last is None else eval(self._last, self._globals, self._locals)
+
+    async def _await(self) -> Any:
+        __tracebackhide__ = True
+        for code in self._steps:
+            waited = eval(code, self._globals, self._locals)
+            if _awaits(code):
+                await waited
+        if self._malformed is not None:
+            raise self._malformed
+        if self._last is None:
+            return None
+        value = eval(self._last, self._globals, self._locals)
+        return await value if _awaits(self._last) else value
 
 
-def _execute(body: CodeType | None, last: CodeType | None, namespace: dict[str, Any]) -> None:
-    if body is not None:
-        exec(body, namespace)
-    if last is not None:
-        eval(last, namespace)
+def _awaits(code: CodeType) -> bool:
+    return bool(code.co_flags & inspect.CO_COROUTINE)
 
 
-def _rounds(options: Options) -> Any:
+def _shown(nodes: list[ast.stmt], interactivity: str) -> range:
+    """Places of the statements whose value is displayed. "last_expr_or_assign" adds a statement to `nodes`."""
+    if interactivity == "last_expr_or_assign" and nodes and (name := _assigned(nodes[-1])) is not None:
+        nodes.append(ast.fix_missing_locations(ast.Expr(ast.Name(name, ast.Load()))))
+    if interactivity == "all":
+        return range(len(nodes))
+    is_shown = interactivity == "last" or (interactivity != "none" and nodes and isinstance(nodes[-1], ast.Expr))
+    return range(len(nodes) - 1, len(nodes)) if nodes and is_shown else range(0)
+
+
+def _assigned(node: ast.stmt) -> str | None:
+    """The one name that a statement assigns to."""
+    target: ast.expr | None = None
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target = node.targets[0]
+    elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+        target = node.target
+    return target.id if isinstance(target, ast.Name) else None
+
+
+def _rounds(options: Options) -> Iterator[int]:
     """An iterator that ends when the runs are enough: by number, by time, whichever comes last; one by default."""
     least = options.repeat or 1
     if options.seconds is None:

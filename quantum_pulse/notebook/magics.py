@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from IPython.core.async_helpers import _should_be_async
-from IPython.core.displayhook import DisplayHook
 from IPython.core.error import UsageError
 from IPython.core.magic import (
     Magics,
@@ -16,10 +15,9 @@ from IPython.core.magic import (
     line_magic,
     magics_class,
     no_var_expand,
-    output_can_be_silenced,
 )
 from IPython.display import display
-from traitlets import Unicode
+from traitlets import Unicode, observe
 
 from quantum_pulse.capture import reader
 from quantum_pulse.errors import QuantumPulseError
@@ -43,8 +41,19 @@ class PulseMagics(Magics):
 
     _path: Path | None = None
 
+    @observe("folder")
+    def _move(self, _change: Any) -> None:
+        """What is recorded next goes into a capture in the new folder."""
+        self.stop()
+        self._path = None
+
+    def stop(self) -> None:
+        """End the recording that a cell has begun; not one that was asked for."""
+        running = session.active()
+        if running is not None and running.gives_way:
+            running.stop()
+
     @no_var_expand
-    @output_can_be_silenced
     @cell_magic("pulse")  # type: ignore[arg-type]  # IPython types it for functions without self
     def pulse_cell(self, line: str, cell: str) -> Any:
         """Time the cell as one run of an operation, keep the sample, and say whether that was usual.
@@ -64,9 +73,7 @@ class PulseMagics(Magics):
         that run inside the cell are shown beneath it. ``%config PulseMagics`` shows what can be set for good.
         """
         __tracebackhide__ = True
-        chosen = options.parse(line)
-        operation = names.resolve(chosen.operation, self.shell.user_ns)
-        compiled = Cell(self.shell, cell, line_offset=1)
+        chosen, operation, compiled = self._prepared(line, cell)
         if compiled.is_async:
             raise UsageError("%%pulse: a cell that awaits can only be run by itself, not from within another magic")
         return self._run(compiled, operation, chosen)
@@ -77,7 +84,7 @@ class PulseMagics(Magics):
         """Time one statement: ``%pulse Op.MEMBER [options] statement``; options as for ``%%pulse``."""
         __tracebackhide__ = True
         chosen = options.parse(line, takes_statement=True)
-        operation = names.resolve(chosen.operation, self.shell.user_ns)
+        operation = names.resolve(chosen.operation, self._namespace)
         if not chosen.statement:
             raise UsageError("%pulse needs a statement after the operation; above a cell it is %%pulse")
         compiled = Cell(self.shell, chosen.statement)
@@ -93,7 +100,9 @@ class PulseMagics(Magics):
             hint = names.did_you_mean(word, ("start", "stop", "status")) if word else ""
             raise UsageError(f"%pulse_record takes start [CAPTURE], stop or status, not {word!r}{hint}")
         if word == "start":
-            print(f"recording into {self._recorder(rest.strip() or None).path}")
+            recorder = self._recorder(rest.strip() or None)
+            recorder.gives_way = False
+            print(f"recording into {recorder.path}")
             return
         running = session.active()
         if running is None:
@@ -109,50 +118,78 @@ class PulseMagics(Magics):
     async def run_async(self, line: str, cell: str) -> Any:
         """``%%pulse`` above a cell that awaits; `route` calls it."""
         __tracebackhide__ = True
-        chosen = options.parse(line)
-        operation = names.resolve(chosen.operation, self.shell.user_ns)
-        compiled = Cell(self.shell, cell, line_offset=1)
+        chosen, operation, compiled = self._prepared(line, cell)
         recorder = self._recorder(chosen.into)
         begun_ns = recorder.now_ns()
         try:
-            return await compiled.run_async(operation, self.shell.user_ns, chosen)
+            return await compiled.run_async(operation, chosen)
         finally:
             self._answer(recorder, operation, begun_ns, chosen)
 
     def route(self, lines: list[str]) -> list[str]:
-        """An input transformation: a cell under ``%%pulse`` that awaits is awaited, on the notebook's own loop."""
+        """An input transformation: a cell under ``%%pulse`` that awaits is awaited, on the notebook's own loop.
+
+        Raises SyntaxError where the cell has one, which IPython then shows as that of any cell, without our frames.
+        """
         if not lines or lines[0].split()[:1] != ["%%pulse"]:
             return lines
         line, cell = lines[0].strip()[len("%%pulse") :], "".join(lines[1:])
-        if not _should_be_async(self.shell.transform_cell(cell)):
+        _, code, taken = options.continued(line, cell)
+        if not Cell(self.shell, code, line_offset=1 + taken, number=self.shell.execution_count).is_async:
             return lines
-        is_silent = DisplayHook.semicolon_at_end_of_expression(cell)  # type: ignore[no-untyped-call]
-        end = ";" if is_silent else ""
-        return [f"await get_ipython().magics_manager.registry['PulseMagics'].run_async({line!r}, {cell!r}){end}\n"]
+        return [f"await get_ipython().magics_manager.registry['PulseMagics'].run_async({line!r}, {cell!r})\n"]
+
+    # Whether what is typed in a terminal is complete yet is told from the magic, which then ends with an empty line.
+    route.has_side_effects = True  # type: ignore[attr-defined]
 
     def complete(self, _shell: Any, event: Any) -> list[str]:
-        """Members of the enums in the namespace, and options, for the line of a magic."""
+        """Enums and their members, options, and captures after the options that take one, for the line of a magic."""
         symbol = str(event.symbol)
-        words = list(options.OPTIONS) if symbol.startswith("-") else names.known(self.shell.user_ns)
+        before = str(getattr(event, "text_until_cursor", "")).removesuffix(symbol).replace("=", " ").split()
+        if before[-1:] == ["--baseline"] or before[-1:] == ["--into"]:
+            words = [path.parent.name for path in Path(self.folder).glob("*/*.json")]
+            words = sorted({*words, *(("last", "none") if before[-1] == "--baseline" else ())})
+        elif symbol.startswith("-"):
+            words = list(options.OPTIONS)
+        else:
+            words = [*names.enums(self._namespace), *names.known(self._namespace)]
         return [word for word in words if word.startswith(symbol)]
+
+    @property
+    def _namespace(self) -> dict[str, Any]:
+        # Two, in a shell that is embedded into a function.
+        shell = self.shell
+        return shell.user_ns if shell.user_ns is shell.user_global_ns else {**shell.user_global_ns, **shell.user_ns}
+
+    def _prepared(self, line: str, cell: str) -> tuple[options.Options, Operation, Cell]:
+        """What is asked for, and the cell, compiled. Raises UsageError and SyntaxError."""
+        __tracebackhide__ = True
+        line, cell, taken = options.continued(line, cell)
+        chosen = options.parse(line)
+        operation = names.resolve(chosen.operation, self._namespace)
+        return chosen, operation, Cell(self.shell, cell, line_offset=1 + taken)
 
     def _run(self, compiled: Cell, operation: Operation, chosen: options.Options) -> Any:
         __tracebackhide__ = True
         recorder = self._recorder(chosen.into)
         begun_ns = recorder.now_ns()
         try:
-            return compiled.run(operation, self.shell.user_ns, chosen)
+            return compiled.run(operation, chosen)
         finally:
             self._answer(recorder, operation, begun_ns, chosen)
 
     def _answer(self, recorder: session.Recorder, operation: Operation, begun_ns: int, chosen: options.Options) -> None:
-        recorder.flush()
-        baseline = self._baseline(chosen.baseline or self.baseline, recorder.path)
-        found = answers.answer(operation, recorder.path, begun_ns, baseline)
-        if chosen.name:
-            self.shell.user_ns[chosen.name] = found
-        if not chosen.quiet:
-            display(found)  # type: ignore[no-untyped-call]  # IPython has no type for it
+        """Show what is known of the runs since `begun_ns`. The cell's value or error goes on, whatever happens here."""
+        stopped_by = sys.exception()
+        try:
+            baseline = self._baseline(chosen.baseline or self.baseline, recorder.path)
+            found = answers.answer(recorder, operation, begun_ns, baseline, stopped_by)
+            if chosen.name:
+                self.shell.user_ns[chosen.name] = found
+            if not chosen.quiet:
+                display(found)  # type: ignore[no-untyped-call]  # IPython has no type for it
+        except Exception as error:  # noqa: BLE001 - a capture that the cell has deleted, a full disk
+            print(f"%%pulse: {operation} ran, but there is no answer: {error}", file=sys.stderr)
 
     def _baseline(self, wanted: str, current: Path) -> Path | None:
         if wanted == "none":
@@ -165,12 +202,13 @@ class PulseMagics(Magics):
         return named
 
     def _recorder(self, into: str | None) -> session.Recorder:
+        """The recording that goes on, or a new one into the capture of this session."""
         running = session.active()
         if into is not None:
             wanted = Path(into).absolute()
             if running is not None and running.path.absolute() == wanted:
                 return running
-            if running is not None and running.path != self._path:
+            if running is not None and not running.gives_way:
                 raise UsageError(f"%%pulse: a recording into {running.path} goes on; %pulse_record stop ends it")
             if running is not None:
                 running.stop()
@@ -182,9 +220,12 @@ class PulseMagics(Magics):
             notebook = Path(os.environ.get("JPY_SESSION_NAME", "")).stem or "session"
             self._path = Path(self.folder).absolute() / f"{notebook}-{time.strftime('%Y%m%d-%H%M%S')}"
         try:
-            return session.start(self._path, if_exists="append")
+            recorder = session.start(self._path, if_exists="append")
         except (QuantumPulseError, OSError) as error:
             raise UsageError(f"%%pulse: {error}") from error
+        # A cell that begins a recording of its own does so with the magic as without it.
+        recorder.gives_way = True
+        return recorder
 
 
 def register(shell: Any) -> None:
@@ -193,7 +234,20 @@ def register(shell: Any) -> None:
         return
     magics = PulseMagics(shell=shell)
     shell.register_magics(magics)
-    shell.configurables.append(magics)
     shell.input_transformers_cleanup.append(magics.route)
     for name in ("%%pulse", "%pulse"):
         shell.set_hook("complete_command", magics.complete, str_key=name)
+    shell.set_hook("complete_command", lambda *_: ["start", "status", "stop"], str_key="%pulse_record")
+
+
+def unregister(shell: Any) -> None:
+    """Undo `register`; IPython keeps what completes the names that are gone."""
+    magics = shell.magics_manager.registry.pop("PulseMagics", None)
+    if magics is None:
+        return
+    magics.stop()
+    shell.input_transformers_cleanup.remove(magics.route)
+    shell.configurables.remove(magics)
+    for kind, known in magics.magics.items():
+        for name in known:
+            shell.magics_manager.magics[kind].pop(name, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import enum
 from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -37,14 +38,22 @@ def resolve(dotted: str, namespace: Mapping[str, Any]) -> Operation:
     return found
 
 
+def enums(namespace: Mapping[str, Any]) -> dict[str, type[Operation]]:
+    """The enums of operations in `namespace`, and in modules that are in it, by the names that one types."""
+    found: dict[str, type[Operation]] = {}
+    for name, value in list(namespace.items()):
+        if name.startswith("_"):
+            continue
+        inside = vars(value).items() if isinstance(value, ModuleType) else ()
+        for typed, one in ((name, value), *((f"{name}.{inner}", one) for inner, one in list(inside))):
+            if isinstance(one, enum.EnumType) and issubclass(one, Operation) and one is not Operation:
+                found[typed] = one
+    return found
+
+
 def known(namespace: Mapping[str, Any]) -> list[str]:
-    """All members of enums in `namespace`, as Op.MEMBER."""
-    return [
-        f"{name}.{member}"
-        for name, value in list(namespace.items())
-        if isinstance(value, enum.EnumType) and issubclass(value, Operation) and not name.startswith("_")
-        for member in value.__members__
-    ]
+    """All members of these enums, as Op.MEMBER."""
+    return [f"{name}.{member}" for name, value in enums(namespace).items() for member in value.__members__]
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

@@ -55,6 +55,16 @@ OPTIONS: Final[dict[str, tuple[str, Callable[[str], Any] | None, str]]] = {
 }
 
 
+def continued(line: str, cell: str) -> tuple[str, str, int]:
+    """The line with those of the cell that continue it after a backslash, the rest of the cell, how many were taken."""
+    taken = 0
+    while line.rstrip().endswith("\\"):
+        more, _, cell = cell.partition("\n")
+        line = f"{line.rstrip()[:-1]} {more}"
+        taken += 1
+    return line, cell, taken
+
+
 def parse(line: str, *, takes_statement: bool = False) -> Options:
     """Read the line: an operation, with options before or after it; with `takes_statement` the rest is code.
 
@@ -63,14 +73,14 @@ def parse(line: str, *, takes_statement: bool = False) -> Options:
     found = Options()
     rest = line.strip()
     while rest:
-        word, _, after = rest.partition(" ")
+        word, after = _parted(rest)
         if takes_statement and found.operation and not word.startswith("--"):
             found.statement = rest
             break
         if word.startswith("--"):
-            rest = _option(found, word, after.strip())
+            rest = _option(found, word, after)
         elif not found.operation:
-            found.operation, rest = word, after.strip()
+            found.operation, rest = word, after
         else:
             raise UsageError(f"%%pulse takes one operation; what is {word!r}?")
     return found
@@ -101,5 +111,10 @@ def _word(text: str) -> tuple[str, str]:
     if text[:1] in ("'", '"') and text.find(text[0], 1) > 0:
         end = text.find(text[0], 1) + 1
         return shlex.split(text[:end])[0], text[end:].strip()
-    word, _, after = text.partition(" ")
-    return word, after.strip()
+    return _parted(text)
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """The first word, and what follows it."""
+    word, after, *_ = [*text.split(maxsplit=1), "", ""]
+    return word, after

@@ -11,16 +11,19 @@ from typing import Any
 
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _CPUINFO = Path("/proc/cpuinfo")
+_CGROUP = Path("/proc/self/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def found() -> dict[str, Any]:
-    """CPU, cores that the process may use, governor, load, kernel, Python, versions of imported packages, commit.
+    """CPU, cores and memory that the process may use, governor, load, kernel, Python, versions of packages, commit.
 
     None where something cannot be known. Takes about a millisecond.
     """
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
         "governor": _text(_GOVERNOR),
         "load_1m": round(os.getloadavg()[0], 2),
         "kernel": platform.release(),
@@ -37,6 +40,22 @@ def _cpu() -> str | None:
             if name.strip() == "model name":
                 return value.strip()
     return platform.processor() or platform.machine() or None
+
+
+def _memory_bytes() -> int | None:
+    """The machine's memory, or what the control group of the process may have of it, where that is less."""
+    found = []
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(OSError, ValueError):
+        # "0::/path" in version 2; what is above a group limits it too. A container sees its own group as the root.
+        own = _CGROUPS / _CGROUP.read_text(encoding="utf-8").partition("0::")[2].partition("\n")[0].strip("/")
+        for folder in (own, *own.parents):
+            if (limit := _text(folder / "memory.max")) not in (None, "max"):
+                found.append(int(str(limit)))
+            if folder == _CGROUPS:
+                break
+    return min((size for size in found if size > 0), default=None)
 
 
 def _text(path: Path) -> str | None:

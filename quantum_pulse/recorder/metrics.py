@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from quantum_pulse.recorder import closing
 from quantum_pulse.recorder.imports import importing
 
 logger = logging.getLogger("quantum_pulse")
@@ -96,6 +97,7 @@ class MetricsSampler:
                 self._rows.append(_row(before, after, process, psutil.cpu_percent()))
                 before = after
         except Exception as error:  # noqa: BLE001 - metrics are an extra, whatever is wrong with them
+            closing.let_exec_pass(error)
             logger.warning("system metrics have stopped, samples go on: %s", error)
 
     def _counters(self, process: Any) -> _Counters:

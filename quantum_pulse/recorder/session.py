@@ -55,6 +55,9 @@ _is_off = False  # what was started last records nothing
 class Recorder:
     """A recording in progress. Made by `start` and `record`; also a context manager that stops it."""
 
+    #: Whether the next `start` ends this recording, as one that the program did not ask for, rather than raises.
+    gives_way = False
+
     def __init__(self, path: Path, chosen: options.Options) -> None:
         self.path = path
         self._options = chosen
@@ -233,8 +236,9 @@ class Recorder:
 
     def _say_if_empty(self, account: dict[str, int]) -> None:
         is_empty = not (account["written"] or account["pending"] or account["lost"]) and self._writer.failure is None
-        # A worker that was forked may well have had nothing to do.
-        if is_empty and not self._is_inherited and time.time_ns() - self._started_ns > SAY_EMPTY_AFTER_NS:
+        # A worker may well have had nothing to do.
+        is_worker = self._is_inherited or _is_multiprocessing_child()
+        if is_empty and not is_worker and time.time_ns() - self._started_ns > SAY_EMPTY_AFTER_NS:
             why = records.why_nothing({**self._process("finished"), "account": account})
             logger.warning("nothing was recorded into %s: %s", self.path, why)
 
@@ -338,6 +342,9 @@ class _Off(Recorder):
         """Nothing is recorded, so nothing is saved."""
         return Path(path).absolute()
 
+    def now_ns(self) -> int:
+        return time.time_ns()
+
     def stats(self) -> pd.DataFrame:
         from quantum_pulse import facade
 
@@ -391,7 +398,7 @@ def start(
         if _active is not None and _is_from_environment:
             logger.warning("%s=%s ends here: the program records into %s itself", ENVIRONMENT, _active.path, target)
             _active.stop()
-        elif _active is not None and _active.is_inherited:
+        elif _active is not None and (_active.is_inherited or _active.gives_way):
             _active.stop()  # nobody in this process asked for that one
         _is_from_environment = False
         if _active is not None:
@@ -508,6 +515,11 @@ def _write_json(path: Path, content: dict[str, Any], *, keep: bool = False) -> N
     # An argument may be a file name that is not Unicode; the replacement is how JSON writes a lone surrogate.
     temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     os.replace(temporary, path)
+
+
+def _is_multiprocessing_child() -> bool:
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and module.parent_process() is not None
 
 
 def _version() -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quantum_pulse import schema
 from quantum_pulse.core import contract
 from quantum_pulse.operations import registry
-from quantum_pulse.recorder import parts, recover
+from quantum_pulse.recorder import closing, parts, recover
 from quantum_pulse.recorder.imports import importing
 from quantum_pulse.recorder.merging import Merger
 
@@ -189,6 +189,7 @@ class Writer:
                     self._conclude()
                     return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the host goes on
+            closing.let_exec_pass(error)
             self._fail(error)
             self._answer(self._asked)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,12 +19,17 @@ HEADINGS: Final = ("operation", "quantile", "baseline", "current", "change", "95
 SIGNS: Final = {
     "regressed": "▲",
     "improved": "▼",
+    "moved": "⇄",
     "equivalent": "=",
     "inconclusive": "?",
     "too_few": "·",
     "added": "+",
     "removed": "-",
 }
+#: Operations that are named in a line; of more there is their number.
+_MOST_NAMES: Final = 6
+#: Causes that have a line.
+_MOST_CAUSES: Final = 20
 #: Verdicts that a short list leaves out.
 UNREMARKABLE: Final = ("equivalent", "inconclusive", "too_few")
 
@@ -39,11 +44,74 @@ def change(value: float) -> str:
     return f"{shown} %"
 
 
+def reasons(comparison: Comparison, quoted: Callable[[str], str] = text.clean) -> list[str]:
+    """What got slower, a line per cause, and which costs have merely moved; empty where nothing did.
+
+    `quoted` makes the name of an operation fit to be shown.
+    """
+    found = comparison.explanation
+    if found is None:
+        return []
+    causes = {str(row["operation"]): row for row in found.causes.to_dict("records")}
+    lines = []
+    for group in found.groups.to_dict("records"):
+        lead, others = str(group["lead"]), [str(name) for name in group["with"]]
+        line = f"{SIGNS['regressed']} {quoted(lead)} {change(group['change'])} at p{group['quantile'] * 100:g}"
+        if causes[lead]["reason"] == "more calls inside":
+            line += f", as it spends more time in {quoted(causes[lead]['inside'])}, which is not slower a call"
+        if others:
+            line += f"; with it {_names([quoted(name) for name in others])}, {_TOGETHER[group['reason']]}"
+        lines.append(line)
+    if len(lines) > _MOST_CAUSES:
+        lines[_MOST_CAUSES:] = [f"{SIGNS['regressed']} and {len(lines) - _MOST_CAUSES} more"]
+    for row in found.shifts.to_dict("records"):
+        lines.append(
+            f"{SIGNS['moved']} {quoted(row['operation'])} took over time of {quoted(row['from'])}: "
+            f"{numbers.duration(row['gained_us'] * 1000)} a call, of {numbers.duration(row['given_us'] * 1000)} "
+            "given away; a cost that moved, no regression"
+        )
+    return lines
+
+
+def budget_lines(budgets: pd.DataFrame, quoted: Callable[[str], str] = text.clean) -> list[str]:
+    """A line for each budget that is not shown to be kept, and how many are; `budgets` as of `Capture.budgets`."""
+    lines = []
+    for name, row in budgets.to_dict("index").items():
+        if row["verdict"] == "kept":
+            continue
+        low, high = (numbers.duration(row[f"ci_{end}_us"] * 1000) for end in ("low", "high"))
+        lines.append(
+            f"{_BUDGET_SIGNS[row['verdict']]} {row['verdict'].replace('_', ' ')}: {quoted(str(name))}, "
+            f"p{row['quantile'] * 100:g} {numbers.duration(row['value_us'] * 1000)} ({low} to {high}) of "
+            f"{numbers.duration(row['budget_us'] * 1000)}; {numbers.share(row['share'])} of its calls are above"
+        )
+    kept = int((budgets["verdict"] == "kept").sum())
+    return [*lines, f"= kept: {kept} of {len(budgets)}"] if len(budgets) else []
+
+
+_BUDGET_SIGNS: Final = {"missed": "▲", "inconclusive": "?", "too_few": "·"}
+
+#: Why operations are reported together.
+_TOGETHER: Final = {
+    "nested": "around it",
+    "same time": "slow at the same times",
+    "nested and same time": "around it or slow at the same times",
+}
+
+
+def _names(names: list[str]) -> str:
+    shown = names[:_MOST_NAMES]
+    if len(names) > len(shown):
+        shown.append(f"{len(names) - len(shown)} more")
+    return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else shown[0]
+
+
 def as_text(comparison: Comparison, *, everything: bool = False) -> str:
     """The summary and a table for a terminal; rows where nothing was found only with `everything`."""
     rows = list(_rows(comparison, everything=everything))
+    above = "\n".join([comparison.summary, *(f"  {line}" for line in reasons(comparison))])
     if not rows:
-        return comparison.summary
+        return above
     lines = [_headings(comparison), *rows]
     widths = [max(text.width(line[column]) for line in lines) for column in range(len(HEADINGS))]
 
@@ -55,12 +123,14 @@ def as_text(comparison: Comparison, *, everything: bool = False) -> str:
         return "  ".join(cells).rstrip()
 
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([comparison.summary, "", aligned(lines[0]), rule, *map(aligned, rows)])
+    return "\n".join([above, "", aligned(lines[0]), rule, *map(aligned, rows)])
 
 
 def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
     """The same as Markdown, for a pull request: all rows are behind a fold when only some are remarkable."""
     parts = [f"### {SIGNS[comparison.verdict]} Latency: {_title(comparison)}", "", comparison.summary, ""]
+    told = [f"- {line}" for line in reasons(comparison, quoted=in_code)]
+    parts += [*told, ""] if told else []
     short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
     if everything or len(short) == len(whole):
         parts += _markdown_table(comparison, whole)
@@ -75,6 +145,8 @@ def as_html(comparison: Comparison) -> str:
     """The same as HTML that stands alone: remarkable rows, and all of them in a fold."""
     short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
     parts = [html.STYLE, f"<div><strong>{escape(comparison.summary)}</strong></div>"]
+    if told := reasons(comparison):
+        parts.append(f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in told)}</ul>")
     if short:
         parts.append(_html_table(comparison, short))
     if len(short) < len(whole):
@@ -83,7 +155,7 @@ def as_html(comparison: Comparison) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    found = set(comparison.table["verdict"])
+    found = set(comparison.judged["verdict"])
     if {"regressed", "improved"} <= found:
         return "some operations slower, some faster"
     return {"regressed": "slower", "improved": "faster", "equivalent": "the same"}.get(comparison.verdict, "no answer")
@@ -95,7 +167,7 @@ def _headings(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _rows(comparison: Comparison, *, everything: bool) -> Iterable[tuple[str, ...]]:
-    records: list[dict[Any, Any]] = comparison.table.to_dict("records")
+    records: list[dict[Any, Any]] = comparison.judged.to_dict("records")
     order = {verdict: place for place, verdict in enumerate(SIGNS)}
     # What got slower most comes first.
     records.sort(key=lambda row: (order[row["verdict"]], -abs(row["change"]) if row["change"] == row["change"] else 0))
@@ -104,7 +176,6 @@ def _rows(comparison: Comparison, *, everything: bool) -> Iterable[tuple[str, ..
             continue
         known = row["ci_low"] == row["ci_low"]
         interval = f"{change(row['ci_low'])} to {change(row['ci_high'])}" if known else "–"
-        q = row["q_value"]
         yield (
             text.clean(str(row["operation"])),
             f"p{row['quantile'] * 100:g}",
@@ -112,7 +183,7 @@ def _rows(comparison: Comparison, *, everything: bool) -> Iterable[tuple[str, ..
             numbers.duration(row["current_us"] * 1000),
             change(row["change"]),
             interval,
-            "–" if q != q else "< 0.001" if q < 0.001 else f"{q:.3f}",
+            numbers.probability(row["q_value"]),
             f"{SIGNS[row['verdict']]} {row['verdict'].replace('_', ' ')}",
         )
 
@@ -122,9 +193,13 @@ def _markdown_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> list
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
     rule = ["---", *["--:"] * (len(HEADINGS) - 2), "---"]
-    # In code marks a name is a name, whatever characters it has.
-    quoted = [(f"`{row[0].replace('`', chr(39))}`", *row[1:]) for row in rows]
+    quoted = [(in_code(row[0]), *row[1:]) for row in rows]
     return [line(_headings(comparison)), line(rule), *map(line, quoted)]
+
+
+def in_code(name: str) -> str:
+    """In code marks a name is a name, whatever characters it has."""
+    return f"`{text.clean(name).replace('`', chr(39))}`"
 
 
 def _html_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> str:
@@ -141,7 +216,7 @@ def _html_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> str:
 def improvements(comparison: Comparison, before: pd.DataFrame, after: pd.DataFrame) -> str:
     """Each operation's mean then and now, and the sums; `before` and `after` as of `results.Comparison`."""
     verdicts: dict[str, set[str]] = {}
-    for operation, verdict in zip(comparison.table["operation"], comparison.table["verdict"], strict=True):
+    for operation, verdict in zip(comparison.judged["operation"], comparison.judged["verdict"], strict=True):
         verdicts.setdefault(str(operation), set()).add(str(verdict))
     means: dict[Any, float] = before["mean_us"].to_dict()
     lines = ["What became of the operations", ""]
@@ -152,7 +227,9 @@ def improvements(comparison: Comparison, before: pd.DataFrame, after: pd.DataFra
             lines.append(f"{text.clean(name)}: {numbers.duration(row['mean_us'] * 1000)} (new)")
             continue
         found = verdicts.get(name, set())
-        shown = [f"{SIGNS[one]} {one}" for one in ("regressed", "improved") if one in found] or ["not shown to differ"]
+        shown = [f"{SIGNS[one]} {one}" for one in ("regressed", "improved", "moved") if one in found] or [
+            "not shown to differ"
+        ]
         lines.append(
             f"{text.clean(name)}: {numbers.duration(usual * 1000)} → {numbers.duration(row['mean_us'] * 1000)} "
             f"({change(row['mean_us'] / usual - 1 if usual else float('nan'))}; {' and '.join(shown)})"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.capture import budgets as budget_pass
 from quantum_pulse.capture import nesting, reader, scan, selection, slowest, statistics, tables, timeline
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Recorded
@@ -134,7 +135,7 @@ def gather(
     names = [name for _, name in stats.sort_values("total_us", ascending=False).index[:detailed]]
     for name in tqdm(names, desc="looking at operations", delay=1, leave=False, disable=not scan.is_shown()):
         closeups[str(name)] = _closeup(source, Recorded(name), begin, end, window)
-    budgets = statistics.budgets(source)
+    budgets = budget_pass.counted(source)
     return Findings(
         path=source.path,
         stats=stats,

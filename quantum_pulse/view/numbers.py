@@ -65,3 +65,19 @@ def short(value: float) -> str:
 def size(value: float) -> str:
     """Bytes: 512 B, 1.2 kB, 34 MB."""
     return f"{short(value)}B" if abs(value) >= 1000 else f"{value:.0f} B"
+
+
+def metric(name: str, value: float) -> str:
+    """A value of the system metric `name`, in its unit."""
+    if math.isnan(value):
+        return "–"
+    if name.endswith("_bytes"):
+        return size(value)
+    if name.endswith("_us"):
+        return duration(value * 1000)
+    return f"{value:.0f} %" if name.endswith("_percent") else short(value)
+
+
+def probability(value: float) -> str:
+    """A p-value or q-value: 0.012, < 0.001; a dash where it is not known."""
+    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

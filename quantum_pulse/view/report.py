@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from quantum_pulse.view import charts, closeup, numbers, operations, verdict
+from quantum_pulse.view import charts, closeup, comparisons, numbers, operations, verdict
 from quantum_pulse.view.document import (
     Block,
     Cell,
@@ -154,7 +154,7 @@ def comparison(found: Comparison, baseline: Path | None, anchors: Mapping[str, s
         Column("verdict", is_number=False),
     ]
     rows = []
-    for row in found.table.to_dict("records"):
+    for row in found.judged.to_dict("records"):
         name, what = str(row["operation"]), str(row["verdict"])
         rows.append(
             Row(
@@ -174,7 +174,8 @@ def comparison(found: Comparison, baseline: Path | None, anchors: Mapping[str, s
             )
         )
     where: Text = ["Baseline: ", Name(str(baseline)), ". ", found.summary]
-    return [Paragraph(where), Table("Quantiles against the baseline", columns, rows, "grid")]
+    told = [Paragraph(line) for line in comparisons.reasons(found)]
+    return [Paragraph(where), *told, Table("Quantiles against the baseline", columns, rows, "grid")]
 
 
 def _change(value: float) -> str:

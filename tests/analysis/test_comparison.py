@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from quantum_pulse import analysis
-from quantum_pulse.analysis.comparison import COLUMNS, variance_inflation
+from quantum_pulse.analysis.comparison import COLUMNS
+from quantum_pulse.analysis.dependence import variance_inflation
 from quantum_pulse.analysis.significance import benjamini_hochberg, student_quantile, student_tail
 
 
@@ -44,7 +45,7 @@ def test_variance_inflation_agrees_with_shares_of_many_runs(rng):
     hits = noise > 1
     share = hits.mean()
     true = 4000 * hits.mean(axis=0).var() / (share * (1 - share))
-    found = np.mean([variance_inflation(column, 16, 48) for column in hits.T])
+    found = np.mean([variance_inflation(column)[0] for column in hits.T])
     assert true * 0.85 < found < true * 1.35
 
 

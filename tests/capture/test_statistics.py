@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import quantum_pulse as qp
 from quantum_pulse import schema
 from quantum_pulse.capture import quantiles, scan, sorting, statistics, totals
-from quantum_pulse.operations import Category, Definition
 
 HOUR = 3600 * 10**9
 
@@ -306,11 +305,3 @@ def test_columns_of_quantiles():
         "p00_us", "p05_us", "p50_us", "p25_us", "p125_us", "p99_us", "p999_us", "p9999_us", "p100_us"
     ]  # fmt: skip
     assert statistics.quantile_columns(statistics.QUANTILES.values()) == statistics.QUANTILES
-
-
-def test_budgets_count_calls(write_capture):
-    parts = [[{"duration": 1000 * turn, "operation": 1, "weight": 2} for turn in range(1, 21)], [{"operation": 0}]]
-    budgets = qp.open(write_capture(parts)).budgets()
-    assert budgets.to_dict("index") == {"Work.COUNT": {"budget_us": 10, "count": 40, "over": 20, "share": 0.5}}
-    without = [Definition("A.B", "module", "", Category("A"), 3, None)]
-    assert qp.open(write_capture([[{"duration": 1}]], operations=without)).budgets().empty

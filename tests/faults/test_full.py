@@ -124,3 +124,65 @@ def test_no_permission(tmp_path):
         os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert not Path(tmp_path / "capture").exists()
+
+
+READ_ONLY = """
+import json, logging, os, sys
+import quantum_pulse as qp
+
+logging.basicConfig()
+
+class ReadOnly(qp.Operation):
+    STEP = qp.op("A step")
+
+def work(times):
+    for _ in range(times):
+        with ReadOnly.STEP:
+            pass
+
+with qp.record(sys.argv[2]):
+    work(1)  # all is imported: Python may be installed where only root may read
+os.setuid(65534)
+recorder = qp.start(sys.argv[1])
+work(1000)
+recorder.flush()
+print("ready", flush=True)
+sys.stdin.readline()
+work(500)
+recorder.flush()
+done = 1500
+for _ in range(1000):
+    work(1)
+    done += 1
+recorder.stop()
+print(json.dumps({"done": done, "account": recorder.account()}))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to take permissions away from somebody else")
+def test_a_folder_that_becomes_read_only(tmp_path):
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    capture = tmp_path / "capture"
+    capture.mkdir()
+    os.chown(capture, 65534, 65534)
+    command = [sys.executable, "-c", READ_ONLY, str(capture), str(tmp_path / "first")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child:
+        assert child.stdout.readline() == "ready\n", child.stderr.read()
+        for folder in (capture / "samples", capture / "metrics", capture / "events"):
+            os.chown(folder, 0, 0)
+            folder.chmod(0o555)
+        output, said = child.communicate("\n", timeout=60)
+    assert child.returncode == 0, said
+    result = json.loads(output)
+    account = result["account"]
+    assert result["done"] == 2500, "the host went on"
+    assert account["started"] == account["written"] + account["open"] + account["lost"] + account["pending"]
+    assert account["written"] == 1000
+    assert account["pending"] == account["started"] - 1000 >= 500, "what had ended stays in the rings"
+    assert said.count("\n") == 1, said
+    assert "Permission denied" in said
+    assert len(qp.open(capture).samples()) == account["started"]
+    (found,) = recover(capture)
+    assert found.samples == account["pending"]

@@ -230,3 +230,29 @@ def test_a_child_that_cannot_record_goes_on(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("is not recorded into") == 1
     assert len(account.check(tmp_path / "capture")) == 1
+
+
+BECOMES_ANOTHER = """
+import os, sys, time
+import quantum_pulse as qp
+
+class Crowd(qp.Operation):
+    MASTER = qp.op()
+
+with qp.record(sys.argv[1]), Crowd.MASTER:
+    for _ in range(5):
+        child = os.fork()
+        if not child:
+            # As a pseudo-terminal is started, and a !command in a notebook with it.
+            os.closerange(3, 256)
+            time.sleep(0.1)
+            os.execv(sys.executable, [sys.executable, "-c", ""])
+        os.waitpid(child, 0)
+"""
+
+
+def test_a_child_that_closes_all_files_to_become_another_program_says_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BECOMES_ANOTHER, str(tmp_path / "capture")], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""

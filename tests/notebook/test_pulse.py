@@ -1,112 +1,19 @@
-# ruff: noqa: E501 - cells are shown as one line each
-"""A cell under %%pulse behaves as it does without it, and the answer below says what is so."""
+"""What %%pulse says below a cell and leaves behind. That the cell itself is unharmed: test_corpus.py."""
 
 import ast
-import builtins
+import contextlib
 import os
-import re
 import signal
+import subprocess
 import sys
-import time
 
 import jupyter_client
 import nbclient
 import nbformat
-import pytest
 
 import quantum_pulse as qp
-
-SETUP = """\
-%load_ext quantum_pulse
-import asyncio, sys, os
-import quantum_pulse as qp
-class Op(qp.Operation):
-    CELL = qp.op("A cell", budget_us=10**9)
-    STEP = qp.op("A step of it")
-"""
-
-CORPUS = [
-    "1 + 1",
-    "1 + 1;",
-    "'text'",
-    "None",
-    "x = 5",
-    "x = 5\nx",
-    "x = 5; x",
-    "x = [1, 2]\nx.append(3)\nx",
-    "x: int = 3\nx",
-    "(y := 4)",
-    "pass",
-    "# nothing but a comment",
-    "print('out')",
-    "print('out')\n'value'",
-    "print('err', file=sys.stderr)",
-    "1\n2\n3",
-    "for n in range(3):\n    print(n)",
-    "for n in range(3):\n    n",
-    "if True:\n    5",
-    "def f(a):\n    return a * 2\nf(4)",
-    "def g():\n    1 / 0\ng()",
-    "class C:\n    z = 1\nC.z",
-    "@staticmethod\ndef h():\n    return 1\nh",
-    "import functools\n@functools.lru_cache\ndef k(n):\n    return n\nk(3)",
-    "lambda: 3",
-    "[n for n in range(4)]",
-    "{n: n for n in range(3)}",
-    "s = '''one\n  two\n%%pulse Op.CELL\n'''\ns",
-    's = """a\\\nb"""\ns',
-    "r'\\d+'",
-    "f'{1 + 1:>4}'",
-    "'ünï→cødé'",
-    "1 / 0",
-    "\n\n1 / 0",
-    "a = 1\nb = 2\nundefined_name",
-    "raise ValueError('on\\npurpose')",
-    "raise SystemExit",
-    "try:\n    1 / 0\nfinally:\n    print('finally')",
-    "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    e2 = str(e)\ne2",
-    "assert 1 == 2, 'no'",
-    "def broken(:\n    pass",
-    "x = = 1",
-    "if True:\nprint(1)",
-    "return 5",
-    "yield 5",
-    "'unterminated",
-    "from __future__ import annotations\ndef q(a: nowhere): return 1\nq.__annotations__",
-    "import math as m\nm.pi",
-    "from math import *\ntau",
-    "del_me = 1\ndel del_me\n'del_me' in globals()",
-    "global gg\ngg = 3\ngg",
-    "globals()['made'] = 7\nmade",
-    "!echo shell",
-    "out = !echo one two\nout",
-    "%time pass\n7" if False else "%precision 3\n1/3",
-    "%pwd",
-    "here = %pwd\nhere == os.getcwd()",
-    "get_ipython().run_line_magic('pwd', '')",
-    "await asyncio.sleep(0)",
-    "await asyncio.sleep(0, 'slept')",
-    "await asyncio.sleep(0, 'slept');",
-    "r = await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2))\nr",
-    "async def co():\n    return 9\nawait co()",
-    "async with asyncio.timeout(5):\n    w = 1\nw",
-    "async def agen():\n    yield 1\n[v async for v in agen()]",
-    "await asyncio.sleep(0)\n1 / 0",
-    "asyncio.get_running_loop().is_running()",
-    "from IPython.display import display, HTML\ndisplay(HTML('<b>x</b>'))\n3",
-    "class R:\n    def _repr_html_(self): return '<i>r</i>'\n    def __repr__(self): return 'r'\nR()",
-    "import warnings\nwarnings.warn('careful')",
-    "match 5:\n    case 5:\n        hit = True\nhit",
-    "with open(os.devnull) as nothing:\n    nothing.read()",
-    "x = 1\n\n\n",
-    "  1 + 2",
-    "_",
-    "from IPython.display import Image\nimport base64\nImage(base64.b64decode('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='))",
-    "def deep(n):\n    return n if n == 0 else deep(n - 1)\ndeep(50)",
-    "__name__",
-    "sorted(k for k in globals() if k.startswith('__') and k != '__annotations__')",
-]
-NAMES = "{k: repr(v)[:80] for k, v in sorted(globals().items()) if not k.startswith('_') and k not in HIDDEN}"
+from quantum_pulse.notebook.options import OPTIONS
+from tests.notebook.corpus import SETUP, is_answer
 
 
 def notebook(sources):
@@ -125,64 +32,14 @@ def execute(sources, folder, **options):
     return client.execute().cells[: len(sources)]
 
 
-def outputs(cell):
-    """What a reader of the notebook would see, without what differs from run to run."""
-    seen = []
-    for output in cell.outputs:
-        kind = output.output_type
-        if kind == "error":
-            lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in output.traceback]
-            # Lines of the cell itself, as the user sees them.
-            numbers = re.findall(r"Cell In\[\d+\], line (\d+)", "\n".join(lines))
-            seen.append((kind, output.ename, output.evalue, tuple(map(int, numbers))))
-        elif kind == "stream":
-            seen.append((kind, output.name, re.sub(r"/tmp/ipykernel_\S+|0x[0-9a-f]+", "X", output.text)))
-        else:
-            seen.append((kind, re.sub(r"0x[0-9a-f]+", "X", str(dict(output.data)))))
-    return seen
-
-
-def is_answer(output):
-    return "qp-pulse" in output.get("data", {}).get("text/html", "")
-
-
-def test_cells_are_unharmed(tmp_path):
-    hidden = "HIDDEN = {'HIDDEN', 'get_ipython', 'In', 'Out', 'exit', 'quit', 'open'} | set(globals())"
-    plain = execute([SETUP, hidden, *CORPUS, NAMES], tmp_path)
-    timed = execute([SETUP, hidden, *[f"%%pulse Op.CELL\n{source}" for source in CORPUS], NAMES], tmp_path)
-    assert len(CORPUS) >= 60
-    differing = []
-    for source, one, other in zip(CORPUS, plain[2:-1], timed[2:-1], strict=True):
-        answers = sum(map(is_answer, other.outputs))
-        other.outputs = [output for output in other.outputs if not is_answer(output)]
-        expected, found = [comparable(row, 0) for row in outputs(one)], [comparable(row, 1) for row in outputs(other)]
-        # What cannot be compiled does not run, so there is nothing to answer.
-        if expected != found or answers != (0 if is_malformed(expected) else 1):
-            differing.append((source, expected, found, answers))
-    assert differing == []
-    assert outputs(plain[-1]) == outputs(timed[-1]), "the same names with the same values"
-
-
-def is_malformed(rows):
-    return any(row[0] == "error" and issubclass(getattr(builtins, row[1]), SyntaxError) for row in rows)
-
-
-def comparable(row, is_timed):
-    """Without the magic the lines are one up; under it the first frame is that of the magic."""
-    if row[0] != "error":
-        return row
-    kind, name, message, numbers = row
-    if is_malformed([row]):
-        return kind, name
-    return kind, name, message, tuple(number - is_timed for number in numbers[is_timed:])
-
-
 def test_the_answer(tmp_path):
     cells = execute(
         [
             SETUP,
-            "%%pulse Op.CELL --repeat 20 --as found --warmup 2\nfor _ in range(3):\n    with Op.STEP:\n        pass\n'value'",
-            "[len(found.durations_ns), found.inside['count'].tolist(), found.judgement.verdict, len(found.capture.samples(Op.CELL))]",
+            "%%pulse Op.CELL --repeat 20 --as found --warmup 2\n"
+            "for _ in range(3):\n    with Op.STEP:\n        pass\n'value'",
+            "[len(found.durations_ns), found.inside['count'].tolist(), found.judgement.verdict, "
+            "len(found.capture.samples(Op.CELL))]",
             "%%pulse --quiet Op.CELL --as more\npass",
             "[len(more.durations_ns), more.judgement.earlier]",
             "%%pulse Op.CELL --for 0.05 --as long --quiet\npass",
@@ -257,64 +114,203 @@ def test_what_is_timed_is_the_cell_alone(tmp_path):
     assert min(slept) >= 10_000_000
 
 
-def test_a_kernel_that_is_interrupted_and_killed(tmp_path):
-    manager, client = jupyter_client.manager.start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+@contextlib.contextmanager
+def kernel(folder, **environment):
+    """A client of a kernel in `folder` that has run SETUP, and its manager."""
+    manager, client = jupyter_client.manager.start_new_kernel(
+        kernel_name="python3", cwd=str(folder), env={**os.environ, **environment}
+    )
     try:
         client.execute_interactive(SETUP, timeout=60)
-        client.execute("%%pulse Op.CELL\nimport time\ntime.sleep(60)")
-        time.sleep(1.5)
-        manager.interrupt_kernel()
-        reply = client.get_shell_msg(timeout=20)
-        assert reply["content"]["ename"] == "KeyboardInterrupt"
-        client.execute_interactive(
-            "%%pulse Op.CELL --quiet\nthreads = len(__import__('threading').enumerate())", timeout=60
-        )
-        client.execute(
-            "%%pulse Op.CELL\nfor _ in range(1000):\n    with Op.STEP:\n        pass\nimport time\nprint('ran', flush=True)\ntime.sleep(60)"
-        )
-        while True:
-            message = client.get_iopub_msg(timeout=20)
-            if message["msg_type"] == "stream" and "ran" in message["content"]["text"]:
-                break
-        os.kill(manager.provisioner.process.pid, signal.SIGKILL)
+        yield manager, client
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+def test_a_kernel_that_is_interrupted_and_killed(tmp_path):
+    with kernel(tmp_path) as (manager, client):
+        client.execute("%%pulse Op.CELL\nprint('began', flush=True)\ntime.sleep(60)")
+        wait_for(client, "began")
+        manager.interrupt_kernel()
+        assert client.get_shell_msg(timeout=20)["content"]["ename"] == "KeyboardInterrupt"
+        # A kernel whose loop sleeps is only interrupted when that wakes, without the magic too.
+        client.execute("%%pulse Op.CELL\nprint('waits', flush=True)\nwhile True: await asyncio.sleep(0.01)")
+        wait_for(client, "waits")
+        manager.interrupt_kernel()
+        assert client.get_shell_msg(timeout=20)["content"]["status"] == "error"
+        assert said(client, "%pulse_record status").endswith("2 samples, 0 still open\n")
+        client.execute(
+            "%%pulse Op.CELL\nfor _ in range(1000):\n    with Op.STEP:\n        pass\n"
+            "print('ran', flush=True)\ntime.sleep(60)"
+        )
+        wait_for(client, "ran")
+        os.kill(manager.provisioner.process.pid, signal.SIGKILL)
+    # After the kernel was started again.
+    with kernel(tmp_path) as (_, client):
+        found = said(client, "print(qp.last().samples().groupby('operation', observed=True).size().to_dict())")
+    assert found == "{'Op.CELL': 2, 'Op.STEP': 1000}\n"
     (path,) = (tmp_path / "captures").iterdir()
     samples = qp.open(path).samples()
-    assert samples["operation"].value_counts().to_dict() == {"Op.STEP": 1000, "Op.CELL": 2}
-    assert samples[samples["operation"] == "Op.CELL"]["error"].iloc[0] == "KeyboardInterrupt"
+    assert samples[samples["operation"] == "Op.CELL"]["error"].tolist() == ["KeyboardInterrupt", "CancelledError"]
     assert sorted(one.name for one in tmp_path.iterdir()) == ["captures"]
 
 
-def test_in_a_terminal(tmp_path):
-    import subprocess
+def wait_for(client, text):
+    """Until the kernel prints `text`."""
+    while True:
+        message = client.get_iopub_msg(timeout=20)
+        if message["msg_type"] == "stream" and text in message["content"]["text"]:
+            return
 
-    script = SETUP + "get_ipython().run_cell_magic('pulse', 'Op.CELL --repeat 3', '1 + 1\\n')\n"
-    done = subprocess.run(
-        [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", "--quick"],
-        input=script + "exit\n",
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+
+def said(client, code):
+    """What a cell shows in text, its errors included."""
+    shown = []
+
+    def hook(message):
+        content = message["content"]
+        shown.append(content.get("text") or content.get("data", {}).get("text/plain", "") or content.get("evalue", ""))
+
+    client.execute_interactive(code, timeout=60, output_hook=hook)
+    return "".join(shown)
+
+
+def test_completion(tmp_path):
+    """As a front end asks for it."""
+    (tmp_path / "shop.py").write_text("import quantum_pulse as qp\nclass Shop(qp.Operation):\n    SELL = qp.op()\n")
+    with kernel(tmp_path) as (_, client):
+        client.execute_interactive("import shop\nwith qp.record('captures/main'), Op.CELL: pass", timeout=60)
+
+        def completed(code):
+            cursor = code.index("|")
+            message = client.complete(code.replace("|", ""), cursor)
+            while True:
+                reply = client.get_shell_msg(timeout=20)
+                if reply["parent_header"]["msg_id"] == message:
+                    # IPython adds its own of attributes, which may be the same.
+                    return sorted(set(reply["content"]["matches"]))
+
+        assert completed("%%pulse O|") == ["Op", "Op.CELL", "Op.STEP"]
+        assert completed("%%pulse Op.C|\nOp.STEP") == ["Op.CELL"]
+        assert completed("%%pulse shop.S|") == ["shop.Shop", "shop.Shop.SELL"]
+        assert completed("%pulse Op.S|") == ["Op.STEP"]
+        assert "--repeat" in completed("%%pulse Op.CELL --re|")
+        assert "--baseline" in completed("%%pulse --ba| Op.CELL")
+        # Where nothing is typed yet, IPython offers words of Python as well.
+        assert {"last", "main", "none"} <= set(completed("%%pulse Op.CELL --baseline |"))
+        assert "main" in completed("%%pulse Op.CELL --baseline=m|")
+        assert "main" in completed("%%pulse Op.CELL --into m|")
+        assert completed("%pulse_record st|") == ["start", "status", "stop"]
+        # The cell below is completed as any.
+        assert "Op.CELL" not in completed("%%pulse Op.CELL\nimpor|")
+
+
+def test_help_documents_all_options(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        reply = client.execute_interactive("%%pulse?", timeout=60)
+    (page,) = reply["content"]["payload"]
+    for option in OPTIONS:
+        assert option in page["data"]["text/plain"]
+
+
+def test_runs_that_failed_are_no_measure(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        for _ in range(6):
+            said(client, "%%pulse Op.CELL\ntime.sleep(0.01)")
+        failed = said(client, "%%pulse Op.CELL --as failed\n1 / 0")
+        assert "Op.CELL: did not finish" in failed
+        assert "✗ ended by ZeroDivisionError after" in failed
+        assert "faster" not in failed
+        assert said(client, "failed.durations_ns, failed.judgement, len(failed.earlier_ns)") == "([], None, 6)"
+        for _ in range(5):
+            said(client, "%%pulse Op.CELL --quiet\n1 / 0")
+        # Nor do those before count.
+        assert "6 earlier runs" in said(client, "%%pulse Op.CELL\ntime.sleep(0.01)")
+        said(client, "count = 0")
+        cut = said(client, "%%pulse Op.STEP --repeat 9 --as cut\ncount += 1\nif count == 4: 1 / 0")
+        assert "of 3 runs" in cut
+        assert "✗ ended by ZeroDivisionError" in cut
+        warm = said(client, "%%pulse Op.STEP --warmup 2\n1 / 0")
+        assert "Op.STEP: not recorded; ZeroDivisionError ended it before it was timed" in warm
+
+
+def test_whatever_becomes_of_the_capture_the_cell_has_its_value(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        gone = said(client, "%%pulse Op.CELL\nimport shutil\nshutil.rmtree('captures')\n'the value'")
+        assert "'the value'" in gone
+        assert "Op.CELL ran, but there is no answer" in gone
+        said(client, "%pulse_record stop")
+        recorded = said(client, "%%pulse Op.CELL\nwith qp.record('own'):\n    with Op.STEP: pass\nqp.last().path.name")
+        assert "'own'" in recorded, "a cell may record by itself"
+        assert "Op.CELL: not recorded; the cell ended the recording into" in recorded
+        assert "Op.CELL: " in said(client, "%%pulse Op.CELL\n1")
+        said(client, "%pulse_record start asked-for")
+        assert "already recording into" in said(client, "qp.start('another')")
+        assert "goes on; %pulse_record stop ends it" in said(client, "%%pulse Op.CELL --into yet-another\n1")
+
+
+def test_operations_that_are_not_recorded_each_time(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        said(client, "class Rare(qp.Operation):\n    ONE = qp.op(sample_every=1_000_000)")
+        assert "one call in 1,000,000 is recorded" in said(client, "%%pulse Rare.ONE\n1")
+    with kernel(tmp_path, QUANTUM_PULSE="off") as (_, client):
+        off = said(client, "%%pulse Op.CELL\n'value'")
+        assert "Op.CELL: not recorded; recording is switched off" in off
+        assert "'value'" in off
+
+
+def test_magics_around_and_within(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        assert said(client, "%%capture held\n%%pulse Op.CELL --as found\nprint('x')\n7") == ""
+        assert said(client, "held.stdout, found.name, len(held.outputs)") == "('x\\n', 'Op.CELL', 2)"
+        timed = said(client, "%%time\n%%pulse Op.CELL\n7")
+        assert "Wall time" in timed
+        assert "Op.CELL: " in timed
+        assert said(client, "value = %pulse Op.STEP --quiet 6 * 7\nvalue") == "42"
+        continued = said(client, "%%pulse Op.CELL \\\n  --repeat 3 \\\n  --as three\n1 / len(range(2))")
+        assert "of 3 runs" in continued
+        assert "0.5" in continued
+        assert "of 3 runs" in said(client, "%%pulse Op.CELL\t--repeat\t3\n1")
+
+
+def test_what_can_be_configured(tmp_path):
+    with kernel(tmp_path, JPY_SESSION_NAME="/somewhere/my study.ipynb") as (_, client):
+        said(client, "%%pulse Op.CELL --repeat 3 --quiet\n1")
+        assert [path.name.rsplit("-", 2)[0] for path in (tmp_path / "captures").iterdir()] == ["my study"]
+        said(client, "%config PulseMagics.folder = 'elsewhere'")
+        said(client, "%config PulseMagics.baseline = 'last'")
+        assert "no capture" not in said(client, "%%pulse Op.CELL\n1")
+        assert [path.name.rsplit("-", 2)[0] for path in (tmp_path / "elsewhere").iterdir()] == ["my study"]
+        said(client, "%%pulse Op.CELL --into captures/main --quiet --repeat 60\n1")
+        against = said(client, "%%pulse Op.CELL --into captures/branch --baseline captures/main --repeat 60\n1")
+        assert "against the median of 60 runs in main" in against
+        assert "nor elsewhere/none-such" in said(client, "%%pulse Op.CELL --baseline none-such\n1")
+        assert "run in" not in said(client, "%%pulse Op.CELL --baseline none\n1")
+
+
+def test_unloading_takes_all_away(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        said(client, "%%pulse Op.CELL --quiet\n1")
+        said(client, "%reload_ext quantum_pulse")
+        assert said(client, "%pulse_record status") == "nothing is being recorded\n"
+        assert "Op.CELL: " in said(client, "%%pulse Op.CELL\nawait asyncio.sleep(0)")
+        said(client, "%unload_ext quantum_pulse")
+        assert "`%%pulse` not found" in said(client, "%%pulse Op.CELL\n1")
+        assert said(client, "'PulseMagics' in str(get_ipython().configurables)") == "False"
+        assert said(client, "%load_ext quantum_pulse") == ""
+        assert "Op.CELL: " in said(client, "%%pulse Op.CELL\n1")
+
+
+def test_a_shell_that_is_embedded_into_a_function(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = (
+        "import quantum_pulse as qp\nclass Op(qp.Operation):\n    CELL = qp.op()\nof_module = 40\n"
+        "def work():\n    local = 2\n    from IPython import embed\n    embed(colors='NoColor')\nwork()\n"
     )
-    assert "of 3 runs" in done.stdout
-    assert "Out[" in done.stdout
-
-
-@pytest.mark.parametrize("symbol", ["Op.C", "--re"])
-def test_completion(symbol):
-    from IPython.core.interactiveshell import InteractiveShell
-
-    shell = InteractiveShell()
-    shell.run_cell(SETUP)
-    magics = shell.magics_manager.registry["PulseMagics"]
-
-    class Event:
-        pass
-
-    event = Event()
-    event.symbol = symbol
-    assert magics.complete(shell, event) == [{"Op.C": "Op.CELL", "--re": "--repeat"}[symbol]]
+    typed = "%load_ext quantum_pulse\n%pulse Op.CELL of_module + local\nexit\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=typed, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Op.CELL: " in done.stdout
+    assert "42" in done.stdout

@@ -12,6 +12,7 @@ BENCHMARKS = {
     "statistics": "large captures, beside DuckDB, Polars and pandas",
     "exploring": "how long the explorer makes one wait",
     "calibration": "how often the analysis is wrong, and how often it finds what is there",
+    "real_runs": "how often runs of the demo seem to differ though nothing has changed",
 }
 
 

@@ -1,20 +1,28 @@
 """How often the analysis is wrong when nothing happened, and how often it finds what did.
 
-Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibration``; about fifteen minutes.
+Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibration``; about twenty minutes.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+import quantum_pulse as qp
 from quantum_pulse import analysis
+from quantum_pulse.analysis import warmup, windows
 from quantum_pulse.analysis.significance import student_quantile
+from quantum_pulse.capture.budgets import Budget
+from tests.perf import statistics
 
 TRIALS = 200
 MANY_TRIALS = 1000
+FEW_TRIALS = 60
 
 
 def report(case: str, hits: int, trials: int, bar: str) -> None:
@@ -50,12 +58,55 @@ def bursts(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
     return latency(rng, count, columns) * (1 + 0.5 * slow)
 
 
+def long_bursts(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """As `bursts`, but changing only about ten times."""
+    slow = np.cumsum(rng.random((count, columns)) < 10 / count, axis=0) % 2
+    return latency(rng, count, columns) * (1 + 0.5 * slow)
+
+
+def heavy(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """Pareto's tail with an exponent of 1.5: no variance."""
+    return 10_000 * (1 + rng.pareto(1.5, (count, columns)))
+
+
+def coarse(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """A clock that ticks every 20 µs: five values or so."""
+    return np.round(latency(rng, count, columns) / 20_000) * 20_000
+
+
+def drifting(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """20 % slower at the end than at the start."""
+    return latency(rng, count, columns) * np.linspace(1, 1.2, count)[:, None]
+
+
+def unlike_runs(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """A run whose operations are all faster or slower than in other runs, by 10 %, and each by 5 % of its own."""
+    shifts = 0.1 * rng.standard_normal() + 0.05 * rng.standard_normal(columns)
+    return latency(rng, count, columns) * np.exp(shifts)
+
+
 SAME = {
     "iid lognormal": latency,
     "AR(1) 0.5": lambda rng, count, columns: latency(rng, count, columns, 0.5),
     "two modes, 1 % of 10x": two_modes,
     "bursts": bursts,
 }
+#: More of what latencies may be like, and what no bar is set for: how they are drawn, and the samples of each run.
+OTHERS = [
+    ("AR(1) 0.9", lambda rng, count, columns: latency(rng, count, columns, 0.9), [2000], [2000]),
+    ("Pareto 1.5", heavy, [2000], [2000]),
+    ("a clock of 20 µs", coarse, [2000], [2000]),
+    ("drifting by 20 %", drifting, [2000], [2000]),
+    ("long bursts", long_bursts, [2000], [2000]),
+    ("iid lognormal", latency, [30], [30]),
+    ("iid lognormal", latency, [200], [20_000]),
+    ("bursts", bursts, [500], [4000]),
+    ("iid lognormal", latency, [2000], [2000] * 3),
+    ("runs that differ", unlike_runs, [1000] * 3, [1000] * 3),
+    ("runs that differ", unlike_runs, [1000], [1000] * 3),
+    ("runs that differ", unlike_runs, [300, 1000, 3000], [1000] * 3),
+    ("runs that differ", unlike_runs, [1000] * 5, [1000] * 5),
+]
 
 
 def run(samples: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,6 +122,56 @@ def same_against_same(trials: int, only: str | None = None) -> None:
             found = analysis.compare_samples(run(draw(rng, 2000, 64)), run(draw(rng, 2000, 64)), min_effect=0)
             hits += found.verdict in ("regressed", "improved")
         report(f"compare: same against same, {name}, 64 operations of 2,000", hits, trials, "≤ 5 %")
+
+
+def other_series(trials: int) -> None:
+    for name, draw, before, after in OTHERS:
+        rng, hits = np.random.default_rng(7), 0
+        for _ in range(trials):
+            sides = [[run(draw(rng, size, 64)) for size in sizes] for sizes in (before, after)]
+            hits += analysis.compare_samples(*sides, min_effect=0).verdict in ("regressed", "improved")
+        sizes = " against ".join(" + ".join(f"{size:,}" for size in side) for side in (before, after))
+        report(f"compare: same against same, {name}, 64 operations of {sizes}", hits, trials, "none set")
+
+
+def starts(trials: int) -> None:
+    """Whether anything is set aside as warm-up, of series without and with one."""
+    rng = np.random.default_rng(8)
+    draws = SAME | {name: draw for name, draw, *_ in OTHERS[:5]}
+    for name, draw in draws.items():
+        found = np.array([warmup.settling(column) for column in draw(rng, 5000, trials).T])
+        bar = "≤ 1 %" if name in SAME else "none set"
+        report(f"warm-up: none planted, {name}, 5,000 samples", int((found > 0).sum()), trials, bar)
+    for share, factor, count in ((0.02, 2, 2000), (0.02, 2, 5000), (0.02, 5, 1000), (0.05, 2, 5000), (0.05, 5, 50_000)):
+        first = int(share * count)
+        slower = np.ones(count)
+        slower[:first] += (factor - 1) * np.exp(-3 * np.arange(first) / first)
+        series = latency(rng, count, TRIALS) * slower[:, None]
+        found = np.array([warmup.settling(column) for column in series.T])
+        what = f"first {share:.0%} of {count:,} up to {factor} times as slow"
+        report(f"warm-up: {what}, found", int((found > 0).sum()), TRIALS, "none set")
+        near = (found > first / 2) & (found < 2 * first)
+        report("warm-up: the same, half to twice as many set aside", int(near.sum()), TRIALS, "none set")
+
+
+def limits(trials: int) -> None:
+    """Budgets that are just what the quantile is, so that each verdict is wrong, and such as are kept or missed."""
+    rng = np.random.default_rng(9)
+    for phi, count in ((0, 300), (0, 5000), (0.5, 5000), (0.9, 5000)):
+        series = latency(rng, count, trials, phi)
+        true = 50 * np.exp(np.sqrt(np.log1p(0.09)) * 2.326348)
+        what = f"budget: p99, AR(1) {phi}, {count:,} samples"
+        hits = sum(judged(column, true) in ("kept", "missed") for column in series.T)
+        report(f"{what}, at the budget, kept or missed", hits, trials, "≤ 5 %" if phi < 0.9 else "none set")
+        for factor, verdict in ((1.2, "kept"), (1 / 1.2, "missed")) if count == 5000 else ():
+            hits = sum(judged(column, true * factor) == verdict for column in series.T)
+            which = "a budget a fifth above it" if factor > 1 else "a budget a sixth below it"
+            report(f"{what}, {which}, {verdict}", hits, trials, "none set")
+
+
+def judged(durations: np.ndarray, limit_us: float) -> str:
+    calls = [(durations, np.ones(durations.size, np.int32))]
+    return analysis.check_budgets({"a": Budget(limit_us, 0.99)}, [("a", calls)])["verdict"].iloc[0]
 
 
 def planted_regressions(trials: int) -> None:
@@ -99,10 +200,11 @@ def steps(trials: int) -> None:
         "3 % spikes x2": normal * np.where(rng.random((100, trials)) < 0.03, 2, 1),
         "AR(1) 0.9": persistent(rng, 100, trials, 0.9),
         "AR(1) 0.8 and white noise": persistent(rng, 100, trials, 0.8) + 0.6 * rng.standard_normal((100, trials)),
+        "AR(1) 0.95 and white noise": persistent(rng, 100, trials, 0.95) + rng.standard_normal((100, trials)),
     }
     for name, series in stationary.items():
         hits = sum(bool(analysis.change_points(column)) for column in series.T)
-        within = "≤ 5 %" if name not in ("AR(1) 0.9", "AR(1) 0.8 and white noise") else "none set"
+        within = "≤ 5 %" if name in ("normal cv 5 %", "lognormal 0.3", "AR(1) 0.5", "3 % spikes x2") else "none set"
         report(f"change points: stationary, {name}", hits, trials, within)
     for size, bar in ((0.05, "≥ 50 %"), (0.10, "≥ 90 %"), (0.20, "≥ 99 %")):
         hits = 0
@@ -114,25 +216,178 @@ def steps(trials: int) -> None:
         report(f"change points: one step of {size:.0%}, within ±3", hits, trials, bar)
 
 
+def random_walk(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    return np.cumsum(rng.standard_normal((count, columns)), axis=0)
+
+
+def under_noise(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    return persistent(rng, count, columns, 0.95) + rng.standard_normal((count, columns))
+
+
+def second_order(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """AR(2) with a pseudo-cycle of 12 windows."""
+    noise = rng.standard_normal((count + 200, columns))
+    for row in range(2, count + 200):
+        noise[row] += 1.9 * np.cos(2 * np.pi / 12) * noise[row - 1] - 0.9025 * noise[row - 2]
+    return noise[200:]
+
+
+def cycles(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """A cycle of 20 windows at any phase, as of jobs that run by the clock, and noise."""
+    phases = np.arange(count)[:, None] / 20 + rng.random(columns)
+    return 1.5 * np.sin(2 * np.pi * phases) + rng.standard_normal((count, columns))
+
+
+def stepping(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """One step of three standard deviations at any place."""
+    after = np.arange(count)[:, None] >= rng.integers(count // 5, count - count // 5, columns)
+    return rng.standard_normal((count, columns)) + 3 * after
+
+
+def growing(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """Memory: it grows in steps."""
+    return np.cumsum(rng.random((count, columns)) < 0.05, axis=0) + 0.01 * rng.standard_normal((count, columns))
+
+
+def bursts_of_counts(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    return rng.poisson(np.exp(1.5 * persistent(rng, count, columns, 0.9) - 2)).astype(float)
+
+
+def with_gaps(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """AR(1) 0.9 of which 40 % is missing."""
+    return np.where(rng.random((count, columns)) < 0.4, np.nan, persistent(rng, count, columns, 0.9))
+
+
+def saturating(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
+    """It fills up, and there is a bit of noise."""
+    filled = 1 - np.exp(-np.arange(count)[:, None] / rng.uniform(count / 6, count / 2, columns))
+    return 20 * filled + persistent(rng, count, columns, 0.5)
+
+
+#: Independent series of latency and of a metric, and whether there is a bar.
+UNRELATED = {
+    **{f"AR(1) {phi}": (lambda rng, n, k, phi=phi: persistent(rng, n, k, phi)) for phi in (0, 0.5, 0.9, 0.98)},
+    "AR(2), pseudo-cycle": second_order,
+    "random walk": random_walk,
+    "AR(1) 0.95 and white noise": under_noise,
+    "cycles of one period": cycles,
+    "Student's t, 1.5 degrees": lambda rng, n, k: rng.standard_t(1.5, (n, k)),
+    "one step": stepping,
+    "growing": growing,
+    "saturating": saturating,
+    "rare events, 3 % of windows": lambda rng, n, k: rng.poisson(0.03, (n, k)).astype(float),
+    "bursts of counts": bursts_of_counts,
+    "40 % missing": with_gaps,
+}
+BARS = ("AR(1) 0", "AR(1) 0.5", "AR(1) 0.9", "AR(1) 0.98")
+
+
+def alarms(y: np.ndarray, x: np.ndarray) -> int:
+    return sum(
+        analysis.correlate(pd.Series(own), pd.DataFrame({"m": metric}))["p_value"][0] <= 0.05
+        for own, metric in zip(y.T, x.T, strict=True)
+    )
+
+
 def correlations(trials: int) -> None:
     rng = np.random.default_rng(4)
-    for phi in (0, 0.5, 0.9, 0.98):
-        x, y = persistent(rng, 300, trials, phi), persistent(rng, 300, trials, phi)
-        hits = sum(
-            analysis.correlate(pd.Series(y[:, n]), pd.DataFrame({"m": x[:, n]}))["p_value"][0] <= 0.05
-            for n in range(trials)
+    for name, draw in UNRELATED.items():
+        own = 4 * trials if name in BARS else trials
+        bar = "≤ 6 %" if name in BARS else "none set"
+        hits = alarms(draw(rng, 300, own), draw(rng, 300, own))
+        report(f"correlate: independent, {name}, n=300, p ≤ 0.05", hits, own, bar)
+    for count in (60, 1000):
+        hits = alarms(persistent(rng, count, trials, 0.9), persistent(rng, count, trials, 0.9))
+        report(f"correlate: independent, AR(1) 0.9, n={count}, p ≤ 0.05", hits, trials, "none set")
+    mixed = alarms(persistent(rng, 300, trials, 0.98), UNRELATED["rare events, 3 % of windows"](rng, 300, trials))
+    report("correlate: independent, AR(1) 0.98 and rare events, n=300, p ≤ 0.05", mixed, trials, "none set")
+    restless = np.exp(0.8 * persistent(rng, 300, trials, 0.9))
+    hits = alarms(restless * persistent(rng, 300, trials, 0.3), restless * persistent(rng, 300, trials, 0.3))
+    report("correlate: independent but restless at the same times, n=300, p ≤ 0.05", hits, trials, "none set")
+    real("engine", 0.005)
+    real("slow_exchange", 0.01)
+    planted(trials)
+
+
+def real(name: str, window_s: float) -> None:
+    """Each operation of a real capture with the time in each, but moved by a quarter to three quarters of the whole."""
+    rng = np.random.default_rng(8)
+    timeline = qp.open(Path(__file__).parents[2] / "sample_data" / name).timeline(window_s, quantiles=[0.95])
+    latency, busy, _ = windows.aligned(timeline, window_s, [])
+    tested = hits = 0
+    for own in latency.columns:
+        moves = rng.integers(len(busy) // 4, len(busy) * 3 // 4, 3 * busy.shape[1])
+        moved = pd.DataFrame(
+            {str(n): np.roll(busy.iloc[:, n % busy.shape[1]].to_numpy(), by) for n, by in enumerate(moves.tolist())},
+            index=busy.index,
         )
-        report(f"correlate: independent AR(1) {phi}, n=300, p ≤ 0.05", hits, trials, "≤ 6 %")
-    found = near = 0
-    for trial in range(TRIALS):
-        lag = trial % 6
-        x, noise = persistent(rng, 305, 2, 0.5).T
-        y = 0.5 * x[5 - lag : 305 - lag] + np.sqrt(0.75) * noise[5:]
-        row = analysis.correlate(pd.Series(y), pd.DataFrame({"m": x[5:]})).iloc[0]
-        found += row["q_value"] <= 0.05
-        near += abs(row["lag_s"] - lag) <= 1
-    report("correlate: planted 0.5, AR(1) 0.5, lag 0 to 5, found", found, TRIALS, "≥ 90 %")
-    report("correlate: the same, lag within ±1", near, TRIALS, "≥ 80 %")
+        p = analysis.correlate(latency[own], moved)["p_value"].dropna()
+        tested, hits = tested + len(p), hits + int((p <= 0.05).sum())
+    report(f"correlate: {name}, operations with others at another time, p ≤ 0.05", hits, tested, "none set")
+
+
+def planted(trials: int) -> None:
+    rng = np.random.default_rng(6)
+    for size, bars in ((0.5, ("≥ 90 %", "≥ 80 %")), (0.3, ("none set", "none set"))):
+        found = near = 0
+        for trial in range(trials):
+            lag = trial % 6
+            x, noise = persistent(rng, 305, 2, 0.5).T
+            y = size * x[5 - lag : 305 - lag] + np.sqrt(1 - size**2) * noise[5:]
+            row = analysis.correlate(pd.Series(y), pd.DataFrame({"m": x[5:]})).iloc[0]
+            found += row["q_value"] <= 0.05
+            near += abs(row["lag_s"] - lag) <= 1
+        report(f"correlate: planted {size}, AR(1) 0.5, lag 0 to 5, found", found, trials, bars[0])
+        report("correlate: the same, lag within ±1", near, trials, bars[1])
+    found = 0
+    for _ in range(trials):
+        rare = rng.poisson(0.03, 300)
+        slow = np.exp(0.3 * persistent(rng, 300, 1, 0.5)[:, 0]) * (1 + (rare > 0))
+        found += analysis.correlate(pd.Series(slow), pd.DataFrame({"m": rare}))["q_value"][0] <= 0.05
+    report("correlate: rare events double latency, found", found, trials, "none set")
+
+
+def contrasts(trials: int) -> None:
+    """A stretch of 20 windows in the middle of 100, and at the end of 60; then figures of 40 operations at once."""
+    rng = np.random.default_rng(7)
+    middle, end = np.arange(100) // 20 == 2, np.arange(60) >= 40
+    draws = {
+        **{f"AR(1) {phi}": (lambda n, k, phi=phi: persistent(rng, n, k, phi)) for phi in (0, 0.5, 0.9, 0.98)},
+        **{
+            name: (lambda n, k, name=name: UNRELATED[name](rng, n, k))
+            for name in ("random walk", "AR(1) 0.95 and white noise", "rare events, 3 % of windows", "bursts of counts")
+        },
+    }
+    for name, draw in draws.items():
+        for where, inside in (("in the middle", middle), ("at the end", end)):
+            p = analysis.contrast(pd.DataFrame(draw(inside.size, 4 * trials)), inside)["p_value"]
+            report(f"contrast: {name}, {where}, p ≤ 0.05", int((p <= 0.05).sum()), 4 * trials, "none set")
+    mixed = [persistent(rng, 100, 20 * trials, phi).reshape(100, trials, 20) for phi in (0.3, 0.6, 0.9)]
+    tables = np.concatenate(mixed, axis=2)
+    alarms = sum(
+        (analysis.contrast(pd.DataFrame(own), middle)["q_value"] <= 0.05).any() for own in np.moveaxis(tables, 1, 0)
+    )
+    report("contrast: 60 series of AR(1) 0.3, 0.6, 0.9, any with q ≤ 0.05", int(alarms), trials, "none set")
+    for size in (1, 2, 3):
+        for phi in (0, 0.5, 0.8):
+            own = [persistent(rng, 100, 60, 0.5) for _ in range(trials)]
+            found = 0
+            for series in own:
+                series[:, 0] = persistent(rng, 100, 1, phi)[:, 0] + size * middle
+                found += analysis.contrast(pd.DataFrame(series), middle)["q_value"][0] <= 0.05
+            report(f"contrast: {size} σ in one of 60 series, its AR(1) {phi}, found", found, trials, "none set")
+
+
+def slower_nested(factor: float) -> Callable[[np.random.Generator, int, int], dict[str, np.ndarray]]:
+    """48 operations six deep, lognormal; those of the innermost eight `factor` times as slow."""
+
+    def columns(rng: np.random.Generator, first: int, rows: int) -> dict[str, np.ndarray]:
+        content = statistics.nested(rng, first, rows)
+        inner = content["operation"] >= 8 * (statistics.DEPTH - 1)
+        noise = np.exp(0.1 * rng.standard_normal(rows)) * np.where(inner, factor, 1)
+        return content | {"duration": (content["duration"] * noise).astype(np.int64)}
+
+    return columns
 
 
 def speed() -> None:
@@ -141,6 +396,15 @@ def speed() -> None:
     begin = time.perf_counter()
     analysis.compare_samples(before, after)
     print(f"\ncompare_samples, two captures of 10 million samples, 64 operations: {time.perf_counter() - begin:.1f} s")
+    with tempfile.TemporaryDirectory(prefix="quantum-pulse-compare-") as folder:
+        for name, factor in (("before", 1.0), ("after", 1.1)):
+            statistics.write(Path(folder) / name, 10_000_000, slower_nested(factor))
+        begin = time.perf_counter()
+        found = qp.open(Path(folder) / "after").compare(qp.open(Path(folder) / "before"))
+        print(f"Capture.compare of two such captures, read from disk: {time.perf_counter() - begin:.1f} s")
+        begin = time.perf_counter()
+        found.to_text()
+        print(f"what explains what in them, on top of it: {time.perf_counter() - begin:.1f} s")
     begin = time.perf_counter()
     for _ in range(1000):
         analysis.change_points(rng.standard_normal(300))
@@ -150,7 +414,11 @@ def speed() -> None:
 def main() -> None:
     print("| case | rate | 95 % interval | trials | bar |\n| --- | --: | --- | --: | --- |", flush=True)
     planted_regressions(TRIALS)
+    starts(MANY_TRIALS)
+    limits(MANY_TRIALS)
+    other_series(FEW_TRIALS)
     steps(MANY_TRIALS)
     same_against_same(TRIALS)
     correlations(MANY_TRIALS)
+    contrasts(TRIALS)
     speed()

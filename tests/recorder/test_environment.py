@@ -9,7 +9,7 @@ import pytest
 import quantum_pulse as qp
 
 DEFINE = """
-import multiprocessing, os, sys
+import multiprocessing, os, sys, time
 import quantum_pulse as qp
 
 class Env(qp.Operation):
@@ -82,6 +82,22 @@ def test_pools_of_processes(tmp_path, method):
     assert not samples.duplicated(["process", "span"]).any()
     if method != "forkserver":  # the server ends without a word; it has recorded nothing
         assert not (tmp_path / "capture" / "rings").exists()
+
+
+def test_a_worker_without_work_says_nothing(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"{DEFINE}\n"
+        "if __name__ == '__main__':\n"
+        "    work(10)\n"
+        "    worker = multiprocessing.get_context('spawn').Process(target=time.sleep, args=(1.2,))\n"
+        "    worker.start()\n"
+        "    worker.join()\n"
+    )
+    environment = {**os.environ, "QUANTUM_PULSE": str(tmp_path / "capture")}
+    done = subprocess.run([sys.executable, str(program)], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert counts(tmp_path / "capture") == {"Env.STEP": 10}
 
 
 def test_a_fork_that_is_killed(tmp_path):

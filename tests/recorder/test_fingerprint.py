@@ -1,6 +1,7 @@
 """What a recording says of where it was made."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -23,9 +24,27 @@ def test_it_stands_in_the_capture(tmp_path):
     found = json.loads(file.read_text())["environment"]
     assert found["cores"] >= 1
     assert found["cpu"]
+    assert found["memory_bytes"] > 2**20
     assert found["packages"]["numpy"] == numpy.__version__
     assert found["packages"]["quantum_pulse"] == qp.__version__
     assert found["python"].endswith(".".join(map(str, sys.version_info[:3])))
+
+
+def test_the_memory_of_a_control_group(tmp_path, monkeypatch):
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "group").write_text("0::/own\n")
+    monkeypatch.setattr(environment, "_CGROUP", tmp_path / "group")
+    monkeypatch.setattr(environment, "_CGROUPS", tmp_path)
+    assert environment.found()["memory_bytes"] == whole
+    (tmp_path / "memory.max").write_text("1000000\n")
+    assert environment.found()["memory_bytes"] == 1_000_000, "in a container the path is that of its root"
+    (tmp_path / "own" / "memory.max").write_text("2000000\n")
+    assert environment.found()["memory_bytes"] == 1_000_000, "what is above limits as well"
+    (tmp_path / "memory.max").write_text("max\n")
+    assert environment.found()["memory_bytes"] == 2_000_000
+    (tmp_path / "own" / "memory.max").write_text("max\n")
+    assert environment.found()["memory_bytes"] == whole
 
 
 def git(folder, *arguments):
@@ -59,6 +78,11 @@ def test_differences():
     assert environments.differences([], [HERE]) == []
     there = {**HERE, "cpu": "B", "load_1m": 4.0, "packages": {"numpy": "2", "y": "1"}, "commit": "abc"}
     assert environments.differences([HERE], [there]) == ["CPU: A, now B", "load a core: 0.1, now 2.0", "numpy 1, now 2"]
+    idle, busy = ({**HERE, "others": share} for share in (0.1, 0.6))
+    said = "other processes used 10 % of the CPU, now 60 %"
+    assert environments.differences([idle], [busy, busy]) == [said]
+    assert environments.differences([idle, busy], [busy, busy]) == [], "that varies from run to run anyway"
+    assert environments.differences([HERE], [busy]) == []
     many = [{"packages": {f"p{place}": version for place in range(9)}} for version in ("1", "2")]
     assert environments.differences(many[:1], many[1:])[-1] == "4 more packages"
 

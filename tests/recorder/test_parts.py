@@ -185,7 +185,7 @@ def test_the_footer(capture):
         assert found["process"] == os.getpid()
         assert found["core"] == session.core.NAME
         assert found["losses"] == []
-        usual = {"detail": False, "sample_every": 1, "expect_us": None}
+        usual = {"detail": False, "sample_every": 1, "expect_us": None, "budget_quantile": 0.99}
         assert {operation["name"]: operation for operation in found["operations"]} == {
             "Market.PARSE": {
                 "name": "Market.PARSE",

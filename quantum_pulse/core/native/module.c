@@ -1,4 +1,4 @@
-/* The native core. `contract.py` says what each function promises; `pure.py` is the same in Python, and the oracle. */
+/* The native core. `contract.py` says what each function promises; `pure/` is the same in Python, and the oracle. */
 
 #include "clock.h"
 #include "contexts.h"

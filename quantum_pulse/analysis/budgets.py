@@ -1,0 +1,152 @@
+"""Does an operation keep its budget? One quantile against a limit; derived in `docs/statistics.md`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse.analysis.dependence import variance_inflation
+from quantum_pulse.analysis.ratios import SHORTEST, Between, interpolated, root_of_deviance
+from quantum_pulse.analysis.significance import benjamini_hochberg, binomial_tail, student_tail
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from quantum_pulse.capture.budgets import Budget, Run
+
+COLUMNS: Final = ("quantile", "value_us", "ci_low_us", "ci_high_us", "q_value", "verdict")
+#: Beyond this size the binomial is so well approximated that its tails are not summed.
+LARGEST_EXACT: Final = 100_000
+
+
+def check_budgets(
+    budgets: Mapping[str, Budget], runs: Iterable[tuple[str, Sequence[Run]]], alpha: float = 0.05
+) -> pd.DataFrame:
+    """A row for each operation of `runs`: whether its quantile keeps its budget. Index: operation.
+
+    `runs`: pairs of an operation and its runs, each with the durations in ns in the order recorded, and for how many
+    calls each stands.
+
+    Columns: quantile; value_us, the quantile of all calls; ci_low_us and ci_high_us, its interval at 1 - `alpha`, each
+    row for itself, infinite where the calls set no bound; q_value, of being off the budget on either side (Benjamini &
+    Hochberg 1995, over the rows); verdict: "kept", "missed", "inconclusive", or "too_few" where so few calls,
+    even if independent, could not show that the budget is kept though none were above it.
+
+    Method: the share of calls above the limit against 1 - quantile, by the exact binomial and by the root of its
+    likelihood ratio with Student's t, whichever is less sure; of as many calls as those recorded are worth in view of
+    their dependence (as in `compare_samples`) and of their weights (Kish 1965). With several runs the logarithms of
+    their quantiles must be beyond the limit as well, by Student's t. Interval: Woodruff 1952.
+
+    Raises ValueError for alpha out of range.
+    """
+    import pandas as pd
+
+    if not 0 < alpha < 0.5:
+        raise ValueError(f"alpha must be between 0 and 0.5, not {alpha!r}")
+    found = {name: _Checked.of(budgets[name], own, alpha) for name, own in runs}
+    q_values = benjamini_hochberg([min(1.0, 2 * min(one.p_missed, one.p_kept)) for one in found.values()]).tolist()
+    rows = []
+    for (name, one), q in zip(found.items(), q_values, strict=True):
+        verdict = "inconclusive" if one.enough else "too_few"
+        if q <= alpha:
+            verdict = "missed" if one.p_missed < one.p_kept else "kept"
+        rows.append((budgets[name].quantile, one.value / 1000, one.low / 1000, one.high / 1000, q, verdict))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS), index=pd.Index(list(found), dtype="object", name="operation"))
+    return frame.astype(dict.fromkeys(COLUMNS[:-1], "float64"))
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """One operation; times in ns, one-sided p-values, and whether so many calls can show that a budget is kept."""
+
+    value: float
+    low: float
+    high: float
+    p_missed: float
+    p_kept: float
+    enough: bool
+
+    @classmethod
+    def of(cls, budget: Budget, runs: Sequence[Run], alpha: float) -> _Checked:
+        import numpy as np
+
+        durations, weights = (np.concatenate(parts) for parts in zip(*runs, strict=True))
+        order = np.argsort(durations, kind="stable")
+        ordered = durations[order]
+        reached = np.cumsum(weights[order], dtype=np.float64)
+        calls = float(reached[-1])
+
+        def at(level: float) -> float:
+            """The duration that so large a share of the calls do not exceed."""
+            return float(ordered[min(int(np.searchsorted(reached, level * calls * (1 - 1e-12))), ordered.size - 1)])
+
+        plain = weights.min() == weights.max()
+        value = interpolated(ordered, budget.quantile) if plain else at(budget.quantile)
+        limit = budget.limit_us * 1000
+        worth = calls**2 / float(np.sum(weights.astype(np.float64) ** 2))
+        over = float(weights[durations > limit].sum()) / calls
+        there = _Share.of(runs, limit, worth, 1 - budget.quantile)
+        here = _Share.of(runs, value, worth, 1 - budget.quantile)
+        low = _last(lambda level: here.p_more(1 - level) > alpha / 2, budget.quantile, 0.0)
+        high = _last(lambda level: here.p_less(1 - level) > alpha / 2, budget.quantile, 1.0)
+        ends = (0.0 if low is None else at(low), math.inf if high is None else at(high))
+        p_missed, p_kept = there.p_more(over), there.p_less(over)
+        if len(runs) > 1:
+            logs = np.log([max(float(np.quantile(own, budget.quantile)), SHORTEST) for own, _ in runs])
+            error = float(logs.std(ddof=1)) / math.sqrt(len(runs))
+            against = Between(float(logs.mean()) - math.log(limit), error, len(runs) - 1)
+            p_missed, p_kept = max(p_missed, against.p_greater(1.0)), max(p_kept, against.p_less(1.0))
+            around = Between(math.log(max(value, SHORTEST)), error, len(runs) - 1).interval(alpha)
+            ends = (min(ends[0], around[0]), max(ends[1], around[1]))
+        enough = 2 * _Share(1 - budget.quantile, worth, math.inf).p_less(0.0) <= alpha
+        return cls(value, *ends, p_missed, p_kept, enough)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Tests of "a share `expected` of the calls is beyond", with as many calls as those recorded are worth."""
+
+    expected: float
+    size: float
+    freedom: float
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], threshold: float, worth: float, expected: float) -> _Share:
+        total = sum(durations.size for durations, _ in runs)
+        inflation = freedom = 0.0
+        for durations, _ in runs:
+            own, degrees = variance_inflation(durations > threshold)
+            freedom += degrees
+            inflation += durations.size / total * own
+        return cls(expected, worth / inflation, freedom)
+
+    def p_more(self, share: float) -> float:
+        """One-sided p-value against "at most `expected`", where `share` of the calls are beyond."""
+        if share <= self.expected:
+            return 1.0
+        exact = binomial_tail(share * self.size, self.size, self.expected) if self.size <= LARGEST_EXACT else 0.0
+        return max(exact, self._tail(share))
+
+    def p_less(self, share: float) -> float:
+        """One-sided p-value against "at least `expected`"."""
+        if share >= self.expected:
+            return 1.0
+        exact = 0.0
+        if self.size <= LARGEST_EXACT:
+            exact = binomial_tail((1 - share) * self.size, self.size, 1 - self.expected)
+        return max(exact, self._tail(share))
+
+    def _tail(self, share: float) -> float:
+        return student_tail(root_of_deviance([(self.size, share)], self.expected), self.freedom)
+
+
+def _last(holds: Any, start: float, end: float) -> float | None:
+    """The first level on the way from `start` to `end` at which `holds` does not; None where it holds to the end."""
+    if holds(end):
+        return None
+    for _ in range(50):
+        middle = (start + end) / 2
+        start, end = (middle, end) if holds(middle) else (start, middle)
+    return end

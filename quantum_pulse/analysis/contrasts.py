@@ -1,0 +1,245 @@
+"""What is different in a stretch of time? It against the time around it; derived in `docs/statistics.md`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from quantum_pulse.analysis.correlation import LEAST_SKEW
+from quantum_pulse.analysis.series import normal_scores
+from quantum_pulse.analysis.significance import benjamini_hochberg, pearson_tail, student_quantile, student_tail
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+COLUMNS: Final = ("inside", "around", "change", "shift", "ci_low", "ci_high", "p_value", "q_value")
+
+#: How a column is named in a table of operations and metrics: "operation" or "metric", its name, and what of it.
+LEVELS: Final = ("what", "name", "measure")
+#: Fewer values than this in the stretch, or around it, are not compared.
+FEWEST_INSIDE: Final = 4
+FEWEST_AROUND: Final = 8
+#: The time around is so many times as long as the stretch on either side, and a window this part of the stretch.
+LENGTHS: Final = 2
+WINDOWS: Final = 20
+#: No window is shorter; in ns, as those of timelines.
+SHORTEST_NS: Final = 1000
+#: Noise that is considered: autocorrelation of first order, and its share of the variance, the rest being white.
+NOISES: Final = (
+    *((0.8, share) for share in (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)),
+    *((persistence, 1.0) for persistence in (0.87, 0.93, 0.97, 0.99)),
+)
+#: Noise of less than this share of the likelihood is left out.
+UNLIKELY: Final = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """What was different in a stretch of time, against the time around it."""
+
+    #: A row for the latency and the calls of each operation, and for each metric, the surest first: what ("operation"
+    #: or "metric"), name, measure, and the columns of `analysis.contrast`.
+    table: pd.DataFrame
+    #: The stretch, and the time around it that it was compared with; UTC.
+    begin: pd.Timestamp
+    end: pd.Timestamp
+    around_begin: pd.Timestamp
+    around_end: pd.Timestamp
+    #: Length of the windows that operations were compared in, in seconds.
+    window_s: float
+    #: Share of false findings accepted.
+    alpha: float
+    #: Operations that the stretch was chosen by; they are not tested.
+    chosen_by: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> pd.DataFrame:
+        """Rows of `table` with a q-value of at most `alpha`."""
+        return self.table[self.table["q_value"] <= self.alpha]
+
+    @property
+    def chosen(self) -> pd.DataFrame:
+        """Rows of `table` about the operations that the stretch was chosen by."""
+        return self.table[(self.table["what"] == "operation") & self.table["name"].isin(self.chosen_by)]
+
+
+def contrast(values: pd.DataFrame, inside: npt.ArrayLike, *, alpha: float = 0.05) -> pd.DataFrame:
+    """Each column of `values` in the stretch where `inside` is true, against the others: a row a column, in order.
+
+    Rows are equally long windows, one after the other; NaN where nothing is known, or where a window is neither inside
+    nor around. Index: the columns. Columns: `inside` and `around`, medians there (means, where both medians are equal,
+    as of what happens rarely); `change`, the first over the second minus one; `shift`, the difference of means of
+    normal scores, in standard deviations, with `ci_low` and `ci_high` at 1 - alpha; p_value; q_value over all columns.
+    NaN for a column that is constant or has fewer than FEWEST_INSIDE or FEWEST_AROUND values.
+
+    Method: two levels are fitted to normal scores by least squares (van der Waerden 1952). Under noise that is partly
+    persistent and partly white (NOISES) the variance of their difference and the autocorrelation that the fit
+    leaves follow exactly; the p-value is the mean over these noises, each weighted by the likelihood of what was left
+    (Meng 1994). Student's t with the degrees of freedom of Satterthwaite 1946, or Pearson's type III for rare events;
+    q-values after Benjamini & Hochberg 1995.
+
+    Raises ValueError where `inside` is not as long as `values`.
+    """
+    import numpy as np
+    import pandas as pd
+
+    within = np.asarray(inside, dtype=bool)
+    if within.shape != (len(values),):
+        raise ValueError(f"inside must have a value for each of {len(values)} rows, not the shape {within.shape}")
+    rows = [_row(values[name].to_numpy(dtype=np.float64, na_value=np.nan), within, alpha) for name in values.columns]
+    frame = pd.DataFrame(rows, index=values.columns, columns=[name for name in COLUMNS if name != "q_value"])
+    frame = frame.astype("float64")
+    frame.insert(COLUMNS.index("q_value"), "q_value", benjamini_hochberg(frame["p_value"].to_numpy(np.float64)))
+    return frame
+
+
+def _row(values: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_], alpha: float) -> tuple[float, ...]:
+    import numpy as np
+
+    known = ~np.isnan(values)
+    own, others = values[known & inside], values[known & ~inside]
+    if not own.size or not others.size:
+        return (math.nan,) * 7
+    here, there = float(np.median(own)), float(np.median(others))
+    if here == there:
+        here, there = float(np.mean(own)), float(np.mean(others))
+    change = here / there - 1 if there else math.nan if here == there else math.inf
+    if own.size < FEWEST_INSIDE or others.size < FEWEST_AROUND or np.ptp(values[known]) == 0:
+        return (here, there, change, *(math.nan,) * 4)
+    places = np.flatnonzero(known)
+    fit = _fit(tuple(places.tolist()), tuple(inside[known].tolist()))
+    scores = normal_scores(values[known])
+    shift = float(fit.weights @ scores)
+    rest = scores - np.where(inside[known], np.mean(scores[inside[known]]), np.mean(scores[~inside[known]]))
+    power = float(rest @ rest)
+    next_to = np.flatnonzero(np.diff(places) == 1)
+    # Two levels that explain all, as of two values that never mix, leave the least that a rank can differ by.
+    power = max(power, 1 / places.size)
+    correlation = float(rest[next_to] @ rest[next_to + 1]) / power
+    # How persistent the noise is, so few values do not tell: all that may be counts, each as far as it is likely.
+    likely = np.exp(-places.size / 2 * (correlation - fit.correlations) ** 2)
+    likely /= likely.sum()
+    skew = _skewness(scores) * _skewness(inside[known].astype(np.float64)) * math.copysign(1, shift)
+    skew /= math.sqrt(places.size)
+    errors = np.sqrt(power * fit.factors)
+    p_value = width = 0.0
+    for share, error, freedom in zip(likely.tolist(), errors.tolist(), fit.freedoms.tolist(), strict=True):
+        if share < UNLIKELY:
+            continue
+        tail = student_tail(abs(shift) / error, freedom)
+        if skew > LEAST_SKEW:
+            tail = max(tail, pearson_tail(abs(shift) / error, skew))
+        p_value += share * min(2 * tail, 1.0)
+        width += share * student_quantile(alpha / 2, freedom) * error
+    return here, there, change, shift, shift - width, shift + width, p_value
+
+
+def _skewness(values: npt.NDArray[np.float64]) -> float:
+    import numpy as np
+
+    centred = values - values.mean()
+    return float(np.mean(centred**3) / np.mean(centred**2) ** 1.5)
+
+
+class _Fit(NamedTuple):
+    """Of two levels to values at some places. The last three have an entry for each of NOISES."""
+
+    #: The difference of the levels is the sum of values times these.
+    weights: npt.NDArray[np.float64]
+    #: Of the rest after the fit, as expected: autocorrelation of first order, the variance of the difference of levels
+    #: over the sum of squares of the rest, and the degrees of freedom of that sum.
+    correlations: npt.NDArray[np.float64]
+    factors: npt.NDArray[np.float64]
+    freedoms: npt.NDArray[np.float64]
+
+
+@lru_cache(maxsize=64)
+def _fit(places: tuple[int, ...], inside: tuple[bool, ...]) -> _Fit:
+    import numpy as np
+
+    place, within = np.array(places), np.array(inside)
+    weights = np.where(within, 1 / within.sum(), -1 / (~within).sum())
+    levels = np.stack((within / math.sqrt(within.sum()), ~within / math.sqrt((~within).sum())))
+    distances = np.abs(place[:, None] - place[None, :])
+    found = []
+    for persistence, share in NOISES:
+        covariances = share * persistence**distances + (1 - share) * (distances == 0)
+        # What is left of it when the two levels are taken out on both sides.
+        rest = covariances - levels.T @ (levels @ covariances)
+        rest -= (rest @ levels.T) @ levels
+        power = float(np.trace(rest))
+        found.append(
+            (
+                float(rest[distances == 1].sum()) / 2 / power,
+                float(weights @ covariances @ weights) / power,
+                power**2 / float(np.sum(rest**2)),
+            )
+        )
+    correlations, factors, freedoms = (np.array(column) for column in zip(*found, strict=True))
+    return _Fit(weights, correlations, factors, freedoms)
+
+
+def surroundings(begin: int, end: int, first: int, last: int) -> tuple[int, int]:
+    """From when to when the time around [begin, end) reaches, in what lasts from `first` to `last`; any unit.
+
+    Twice its length on either side; what one side is short of, as at an edge, the other has more of.
+    """
+    length = end - begin
+    before, after = begin - first, last - end
+    return (
+        begin - min(before, LENGTHS * length + max(LENGTHS * length - after, 0)),
+        end + min(after, LENGTHS * length + max(LENGTHS * length - before, 0)),
+    )
+
+
+def window(begin_ns: int, end_ns: int, intervals_ns: pd.Series | None = None) -> int:
+    """The length of windows for [begin_ns, end_ns), in ns; of metrics, measured in `intervals_ns`, one of these at
+    least."""
+    usual = 0 if intervals_ns is None or not len(intervals_ns) else int(intervals_ns.median())
+    return max((end_ns - begin_ns) // WINDOWS, usual, SHORTEST_NS)
+
+
+def windows(low: int, high: int, length: int, begin: int, end: int) -> tuple[list[int], list[bool], list[bool]]:
+    """Beginnings of the windows of `length` that lie in [low, high), at whole multiples of it; whether each is in
+    [begin, end), and whether it is outside. Those over an edge are neither."""
+    starts = list(range(-(-low // length) * length, high - length + 1, length))
+    inside = [begin <= start and start + length <= end for start in starts]
+    outside = [start + length <= begin or start >= end for start in starts]
+    return starts, inside, outside
+
+
+def read_windows(
+    read: Callable[[list[int], int], pd.DataFrame], length: int, begin: int, end: int, first: int, last: int
+) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    """What `contrast` takes, of windows of `length` in and around [begin, end), in what lasts from `first` to `last`.
+
+    `read` gets the beginnings of windows and their length, and returns a row for each.
+    """
+    import numpy as np
+
+    starts, inside, outside = windows(*surroundings(begin, end, first, last), length, begin, end)
+    values = read(starts, length).astype("float64")
+    values.loc[~(np.array(inside, dtype=bool) | np.array(outside, dtype=bool))] = math.nan
+    return values, np.array(inside, dtype=bool)
+
+
+def ranked(parts: Sequence[pd.DataFrame], chosen_by: Collection[str]) -> pd.DataFrame:
+    """The results of several `contrast` as one table with q-values over all of it, the surest first.
+
+    Their columns were named by LEVELS. Operations in `chosen_by` are not tested: whoever takes a stretch of time
+    because an operation was slow there will find it slow there.
+    """
+    import numpy as np
+    import pandas as pd
+
+    table = pd.concat([part.rename_axis(index=LEVELS).reset_index() for part in parts], ignore_index=True)
+    chosen = (table["what"] == "operation") & table["name"].isin(list(chosen_by))
+    table.loc[chosen, ["ci_low", "ci_high", "p_value"]] = math.nan
+    table["q_value"] = benjamini_hochberg(table["p_value"].to_numpy(np.float64))
+    order = table.assign(size=-table["shift"].abs()).sort_values(["q_value", "p_value", "size"], kind="stable").index
+    return table.loc[order].reset_index(drop=True)

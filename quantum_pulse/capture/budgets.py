@@ -1,0 +1,95 @@
+"""Which operations have a budget, and what they took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from quantum_pulse.capture import scan, tables
+from quantum_pulse.capture.reader import Source
+from quantum_pulse.capture.selection import EVERYTHING, Selection
+from quantum_pulse.operations import DEFAULT_BUDGET_QUANTILE
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+
+class Budget(NamedTuple):
+    """`quantile` of the durations may be `limit_us` at most."""
+
+    limit_us: float
+    quantile: float
+
+
+#: Durations in ns in the order recorded, and for how many calls each stands.
+Run = tuple["npt.NDArray[np.int64]", "npt.NDArray[np.int32]"]
+
+
+def defined(source: Source, chosen: Selection = EVERYTHING) -> dict[str, Budget]:
+    """The budget of each operation in `chosen` that has one; the newest definition counts."""
+    newest = {str(definition["name"]): definition for definition in source.definitions()}
+    return {
+        name: Budget(float(one["budget_us"]), float(one.get("budget_quantile", DEFAULT_BUDGET_QUANTILE)))
+        for name, one in newest.items()
+        if one.get("budget_us") is not None and (chosen.names is None or name in chosen.names)
+    }
+
+
+def counted(source: Source, chosen: Selection = EVERYTHING) -> pd.DataFrame:
+    """A row per operation that has a budget, the one that breaks it most often first: budget_us count over share.
+
+    One pass, in memory that does not grow.
+    """
+    import pandas as pd
+
+    limits = {name: budget.limit_us for name, budget in defined(source, chosen).items()}
+    found = scan.whole(lambda: _over(source, limits, chosen)) if limits else {}
+    frame = pd.DataFrame.from_dict(found, orient="index", columns=["count", "over"], dtype="int64")
+    frame.index.name = "operation"
+    frame.insert(0, "budget_us", pd.Series(limits, dtype="float64").reindex(frame.index))
+    frame["share"] = frame["over"] / frame["count"]
+    return frame.sort_index().sort_values(["share", "over"], ascending=False, kind="stable")
+
+
+def runs(source: Source) -> Iterator[tuple[str, list[Run]]]:
+    """Each operation that has a budget and ran, with its durations in each capture; one at a time in memory."""
+    several = [tables.CAPTURE] if source.captures else []
+    for name in defined(source):
+        rows = tables.read(source, "samples", [*several, "start", "duration_ns", "weight"], Selection((name,)))
+        frame = rows.sort_by("start").to_pandas()
+        parts = [own for _, own in frame.groupby(tables.CAPTURE, observed=True)] if several else [frame]
+        found = [(own["duration_ns"].to_numpy(), own["weight"].to_numpy()) for own in parts if len(own)]
+        if found:
+            yield name, found
+
+
+def _over(source: Source, limits: Mapping[str, float], within: Selection) -> dict[str, list[int]]:
+    """Calls, and calls above the limit in microseconds, by operation."""
+    import threading
+
+    import numpy as np
+
+    lock = threading.Lock()
+    found: dict[str, list[int]] = {}
+
+    def work(batch: Any, _: Any) -> None:
+        names = batch["operation"].dictionary.to_pylist()
+        codes = batch["operation"].indices.to_numpy()
+        limit_ns = np.array([limits.get(name, np.inf) * 1000 for name in names])
+        weights = batch["weight"].to_numpy()
+        is_over = batch["duration_ns"].to_numpy() > limit_ns[codes]
+        calls = np.bincount(codes, weights, len(names)).astype(int)
+        over = np.bincount(codes[is_over], weights[is_over], len(names)).astype(int)
+        with lock:
+            for name, own, above in zip(names, calls.tolist(), over.tolist(), strict=True):
+                if own:
+                    entry = found.setdefault(name, [0, 0])
+                    entry[0] += own
+                    entry[1] += above
+
+    chosen = within._replace(names=tuple(limits))
+    columns = ["operation", "duration_ns", "weight"]
+    scan.each(source, scan.parts(source, chosen), lambda _: columns, chosen, work, "budgets")
+    return found

@@ -1,0 +1,113 @@
+"""What was different in a stretch of time, as text and HTML: what got slower first, then what else differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse.view import comparisons, grouped, html, numbers, text
+from quantum_pulse.view.grouped import Group
+
+if TYPE_CHECKING:
+    from quantum_pulse.analysis import Contrast
+
+#: Rows of a group that are shown at once.
+_MOST: Final = 12
+_CALLS: Final = "calls_per_s"
+
+
+def summary(contrast: Contrast) -> str:
+    """What was compared with what, how much of it differs, and what could not be said."""
+    before = (contrast.begin - contrast.around_begin).total_seconds()
+    after = (contrast.around_end - contrast.end).total_seconds()
+    length = (contrast.end - contrast.begin).total_seconds()
+    tested = int(contrast.table["p_value"].notna().sum())
+    began = f"{contrast.begin.strftime('%H:%M:%S.%f')[:-3]} UTC"
+    said = (
+        f"{numbers.duration(length * 1e9)} from {began} on, against {numbers.duration(before * 1e9)} before it and "
+        f"{numbers.duration(after * 1e9)} after it: "
+    )
+    if not tested:
+        return said + "too little to compare; record for longer, or take a shorter stretch."
+    said += f"{len(contrast.found)} of {tested} figures differ (at most {100 * contrast.alpha:g} % of these by "
+    said += "chance)."
+    if not (before and after):
+        said += " With time on one side only, what drifts looks like a difference."
+    if contrast.chosen_by:
+        names = " and ".join(map(text.clean, contrast.chosen_by))
+        said += f" It was chosen by {names}: shown, but not tested."
+    return said
+
+
+def as_text(contrast: Contrast) -> str:
+    """The summary, and a table of what differs."""
+    groups = list(_groups(contrast, everything=False))
+    table = [grouped.as_text(_headings(contrast), groups)] if groups else []
+    return "\n\n".join([summary(contrast), *table])
+
+
+def as_html(contrast: Contrast) -> str:
+    """The same as HTML that stands alone; all that was compared is in a fold."""
+    groups = list(_groups(contrast, everything=False))
+    parts = [html.STYLE, f"<div><strong>{escape(summary(contrast))}</strong></div>"]
+    if groups:
+        parts.append(grouped.as_html(_headings(contrast), groups))
+    whole = grouped.as_html(_headings(contrast), list(_groups(contrast, everything=True)))
+    parts.append(f"<details><summary>All {len(contrast.table)} figures</summary>{whole}</details>")
+    return "\n".join(parts)
+
+
+def _headings(contrast: Contrast) -> tuple[str, ...]:
+    return ("", "inside", "around", "change", f"shift in σ, {numbers.share(1 - contrast.alpha)} interval", "q")
+
+
+def _groups(contrast: Contrast, *, everything: bool) -> Iterable[Group]:
+    chosen: list[dict[Any, Any]] = contrast.chosen.to_dict("records")
+    if chosen:
+        yield Group("Chosen by, not tested", [_cells(row) for row in chosen])
+    source = contrast.table.drop(contrast.chosen.index) if everything else contrast.found
+    records: list[dict[Any, Any]] = source.to_dict("records")
+    titles = ("Operations that are slower", "Operations that are faster", "Calls of operations", "Metrics")
+    groups: dict[str, list[dict[Any, Any]]] = {title: [] for title in titles}
+    for row in records:
+        if row["what"] == "metric":
+            title = "Metrics"
+        elif row["measure"] == _CALLS:
+            title = titles[2]
+        else:
+            title = titles[0] if row["shift"] > 0 else titles[1]
+        if everything and title in titles[:2]:
+            title = "Operations"
+        groups.setdefault(title, []).append(row)
+    for title, rows in sorted(groups.items(), key=lambda pair: pair[0] != "Operations"):
+        kept = rows if everything else rows[:_MOST]
+        more = f", {len(rows) - len(kept)} more in .found" if len(kept) < len(rows) else ""
+        if rows:
+            yield Group(title + more, [_cells(row) for row in kept])
+
+
+def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
+    name, measure = str(row["name"]), str(row["measure"])
+    if row["what"] == "operation":
+        shown = name if measure == _CALLS else f"{name}, {measure.removesuffix('_us')}"
+    else:
+        shown = name
+    shift = row["shift"]
+    interval = f" ({row['ci_low']:+.1f} to {row['ci_high']:+.1f})" if row["ci_low"] == row["ci_low"] else ""
+    return (
+        shown,
+        _value(name, measure, row["inside"]),
+        _value(name, measure, row["around"]),
+        comparisons.change(row["change"]),
+        f"{shift:+.1f}{interval}" if shift == shift else "–",
+        numbers.probability(row["q_value"]),
+    )
+
+
+def _value(name: str, measure: str, value: float) -> str:
+    if measure == _CALLS:
+        return f"{numbers.short(value)}/s" if value == value else "–"
+    if measure in ("per_s", "level"):
+        return numbers.metric(name, value) + ("/s" if measure == "per_s" else "")
+    return numbers.duration(value * 1000)

@@ -1,0 +1,239 @@
+"""The runs of a cell as text and as HTML: how long it took, whether that was usual, what ran inside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Final, NamedTuple
+
+from quantum_pulse.analysis.runs import MANY, Judgement, Runs, median_interval
+from quantum_pulse.view import numbers, text
+
+_BARS: Final = "▁▂▃▄▅▆▇█"
+#: Rows of what ran inside that are shown.
+_MOST_INSIDE: Final = 15
+_HEADINGS: Final = ("inside", "calls", "total", "p50", "p99")
+
+# Text has the colour of the page around, but for what judges; there a sign and a word say the same.
+_STYLE: Final = """<style>
+.qp-pulse{color-scheme:light dark;--qp-bad:light-dark(#a32a06,#ff9c7a);--qp-good:light-dark(#0a6640,#6fcf9c);
+line-height:1.5;font-variant-numeric:tabular-nums;border-left:3px solid;border-color:light-dark(#b9c2cb,#56616c);
+padding:0 0 0 .9em;margin:.35em 0 .5em;display:flex;flex-wrap:wrap;gap:.2em 2.2em;align-items:flex-start}
+[data-jp-theme-light="true"] .qp-pulse,.vscode-light .qp-pulse{color-scheme:light}
+[data-jp-theme-light="false"] .qp-pulse,.vscode-dark .qp-pulse{color-scheme:dark}
+.qp-pulse .lines{flex:1 1 25em;max-width:48em}
+.qp-pulse b{font-weight:600}.qp-pulse .took{font-size:1.15em}.qp-pulse .aside{opacity:.78}
+.qp-pulse .bad b{color:var(--qp-bad)}.qp-pulse .good b{color:var(--qp-good)}
+.qp-pulse .sign{display:inline-block;width:1.3em}
+.qp-pulse .runs{margin:.25em 0 0}.qp-pulse svg{display:block}.qp-pulse .ends{display:flex;justify-content:space-between;
+gap:1.5em;font-size:.85em;line-height:1.3}
+.qp-pulse .inside{flex-basis:100%;overflow-x:auto}
+.qp-pulse table{border-collapse:collapse;margin:.25em 0 .1em;border:0;font-size:.95em}
+.qp-pulse th,.qp-pulse td{padding:.1em 1.6em .1em 0;text-align:right;background:transparent;color:inherit;
+font-weight:400;white-space:nowrap;border:0}
+.qp-pulse th:first-child{text-align:left}
+.qp-pulse thead th{border-bottom:1px solid;border-color:light-dark(#b9c2cb,#56616c)}
+.qp-pulse thead th span{opacity:.78}
+</style>"""
+
+
+class Line(NamedTuple):
+    """A line of the answer: a sign, what is found, and beside what. `kind`: good, bad or nothing."""
+
+    sign: str
+    found: str
+    beside: str
+    kind: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, [self.sign, self.found + self.beside]))
+
+
+def lines(runs: Runs) -> list[Line]:
+    """The answer: the duration, the verdict, that against the baseline if there is one, budget and errors if any."""
+    found = [_took(runs)]
+    judgement, against = runs.judgement, runs.against_baseline
+    if judgement is not None:
+        found.append(_verdict(judgement, runs.earlier_ns, "earlier run{}", "the first run in this session"))
+    if against is not None:
+        never = f"it never ran to its end in {runs.baseline}"
+        found.append(_verdict(against, runs.baseline_ns, "run{} in " + _literal(runs.baseline), never))
+    return found + [line for line in (_budget(runs), _failures(runs)) if line is not None]
+
+
+def as_text(runs: Runs) -> str:
+    """For a terminal: the lines, and a table of what ran inside."""
+    first, *others = map(str, lines(runs))
+    rows = [list(_HEADINGS), *_rows(runs)] if _count(runs) else []
+    widths = [max(text.width(row[place]) for row in rows) for place in range(len(_HEADINGS))] if rows else []
+    table = []
+    for row in rows:
+        room = [" " * (width - text.width(cell)) for cell, width in zip(row, widths, strict=True)]
+        cells = [space + cell for cell, space in zip(row[1:], room[1:], strict=True)]
+        table.append("  ".join([row[0] + room[0], *cells]))
+    shape = _bars(runs.durations_ns, 16)
+    if shape:
+        drawn = "".join(_BARS[math.ceil(one * (len(_BARS) - 1))] if one else " " for one in shape)
+        first += f"  {drawn}  {_span(min(runs.durations_ns), max(runs.durations_ns))}"
+    return "\n".join([first, *others, *table, *filter(None, [_left_out(runs)])])
+
+
+def as_html(runs: Runs) -> str:
+    """The same as HTML that stands alone and fits light and dark pages."""
+    first, *others = lines(runs)
+    body = f'<div><b class="took">{escape(first.found)}</b><span class="aside">{escape(first.beside)}</span></div>'
+    for line in others:
+        sign = f'<span class="sign">{line.sign}</span>'
+        beside = f'<span class="aside">{escape(line.beside)}</span>'
+        body += f'<div class="{line.kind or "plain"}"><b>{sign}{escape(line.found)}</b>{beside}</div>'
+    body = f'<div class="lines">{body}</div>{_histogram(runs)}'
+    if _count(runs):
+        rows = "".join(
+            f'<tr><th scope="row" style="padding-left:{len(cells[0]) - len(cells[0].lstrip())}ch">'
+            f"{escape(cells[0].strip())}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells[1:]) + "</tr>"
+            for cells in _rows(runs)
+        )
+        heads = "".join(f'<th scope="col"><span>{name}</span></th>' for name in _HEADINGS)
+        table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+        left = f'<div class="aside">{_left_out(runs)}</div>' if _left_out(runs) else ""
+        body += f'<div class="inside">{table}{left}</div>'
+    return f'{_STYLE}<div class="qp-pulse">{body}</div>'
+
+
+def _took(runs: Runs) -> Line:
+    name = text.clean(runs.name)
+    if not runs.durations_ns:
+        if runs.errors:
+            return Line("", f"{name}: did not finish", "")
+        return Line("", f"{name}: not recorded", f"; {runs.reason}" if runs.reason else "")
+    middle, low, high = median_interval(runs.durations_ns)
+    count = len(runs.durations_ns)
+    if count == 1:
+        return Line("", f"{name}: {numbers.duration(middle)}", "")
+    # Of fewer, the interval is the range, which covers less.
+    interval = "95 % interval " if count >= 6 else ""
+    beside = f" of {numbers.count(count)} runs, {interval}{_span(low, high)}"
+    return Line("", f"{name}: median {numbers.duration(middle)}", beside)
+
+
+def _verdict(judged: Judgement, earlier: Sequence[int], what: str, first: str) -> Line:
+    if judged.verdict == "first":
+        return Line("○", first, "")
+    usual = numbers.duration(median_interval(earlier)[0])
+    beside = f"{numbers.count(judged.earlier)} {what.format('' if judged.earlier == 1 else 's')}"
+    where = "the median" if judged.quantile == 0.5 else f"the p{judged.quantile * 100:g}"
+    change = _change(judged.change)
+    if judged.quantile != 0.5:
+        word = f"{judged.verdict} at the p{judged.quantile * 100:g} only"
+        sign = "▲" if judged.verdict == "slower" else "▼"
+        kind = "bad" if judged.verdict == "slower" else "good"
+        return Line(sign, word, f": {change}against that of {beside}", kind)
+    if judged.verdict == "too_few":
+        return Line("○", "too few to judge", f": {change}against {where} of {beside}, {usual}")
+    sign, word, kind = {
+        "slower": ("▲", "slower", "bad"),
+        "faster": ("▼", "faster", "good"),
+        "usual": ("●", "as usual", ""),
+    }[judged.verdict]
+    return Line(sign, word, f": {change}against {where} of {beside}, {usual} ({_range(earlier)})", kind)
+
+
+def _range(earlier: Sequence[int]) -> str:
+    """From the fastest to the slowest; of many runs without the twentieth at either end."""
+    ordered = sorted(earlier)
+    cut = len(ordered) // 20 if len(ordered) >= MANY else 0
+    most = "nine of ten " if cut else ""
+    return f"{most}{_span(ordered[cut], ordered[-1 - cut])}"
+
+
+def _span(low: float, high: float) -> str:
+    """Two durations: 5.4 to 8.7 ms, 850 ns to 1.2 µs."""
+    first, last = numbers.duration(low), numbers.duration(high)
+    amount, _, unit = first.rpartition(" ")
+    return f"{amount if last.endswith(f' {unit}') else first} to {last}"
+
+
+def _budget(runs: Runs) -> Line | None:
+    if runs.budget_us is None or not runs.durations_ns:
+        return None
+    budget = numbers.duration(runs.budget_us * 1000)
+    if not runs.over_budget:
+        return Line("✓", "within its budget", f" of {budget}")
+    count = len(runs.durations_ns)
+    times = f" in {numbers.count(runs.over_budget)} of {numbers.count(count)} runs" if count > 1 else ""
+    return Line("✗", "over its budget", f" of {budget}{times}", "bad")
+
+
+def _failures(runs: Runs) -> Line | None:
+    if not runs.errors:
+        return None
+    kinds = ", ".join(sorted({text.clean(kind) for kind in runs.errors}))
+    after = f" after {numbers.duration(runs.failed_ns[0])}" if len(runs.failed_ns) == 1 else ""
+    return Line("✗", f"ended by {kinds}", f"{after}, which is not judged", "bad")
+
+
+def _change(change: float) -> str:
+    """A change in words that one takes in: +12 % against, or, where that would be a long number, 515 times as long."""
+    if math.isnan(change):
+        return ""
+    return f"{change + 1:,.0f} times as long, " if change >= 3 else f"{change * 100:+.0f} % ".replace("-", "−")
+
+
+def _literal(name: str) -> str:
+    """A name that `str.format` leaves as it is."""
+    return text.clean(name).replace("{", "{{").replace("}", "}}")
+
+
+def _bars(values: Sequence[int], places: int) -> list[float]:
+    """Runs over the logarithm of their duration, as shares of the highest bar; empty when there is nothing to see."""
+    logs = [math.log(max(value, 1)) for value in values]
+    if not logs or max(logs) == min(logs):
+        return []
+    low, high = min(logs), max(logs)
+    counts = [0] * places
+    for value in logs:
+        counts[min(int((value - low) / (high - low) * places), places - 1)] += 1
+    return [count / max(counts) for count in counts]
+
+
+def _histogram(runs: Runs) -> str:
+    """A small chart; the figures on it stand in the text beside it."""
+    shape = _bars(runs.durations_ns, 28)
+    if not shape:
+        return ""
+    low, high = min(runs.durations_ns), max(runs.durations_ns)
+    middle = median_interval(runs.durations_ns)[0]
+    place = (math.log(max(middle, 1)) - math.log(max(low, 1))) / (math.log(high) - math.log(max(low, 1))) * 196
+    # What happened once is seen too.
+    heights = [max(one * 32, 1.5) if one else 0 for one in shape]
+    bars = "".join(
+        f'<rect x="{number * 7 + 0.5:g}" y="{36 - height:.1f}" width="6" height="{height:.1f}"/>'
+        for number, height in enumerate(heights)
+        if height
+    )
+    mark = f'<path d="M{place:.1f} 37l-4 6h8z"/>'
+    svg = '<svg viewBox="-4 0 204 44" width="204" height="44" fill="currentColor" aria-hidden="true">'
+    ends = f"<span>{numbers.duration(low)}</span><span>▲ median</span><span>{numbers.duration(high)}</span>"
+    return f'<div class="runs">{svg}<g opacity=".6">{bars}</g>{mark}</svg><div class="ends aside">{ends}</div></div>'
+
+
+def _count(runs: Runs) -> int:
+    return 0 if runs.inside is None else len(runs.inside)
+
+
+def _rows(runs: Runs) -> list[list[str]]:
+    assert runs.inside is not None
+    return [
+        [
+            "  " * (int(row["depth"]) - 1) + text.clean(str(row["operation"])),
+            numbers.count(row["count"]),
+            *(numbers.duration(row[key] * 1000) for key in ("total_us", "p50_us", "p99_us")),
+        ]
+        for _, row in runs.inside.head(_MOST_INSIDE).iterrows()
+    ]
+
+
+def _left_out(runs: Runs) -> str:
+    left = _count(runs) - _MOST_INSIDE
+    return f"and {left} more" if left > 0 else ""

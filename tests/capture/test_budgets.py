@@ -1,0 +1,83 @@
+"""Budgets of a capture: counts, and whether they are kept."""
+
+import numpy as np
+import pytest
+
+import quantum_pulse as qp
+from quantum_pulse.operations import Category, Definition
+from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
+
+
+def definition(name, budget_us, quantile=0.99):
+    return Definition(name, "work", "", Category("A"), budget_us=budget_us, budget_quantile=quantile)
+
+
+def test_calls_are_counted_with_their_weight(write_capture):  # noqa: F811 - the fixture
+    durations = [1000 * (1 + 7 * turn % 20) for turn in range(20)]
+    parts = [
+        [
+            {"start": place, "duration": duration, "operation": 1, "weight": 2}
+            for place, duration in enumerate(durations)
+        ],
+        [{"operation": 0}],
+    ]
+    capture = qp.open(write_capture(parts))
+    counted = {"budget_us": 10, "count": 40, "over": 20, "share": 0.5}
+    assert capture.budgets(check=False).to_dict("index") == {"Work.COUNT": counted}
+    (row,) = capture.budgets().to_dict("records")
+    assert {name: row[name] for name in counted} == counted
+    assert (row["quantile"], row["verdict"]) == (0.99, "missed")
+    assert row["value_us"] == pytest.approx(np.quantile(np.arange(1, 21), 0.99))
+
+
+def test_no_budget(write_capture):  # noqa: F811 - the fixture
+    budgets = qp.open(write_capture([[{"duration": 1}]], operations=[definition("A.B", None)])).budgets()
+    assert budgets.empty
+    assert list(budgets.columns) == [
+        "budget_us", "count", "over", "share", "quantile", "value_us", "ci_low_us", "ci_high_us", "q_value", "verdict"
+    ]  # fmt: skip
+
+
+def test_each_by_its_own_quantile(write_capture):  # noqa: F811 - the fixture
+    """The same durations of three operations: half keep 50 µs, nine in ten 59 µs, all but one in a hundred 70 µs."""
+    rng = np.random.default_rng(2)
+    operation = np.repeat([0, 1, 2], 4000)
+    duration = (50_000 * np.exp(0.13 * rng.standard_normal(12_000))).astype(np.int64)
+    operations = [definition("W.MEDIAN", 52.0, 0.5), definition("W.TAIL", 52.0), definition("W.CLOSE", 67.7)]
+    rows = {"start": np.arange(12_000) * 1000, "duration": duration, "operation": operation}
+    budgets = qp.open(write_capture([rows], operations=operations)).budgets()
+    assert budgets["verdict"].to_dict() == {"W.MEDIAN": "kept", "W.TAIL": "missed", "W.CLOSE": "inconclusive"}
+    assert budgets["quantile"].to_dict() == {"W.MEDIAN": 0.5, "W.TAIL": 0.99, "W.CLOSE": 0.99}
+    assert (budgets["ci_low_us"] < budgets["value_us"]).all()
+    assert (budgets["value_us"] < budgets["ci_high_us"]).all()
+    with pytest.raises(ValueError, match="alpha must be"):
+        qp.open(write_capture([rows], operations=operations)).budgets(alpha=2)
+
+
+def test_what_an_older_version_wrote_is_for_the_p99(write_capture, monkeypatch):  # noqa: F811 - the fixture
+    plain = Definition.plain
+    monkeypatch.setattr(
+        Definition, "plain", lambda self: {key: value for key, value in plain(self).items() if key != "budget_quantile"}
+    )
+    path = write_capture([[{"duration": 1, "operation": 1}] * 500])
+    monkeypatch.undo()
+    assert qp.open(path).budgets()["quantile"].tolist() == [0.99]
+
+
+def test_runs_that_differ_make_it_cautious(write_capture):  # noqa: F811 - the fixture
+    rng = np.random.default_rng(3)
+    paths = [
+        write_capture(
+            [
+                {
+                    "start": np.arange(3000) * 1000,
+                    "duration": (level * 1000 * np.exp(0.1 * rng.standard_normal(3000))).astype(np.int64),
+                    "operation": np.ones(3000),
+                }
+            ]
+        )
+        for level in (3, 7.5, 3.3)
+    ]
+    for path in paths:
+        assert qp.open(path).budgets()["verdict"].tolist() == ["kept"]
+    assert qp.open(paths).budgets()["verdict"].tolist() == ["inconclusive"]

@@ -1,0 +1,61 @@
+"""The answer below a cell, as text and as HTML."""
+
+import pandas as pd
+
+from quantum_pulse.analysis.runs import Runs
+from quantum_pulse.view import runs as view
+
+MS = 1_000_000
+
+
+def found(durations, earlier=(), **more):
+    return Runs(**{"name": "Op.CELL", "durations_ns": durations, "earlier_ns": earlier, "errors": [], "failed_ns": [],
+                   "budget_us": None, **more})  # fmt: skip
+
+
+def test_one_run():
+    assert view.as_text(found([2 * MS])) == "Op.CELL: 2.0 ms\n○ the first run in this session"
+    assert view.as_text(found([2 * MS], [MS] * 6)).endswith(
+        "▲ slower: +100 % against the median of 6 earlier runs, 1.0 ms (1.0 to 1.0 ms)"
+    )
+    assert "● as usual: +2 % against" in view.as_text(found([1.05 * MS], [MS * (1 + n / 100) for n in range(6)]))
+    assert "▲ slower: 50 times as long, against" in view.as_text(found([50 * MS], [MS] * 6))
+
+
+def test_several_runs_have_a_shape():
+    text = view.as_text(found([MS, MS, MS, 2 * MS, 2 * MS, 2 * MS, 4 * MS]))
+    first = text.splitlines()[0]
+    assert first.startswith("Op.CELL: median 2.0 ms of 7 runs, 95 % interval 1.0 to 4.0 ms  █")
+    assert first.endswith("  1.0 to 4.0 ms")
+    assert view.as_html(found([MS, MS, 2 * MS])).count("<rect") == 2
+    assert "<svg" not in view.as_html(found([MS, MS])), "nothing to see"
+    assert "interval" not in view.as_text(found([MS, MS, 2 * MS])), "three runs have none of 95 %"
+
+
+def test_runs_that_failed_are_said_and_not_judged():
+    failed = found([], [MS] * 6, errors=["ZeroDivisionError"], failed_ns=[50], budget_us=0.01)
+    assert view.as_text(failed) == (
+        "Op.CELL: did not finish\n✗ ended by ZeroDivisionError after 50 ns, which is not judged"
+    )
+    assert failed.judgement is None
+    assert failed.duration_ns is None
+
+
+def test_budget_and_baseline():
+    text = view.as_text(found([2 * MS] * 3 + [5 * MS], budget_us=3000, baseline="main{", baseline_ns=[MS] * 6))
+    assert "▲ slower: +100 % against the median of 6 runs in main{, 1.0 ms" in text
+    assert "✗ over its budget of 3.0 ms in 1 of 4 runs" in text
+    never = view.as_text(found([MS], baseline="main", baseline_ns=[]))
+    assert "○ it never ran to its end in main" in never
+
+
+def test_names_are_shown_as_text():
+    inside = pd.DataFrame(
+        {"depth": [1], "operation": ["<b>X.\x1b[2J"], "count": [2], "total_us": [3.0], "p50_us": [1.0], "p99_us": [2.0]}
+    )
+    page = view.as_html(found([MS], name="<i>", baseline="<u>", baseline_ns=[MS], errors=["<s>"], inside=inside))
+    assert not any(tag in page for tag in ("<i>", "<u>", "<s>", "<b>X"))
+    assert "\x1b" not in page + view.as_text(found([MS], inside=inside))
+    assert view.as_text(found([MS], inside=inside)).splitlines()[-1].split() == [
+        *("<b>X.\ufffd[2J", "2", "3.0", "µs", "1.0", "µs", "2.0", "µs")
+    ]
