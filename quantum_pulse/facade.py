@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 from quantum_pulse.capture import reader
 from quantum_pulse.capture.selection import Moment, Operations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from quantum_pulse.capture.own import Calls
     from quantum_pulse.capture.slowest import Slowest
     from quantum_pulse.explorer.widget import Explorer
+    from quantum_pulse.export.exporting import Exported
     from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
     from quantum_pulse.view.findings import Findings
@@ -408,6 +409,39 @@ class Capture:
         if path is not None:
             made.write(path, format)
         return made
+
+    def export(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        format: str | None = None,  # noqa: A002 - as on the command line
+        *,
+        table: Literal["samples", "metrics", "events", "stats"] = "samples",
+        operations: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
+        overwrite: bool = False,
+    ) -> Exported:
+        """Write the capture, or some of it, for other tools, and say what was written: `rows`, `bytes`.
+
+        `format` is by default that of the ending of `path`; text is compressed if that ends in .gz. `docs/export.md`
+        says what stands in each.
+
+        - "parquet", "csv", "arrow": the raw samples, or another `table`. "stats" is what `stats()` says. They come
+          batch by batch, about in the order of time, as those of `iter_samples`.
+        - "json": statistics, budgets, losses and what was recorded where, for scripts.
+        - "trace" (.trace.json): each sample as an event of Chrome's trace format, for Perfetto and its like.
+        - "openmetrics" (.prom): histograms of durations for Prometheus, from what the parts say of themselves.
+
+        `operations`, `start`, `end` choose samples as in `samples`, metrics and events by time alone. `path` may be an
+        open binary file too. The file is there whole or not at all; one that exists is replaced only with `overwrite`.
+        Raises ValueError that names the choices where one of them is none, FileExistsError, and OSError where it cannot
+        be written.
+        """
+        from quantum_pulse.export import exporting
+
+        return exporting.export(
+            self._source, path, format, table=table, operations=operations, start=start, end=end, overwrite=overwrite
+        )
 
     def explore(self, baseline: Capture | str | os.PathLike[str] | None = None) -> Explorer:
         """An application in the notebook: from all operations to one, to a stretch of its time, to a single call.

@@ -1,12 +1,18 @@
-"""Reading files that may have become anything: a folder, a pipe that nobody writes to, text that is cut off."""
+"""Reading files that may have become anything: a folder, a pipe that nobody writes to, text that is cut off.
+
+And writing files whole or not at all.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def check(path: Path) -> None:
@@ -34,3 +40,22 @@ def reason(error: BaseException) -> str:
     """What `error` says, on one line and without the path, which whoever shows it names itself."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(str(text).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """A file to write to that becomes `target` once the block has ended well, and is gone if it has not.
+
+    Folders on the way are made. Raises OSError.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from error
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with open(unfinished, "wb") as file:
+            yield file
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)

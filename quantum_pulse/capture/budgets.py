@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quantum_pulse.capture import scan, tables
 from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.selection import Selection
+from quantum_pulse.capture.selection import EVERYTHING, Selection
 from quantum_pulse.operations import DEFAULT_BUDGET_QUANTILE
 
 if TYPE_CHECKING:
@@ -27,25 +27,25 @@ class Budget(NamedTuple):
 Run = tuple["npt.NDArray[np.int64]", "npt.NDArray[np.int32]"]
 
 
-def defined(source: Source) -> dict[str, Budget]:
-    """The budget of each operation that has one; the newest definition counts."""
+def defined(source: Source, chosen: Selection = EVERYTHING) -> dict[str, Budget]:
+    """The budget of each operation in `chosen` that has one; the newest definition counts."""
     newest = {str(definition["name"]): definition for definition in source.definitions()}
     return {
         name: Budget(float(one["budget_us"]), float(one.get("budget_quantile", DEFAULT_BUDGET_QUANTILE)))
         for name, one in newest.items()
-        if one.get("budget_us") is not None
+        if one.get("budget_us") is not None and (chosen.names is None or name in chosen.names)
     }
 
 
-def counted(source: Source) -> pd.DataFrame:
+def counted(source: Source, chosen: Selection = EVERYTHING) -> pd.DataFrame:
     """A row per operation that has a budget, the one that breaks it most often first: budget_us count over share.
 
     One pass, in memory that does not grow.
     """
     import pandas as pd
 
-    limits = {name: budget.limit_us for name, budget in defined(source).items()}
-    found = scan.whole(lambda: _over(source, limits)) if limits else {}
+    limits = {name: budget.limit_us for name, budget in defined(source, chosen).items()}
+    found = scan.whole(lambda: _over(source, limits, chosen)) if limits else {}
     frame = pd.DataFrame.from_dict(found, orient="index", columns=["count", "over"], dtype="int64")
     frame.index.name = "operation"
     frame.insert(0, "budget_us", pd.Series(limits, dtype="float64").reindex(frame.index))
@@ -65,7 +65,7 @@ def runs(source: Source) -> Iterator[tuple[str, list[Run]]]:
             yield name, found
 
 
-def _over(source: Source, limits: Mapping[str, float]) -> dict[str, list[int]]:
+def _over(source: Source, limits: Mapping[str, float], within: Selection) -> dict[str, list[int]]:
     """Calls, and calls above the limit in microseconds, by operation."""
     import threading
 
@@ -89,7 +89,7 @@ def _over(source: Source, limits: Mapping[str, float]) -> dict[str, list[int]]:
                     entry[0] += own
                     entry[1] += above
 
-    chosen = Selection(names=tuple(limits))
+    chosen = within._replace(names=tuple(limits))
     columns = ["operation", "duration_ns", "weight"]
     scan.each(source, scan.parts(source, chosen), lambda _: columns, chosen, work, "budgets")
     return found

@@ -230,6 +230,10 @@ class Source:
         """Names of the captures, where they are several."""
         return []
 
+    def by_capture(self) -> list[tuple[str | None, Source]]:
+        """Each capture with its name, which is None where there is but this one."""
+        return [(None, self)]
+
     def losses(self) -> list[dict[str, Any]]:
         """One dictionary with the keys of LOSS_COLUMNS a loss; what is not known is None. Times are Unix ns."""
         found: dict[tuple[Any, ...], dict[str, Any]] = {}

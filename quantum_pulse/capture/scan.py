@@ -218,9 +218,12 @@ def _part_units(part: Part, metadata: Any, selection: Selection) -> Iterator[_Un
 
 
 @contextlib.contextmanager
-def progress(total: int, label: str) -> Iterator[Callable[[int], object]]:
-    """A bar over `total` samples, drawn once the work has taken a second, where somebody could see it."""
-    if total < PROGRESS_ROWS:
+def progress(total: int, label: str, least: int | None = None) -> Iterator[Callable[[int], object]]:
+    """A bar over `total` samples, drawn once the work has taken a second, where somebody could see it.
+
+    Fewer than `least`, by default PROGRESS_ROWS, are over before.
+    """
+    if total < (PROGRESS_ROWS if least is None else least):
         yield lambda _: None
         return
     from tqdm.auto import tqdm

@@ -20,7 +20,7 @@ class Recorded(str):
 
 
 #: One member, several, a whole enum, or None for all.
-Operations: TypeAlias = Operation | Iterable[Operation] | Recorded | None
+Operations: TypeAlias = Operation | Recorded | Iterable[Operation | Recorded] | None
 #: A timestamp or its text (UTC unless it says otherwise), or seconds (or a timedelta) after the first sample.
 Moment: TypeAlias = str | dt.datetime | dt.timedelta | float | None
 
@@ -56,13 +56,14 @@ def select(source: Source, operations: Operations = None, start: Moment = None, 
     )
 
 
-def recorded_names(source: Source, operations: Operation | Iterable[Operation] | Recorded) -> list[str]:
+def recorded_names(source: Source, operations: Operation | Recorded | Iterable[Operation | Recorded]) -> list[str]:
     """Names in the `operation` column of these operations. A string among them is a TypeError."""
-    if isinstance(operations, Recorded):
-        return [str(operations)]
     definitions = source.definitions()
     names: set[str] = set()
     for operation in members(operations):
+        if isinstance(operation, Recorded):
+            names.add(str(operation))
+            continue
         own = operation.definition
         # Two classes of one name in a capture are told apart by the module, which the recorder then puts before it.
         spellings = (own.name, f"{own.module}.{own.name}")
@@ -71,12 +72,12 @@ def recorded_names(source: Source, operations: Operation | Iterable[Operation] |
     return sorted(names)
 
 
-def members(operations: Operation | Iterable[Operation]) -> list[Operation]:
+def members(operations: Operation | Recorded | Iterable[Operation | Recorded]) -> list[Operation | Recorded]:
     """The operations one by one. A string among them is a TypeError that names the nearest member."""
     # A string is iterable too, and its letters would make a poor error.
     if isinstance(operations, Operation | str) or not isinstance(operations, Iterable):
-        operations = [checked(operations)]
-    return [checked(operation) for operation in operations]
+        operations = [operations]
+    return [one if isinstance(one, Recorded) else checked(one) for one in operations]
 
 
 def moment_ns(source: Source, moment: Moment, name: str) -> int:

@@ -32,6 +32,9 @@ class Several(Source):
     def captures(self) -> list[str]:
         return list(self._sources)
 
+    def by_capture(self) -> list[tuple[str | None, Source]]:
+        return list(self._sources.items())
+
     def categories_of(self) -> Mapping[str, str]:
         return self._categories
 

@@ -25,7 +25,10 @@ _NEVER: Final = (1 << 63) - 1
 
 
 class Rows(NamedTuple):
-    """Samples in the order of their spans, arrays of one length. Times in ns; `kind` is the number of a group."""
+    """Samples in the order of their spans, arrays of one length. Times in ns; `kind` is the number of a group.
+
+    `more` has a column for each further one that was asked for.
+    """
 
     span: npt.NDArray[np.int64]
     parent: npt.NDArray[np.int64]
@@ -33,6 +36,7 @@ class Rows(NamedTuple):
     start: npt.NDArray[np.int64]
     duration: npt.NDArray[np.int64]
     weight: npt.NDArray[np.int64]
+    more: npt.NDArray[np.int64]
 
     def take(self, chosen: Any) -> Rows:
         """Some of the rows: a slice, a mask, or positions."""
@@ -57,21 +61,25 @@ class _Unit(NamedTuple):
     start_ns: int
 
 
-def blocks(source: Source, parts: list[Part], kinds: Groups) -> Iterator[Block]:
-    """The samples of `parts`, all of one recording, in the order of their spans. Raises scan.UnreadablePartError."""
+def blocks(source: Source, parts: list[Part], kinds: Groups, more: tuple[str, ...] = ()) -> Iterator[Block]:
+    """The samples of `parts`, all of one recording, in the order of their spans. Raises scan.UnreadablePartError.
+
+    `more`: further columns of integers.
+    """
     import numpy as np
 
     runs = _runs(source, parts)
-    stragglers, starts = _stragglers(source, runs, kinds)
+    stragglers, starts = _stragglers(source, runs, kinds, more)
     # The least of each entry and all after it.
     later = np.minimum.accumulate([_NEVER, *reversed(starts)])[::-1][1:]
     later_straggler = np.minimum.accumulate([_NEVER, *stragglers.start[::-1].tolist()])[::-1]
     after = 0
     with ThreadPoolExecutor(1, thread_name_prefix="capture-spans") as pool:
         # One ahead, while the one before is worked on.
-        waiting = [pool.submit(_run_rows, source, run, kinds) for run in runs[:1]]
+        waiting = [pool.submit(_run_rows, source, run, kinds, more) for run in runs[:1]]
         for number, run in enumerate(runs):
-            waiting += [pool.submit(_run_rows, source, following, kinds) for following in runs[number + 1 : number + 2]]
+            following = runs[number + 1 : number + 2]
+            waiting += [pool.submit(_run_rows, source, run_after, kinds, more) for run_after in following]
             rows, last = waiting.pop(0).result(), run[-1].last_span
             first, end = np.searchsorted(stragglers.span, [after, last], side="right").tolist()
             rows = rows.take(slice(int(np.searchsorted(rows.span, after, side="right")), None))
@@ -108,10 +116,12 @@ def _units(source: Source, part: Part) -> Iterator[_Unit]:
         yield _Unit(part, group, metadata.row_group(group).num_rows, *spans, starts[0])
 
 
-def _stragglers(source: Source, runs: list[list[_Unit]], kinds: Groups) -> tuple[Rows, list[int]]:
+def _stragglers(
+    source: Source, runs: list[list[_Unit]], kinds: Groups, more: tuple[str, ...]
+) -> tuple[Rows, list[int]]:
     """Rows whose spans are not after those of the run before, in order; and when each run's other rows start."""
 
-    found, starts, after = [_nothing()], [], 0
+    found, starts, after = [_nothing(len(more))], [], 0
     for run in runs:
         least = _NEVER
         for unit in run:
@@ -123,24 +133,24 @@ def _stragglers(source: Source, runs: list[list[_Unit]], kinds: Groups) -> tuple
             least = min(least, int(start[~is_late].min(initial=_NEVER)))
             late = int(is_late.sum())
             # Parts are sorted by span, so that the rest need not be read for them.
-            rows = _rows(source, unit, kinds, late if is_late[:late].all() else None)
+            rows = _rows(source, unit, kinds, more, late if is_late[:late].all() else None)
             found.append(rows.take(rows.span <= after))
         starts.append(least)
         after = max(after, run[-1].last_span)
     return _sorted(found), starts
 
 
-def _run_rows(source: Source, run: list[_Unit], kinds: Groups) -> Rows:
-    return _sorted([_rows(source, unit, kinds) for unit in run])
+def _run_rows(source: Source, run: list[_Unit], kinds: Groups, more: tuple[str, ...]) -> Rows:
+    return _sorted([_rows(source, unit, kinds, more) for unit in run])
 
 
-def _rows(source: Source, unit: _Unit, kinds: Groups, first: int | None = None) -> Rows:
+def _rows(source: Source, unit: _Unit, kinds: Groups, more: tuple[str, ...], first: int | None = None) -> Rows:
     """The rows of a unit, or the first so many of them, in the order of their spans."""
     import numpy as np
     import pyarrow as pa
 
     part = unit.part
-    wanted = dict.fromkeys([*kinds.columns(part), "span", "parent", "start", "duration_ns"])
+    wanted = dict.fromkeys([*kinds.columns(part), "span", "parent", "start", "duration_ns", *more])
     wanted |= {"weight": None} if scan.has_weights(part) else {}
     found = []
     for batch in scan.batches(source, part, [unit.group], list(wanted), EVERYTHING, first):
@@ -148,10 +158,13 @@ def _rows(source: Source, unit: _Unit, kinds: Groups, first: int | None = None) 
         span, parent, start, duration = numbers
         has_weights = "weight" in wanted
         weight = batch["weight"].to_numpy().astype(np.int64) if has_weights else np.ones(len(span), np.int64)
-        found.append(Rows(span, parent, kinds.of(batch, part), start, duration, weight))
+        others = np.empty((len(span), len(more)), np.int64)
+        for place, name in enumerate(more):
+            others[:, place] = batch[name].to_numpy()
+        found.append(Rows(span, parent, kinds.of(batch, part), start, duration, weight, others))
         if first is not None:
             break
-    return _sorted(found or [_nothing()])
+    return _sorted(found or [_nothing(len(more))])
 
 
 def _columns(source: Source, part: Part, group: int, names: list[str]) -> list[npt.NDArray[np.int64]]:
@@ -163,10 +176,11 @@ def _columns(source: Source, part: Part, group: int, names: list[str]) -> list[n
     return [np.concatenate([batch[name].cast(pa.int64()).to_numpy() for batch in batches]) for name in names]
 
 
-def _nothing() -> Rows:
+def _nothing(more: int) -> Rows:
     import numpy as np
 
-    return Rows(*(np.zeros(0, np.int64) for _ in Rows._fields))
+    none = np.zeros(0, np.int64)
+    return Rows(none, none, none, none, none, none, np.zeros((0, more), np.int64))
 
 
 def _sorted(pieces: list[Rows]) -> Rows:

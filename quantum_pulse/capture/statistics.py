@@ -157,10 +157,12 @@ def _with_empty(source: Source, frame: pd.DataFrame, operations: Operations, cho
 
     newest = {str(definition["name"]): str(definition["category"]["name"]) for definition in source.definitions()}
     known = {(category, name) for name, category in newest.items()}
-    if operations is not None and not isinstance(operations, selection.Recorded):
+    if operations is not None:
         known = {key for key in known if key[1] in (chosen.names or ())}
         recorded = {name for _, name in known}
         for member in selection.members(operations):
+            if isinstance(member, selection.Recorded):
+                continue
             if not recorded.intersection(selection.recorded_names(source, member)):
                 known.add((member.definition.category.name, member.definition.name))
     levels = [str(level) for level in frame.index.names]

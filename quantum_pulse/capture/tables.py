@@ -47,10 +47,12 @@ def iter_samples(
     if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
         raise ValueError(f"rows must be a whole number of at least 1, not {rows!r}")
     wanted = _columns(source, columns)
-    return _batches(source, wanted, select(source, operations, start, end), rows)
+    batches = iter_tables(source, wanted, select(source, operations, start, end), rows)
+    return (batch.to_pandas() for batch in batches)
 
 
-def _batches(source: Source, wanted: list[str], selection: Selection, rows: int) -> Iterator[pd.DataFrame]:
+def iter_tables(source: Source, wanted: list[str], selection: Selection, rows: int) -> Iterator[Any]:
+    """As `iter_samples`, as Arrow tables with the columns `wanted`, in the types of `schema`."""
     import pyarrow as pa
 
     names = list(dict.fromkeys([*wanted, "start"]))
@@ -66,24 +68,27 @@ def _batches(source: Source, wanted: list[str], selection: Selection, rows: int)
                     found = _completed(source, part, pa.Table.from_batches([batch]), names).cast(layout)
                     held = pa.concat_tables([held, found])
                     while held.num_rows >= rows:
-                        yield _frame(held.slice(0, rows), wanted)
+                        yield _ordered(held.slice(0, rows), wanted)
                         held = held.slice(rows)
             advance(part.rows)
     if held.num_rows:
-        yield _frame(held, wanted)
+        yield _ordered(held, wanted)
 
 
-def _frame(table: Any, wanted: list[str]) -> pd.DataFrame:
-    frame: pd.DataFrame = table.unify_dictionaries().sort_by("start").select(wanted).to_pandas()
-    return frame
+def _ordered(table: Any, wanted: list[str]) -> Any:
+    return table.unify_dictionaries().sort_by("start").select(wanted)
 
 
 def whole(source: Source, table: str, order: str) -> pd.DataFrame:
     """All rows of one of schema.TABLES, sorted by the column `order`; of several captures with the name of each."""
-    names = [column.name for column in schema.TABLES[table]]
-    rows = read(source, table, [*([CAPTURE] if source.captures else []), *names], EVERYTHING)
-    frame: pd.DataFrame = rows.sort_by(order).to_pandas()
+    frame: pd.DataFrame = whole_table(source, table, order).to_pandas()
     return frame
+
+
+def whole_table(source: Source, table: str, order: str) -> Any:
+    """As `whole`, as an Arrow table in the types of `schema`."""
+    names = [column.name for column in schema.TABLES[table]]
+    return read(source, table, [*([CAPTURE] if source.captures else []), *names], EVERYTHING).sort_by(order)
 
 
 def read(source: Source, table: str, columns: Sequence[str], selection: Selection) -> Any:
@@ -155,6 +160,11 @@ def empty(source: Source) -> pd.DataFrame:
 def columns_of(source: Source) -> list[str]:
     """Columns of the samples: of several captures the first is the name of each."""
     return [*([CAPTURE] if source.captures else []), *COLUMNS]
+
+
+def layout_of(source: Source, table: str) -> pa.Schema:
+    """Columns and types of `whole_table`, and of `iter_tables` with the columns of `columns_of`."""
+    return _layout(table, [*([CAPTURE] if source.captures else []), *(column.name for column in schema.TABLES[table])])
 
 
 def _layout(table: str, columns: Sequence[str]) -> pa.Schema:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import quantum_pulse as qp
-from quantum_pulse.cli import compare, demo, lab, overhead, recover, report, run, stats
+from quantum_pulse.cli import compare, demo, export, lab, overhead, recover, report, run, stats
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import QuantumPulseError
 
 #: In the order in which --help shows them.
-COMMANDS: Final = (demo, run, stats, report, lab, compare, overhead, recover)
+COMMANDS: Final = (demo, run, stats, report, lab, compare, export, overhead, recover)
 
 _EXAMPLES = """\
 examples:
@@ -27,6 +27,7 @@ examples:
   quantum-pulse report captures/t -o t.html       one file to send: it opens anywhere and drills down
   quantum-pulse lab captures/t                    the same in JupyterLab, down to every single call
   quantum-pulse compare captures/main captures/branch --format markdown
+  quantum-pulse export captures/t -o t.trace.json every sample, for Perfetto; others: parquet csv arrow json prom
 
 what a script records is what it marks: `with Op.MEMBER:` or `@Op.MEMBER`, Op being a quantum_pulse.Operation.
 """

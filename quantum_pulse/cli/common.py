@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,6 +12,8 @@ import quantum_pulse as qp
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from quantum_pulse.capture.selection import Recorded
 
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -34,6 +37,35 @@ def floats(text: str) -> list[float]:
         return [float(one) for one in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be numbers with commas between, as in 0.5,0.99, not {text!r}") from None
+
+
+def moment(text: str) -> str | float:
+    """A time as `Capture.samples` takes it: seconds after the first sample, or else a timestamp."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def recorded(capture: qp.Capture, text: str) -> list[Recorded]:
+    """Operations by their names in the capture, with commas between; the name of an enum stands for all of its members.
+
+    Raises Misuse that names the nearest.
+    """
+    from quantum_pulse.capture.selection import Recorded
+
+    known = [str(name) for name in capture.definitions().index]
+    found: list[Recorded] = []
+    # A name that holds a comma itself can be asked for alone.
+    for word in [text] if text in known else [part.strip() for part in text.split(",")]:
+        own = [name for name in known if name == word or name.rpartition(".")[0] == word]
+        if not own:
+            near = difflib.get_close_matches(word.lower(), [name.lower() for name in known], n=1, cutoff=0.4)
+            nearest = [name for name in known if name.lower() in near]
+            hint = f"; did you mean {nearest[0]}?" if nearest else f"; there are {', '.join(known[:8])}"
+            raise Misuse(f"{capture.path} has no operation {word!r}{hint}")
+        found += map(Recorded, own)
+    return found
 
 
 def into(wanted: str | None, name: str) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from quantum_pulse import files
 from quantum_pulse.view import markdown, page, plain
 from quantum_pulse.view.document import Document
 
@@ -52,16 +52,8 @@ class Report:
         """Write it to a file, whole or not at all, and return its path. Folders on the way are made."""
         target = Path(path)
         content = self.text(format or format_of(target))
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from error
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            unfinished.write_text(content, encoding="utf-8")
-            os.replace(unfinished, target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with files.replacing(target) as file:
+            file.write(content.encode("utf-8"))
         self.path = target
         return target
 

@@ -1,0 +1,83 @@
+"""``quantum-pulse export``: a capture for other tools."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+import quantum_pulse as qp
+from quantum_pulse.cli.common import Misuse, moment, recorded
+
+if TYPE_CHECKING:
+    from quantum_pulse.cli.common import Commands
+    from quantum_pulse.export.exporting import Exported
+
+
+def add_command(commands: Commands) -> None:
+    from quantum_pulse.export import formats
+
+    described = "\n".join(f"  {name:<12} {what}" for name, what in formats.FORMATS.items())
+    export = commands.add_parser(
+        "export",
+        help="a capture for other tools",
+        description="Write a capture, or some of it, in a format that other tools read.",
+        epilog=f"formats:\n{described}\n\nby the ending of FILE: {' '.join(formats.ENDINGS)}; text also with .gz\n"
+        "docs/export.md says what stands in each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    export.add_argument(
+        "captures", metavar="CAPTURE", nargs="+", help="the directory of a capture, or of several to read as one"
+    )
+    export.add_argument("-o", "--output", metavar="FILE", required=True, help="where it goes; - is standard output")
+    export.add_argument("--format", metavar="FORMAT", help="default: by FILE's ending")
+    export.add_argument(
+        "--table", metavar="TABLE", default="samples",
+        help=f"of {', '.join(formats.TABULAR)}: {' '.join(formats.TABLES)} (default: samples)",
+    )  # fmt: skip
+    export.add_argument("--operations", metavar="NAMES", help="only these, as in Trading.ORDER_SUBMISSION,Trading.RISK")
+    export.add_argument(
+        "--start", metavar="TIME", type=moment, help="from this time on: a timestamp (UTC), or seconds after the first"
+    )
+    export.add_argument("--end", metavar="TIME", type=moment, help="until this time, the same way")
+    export.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    export.set_defaults(command=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    capture = qp.open(options.captures[0] if len(options.captures) == 1 else options.captures)
+    is_stream = options.output == "-"
+    if is_stream and options.format in ("parquet", "arrow") and sys.stdout.isatty():
+        raise Misuse(f"export: {options.format} is nothing for a terminal; name a file with -o, or send it into a pipe")
+    try:
+        made = capture.export(
+            sys.stdout.buffer if is_stream else options.output,
+            options.format,
+            table=options.table,
+            operations=None if options.operations is None else recorded(capture, options.operations),
+            start=options.start,
+            end=options.end,
+            overwrite=options.force,
+        )
+    except ValueError as error:
+        raise Misuse(f"export: {error}") from error
+    except BrokenPipeError:
+        raise
+    except FileExistsError as error:
+        raise Misuse(f"export: {options.output} exists; --force replaces it") from error
+    except OSError as error:
+        raise Misuse(f"export: {options.output}: {error.strerror or error}") from error
+    # On standard error: standard output may be the export.
+    print(_said(made, "standard output" if is_stream else options.output), file=sys.stderr)
+    lost = capture.losses()
+    if len(lost):
+        print("NOT in it: samples that were lost or cannot be read; quantum-pulse stats says which", file=sys.stderr)
+    return 0
+
+
+def _said(made: Exported, where: str) -> str:
+    from quantum_pulse.view import numbers
+
+    what = {"stats": "rows of statistics", "metrics": "rows of metrics"}.get(made.what, made.what)
+    rows = f"{numbers.count(made.rows)} {what}" if made.rows else f"no {what}: nothing was chosen, or nothing ran then"
+    return f"{where}: {rows}; {made.format}, {numbers.size(made.bytes)}"

@@ -1,0 +1,29 @@
+"""What of a capture is exported."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from quantum_pulse.capture.reader import Source
+from quantum_pulse.capture.selection import Moment, Operations, Selection, select
+
+
+class Wanted(NamedTuple):
+    """Operations and a stretch of time, as they were asked for, and as they stand in the capture."""
+
+    operations: Operations
+    start: Moment
+    end: Moment
+    selection: Selection
+
+    @classmethod
+    def of(cls, source: Source, operations: Operations, start: Moment, end: Moment) -> Wanted:
+        """Raises TypeError and ValueError that say what was wrong."""
+        return cls(operations, start, end, select(source, operations, start, end))
+
+
+def moment(unix_ns: int) -> str:
+    """A time as text, in UTC and to the nanosecond."""
+    import pandas as pd
+
+    return pd.Timestamp(unix_ns, unit="ns", tz="UTC").isoformat()

@@ -1,0 +1,85 @@
+"""What a capture says, as one JSON document for scripts. Its keys are documented in `docs/export.md`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse.capture import budgets, definitions, reader, statistics
+from quantum_pulse.capture.reader import Source
+from quantum_pulse.export.chosen import Wanted, moment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Grows when a key changes its meaning or goes; new keys may come without that.
+VERSION: Final = 1
+
+#: Of what a process says of itself: what helps to judge its figures. Not its arguments, which may hold secrets.
+_TOLD: Final = ("pid", "host", "state", "core", "clock", "level", "on_full", "python", "environment", "overhead")
+
+
+def write(source: Source, wanted: Wanted, out: Any) -> int:
+    """Write it to `out`; the number of operations in it. Raises OSError."""
+    content = build(source, wanted)
+    out.write(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+    return len(content["operations"])
+
+
+def build(source: Source, wanted: Wanted) -> dict[str, Any]:
+    """The document as JSON's own types; what is not known is null."""
+    chosen = wanted.selection
+    stats = statistics.stats(
+        source,
+        ["capture", "operation"] if source.captures else "operation",
+        operations=wanted.operations,
+        start=wanted.start,
+        end=wanted.end,
+    )
+    told = definitions.frame(source)[["description", "priority", "budget_us"]]
+    operations = stats.reset_index().merge(told, how="left", left_on="operation", right_index=True)
+    return {
+        "version": VERSION,
+        "path": str(source.path),
+        "captures": source.captures,
+        "selection": {
+            "operations": None if chosen.names is None else list(chosen.names),
+            "start": _time(chosen.start_ns),
+            "end": _time(chosen.end_ns),
+        },
+        "operations": _records(operations),
+        "budgets": _records(budgets.counted(source, chosen).reset_index()),
+        # After the statistics: a part that turns out to be damaged is a loss too.
+        "losses": _records(reader.loss_frame(source)),
+        "recordings": [_recording(name, process) for name, one in source.by_capture() for process in one.processes],
+    }
+
+
+def _recording(capture: str | None, process: dict[str, Any]) -> dict[str, Any]:
+    told = {name: process.get(name) for name in _TOLD}
+    account = process.get("account") or {}
+    return {
+        **({} if capture is None else {"capture": capture}),
+        **told,
+        "started": _time(process.get("started_ns")),
+        "stopped": _time(process.get("stopped_ns")),
+        "samples": {name: account.get(name) for name in ("started", "written", "open", "lost")},
+    }
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    columns = {str(name): [_plain(value) for value in frame[name].tolist()] for name in frame.columns}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    """A value of a frame as one of JSON's: times as text, what is missing as null."""
+    import pandas as pd
+
+    if value is None or pd.isna(value):
+        return None
+    return value.isoformat() if isinstance(value, pd.Timestamp) else value
+
+
+def _time(unix_ns: int | None) -> str | None:
+    return None if unix_ns is None else moment(unix_ns)

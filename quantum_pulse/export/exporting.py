@@ -1,0 +1,66 @@
+"""A capture, or some of it, into a file in another format."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from quantum_pulse.capture import scan
+from quantum_pulse.capture.reader import Source
+from quantum_pulse.capture.selection import Moment, Operations
+from quantum_pulse.export import document, formats, openmetrics, sinks, tabular, trace
+from quantum_pulse.export.chosen import Wanted
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: `rows` of `what` ("samples", "metrics", "events", "stats", "operations") in so many `bytes`.
+
+    `path` is None for a stream.
+    """
+
+    path: Path | None
+    format: str
+    what: str
+    rows: int
+    bytes: int
+
+
+def export(
+    source: Source,
+    target: str | os.PathLike[str] | IO[bytes],
+    format: str | None = None,  # noqa: A002 - as in `Capture.export`
+    *,
+    table: str = "samples",
+    operations: Operations = None,
+    start: Moment = None,
+    end: Moment = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Write what was chosen; see `Capture.export`."""
+    path = Path(os.path.realpath(target)) if isinstance(target, str | os.PathLike) else None
+    chosen = formats.choose(None if path is None else os.fspath(target), format, table)  # type: ignore[arg-type]
+    wanted = Wanted.of(source, operations, start, end)
+    if path is not None:
+        sinks.check(path, overwrite=overwrite)
+
+    def content(out: Any) -> int:
+        if chosen.format == "trace":
+            return trace.write(source, wanted, out)
+        if chosen.format == "json":
+            return document.write(source, wanted, out)
+        if chosen.format == "openmetrics":
+            return openmetrics.write(source, wanted, out)
+        return tabular.write(source, wanted, table, chosen.format, out)
+
+    def work() -> tuple[int, int]:
+        # A trace is begun anew when a part turns out to be damaged. All others then go on, or had not begun.
+        with sinks.opened(path or target, packed=chosen.gzip, spooled=chosen.format == "trace") as (out, sink):  # type: ignore[arg-type]
+            rows = content(out)
+        return rows, sink.bytes
+
+    rows, size = scan.whole(work)
+    what = {"trace": "samples", "json": "operations", "openmetrics": "operations"}.get(chosen.format, table)
+    return Exported(path and Path(target), chosen.format, what, rows, size)  # type: ignore[arg-type]

@@ -1,0 +1,68 @@
+"""Which formats there are, and which one a file name asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+#: What each format is good for, as --help shows it.
+FORMATS: Final = {
+    "parquet": "rows, for DuckDB, Polars, pandas, Spark",
+    "csv": "rows, for spreadsheets and whatever else",
+    "arrow": "rows, as an Arrow IPC file (Feather)",
+    "json": "statistics, budgets, losses, what was recorded where: for scripts",
+    "trace": "Chrome's trace events: opens in Perfetto, chrome://tracing and Speedscope",
+    "openmetrics": "histograms of durations, for Prometheus",
+}
+#: Those that are tables of rows.
+TABULAR: Final = ("parquet", "csv", "arrow")
+#: What of a capture a table can be made of.
+TABLES: Final = ("samples", "metrics", "events", "stats")
+
+#: Ending of a file name -> format. The first that fits counts.
+ENDINGS: Final = {
+    ".trace.json": "trace",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".prom": "openmetrics",
+}
+_GZ: Final = ".gz"
+
+
+class Chosen(NamedTuple):
+    """A format, and whether it is compressed with gzip."""
+
+    format: str
+    gzip: bool
+
+
+def choose(name: str | None, wanted: str | None, table: str) -> Chosen:
+    """What the file name `name` (None: it has none) and the format `wanted` (None: that of the name) ask for.
+
+    Raises ValueError that names the choices.
+    """
+    if wanted is not None and wanted not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(map(repr, FORMATS))}, not {wanted!r}")
+    if table not in TABLES:
+        raise ValueError(f"table must be one of {', '.join(map(repr, TABLES))}, not {table!r}")
+    lowered = Path(name or "").name.lower()
+    is_packed = lowered.endswith(_GZ)
+    found = wanted or _format_of(lowered.removesuffix(_GZ))
+    if found is None:
+        shown = f"{name!r} does not say" if name else "nothing says"
+        raise ValueError(
+            f"{shown} which format is wanted: end it in {', '.join(ENDINGS)} (text also with {_GZ}), or name a format: "
+            f"{', '.join(FORMATS)}"
+        )
+    if is_packed and found in ("parquet", "arrow"):
+        raise ValueError(f"{name!r}: {found} in gzip is read by nothing; leave {_GZ} out")
+    if table != "samples" and found not in TABULAR:
+        raise ValueError(f"{found} is not made of one table; a table can be chosen with {', '.join(TABULAR)}")
+    return Chosen(found, is_packed)
+
+
+def _format_of(name: str) -> str | None:
+    return next((found for ending, found in ENDINGS.items() if name.endswith(ending)), None)

@@ -1,0 +1,115 @@
+"""Histograms of durations as OpenMetrics text, which Prometheus and all that read its format take.
+
+From the parts' footers: samples are read only where a footer cannot tell, as when a stretch of time cuts through
+its part. The format: "OpenMetrics, a cloud-native, highly scalable metrics protocol", version 1.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse import histogram
+from quantum_pulse.capture import budgets, scan, totals
+from quantum_pulse.capture.calls import Calls
+from quantum_pulse.capture.groups import Groups
+from quantum_pulse.capture.reader import Source
+from quantum_pulse.export.chosen import Wanted
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+#: Buckets in an octave: those of the footers taken together, or there would be a thousand for each operation.
+BUCKETS_AN_OCTAVE: Final = 4
+_TOGETHER: Final = histogram.LINEAR // BUCKETS_AN_OCTAVE
+
+_DURATION: Final = "quantum_pulse_duration_seconds"
+_HELP: Final = {
+    _DURATION: "How long calls took. Counts are exact at each bound; there are "
+    f"{BUCKETS_AN_OCTAVE} buckets an octave, so that a bucket is at most {1 / BUCKETS_AN_OCTAVE:.0%} wide.",
+    "quantum_pulse_errors": "Calls that an exception left.",
+    "quantum_pulse_budget_seconds": "How long a call may take, as its operation says.",
+    "quantum_pulse_lost_samples": "Samples that were lost or cannot be read, as far as they are known.",
+}
+
+
+def write(source: Source, wanted: Wanted, out: Any) -> int:
+    """Write it to `out`; the number of operations in it. Raises OSError."""
+    several = ["capture"] if source.captures else []
+    groups = Groups((*several, "category", "operation"), source.categories_of())
+    found = scan.whole(lambda: totals.gather(source, Calls(groups, None), wanted.selection))
+    own = sorted(found.filled().tolist(), key=lambda number: groups.keys[number])
+    labels = {number: _labels(dict(zip(groups.levels, groups.keys[number], strict=True))) for number in own}
+    lines = [*_histograms(found, labels)]
+    lines += _family("quantum_pulse_errors", "counter")
+    lines += [f"quantum_pulse_errors_total{{{labels[number]}}} {found.errors[number]}" for number in own]
+    allowed = budgets.defined(source, wanted.selection)
+    if allowed:
+        lines += _family("quantum_pulse_budget_seconds", "gauge", "seconds")
+        names = {groups.keys[number][-1] for number in own}
+        lines += [
+            f"quantum_pulse_budget_seconds{{{_labels({'operation': name})}}} {budget.limit_us / 1e6!r}"
+            for name, budget in sorted(allowed.items())
+            if name in names
+        ]
+    lost = sum(loss["count"] or 0 for loss in source.losses())
+    lines += _family("quantum_pulse_lost_samples", "counter")
+    lines += [f"quantum_pulse_lost_samples_total {lost}", "# EOF"]
+    out.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+    return len(own)
+
+
+def _family(name: str, kind: str, unit: str = "") -> list[str]:
+    units = [f"# UNIT {name} {unit}"] if unit else []
+    return [f"# TYPE {name} {kind}", *units, f"# HELP {name} {_HELP[name]}"]
+
+
+def _histograms(found: totals.Totals, labels: dict[int, str]) -> Iterator[str]:
+    yield from _family(_DURATION, "histogram", "seconds")
+    cells, calls = found.histogram()
+    group, row = cells // histogram.BUCKETS, cells % histogram.BUCKETS // _TOGETHER
+    bounds = _bounds(row)
+    first = int(row.min()) if len(row) else 0
+    for number, own in labels.items():
+        mine = slice(*_range(group, number))
+        counts = _counts(row[mine] - first, calls[mine], len(bounds))
+        for bound, reached in zip(bounds, counts.cumsum().tolist(), strict=True):
+            yield f'{_DURATION}_bucket{{{own},le="{bound}"}} {reached}'
+        yield f'{_DURATION}_bucket{{{own},le="+Inf"}} {found.count[number]}'
+        yield f"{_DURATION}_count{{{own}}} {found.count[number]}"
+        yield f"{_DURATION}_sum{{{own}}} {int(found.total[number]) / 1e9!r}"
+
+
+def _bounds(rows: npt.NDArray[np.int64]) -> list[str]:
+    """Upper bounds from the shortest call to the longest: the same for all operations, so that they can be added."""
+    if not len(rows):
+        return []
+    # The largest whole number of ns in it: bounds are inclusive.
+    return [
+        repr((histogram.lower_edge((row + 1) * _TOGETHER) - 1) / 1e9)
+        for row in range(int(rows.min()), int(rows.max()) + 1)
+    ]
+
+
+def _range(group: npt.NDArray[np.int64], number: int) -> tuple[int, int]:
+    import numpy as np
+
+    first, end = np.searchsorted(group, [number, number + 1]).tolist()
+    return first, end
+
+
+def _counts(rows: npt.NDArray[np.int64], calls: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+    import numpy as np
+
+    found = np.zeros(size, np.int64)
+    np.add.at(found, rows, calls)
+    return found
+
+
+def _labels(values: dict[str, str]) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in values.items())
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
