@@ -301,8 +301,8 @@ def _waits(
         if row["p99_us"] > LONG_TAIL * row["p50_us"]:
             evidence.append(f"p99 is {row['p99_us'] / row['p50_us']:.0f} times p50")
         if related:
-            shown = " and ".join(f"{rho:+.2f} with {metric}" for metric, rho in related.items())
-            evidence.append(f"no sure relation to memory or CPU (rank correlation {shown})")
+            weak = " and ".join(f"{rho:+.2f} with {metric}" for metric, rho in related.items())
+            evidence.append(f"no sure relation to memory or CPU (rank correlation {weak})")
         found[operation] = ", ".join(evidence)
     if not found:
         return NotApplicable(rule, "what is slow goes along with something that was measured")

@@ -26,6 +26,7 @@ class Several(Source):
         for name, source in self._sources.items():
             for table, parts in source.parts.items():
                 self.parts[table] += [part._replace(capture=name) for part in parts]
+            self.recordings |= {f"{name}/{recording}": own for recording, own in source.recordings.items()}
         self._categories = self._changed_categories()
 
     @property

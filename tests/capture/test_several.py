@@ -179,3 +179,15 @@ def test_a_damaged_part_does_not_end_the_batches(days):
     file.write_bytes(content)
     assert sum(map(len, capture.iter_samples(rows=100))) == 1000
     assert capture.losses()["count"].tolist() == [500]
+
+
+def test_what_the_recordings_say_of_themselves(tmp_path):
+    class Several(qp.Operation):
+        STEP = qp.op("A step")
+
+    for number in range(2):
+        with qp.record(tmp_path / f"run-{number}"), Several.STEP:
+            pass
+    both = qp.open(tmp_path / "run-*")
+    each = [qp.open(tmp_path / f"run-{number}").overhead().attrs["recordings"] for number in range(2)]
+    assert both.overhead().attrs["recordings"] == [*each[0], *each[1]]
