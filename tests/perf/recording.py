@@ -208,6 +208,7 @@ PEERS = {
 
 def main() -> None:
     off = race({"lock": lock, "member, not recording": block}, LOOPS)
+    off_switching = difference(in_tasks(None), in_tasks(Bench.BLOCK), LOOPS // 5)
     function, timed = nothing, Bench.BLOCK(nothing)
     with tempfile.TemporaryDirectory() as folder, qp.record(Path(folder) / "capture"):
         on = race(
@@ -244,6 +245,7 @@ def main() -> None:
             "decorator": on["decorated"] - on["plain call"],
             "decorator by hand, two clock readings": on["decorated by hand"] - on["plain call"],
             "not recording: with member": off["member, not recording"],
+            "not recording: with member around the same await": off_switching,
             "not recording: with threading.Lock()": off["lock"],
         }.items()
     ]
