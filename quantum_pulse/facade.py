@@ -165,7 +165,7 @@ class Capture:
         show that it is kept. At most a share `alpha` of "kept" and "missed" is wrong. That samples depend on each other
         is allowed for, and what varies between runs where several captures were opened; see `analysis.check_budgets`.
 
-        With ``check=False`` only the first four columns, in one pass and in memory that does not grow. Raises
+        With ``check=False`` only the first five columns, in one pass and in memory that does not grow. Raises
         ValueError for alpha out of range.
         """
         from quantum_pulse.capture import budgets
@@ -176,7 +176,7 @@ class Capture:
         from quantum_pulse import analysis
 
         checked = analysis.check_budgets(budgets.defined(self._source), budgets.runs(self._source), alpha)
-        return counted.join(checked)
+        return counted.join(checked.drop(columns="quantile"))
 
     def validate(
         self,

@@ -38,18 +38,20 @@ def defined(source: Source, chosen: Selection = EVERYTHING) -> dict[str, Budget]
 
 
 def counted(source: Source, chosen: Selection = EVERYTHING) -> pd.DataFrame:
-    """A row per operation that has a budget, the one that breaks it most often first: budget_us count over share.
+    """A row per operation that has a budget, the one with most above it first: budget_us count over share quantile.
 
     One pass, in memory that does not grow.
     """
     import pandas as pd
 
-    limits = {name: budget.limit_us for name, budget in defined(source, chosen).items()}
+    budgets = defined(source, chosen)
+    limits = {name: budget.limit_us for name, budget in budgets.items()}
     found = scan.whole(lambda: _over(source, limits, chosen)) if limits else {}
     frame = pd.DataFrame.from_dict(found, orient="index", columns=["count", "over"], dtype="int64")
     frame.index.name = "operation"
-    frame.insert(0, "budget_us", pd.Series(limits, dtype="float64").reindex(frame.index))
+    frame.insert(0, "budget_us", pd.Series(limits, dtype="float64"))
     frame["share"] = frame["over"] / frame["count"]
+    frame["quantile"] = pd.Series({name: one.quantile for name, one in budgets.items()}, dtype="float64")
     return frame.sort_index().sort_values(["share", "over"], ascending=False, kind="stable")
 
 

@@ -31,17 +31,20 @@ def clean(text: str) -> str:
 
 
 def budget_lines(budgets: pd.DataFrame) -> str:
-    """Which operations broke their budget, and how often, as lines; empty when none did."""
+    """Which operations took longer than their budget, and whether so many calls may, as lines; empty when none did."""
     broken = budgets[budgets["over"] > 0]
     if broken.empty:
         return ""
     names = [clean(str(name)) for name in broken.index]
     space = max(map(width, names))
-    lines = ["Over budget"]
+    lines = ["Calls above their budget"]
     for name, (_, row) in zip(names, broken.iterrows(), strict=True):
         limit = numbers.duration(row["budget_us"] * 1000)
         calls = f"{numbers.count(row['over'])} of {numbers.count(row['count'])} calls"
-        lines.append(f"  {name}{' ' * (space - width(name))}  {numbers.share(row['share']):>6} above {limit} ({calls})")
+        share = f"{numbers.share(row['share']):>6} above {limit} ({calls})"
+        allowed = 1 - row["quantile"]
+        sign = "✗ more than" if row["share"] > allowed else "✓ within"
+        lines.append(f"  {name}{' ' * (space - width(name))}  {share}, {sign} {numbers.share(allowed)}")
     return "\n".join(lines)
 
 
