@@ -224,7 +224,9 @@ class Capture:
         The result has `.table`, `.regressions`, `.improvements`, `.verdict`, and shows itself. What needs the samples
         once more is worked out when it is first asked for: `.groups` (what got slower together), `.shifts` (costs that
         moved from an operation to one inside of it, which are no regressions), `.decomposition` (calls, mix,
-        durations), `.slowest_operations()`, `.improvement_report()`. Raises TypeError for what is no capture.
+        durations), `.slowest_operations()`, `.improvement_report()`. Raises TypeError for what is no capture,
+        ValueError for one that is named twice on a side, since a run is one piece of evidence, and for arguments out of
+        range.
         """
         from quantum_pulse import analysis, results
         from quantum_pulse.analysis import environments
@@ -233,6 +235,8 @@ class Capture:
         for one in (*before, *also):
             if not isinstance(one, Capture):
                 raise TypeError(f"compare() takes captures, as qp.open(path) gives them, not {one!r}")
+        for side in (before, [self, *also]):
+            _expect_different(side)
         sides = _Sides(before, [self, *also], operations)
         found = analysis.compare_samples(
             *sides.runs(), quantiles=quantiles, min_effect=min_effect, alpha=alpha, skip_warmup=skip_warmup
@@ -341,6 +345,10 @@ class Capture:
         end_ns = min(selection.moment_ns(self._source, end, "end"), last)
         if begin_ns >= end_ns:
             raise ValueError(f"nothing was recorded from start={start!r} to end={end!r}")
+        if isinstance(operations, list | tuple | set) and not operations:
+            raise ValueError("operations names none; leave it out for all of them")
+        if end_ns - begin_ns < contrasts.SHORTEST_NS:
+            raise ValueError(f"from start={start!r} to end={end!r} is less than a microsecond: too short to compare")
         chosen = [] if chosen_by is None else selection.recorded_names(self._source, chosen_by)
 
         def read_operations(starts: list[int], length: int) -> pd.DataFrame:
@@ -560,6 +568,16 @@ class Capture:
 
         table = html.stats_table(self.stats(), self.categories, caption=f"Capture {self.path}")
         return table + html.lines(text.validation_lines(self.validate(expected_only=True)))
+
+
+def _expect_different(side: Sequence[Capture]) -> None:
+    """Raise ValueError where a capture is in `side` twice."""
+    seen = set()
+    for one in side:
+        for _, source in one._source.by_capture():
+            if (path := source.path.resolve()) in seen:
+                raise ValueError(f"{source.path} is named twice on one side; a run counts once")
+            seen.add(path)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from quantum_pulse.timers import PausableTimer
 DEFAULT_PRIORITY = 3
 #: Of the durations of an operation with a budget so many must keep it, unless it says otherwise: its p99.
 DEFAULT_BUDGET_QUANTILE = 0.99
+#: So that it is a number of nanoseconds as any duration is.
+LARGEST_BUDGET_US = 1e15
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,7 +124,9 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
             raise DefinitionError(f"op(): budget_us must be a number of microseconds, not {budget_us!r}")
         if budget_us is not None and not budget_us > 0:
             raise DefinitionError(f"op(): budget_us must be more than 0, not {budget_us!r}")
-        if not isinstance(budget_quantile, float) or not 0 < budget_quantile < 1:
+        if budget_us is not None and budget_us > LARGEST_BUDGET_US:
+            raise DefinitionError(f"op(): budget_us must be at most {LARGEST_BUDGET_US:g}, which is thirty years")
+        if not isinstance(budget_quantile, float) or not 1e-6 <= budget_quantile <= 1 - 1e-6:
             raise DefinitionError(
                 f"op(): budget_quantile must be between 0 and 1, as 0.99 for the p99, not {budget_quantile!r}"
             )
@@ -310,6 +314,8 @@ class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignor
 
         `elapsed`: another operation, which gets a sample of the same work with the pauses.
         """
+        if elapsed is self:
+            raise ValueError(f"{self}.timer(elapsed={self}): the time with the pauses needs an operation of its own")
         return PausableTimer(self, None if elapsed is None else checked(elapsed))
 
     def __call__(self, function: F) -> F:

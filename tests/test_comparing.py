@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -183,7 +184,8 @@ def test_the_command(make):
     assert cli(slow.path, base.path).returncode == 0
     assert cli(base.path, slow.path, "--fail-on", "none").returncode == 0
     assert cli(base.path, slow.path, "--fail-on", "improved,removed").returncode == 0
-    done = cli(base.path, f"{slow.path},{slow.path}", "--format", "json", "--fail-on", "budget")
+    again = shutil.copytree(slow.path, slow.path.with_name("again"))
+    done = cli(base.path, f"{slow.path},{again}", "--format", "json", "--fail-on", "budget")
     told = json.loads(done.stdout)
     assert told["verdict"] == "regressed"
     assert {row["operation"] for row in told["rows"]} == {"Work.READ", "Work.COUNT"}
@@ -305,3 +307,20 @@ def test_a_history_knows_no_calls(make, tmp_path):
         history.add(make(seed), label=str(seed))
     with pytest.raises(ValueError, match="only a comparison of captures"):
         history.check(make(4)).improvement_report()
+
+
+def test_a_capture_counts_once_on_a_side(tmp_path):
+    class Once(qp.Operation):
+        STEP = qp.op("A step")
+
+    for name in ("a", "b"):
+        with qp.record(tmp_path / name):
+            for _ in range(100):
+                with Once.STEP:
+                    pass
+    a, b = (qp.open(tmp_path / name) for name in ("a", "b"))
+    with pytest.raises(ValueError, match="a is named twice on one side"):
+        b.compare([a, qp.open(tmp_path / "a")])
+    with pytest.raises(ValueError, match="b is named twice on one side"):
+        b.compare(a, also=[qp.open([tmp_path / "b", tmp_path / "a"])])
+    assert set(a.compare(a).table["verdict"]) <= {"equivalent", "inconclusive", "too_few"}

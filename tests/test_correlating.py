@@ -1,6 +1,7 @@
 """What moves with latency, what was different in a stretch of time, and what could be done about it: on captures."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -255,3 +256,11 @@ def test_the_incident_of_the_sample_data():
     idle = found[found["name"] == "cpu_process_percent"]
     assert idle["change"].item() < -0.5
     assert capture.contrast(0.2, 0.5).found.empty
+
+
+def test_a_stretch_that_is_too_short_and_no_operations():
+    capture = qp.open(Path(qp.__file__).parents[1] / "sample_data" / "slow_exchange")
+    with pytest.raises(ValueError, match="less than a microsecond"):
+        capture.contrast(0.5, 0.5000001)
+    with pytest.raises(ValueError, match="operations names none"):
+        capture.contrast(0.5, 1.0, operations=[])

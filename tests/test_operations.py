@@ -723,3 +723,17 @@ def test_definitions_are_made_in_any_module():
     name = "a_module_that_does_not_exist"
     assert name not in sys.modules
     assert qp.Operation("Elsewhere", {"X": qp.op()}, module=name).X.definition.module == name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"budget_us": float("inf")},
+        {"budget_us": 10**400},
+        {"budget_us": 5, "budget_quantile": 1e-17},
+        {"budget_us": 5, "budget_quantile": 1 - 1e-15},
+    ],
+)
+def test_budgets_that_no_operation_can_have(options):
+    with pytest.raises(qp.QuantumPulseError, match="budget"):
+        qp.op(**options)

@@ -69,7 +69,9 @@ def test_elapsed_time_is_a_sample_of_another_operation(recorder):
     assert (whole["start"], whole["parent"], whole["error"]) == (work["start"], work["parent"], "KeyError")
 
 
-def test_elapsed_takes_an_operation():
+def test_elapsed_takes_another_operation():
+    with pytest.raises(ValueError, match=r"needs an operation of its own"):
+        Paused.WORK.timer(elapsed=Paused.WORK)
     with pytest.raises(TypeError, match=r"Paused\.WHOLE"):
         Paused.WORK.timer(elapsed="Paused.WHOL")
 
