@@ -177,8 +177,6 @@ def _dtype(name: str) -> str:
     return {"thread": "int64", **{name: _NUMPY[code] for name, code in schema.RING_COLUMNS}}[name]
 
 
-#: All bits of a 32-bit word.
-_WORD: Final = 0xFFFFFFFF
 _NUMPY = {"q": "int64", "I": "uint32", "i": "int32"}
 
 
@@ -221,7 +219,7 @@ def _makes_sense(fields: dict[str, int], file: int, base: int) -> bool:
         return False
     if fields["state"]:
         # The process may have died, or be at work, between the two.
-        return 0 <= (fields["inverse"] ^ _WORD) - end <= 1
+        return 0 <= (fields["inverse"] ^ schema.WORD) - end <= 1
     if fields["sequence"]:
         return begin == end  # given back, which is done with one that was read to the end
     # Never taken: then no row was ever written either.

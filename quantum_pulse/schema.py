@@ -129,6 +129,8 @@ RING_COLUMNS: Final[tuple[tuple[str, str], ...]] = (
 WAKE_SEGMENTS: Final = 800
 RING_ROW_BYTES: Final = 5 * 8 + 3 * 4
 SEGMENT_ROWS: Final = (SEGMENT_BYTES - SEGMENT_HEADER_BYTES) // RING_ROW_BYTES // 8 * 8
+#: All bits of a 32-bit word; what `inverse` is taken from.
+WORD: Final = 0xFFFFFFFF
 #: Header of a segment: field, `struct` code, offset.
 SEGMENT_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
     ("state", "I", 0),  # 0 free, 1 being filled, 2 full

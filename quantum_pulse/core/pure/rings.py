@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from quantum_pulse import schema
 from quantum_pulse.core import contract
 from quantum_pulse.core.pure.accounts import Count, Ended
-from quantum_pulse.core.pure.segments import WORD, Mapped, Segment
+from quantum_pulse.core.pure.segments import Mapped, Segment
 
 if TYPE_CHECKING:
     from quantum_pulse.core.pure.spans import Open
@@ -120,7 +120,7 @@ class Session:
             segment.written = segment.drained = 0
             segment.full = False
             segment.thread = thread
-            values = {"written": 0, "inverse": WORD, "consumed": 0, "thread": thread, "sequence": self.sequence}
+            values = {"written": 0, "inverse": schema.WORD, "consumed": 0, "thread": thread, "sequence": self.sequence}
             for field, value in values.items():
                 segment.fields[field][0] = value
             segment.fields["state"][0] = 1
@@ -242,7 +242,7 @@ class Session:
         count.committed += 1
         segment.written = row + 1
         # Last, so that whoever reads the file of a killed process finds whole rows only.
-        segment.fields["inverse"][0] = WORD ^ (row + 1)
+        segment.fields["inverse"][0] = schema.WORD ^ (row + 1)
         segment.fields["written"][0] = row + 1
         if entry.probe_id in self.watched:
             self.look_at(entry, end - entry.start, error)

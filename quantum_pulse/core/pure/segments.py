@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import mmap
 import struct
-from typing import Final
 
 from quantum_pulse import schema
-
-#: All bits of a 32-bit word.
-WORD: Final = 0xFFFFFFFF
 
 
 class Mapped:
