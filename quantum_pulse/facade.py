@@ -546,6 +546,19 @@ class Capture:
         """
         return reader.loss_frame(self._source)
 
+    def unfinished(self) -> pd.DataFrame:
+        """What the program was in the middle of: a row for each block that was entered and had not ended, oldest first.
+
+        A call that hangs has no sample, but it is here. Columns: operation, category; `state`: "running" in a process
+        that goes on, "stopped" where the recording ended before the block, "killed" where the process did; `start`,
+        UTC; `elapsed_us` until the capture was opened, the recording stopped or, of a process that was killed, the last
+        that is known of it, so that it is at least that; thread, task, span, parent, process. `start` and `elapsed_us`
+        are null where a block had only just begun.
+        """
+        from quantum_pulse.capture import unfinished
+
+        return unfinished.frame(self._source)
+
     @property
     def categories(self) -> dict[str, Category]:
         """Categories by name, as they were defined last."""

@@ -59,6 +59,7 @@ def process(path: Path) -> dict[str, Any]:
         is_right = isinstance(numbers, dict) and all(isinstance(one, int | float) for one in numbers.values())
         _expect(numbers is None or is_right, key)
     _expect_losses(content.get("losses"))
+    _expect_open(content.get("unfinished"))
     damage = content.get("damage")
     _expect(damage is None or (isinstance(damage, list) and all(isinstance(text, str) for text in damage)), "damage")
     return content
@@ -69,7 +70,9 @@ def why_nothing(process: dict[str, Any]) -> str:
     left_open = (process.get("account") or {}).get("open") or 0
     if left_open:
         blocks = "one block was" if left_open == 1 else f"{left_open} blocks were"
-        return f"{blocks} entered while it was recorded, and none had ended"
+        names = list(dict.fromkeys(one["operation"] for one in process.get("unfinished") or ()))
+        which = f" ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else ""
+        return f"{blocks} entered while it was recorded{which}, and none had ended"
     known = process.get("operations") or {}
     defined, detail, sampled = (known.get(key, 0) for key in ("defined", "detail", "sampled"))
     todo = "put `with YourEnum.MEMBER:` around what should be measured"
@@ -132,6 +135,14 @@ def _expect_losses(losses: object) -> None:
     for loss in losses if isinstance(losses, list) else ():
         _expect(all(_is_number(loss.get(name)) for name in ("thread", "start", "end", "count")), "losses")
         _expect(all(isinstance(loss.get(name), str | None) for name in ("operation", "cause")), "losses")
+
+
+def _expect_open(blocks: object) -> None:
+    _expect(blocks is None or (isinstance(blocks, list) and all(isinstance(one, dict) for one in blocks)), "unfinished")
+    for one in blocks if isinstance(blocks, list) else ():
+        numbers = [one.get(name) for name in ("start", "thread", "task", "span", "parent", "weight")]
+        _expect(all(map(_is_number, numbers)) and None not in numbers[1:], "unfinished")
+        _expect(all(isinstance(one.get(name), str) for name in ("operation", "category")), "unfinished")
 
 
 def _is_number(value: object) -> bool:

@@ -101,7 +101,7 @@ HISTOGRAM_BITS: Final = 6
 
 # Rings. A ring file is one header page and then segments of SEGMENT_BYTES; a segment is a header and then
 # SEGMENT_ROWS of each column, columns side by side in this order.
-RING_MAGIC: Final = b"QPRING02"
+RING_MAGIC: Final = b"QPRING03"
 RING_HEADER_BYTES: Final = 4096
 #: Header of a ring: field, `struct` code, offset. `first_span` was the last one before the recording, so that
 #: `last_span - first_span` blocks were entered in it.
@@ -133,10 +133,42 @@ SEGMENT_ROWS: Final = (SEGMENT_BYTES - SEGMENT_HEADER_BYTES) // RING_ROW_BYTES /
 WORD: Final = 0xFFFFFFFF
 #: Header of a segment: field, `struct` code, offset.
 SEGMENT_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
-    ("state", "I", 0),  # 0 free, 1 being filled, 2 full
+    ("state", "I", 0),  # 0 free, 1 being filled, 2 full, 3 has slots instead of rows
     ("sequence", "Q", 8),  # grows by one each time that a segment is taken
     ("thread", "q", 16),
     ("written", "I", 64),  # rows that are complete; stored after the row itself
     ("consumed", "I", 68),  # rows that stand in a finished part
     ("inverse", "I", 72),  # of `written`, bit by bit, stored just before it: shows that neither was damaged
+)
+
+# Slots tell of blocks that are open and of samples that were lost, by operation and thread. They stand in the first
+# page of a ring and in segments of state 3, from SLOTS_OFFSET on.
+SLOTS_OFFSET: Final = 128
+SLOT_BYTES: Final = 64
+#: Kinds of a slot. It says last of all that it is not free.
+SLOT_FREE: Final = 0
+SLOT_OPEN: Final = 1
+SLOT_LOST: Final = 2
+#: A block that was entered and not left: field, `struct` code, offset. It counts if `span` is at most `last_span` and
+#: there is no sample of that number. `start` is 0 until the clock was read.
+OPEN_SLOT_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
+    ("kind", "I", 0),
+    ("operation", "I", 4),
+    ("thread", "q", 8),
+    ("span", "q", 16),
+    ("start", "q", 24),
+    ("parent", "q", 32),
+    ("task", "q", 40),
+    ("weight", "i", 48),
+)
+#: How many samples of an operation and thread were lost in the whole recording, when the first of them began and the
+#: last ended, and why: 0 no room, 1 overwritten. There may be several of the same.
+LOST_SLOT_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
+    ("kind", "I", 0),
+    ("operation", "I", 4),
+    ("thread", "q", 8),
+    ("samples", "Q", 16),
+    ("first", "q", 24),
+    ("last", "q", 32),
+    ("cause", "q", 40),
 )

@@ -67,6 +67,8 @@ captures), `governor`, `load_1m`, `kernel`, `python`, `packages` with their vers
 that ended long ago. |
 | `rows` | Written into parts, by table. |
 | `losses` | As in the footers. |
+| `unfinished` | The blocks that had not ended: a list of `operation`, `category`, `start` (Unix ns, or null where it \
+had only just begun), `thread`, `task`, `span`, `parent` and `weight`. |
 """
 
 _FOOTER: Final = f"""\
@@ -134,6 +136,8 @@ def _rings() -> str:
     columns = "\n".join(f"| `{name}` | `{code}` |" for name, code in schema.RING_COLUMNS)
     header = "\n".join(f"| `{name}` | `{code}` | {offset} |" for name, code, offset in schema.RING_FIELDS)
     fields = "\n".join(f"| `{name}` | `{code}` | {offset} |" for name, code, offset in schema.SEGMENT_FIELDS)
+    opened = "\n".join(f"| `{name}` | `{code}` | {offset} |" for name, code, offset in schema.OPEN_SLOT_FIELDS)
+    lost = "\n".join(f"| `{name}` | `{code}` | {offset} |" for name, code, offset in schema.LOST_SLOT_FIELDS)
     return f"""\
 ## Rings
 
@@ -156,6 +160,19 @@ eight hexadecimal digits, a space, and a JSON object.
 | Field of a segment's header | `struct` code | Offset |
 | --- | --- | --- |
 {fields}
+
+Slots of {schema.SLOT_BYTES} bytes tell of blocks that are open and of samples that were lost. They stand in the first
+page of the ring and in segments of state 3, from offset {schema.SLOTS_OFFSET} on. Those of `kind` \
+{schema.SLOT_FREE} are free. An open block
+counts if its `span` is at most `last_span` and no sample has that number.
+
+| Field of an open block (`kind` {schema.SLOT_OPEN}) | `struct` code | Offset |
+| --- | --- | --- |
+{opened}
+
+| Field of lost samples (`kind` {schema.SLOT_LOST}) | `struct` code | Offset |
+| --- | --- | --- |
+{lost}
 """
 
 

@@ -59,6 +59,9 @@ class Source:
         #: By the name that all files of a recording begin with.
         self.recordings: dict[str, dict[str, Any]] = {}
         self.parts: dict[str, list[Part]] = {table: [] for table in schema.TABLES}
+        #: What the rings said of blocks that were open, by recording, and until when they were seen open, in Unix ns,
+        #: where the process goes on.
+        self.open: dict[str, tuple[list[dict[str, Any]], int | None]] = {}
         self._written: dict[str, dict[str, int]] = {}
         self._bad: dict[Path, dict[str, Any]] = {}
 
@@ -75,6 +78,10 @@ class Source:
     def note_loss(self, key: str, loss: dict[str, Any]) -> None:
         """Note a loss that stands in no file: a dictionary with some of LOSS_COLUMNS. `key` tells it apart."""
         self._bad[Path(key)] = loss
+
+    def note_open(self, recording: str, blocks: list[dict[str, Any]], now_ns: int | None) -> None:
+        """Note the blocks that were open in a ring; `now_ns` is when, of a process that goes on, in Unix time."""
+        self.open[recording] = blocks, now_ns
 
     def note_written(self, recording: str, rows: dict[str, int]) -> None:
         """Note how many rows of each table stood in parts of `recording` at some time, as it said itself."""
@@ -199,11 +206,15 @@ class Source:
         still = any(process.get("state") == "recording" for process in self.processes)
         # Of several recordings the one that came furthest tells most.
         last = max(self.processes, key=lambda process: (process.get("account") or {}).get("started") or 0, default={})
-        why = (
-            "nothing has been written yet; recorder.flush() writes what has finished"
-            if still
-            else records.why_nothing(last)
-        )
+        running = [
+            block["operation"] for blocks, now_ns in self.open.values() if now_ns is not None for block in blocks
+        ]
+        if running:
+            why = f"nothing has finished yet; {', '.join(list(dict.fromkeys(running))[:5])} is running"
+        elif still:
+            why = "nothing has been written yet; recorder.flush() writes what has finished"
+        else:
+            why = records.why_nothing(last)
         raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
 
     def sound(self, table: str) -> list[Part]:

@@ -27,6 +27,7 @@ class Several(Source):
             for table, parts in source.parts.items():
                 self.parts[table] += [part._replace(capture=name) for part in parts]
             self.recordings |= {f"{name}/{recording}": own for recording, own in source.recordings.items()}
+            self.open |= {f"{name}/{recording}": own for recording, own in source.open.items()}
         self._categories = self._changed_categories()
 
     @property

@@ -29,6 +29,8 @@ WAIT: Final = 2
 #: Causes of losses: there was no room, or later samples took it.
 NO_ROOM: Final = 0
 OVERWRITTEN: Final = 1
+#: As the losses of a capture tell them.
+CAUSES: Final = {NO_ROOM: "rings full", OVERWRITTEN: "overwritten by later ones"}
 
 #: When rings are more than half full, a thread that takes a segment pauses: next to nothing at first, so long when they
 #: are full, in ns. Only in rings of BRAKE_SEGMENTS or more, and while somebody makes room.

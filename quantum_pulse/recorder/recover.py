@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +34,8 @@ class Source(Protocol):
     def add_part(self, table: str, file: Path) -> object: ...
 
     def note_loss(self, key: str, loss: dict[str, Any]) -> None: ...
+
+    def note_open(self, recording: str, blocks: list[dict[str, Any]], now_ns: int | None) -> None: ...
 
     def note_written(self, recording: str, rows: dict[str, int]) -> None: ...
 
@@ -92,8 +95,16 @@ def _files(folder: Path, suffix: str) -> list[Path]:
     return [path for path in folder.glob(f"[!.]*{suffix}") if not path.is_dir()]
 
 
-def _written(paths: Iterable[Path], batch: Batch) -> tuple[npt.NDArray[np.int64], int]:
-    """Spans in parts that may be those of `batch`, and the rows of all the parts.
+class _Written(NamedTuple):
+    """What parts hold: spans that may be those of some batch, how many rows, and the losses that they tell."""
+
+    spans: npt.NDArray[np.int64]
+    rows: int
+    losses: list[dict[str, Any]]
+
+
+def _written(paths: Iterable[Path], batch: Batch) -> _Written:
+    """What stands in the parts `paths`, with those spans that may be in `batch` too.
 
     A part that cannot be read is taken for empty: its rows are given up for lost by whoever reads the capture.
     """
@@ -106,6 +117,7 @@ def _written(paths: Iterable[Path], batch: Batch) -> tuple[npt.NDArray[np.int64]
     own = np.frombuffer(batch.columns["span"], np.int64)
     lowest, highest = (int(own.min()), int(own.max())) if batch.rows else (0, -1)
     spans, rows = [np.zeros(0, np.int64)], 0
+    losses: list[dict[str, Any]] = []
     for path in paths:
         if path.name in merged:
             continue
@@ -113,6 +125,7 @@ def _written(paths: Iterable[Path], batch: Batch) -> tuple[npt.NDArray[np.int64]
             files.check(path)
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 rows += file.metadata.num_rows
+                losses += records.footer(file.metadata).get("losses") or []
                 for number in range(file.num_row_groups):
                     group = file.metadata.row_group(number)
                     column = next(
@@ -124,7 +137,7 @@ def _written(paths: Iterable[Path], batch: Batch) -> tuple[npt.NDArray[np.int64]
                     spans.append(file.read_row_group(number, columns=["span"])["span"].to_numpy())
         except (OSError, pa.ArrowException, ValueError, MemoryError, StopIteration):
             continue
-    return np.concatenate(spans), rows
+    return _Written(np.concatenate(spans), rows, losses)
 
 
 def _recover(capture: Path, ring: Path) -> Recovery:
@@ -143,12 +156,12 @@ def _recover(capture: Path, ring: Path) -> Recovery:
         found = Recovery(name, pid, 0, 0, 0, damage)
         process["rows"] = rings.read_names(ring).written
     else:
-        known, rows = _written(sorted((capture / "samples").glob(f"{name}-*.parquet")), contents.batch)
-        batch = rings.without(contents.batch, known)
+        known = _written(sorted((capture / "samples").glob(f"{name}-*.parquet")), contents.batch)
+        batch = rings.without(contents.batch, known.spans)
         if batch.rows:
             _write(_next_part(capture, name), contents._replace(batch=batch), process)
         # A part that was written and is not there now is missing, as the reader will say; it is not open.
-        written = max(rows, contents.written.get("samples", 0)) + batch.rows
+        written = max(known.rows, contents.written.get("samples", 0)) + batch.rows
         process["rows"] = {**contents.written, "samples": written}
         left_open = max(contents.entered - written - contents.lost - contents.damaged_rows, 0)
         found = Recovery(name, contents.process, batch.rows, left_open, contents.lost, damage + contents.damage)
@@ -159,6 +172,8 @@ def _recover(capture: Path, ring: Path) -> Recovery:
             "open": left_open,
             "lost": contents.lost + contents.damaged_rows,
         }
+        process["losses"] = known.losses + contents.untold(known.losses)
+        process["unfinished"] = contents.open_blocks()
     process["state"] = "recovered"
     process["damage"] = found.damage
     _replace(process_path if not process_path.is_dir() else process_path.with_suffix(".recovered.json"), process)
@@ -175,12 +190,16 @@ def _recover(capture: Path, ring: Path) -> Recovery:
 
 
 class Leftover(NamedTuple):
-    """What stood in a ring when somebody looked; `contents` is None where it could not be read."""
+    """What stood in a ring when somebody looked; `contents` is None where it could not be read.
+
+    `now_ns` is when that was, in Unix time, of a process that goes on.
+    """
 
     ring: Path
     contents: rings.Contents | None
     damage: list[str]
     process: dict[str, Any]
+    now_ns: int | None
 
     def add_to(self, source: Source) -> None:
         """Add to `source` what stands in none of its parts, as a part in a temporary directory of its own."""
@@ -191,11 +210,11 @@ class Leftover(NamedTuple):
             source.note_written(self.ring.stem, rings.read_names(self.ring).written)
             return
         own = [part for part in source.parts["samples"] if part.path.name.startswith(f"{self.ring.stem}-")]
-        told = sum(loss["count"] for part in own for loss in part.footer.get("losses", ()))
-        if self.contents.lost > told:
-            loss = {"count": self.contents.lost - told, "cause": f"rings full in process {self.contents.process}"}
-            source.note_loss(f"{self.ring}:lost", loss)
-        known, _ = _written([part.file for part in own], self.contents.batch)
+        told = [loss for part in own for loss in part.footer.get("losses", ())]
+        for number, loss in enumerate(self.contents.untold(told)):
+            source.note_loss(f"{self.ring}:lost:{number}", loss)
+        source.note_open(self.ring.stem, self.contents.open_blocks(), self.now_ns)
+        known = _written([part.file for part in own], self.contents.batch).spans
         batch = rings.without(self.contents.batch, known)
         written = self.contents.written
         source.note_written(self.ring.stem, {**written, "samples": written.get("samples", 0) + batch.rows})
@@ -213,14 +232,15 @@ def look(capture: Path) -> list[Leftover]:
     found = []
     for ring in sorted((capture / schema.RINGS).glob(f"[!.]*{schema.RING_SUFFIX}")):
         process, _ = _process(capture / schema.PROCESSES / f"{ring.stem}.json")
+        now_ns = time.time_ns() if rings.is_alive(ring) else None
         try:
             contents = rings.read(ring)
         except FileNotFoundError:
             continue  # its recording has just ended
         except (OSError, ValueError) as error:
-            found.append(Leftover(ring, None, [files.reason(error)], process))
+            found.append(Leftover(ring, None, [files.reason(error)], process, now_ns))
         else:
-            found.append(Leftover(ring, contents, contents.damage, process))
+            found.append(Leftover(ring, contents, contents.damage, process, now_ns))
     return found
 
 

@@ -14,13 +14,13 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from quantum_pulse import core as cores
-from quantum_pulse import records, schema
+from quantum_pulse import records, rings, schema
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, registry, writable
 from quantum_pulse.recorder import environment, imports, options, overhead, snapshots, tracing
@@ -223,13 +223,12 @@ class Recorder:
 
     def _conclude(self, is_idle: bool) -> None:
         """Write down what happened. First that, so that nobody misses rings that are gone."""
-        self._final_account = account = self._writer.account()
+        self._final_account = self._writer.account()
         with contextlib.suppress(OSError):
             if is_idle:  # a child that has recorded nothing leaves nothing behind
                 self._process_path.unlink()
             else:
-                state = "failed" if self._writer.failure else "finished"
-                self._save_process(state, account, self._writer.accounts())
+                self._save_end()
         if self._writer.failure is None:
             with contextlib.suppress(OSError):
                 self._files.remove()
@@ -305,17 +304,24 @@ class Recorder:
             "losses": [],
         }
 
-    def _save_process(
-        self, state: str, account: dict[str, int] | None = None, accounts: Sequence[dict[str, Any]] = ()
-    ) -> None:
-        content = self._process(state)
-        if account is not None:
-            content |= {
-                "account": account,
-                "accounts": accounts,
-                "rows": self._writer.rows,
-                "losses": self._writer.all_losses,
-            }
+    def _save_process(self, state: str) -> None:
+        _write_json(self._process_path, self._process(state))
+
+    def _save_end(self) -> None:
+        assert self._final_account is not None
+        state = "failed" if self._writer.failure else "finished"
+        unfinished = []
+        if self._final_account["open"]:
+            with contextlib.suppress(OSError, ValueError):  # who takes the rings away has seen them last
+                unfinished = rings.read_open(self._files.ring)
+        content = {
+            **self._process(state),
+            "account": self._final_account,
+            "accounts": self._writer.accounts(),
+            "rows": self._writer.rows,
+            "losses": self._writer.all_losses,
+            "unfinished": unfinished,
+        }
         _write_json(self._process_path, content)
 
     # The journal is written before the first sample that needs it, so that the rings of a killed process can be read.

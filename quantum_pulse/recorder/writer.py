@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("quantum_pulse")
 
-CAUSES: Final = {contract.NO_ROOM: "rings full", contract.OVERWRITTEN: "overwritten by later ones"}
-
 #: What the trace tells of a loss.
 LOSS_SHOWN: Final = ("count", "operation", "thread", "cause")
 
@@ -340,7 +338,7 @@ class Writer:
                 "count": loss.samples,
                 "start": loss.first_ns + self._anchor_ns,
                 "end": loss.last_ns + self._anchor_ns,
-                "cause": CAUSES[loss.cause],
+                "cause": contract.CAUSES[loss.cause],
             }
             for loss in self._core.losses()
         ]

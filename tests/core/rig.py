@@ -3,11 +3,14 @@
 import contextlib
 import importlib
 import importlib.util
+import os
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 from quantum_pulse import schema
+from quantum_pulse.rings import slots
 
 MODULES = {"native": "quantum_pulse.core._native", "python": "quantum_pulse.core.pure"}
 HAS_NATIVE = importlib.util.find_spec(MODULES["native"]) is not None
@@ -42,6 +45,7 @@ class Rig:
         self.ring = self.folder / "none"
         self.errors = {0: ""}
         self.rows = []
+        self.may_tell_less = False  # than the account knows, in the slots
         self._probes = {}
         self._recordings = 0
 
@@ -91,8 +95,48 @@ class Rig:
         rows = self.core.account()
         return sum(row.started for row in rows), sum(row.committed for row in rows), sum(row.lost for row in rows)
 
+    def slots(self):
+        """What the slots in the ring file say: open blocks and lost samples by operation and thread, and how many slots
+        are used of how many."""
+        file = os.open(self.ring, os.O_RDONLY)
+        try:
+            count = (os.fstat(file).st_size - schema.RING_HEADER_BYTES) // schema.SEGMENT_BYTES
+            at = [schema.RING_HEADER_BYTES + number * schema.SEGMENT_BYTES for number in range(count)]
+            with_slots = [number for number, base in enumerate(at) if os.pread(file, 4, base) == b"\3\0\0\0"]
+            found = slots.read(file, with_slots)
+        finally:
+            os.close(file)
+        ended = {row.span for row in self.rows}  # an interrupt may come before it is told that they are not open
+        opened = Counter(
+            (int(row["operation"]), int(row["thread"])) for row in found.open if int(row["span"]) not in ended
+        )
+        lost = Counter()
+        for row in found.lost:
+            lost[int(row["operation"]), int(row["thread"])] += int(row["samples"])
+        in_page = (schema.RING_HEADER_BYTES - schema.SLOTS_OFFSET) // schema.SLOT_BYTES
+        in_segment = (schema.SEGMENT_BYTES - schema.SLOTS_OFFSET) // schema.SLOT_BYTES
+        assert found.nonsense == 0
+        return opened, lost, len(found.open) + len(found.lost), in_page + in_segment * len(with_slots)
+
+    def check_slots(self):
+        """Whoever reads the file knows what the account knows, as far as there was room to tell."""
+        opened, lost, used, room = self.slots()
+        left_open, really_lost = Counter(), Counter()
+        for row in self.core.account():
+            left_open[row.operation, row.thread] += row.started - row.committed - row.lost
+            really_lost[row.operation, row.thread] += row.lost
+        for told, counted in ((opened, left_open), (lost, really_lost)):
+            if any(thread == 0 for _, thread in counted):  # some threads are added up
+                told, counted = (
+                    sum((Counter({key[0]: n}) for key, n in one.items()), Counter()) for one in (told, counted)
+                )
+            assert told <= counted
+            assert used == room or self.may_tell_less or told == +counted
+
     def close(self):
-        self.core.stop()
+        with contextlib.suppress(RuntimeError):  # it is not in use
+            self.core.stop()
+            self.check_slots()
         self.core.close()
 
 

@@ -173,6 +173,7 @@ def test_a_handler_that_raises(rig, own_callbacks):
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGVTALRM, handler)
+    rig.may_tell_less = rig.core.NAME == "python"
     interrupted = 0
     try:
         for _ in range(100):

@@ -1,4 +1,5 @@
-"""The exact account of a capture: started = written + open + lost (+ pending), and written is what stands in parts."""
+"""The exact account of a capture: started = written + open + lost (+ pending), by operation and thread, and written is
+what stands in parts."""
 
 import json
 from collections import Counter
@@ -7,6 +8,7 @@ import pyarrow.parquet as pq
 
 import quantum_pulse as qp
 from quantum_pulse import schema
+from quantum_pulse.errors import EmptyCaptureError
 from quantum_pulse.recorder.recover import recover
 
 
@@ -24,29 +26,54 @@ def samples_of(path, name):
     return rows
 
 
+def losses_of(process):
+    """How many samples of each operation and thread were lost; None stands for what is not known of them."""
+    lost = Counter()
+    for loss in process["losses"]:
+        lost[loss.get("operation"), loss.get("thread")] += loss["count"]
+    return lost
+
+
+def open_in(process):
+    """How many blocks of each operation and thread had not ended."""
+    return Counter((block["operation"], block["thread"]) for block in process["unfinished"])
+
+
 def check_each(process, rows):
-    """The account by operation and thread, of a recording that wrote all that it had."""
+    """The account by operation and thread. A process that was killed has counted none of its own, but what its rings
+    say of each must add up to the number of blocks that it has entered."""
+    opened, lost, account = open_in(process), losses_of(process), process["account"]
+    assert (opened.total(), lost.total()) == (account["open"], account["lost"])
+    assert account["started"] == rows.total() + account["pending"] + opened.total() + lost.total()
+    if process["state"] == "recovered":
+        return
     accounts = {(one["operation"], one["thread"]): one for one in process["accounts"]}
     assert len(accounts) == len(process["accounts"])
-    for key in ("started", "open", "lost"):
-        assert sum(one[key] for one in accounts.values()) == process["account"][key]
+    assert sum(one["started"] for one in accounts.values()) == account["started"]
     for (operation, thread), one in accounts.items():
         assert one["started"] == one["ended"] + one["open"] + one["lost"]
         if (operation, 0) not in accounts:  # else some of its threads are added up
-            assert min(one["started"], one["ended"], one["open"], one["lost"]) >= 0, one
-            assert one["ended"] == rows[operation, thread], one
-    assert sum(one["ended"] for one in accounts.values()) == rows.total()
+            assert one["open"] == opened[operation, thread], one
+            assert one["lost"] == lost[operation, thread], one
+            if not account["pending"]:
+                assert one["ended"] == rows[operation, thread], one
+    assert sum(one["ended"] for one in accounts.values()) == rows.total() + account["pending"]
 
 
 def check(path, *, lost=0):
-    """Check the account of every recording in the capture, which no process records into. Returns its samples."""
-    before = qp.open(path).samples()
+    """Check the account of every recording in the capture, which no process records into. Returns its samples.
+
+    `lost`: whether any samples may be missing.
+    """
+    try:
+        before = qp.open(path).samples()
+    except EmptyCaptureError:
+        before = []
+    for name, process in processes(path).items():
+        if process["state"] in ("finished", "failed"):
+            check_each(process, samples_of(path, name))
     recover(path)
     assert not (path / schema.RINGS).exists()
-    capture = qp.open(path)
-    samples = capture.samples()
-    assert len(samples) == len(before), "recovering neither adds nor takes away"
-    assert not samples.duplicated(["process", "span"]).any()
     rows = {}
     for file in (path / "samples").glob("*.parquet"):
         name = file.stem.rpartition("-")[0]
@@ -62,10 +89,18 @@ def check(path, *, lost=0):
         assert account["started"] == account["written"] + account["open"] + account["lost"] + account["pending"]
         assert account["written"] == rows.get(name, 0)
         assert not process.get("damage"), process["damage"]
-        if process["state"] == "finished":
-            check_each(process, samples_of(path, name))
+        check_each(process, samples_of(path, name))
     total = sum(process["account"]["lost"] for process in recordings.values() if process["account"])
+    if not rows and not total:
+        assert len(before) == 0
+        return before
+    capture = qp.open(path)
+    samples = capture.samples()
+    assert len(samples) == len(before), "recovering neither adds nor takes away"
+    assert not samples.duplicated(["process", "span"]).any()
     losses = capture.losses()
     assert losses["count"].sum() == total, losses
     assert (total > 0) == bool(lost)
+    left_open = sum(process["account"]["open"] for process in recordings.values() if process["account"])
+    assert len(capture.unfinished()) == left_open
     return samples

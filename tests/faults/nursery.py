@@ -1,7 +1,8 @@
 """Raises children that record, and kills them: ``python nursery.py FOLDER KILLS SEED [WAY]``.
 
-Each child counts the blocks that it has finished, after each, in a mapped file of its own, which is kept when it dies:
-what is recovered must be that number, or one more where the child died between the end of the block and its counting.
+Each child counts the blocks that it enters, before each, and those that it has finished, after each, in a mapped file
+of its own, which is kept when it dies. What is recovered must be these numbers, but for one where the child died
+between a block and its counting.
 """
 
 import asyncio
@@ -44,24 +45,29 @@ def child(folder, way):
         counters = memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")
     recorder = qp.start(folder / "capture", budget_bytes=64 * 2**20)
 
+    entered, finished = counters[: len(NAMES)], counters[len(NAMES) :]
+
     def work(number):
         outer, inner = Work[f"OUTER_{number}"], Work[f"INNER_{number}"]
         outer_place, inner_place = NAMES.index(outer.name), NAMES.index(inner.name)
         while True:
             for _ in range(200):
+                entered[outer_place] += 1
                 with outer:
+                    entered[inner_place] += 1
                     with inner:
                         pass
-                    counters[inner_place] += 1
-                counters[outer_place] += 1
+                    finished[inner_place] += 1
+                finished[outer_place] += 1
             time.sleep(0.0005)
 
     async def task():
         place = NAMES.index("TASK")
         while True:
+            entered[place] += 1
             with Work.TASK:
                 await asyncio.sleep(0)
-            counters[place] += 1
+            finished[place] += 1
             await asyncio.sleep(0.0001)
 
     async def tasks():

@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ import quantum_pulse as qp
 from quantum_pulse import rings
 from quantum_pulse.errors import EmptyCaptureError
 from quantum_pulse.recorder.recover import recover
+from tests.faults import account
 
 NURSERY = Path(__file__).with_name("nursery.py")
 KILLS = int(os.environ.get("KILLS", "12"))
@@ -39,14 +41,15 @@ def check(folder):
     except EmptyCaptureError:
         before = None
     recovered = recover(folder / "capture")
-    counters = struct.unpack(f"{len(NAMES)}Q", (folder / "counters").read_bytes()[: 8 * len(NAMES)])
+    counters = struct.unpack(f"{2 * len(NAMES)}Q", (folder / "counters").read_bytes()[: 16 * len(NAMES)])
+    entered, finished = counters[: len(NAMES)], counters[len(NAMES) :]
     assert not list((folder / "capture").glob("rings/*"))
     assert not list((folder / "capture").glob("samples/.*"))
     try:
         capture = qp.open(folder / "capture")
     except EmptyCaptureError:
         assert before is None
-        assert not any(counters)
+        assert not any(finished)
         return 0, 0
     samples = capture.samples()
     pd.testing.assert_frame_equal(
@@ -54,10 +57,18 @@ def check(folder):
     )
     assert capture.losses().empty, capture.losses()["cause"].tolist()
     found = samples["operation"].value_counts().to_dict()
-    for name, counted in zip(NAMES, counters, strict=True):
-        there = found.get(f"Work.{name}", 0)
-        slack = 5 if name == "TASK" else 1  # one for each that works on it
-        assert counted <= there <= counted + slack, name
+    (process,) = account.processes(folder / "capture").values()
+    account.check_each(process, account.samples_of(folder / "capture", *account.processes(folder / "capture")))
+    left_open = Counter(operation for operation, _ in account.open_in(process).elements())
+    for name, begun, ended in zip(NAMES, entered, finished, strict=True):
+        operation, slack = f"Work.{name}", 5 if name == "TASK" else 1  # one for each that works on it
+        there = found.get(operation, 0)
+        assert ended <= there <= ended + slack, name
+        assert begun - slack <= there + left_open[operation] <= begun, name
+        assert left_open[operation] <= slack, name
+    threads = samples.groupby("operation")["thread"].unique()
+    for operation, thread in account.open_in(process):
+        assert thread in threads.get(operation, [thread]), operation
     assert samples["span"].is_unique
     assert (samples["duration_ns"] >= 0).all()
     assert samples["start"].between("2020", "2100").all()
@@ -67,11 +78,11 @@ def check(folder):
     parents = inner["parent"].map(known).fillna(inner["operation"].str.replace("INNER", "OUTER"))
     assert (parents == inner["operation"].str.replace("INNER", "OUTER")).all()
     assert inner["parent"].map(known).isna().sum() <= 4
-    (process,) = list(capture._source.processes)
-    account = process["account"]
-    assert account["written"] == len(samples)
-    assert account["started"] == account["written"] + account["open"] + account["lost"]
-    assert account["open"] <= 4 * 2 + 5
+    told = process["account"]
+    assert told["written"] == len(samples)
+    assert told["started"] == told["written"] + told["open"] + told["lost"]
+    inner_parents = set(samples.loc[samples["operation"].str.contains("INNER"), "parent"])
+    assert inner_parents - {*samples["span"]} <= {block["span"] for block in process["unfinished"]}
     assert recover(folder / "capture") == []
     return len(samples), sum(one.samples for one in recovered)
 
@@ -92,6 +103,63 @@ def test_ended_without_warning(tmp_path, way, status):
     folders = raise_and_kill(tmp_path, 4, way)
     assert {int((folder / "status").read_text()) for folder in folders} == {status}
     assert sum(check(folder)[0] for folder in folders) > 0
+
+
+LOSING = """
+import mmap, os, sys, threading, time
+import quantum_pulse as qp
+from quantum_pulse.recorder import writer
+
+writer.Writer._write_patiently = lambda self: time.sleep(60)  # as on a disk that takes nothing
+
+class Lost(qp.Operation):
+    A = qp.op()
+    B = qp.op()
+
+with open(sys.argv[2], "w+b") as file:
+    file.truncate(64)
+    entered = memoryview(mmap.mmap(file.fileno(), 64)).cast("Q")
+recorder = qp.start(sys.argv[1], budget_bytes=4096 + 9 * 65536, on_full=sys.argv[3])
+
+def work(place, first, second):
+    while True:
+        for operation, count in (first, 2), (second, 1):
+            for _ in range(count):
+                entered[place + (operation is Lost.B)] += 1
+                with operation:
+                    pass
+        entered[4 + place // 2] = threading.get_native_id()
+
+threads = [threading.Thread(target=work, args=args) for args in ((0, Lost.A, Lost.B), (2, Lost.B, Lost.A))]
+for thread in threads:
+    thread.start()
+while min(entered[place] for place in range(4)) < 30_000:
+    time.sleep(0.01)
+print("enough", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("on_full", "cause"), [("drop", "rings full"), ("overwrite", "overwritten by later ones")])
+def test_killed_while_it_loses_samples(tmp_path, on_full, cause):
+    capture, counts = tmp_path / "capture", tmp_path / "counts"
+    command = [sys.executable, "-c", LOSING, str(capture), str(counts), on_full]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"enough\n"
+        child.kill()
+    samples = account.check(capture, lost=True)
+    losses = qp.open(capture).losses()
+    assert set(losses["cause"]) == {cause}
+    (process,) = account.processes(capture).values()
+    rows, lost, left_open = (
+        samples.groupby(["operation", "thread"]).size(),
+        account.losses_of(process),
+        account.open_in(process),
+    )
+    *entered, _, _, _, _ = numbers = struct.unpack("8Q", counts.read_bytes())
+    for place, begun in enumerate(entered):
+        key = f"Lost.{'AB'[place % 2]}", numbers[4 + place // 2]
+        assert begun - 1 <= rows.get(key, 0) + lost[key] + left_open[key] <= begun, key
+        assert lost[key] > 10_000
 
 
 def test_what_lives_is_left_alone(tmp_path):

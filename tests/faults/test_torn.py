@@ -102,7 +102,7 @@ def overwrite(begin, data):
 
 def test_zeroed(left, tmp_path):
     (found,), samples = damaged(left, tmp_path, lambda ring: overwrite(0, bytes(ring.stat().st_size))(ring))
-    assert "QPRING02" in found.damage[0]
+    assert "QPRING03" in found.damage[0]
     assert len(samples) == 2002
 
 

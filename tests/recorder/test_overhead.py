@@ -77,7 +77,7 @@ qp.open("c").stats()
     [
         ("full", "pass", "no operation ran while it was recorded"),
         ("production", "Op.STEP.__enter__()", "all operations are op\\(detail=True\\)"),
-        ("full", "Op.STEP.__enter__()", "one block was entered while it was recorded, and none had ended"),
+        ("full", "Op.STEP.__enter__()", r"one block was entered while it was recorded \(Op.STEP\), and none had ended"),
     ],
 )
 def test_why_there_is_nothing(tmp_path, level, body, why):

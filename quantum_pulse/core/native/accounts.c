@@ -1,4 +1,4 @@
-#include "rings.h"
+#include "slots.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +11,7 @@ typedef struct {
     uint32_t probe_id;
     int64_t thread;
     int64_t started, committed, lost;
+    Slot *lost_slot; /* of what was overwritten */
 } Total;
 
 typedef struct {
@@ -92,6 +93,7 @@ fold_totals(void)
             j++;
         if (j == length) {
             totals[length] = totals[i];
+            totals[length].lost_slot = NULL; /* that is of one thread */
             totals[length++].thread = 0;
             continue;
         }
@@ -102,7 +104,8 @@ fold_totals(void)
     totals_length = length;
 }
 
-static void
+/* The entry that `total` was added to; NULL without memory. */
+static Total *
 add_total(Total total)
 {
     for (size_t i = totals_length; i-- > 0;)
@@ -110,15 +113,16 @@ add_total(Total total)
             totals[i].started += total.started;
             totals[i].committed += total.committed;
             totals[i].lost += total.lost;
-            return;
+            return &totals[i];
         }
     if (totals_length >= KEPT_APART && totals_length >= totals_capacity)
         fold_totals();
     Total *larger = grown(totals, totals_length, &totals_capacity, sizeof(Total));
     if (larger == NULL)
-        return;
+        return NULL;
     totals = larger;
-    totals[totals_length++] = total;
+    totals[totals_length] = total;
+    return &totals[totals_length++];
 }
 
 static void
@@ -168,8 +172,18 @@ void
 count_overwritten(uint32_t probe_id, int64_t thread_id, uint64_t samples, int64_t first_ns, int64_t last_ns)
 {
     /* The thread that wrote them may have ended, so they are set off against its own counts here. */
-    add_total((Total){probe_id, thread_id, 0, -(int64_t)samples, (int64_t)samples});
+    Total *total = add_total((Total){probe_id, thread_id, 0, -(int64_t)samples, (int64_t)samples, NULL});
+    if (total != NULL)
+        note_lost(&total->lost_slot, probe_id, total->thread, OVERWRITTEN, samples, first_ns, last_ns);
     add_loss((Loss){probe_id, OVERWRITTEN, thread_id, samples, first_ns, last_ns});
+}
+
+void
+move_start(Thread *thread, uint32_t probe_id, int64_t entered_by)
+{
+    Count *count = count_of(thread, probe_id);
+    if (count != NULL && add_total((Total){probe_id, entered_by, -1, 0, 0, NULL}) != NULL)
+        count->started++;
 }
 
 void
@@ -178,7 +192,7 @@ keep_counts(const Thread *thread)
     for (uint32_t id = 0; id < thread->counts_length; id++) {
         const Count *count = &thread->counts[id];
         if (count->started || count->committed || count->lost)
-            add_total((Total){id, thread->id, (int64_t)count->started, (int64_t)count->committed, (int64_t)count->lost});
+            add_total((Total){id, thread->id, (int64_t)count->started, (int64_t)count->committed, (int64_t)count->lost, NULL});
         if (count->new_lost)
             add_loss((Loss){id, NO_ROOM, thread->id, count->new_lost, count->first_loss, count->last_loss});
     }
@@ -267,7 +281,7 @@ list_accounts(void)
                 return PyErr_NoMemory();
             }
             copy = larger;
-            copy[length++] = (Total){id, thread->id, (int64_t)count->started, (int64_t)count->committed, (int64_t)count->lost};
+            copy[length++] = (Total){id, thread->id, (int64_t)count->started, (int64_t)count->committed, (int64_t)count->lost, NULL};
         }
     PyObject *type = contract_type("Account"), *result = type == NULL ? NULL : PyList_New(0);
     for (size_t i = 0; result != NULL && i < length; i++) {

@@ -11,10 +11,13 @@
 /* Causes of losses. */
 enum { NO_ROOM = 0, OVERWRITTEN = 1 };
 
+struct Slot;
+
 /* What a thread did with a probe. */
 typedef struct {
     uint64_t started, committed, lost, new_lost;
     int64_t first_loss, last_loss;
+    struct Slot *lost_slot; /* that tells of what was lost to readers of the file; NULL: none does yet */
     uint32_t left;   /* calls in the present round of sampling that are still to come */
     uint32_t chosen; /* the one of them that is recorded, counted from the end */
     int is_watched;
@@ -24,6 +27,9 @@ struct Thread;
 
 /* Make room for the counts of `probe_id`. NULL without memory. */
 Count *grow_counts(struct Thread *thread, uint32_t probe_id);
+
+/* A block that another thread had entered was left in this one, and belongs to it from now on. */
+void move_start(struct Thread *thread, uint32_t probe_id, int64_t entered_by);
 
 /* A thread has ended: keep what it counted. */
 void keep_counts(const struct Thread *thread);

@@ -19,7 +19,9 @@ typedef struct {
     uint32_t probe_id;
     int32_t weight;      /* 0: it is not recorded */
     int encloses;        /* also while its generator is suspended: it stands behind a @contextmanager */
+    int32_t thread;      /* that entered it */
     int64_t task;
+    struct Slot *slot; /* that tells of it to readers of the file, or NULL */
     /* That holds it open, or NULL. Borrowed: a generator closes its blocks before it dies. The span keeps its stack
      * alive, because a generator may outlive the context that it was started in. */
     PyObject *generator;

@@ -4,6 +4,7 @@
 #include "contexts.h"
 #include "probes.h"
 #include "rings.h"
+#include "slots.h"
 #include "spans.h"
 
 static PyMethodDef probe_functions[] = {
@@ -33,6 +34,7 @@ PyInit__native(void)
         PyModule_AddStringConstant(module, "NAME", "native") < 0 ||
         PyModule_AddIntMacro(module, RING_HEADER_BYTES) < 0 || PyModule_AddIntMacro(module, SEGMENT_BYTES) < 0 ||
         PyModule_AddIntMacro(module, SEGMENT_ROWS) < 0 || PyModule_AddIntMacro(module, WAKE_SEGMENTS) < 0 ||
+        PyModule_AddIntMacro(module, SLOT_BYTES) < 0 || PyModule_AddIntMacro(module, SLOTS_OFFSET) < 0 ||
         PyModule_AddObjectRef(module, "Probe", (PyObject *)&ProbeType) < 0) {
         Py_DECREF(module);
         return NULL;

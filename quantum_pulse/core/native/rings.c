@@ -1,5 +1,5 @@
 #include "contexts.h" /* first: it asks for the internals of CPython */
-#include "rings.h"
+#include "slots.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -79,6 +79,12 @@ extend(void)
     ring.free_segments[ring.free_length++] =
         (Segment *)(ring.memory + RING_HEADER_BYTES + (size_t)ring.used++ * SEGMENT_BYTES);
     return 1;
+}
+
+int
+make_room(void)
+{
+    return ring.free_length > 0 || extend();
 }
 
 /* Count the rows of `segment` that nobody has drained as lost, operation by operation. */
@@ -179,7 +185,7 @@ take_segment(Thread *thread)
         if (ring.session != session)
             return NULL; /* the recording has ended meanwhile */
     }
-    if (ring.free_length == 0 && !extend() && !(ring.on_full == OVERWRITE && overwrite()) &&
+    if (!make_room() && !(ring.on_full == OVERWRITE && overwrite()) &&
         !(ring.on_full == WAIT && wait_for_room(thread)))
         return NULL;
     Segment *segment = ring.free_segments[--ring.free_length]; /* the last one used: its pages are warm */
@@ -193,6 +199,20 @@ take_segment(Thread *thread)
     wake();
     thread->segment = segment;
     return segment;
+}
+
+void
+lose(const Thread *thread, Count *count, const Sample *sample)
+{
+    /* First of all it is open no longer: whoever dies in here has one sample that is not told of, and none twice. */
+    if (sample->slot != NULL)
+        publish_slot(sample->slot, SLOT_FREE);
+    count->lost++;
+    ring.header->lost++;
+    if (count->new_lost++ == 0)
+        count->first_loss = sample->start;
+    count->last_loss = sample->end;
+    note_lost(&count->lost_slot, sample->probe_id, thread->id, NO_ROOM, 1, sample->start, sample->end);
 }
 
 /* ---- what the recorder calls ------------------------------------------------------------------------------------ */
@@ -223,6 +243,7 @@ free_rings(void)
     ring.header = NULL;
     ring.fd = -1;
     ring.free_segments = NULL;
+    ring.free_slots = NULL;
     ring.busy = NULL;
     ring.drained = NULL;
     ring.free_length = ring.busy_length = ring.drained_length = 0;
@@ -291,7 +312,8 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
     }
     ring.header = (RingHeader *)ring.memory;
     *ring.header = (RingHeader){.process = (int64_t)getpid(), .first_span = last_span, .last_span = last_span};
-    memcpy(ring.header->magic, "QPRING02", 8);
+    memcpy(ring.header->magic, "QPRING03", 8);
+    begin_slots();
     ring.reserved = first;
     ring.free_segments = malloc(ring.limit * sizeof(Segment *));
     ring.busy = malloc(ring.limit * sizeof(Busy));

@@ -34,7 +34,7 @@
 #define BRAKE_SEGMENTS 64 /* a smaller ring is full before anybody could react */
 
 typedef struct {
-    uint32_t state; /* 0 free, 1 being filled, 2 full */
+    uint32_t state; /* 0 free, 1 being filled, 2 full, 3 has slots instead of rows */
     uint32_t pad0;
     uint64_t sequence;
     int64_t thread;
@@ -110,6 +110,8 @@ typedef struct {
     uint32_t limit, reserved, used; /* segments */
     Segment **free_segments;
     uint32_t free_length;
+    struct Slot *free_slots;
+    uint32_t slot_segments;
     Busy *busy; /* in the order taken */
     uint32_t busy_length;
     Drained *drained;
@@ -134,6 +136,8 @@ extern __thread Thread *this_thread;
 
 /* This thread's record, attached to the current recording; NULL without memory. */
 Thread *attach_thread(void);
+/* Make sure of a free segment without taking any from the samples. */
+int make_room(void);
 Segment *take_segment(Thread *thread);
 int prepare_rings(void);
 extern PyMethodDef ring_functions[];
@@ -155,7 +159,11 @@ typedef struct {
     int64_t start, end, span, parent, task;
     uint32_t probe_id, error;
     int32_t weight;
+    struct Slot *slot; /* where it stood while it was open; may be NULL */
 } Sample;
+
+/* Count a finished sample as lost, for which there is no room. */
+void lose(const Thread *thread, Count *count, const Sample *sample);
 
 /* Write a finished sample, or count it as lost when there is no room. */
 static inline void
@@ -171,11 +179,7 @@ commit(Thread *thread, const Sample *sample)
         if (ring.session != session)
             return; /* the recording has ended while this thread waited */
         if (segment == NULL) {
-            count->lost++;
-            ring.header->lost++;
-            if (count->new_lost++ == 0)
-                count->first_loss = sample->start;
-            count->last_loss = sample->end;
+            lose(thread, count, sample);
             return;
         }
     }

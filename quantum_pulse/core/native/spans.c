@@ -1,4 +1,5 @@
 #include "contexts.h" /* first: it asks for the internals of CPython, of which frames are needed here too */
+#include "slots.h"
 #include "spans.h"
 
 #include <string.h>
@@ -101,9 +102,22 @@ enter(uint32_t probe_id, int32_t weight)
     if (count == NULL)
         return;
     int64_t span = parent;
+    Slot *slot = NULL;
     if (weight > 0) {
+        span = last_span + 1;
+        slot = take_slot();
+        if (slot != NULL) {
+            slot->probe_id = probe_id;
+            slot->thread = thread->id;
+            slot->open.span = span;
+            slot->open.start = 0;
+            slot->open.parent = parent;
+            slot->open.task = stack->task;
+            slot->open.weight = weight;
+            publish_slot(slot, SLOT_OPEN); /* before it counts: readers know by the number whether it does */
+        }
         count->started++;
-        ring.header->last_span = span = ++last_span;
+        __atomic_store_n(&ring.header->last_span, last_span = span, __ATOMIC_RELEASE);
     }
     Py_ssize_t index = stack->depth++;
     stack->open[index] = (Open){
@@ -112,7 +126,9 @@ enter(uint32_t probe_id, int32_t weight)
         .probe_id = probe_id,
         .weight = weight,
         .encloses = encloses,
+        .thread = (int32_t)thread->id,
         .task = stack->task,
+        .slot = slot,
         .generator = generator,
     };
     if (generator != NULL)
@@ -121,8 +137,12 @@ enter(uint32_t probe_id, int32_t weight)
         return; /* contexts that are copied from here are children of its parent, which the mark names */
     if (set_mark(tstate, stack) < 0)
         PyErr_Clear();
-    if (index < stack->depth && stack->open[index].span == span)
-        stack->open[index].start = now_at_last_ns();
+    if (index < stack->depth && stack->open[index].span == span) {
+        int64_t start = now_at_last_ns();
+        stack->open[index].start = start;
+        if (slot != NULL)
+            slot->open.start = start;
+    }
 }
 
 /* The innermost open span of `probe_id` that belongs to `generator` (NULL: to none), or -1. */
@@ -184,6 +204,7 @@ leave(uint32_t probe_id, PyObject *error_type)
         PyErr_Clear();
         return; /* entered before the recording began */
     }
+    uint64_t session = ring.session;
     Open *open = &stack->open[index];
     Sample sample = {
         .start = open->start,
@@ -194,17 +215,24 @@ leave(uint32_t probe_id, PyObject *error_type)
         .probe_id = probe_id,
         .error = error,
         .weight = open->weight,
+        .slot = open->slot,
     };
+    int64_t entered_by = open->thread;
     stack->depth--;
     if (index < stack->depth)
         memmove(open, open + 1, (stack->depth - index) * sizeof(Open));
     if (sample.weight > 0) {
+        if (entered_by != thread->id)
+            move_start(thread, probe_id, entered_by);
         if (stack != current)
             stack->abandoned = sample.span;
         else if (set_mark(tstate, stack) < 0)
             PyErr_Clear();
-        if (ring.recording)
+        if (ring.recording && ring.session == session) {
             commit(thread, &sample);
+            if (sample.slot != NULL && ring.session == session)
+                free_slot(sample.slot); /* last: for a moment it is known twice, rather than not at all */
+        }
     }
     if (generator != NULL)
         Py_DECREF(stack);

@@ -57,7 +57,7 @@ def add(probe: Any, start_ns: int, duration_ns: int, error: type[BaseException] 
         return
     try:
         thread = spans.this_thread(session)
-        entry = spans.new_entry(session, thread, probe)
+        entry = spans.new_entry(session, thread, probe, keeps_slot=False)
         if entry is None or entry.weight == 0:
             return
         entry.start = start_ns

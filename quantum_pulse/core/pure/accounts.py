@@ -10,12 +10,13 @@ from quantum_pulse.core import contract
 class Count:
     """What a thread did with a probe. Only the thread writes it, but for `reported`."""
 
-    __slots__ = ("chosen", "committed", "first_loss", "last_loss", "left", "lost", "reported", "started")
+    __slots__ = ("chosen", "committed", "first_loss", "last_loss", "left", "lost", "lost_slot", "reported", "started")
 
     def __init__(self) -> None:
         self.started = self.committed = self.lost = 0
         self.reported = 0  # of the lost
         self.first_loss = self.last_loss = 0  # of those not reported, ns
+        self.lost_slot: int | None = None  # that tells of what was lost to readers of the file
         self.left = 0  # calls in the present round of sampling that are still to come
         self.chosen = 0  # the one of them that is recorded, counted from the end
 

@@ -19,6 +19,7 @@ from quantum_pulse import schema
 from quantum_pulse.core import contract
 from quantum_pulse.core.pure.accounts import Count, Ended
 from quantum_pulse.core.pure.segments import Mapped, Segment
+from quantum_pulse.core.pure.slots import SEGMENTS_PER_SLOT_SEGMENT, Slots
 
 if TYPE_CHECKING:
     from quantum_pulse.core.pure.spans import Open
@@ -94,6 +95,9 @@ class Session:
         self.free: list[Segment] = []
         self.busy: list[Segment] = []  # in the order taken
         self.drained: list[tuple[Segment, int]] = []
+        self.slots = Slots(self.memory, self.take_for_slots)
+        self.slot_segments = 0
+        self.overwritten: dict[tuple[int, int], int | None] = {}  # by probe and thread: slot
         self.sequence = 0
         self.wake_fd = wake_fd
         self.wake_at = max(1, min(self.limit // 2, schema.WAKE_SEGMENTS))
@@ -127,6 +131,22 @@ class Session:
             self.busy.append(segment)
             self.wake()
             return segment
+
+    def take_for_slots(self) -> int | None:
+        """Where a segment begins that holds slots from now on, or None when that would take too many."""
+        with self.lock:
+            if (self.slot_segments + 1) * SEGMENTS_PER_SLOT_SEGMENT > self.limit or not (self.free or self.extend()):
+                return None
+            segment = self.free.pop()
+            self.slot_segments += 1
+            self.sequence += 1
+            values = {"sequence": self.sequence, "written": 0, "inverse": schema.WORD, "consumed": 0, "thread": 0}
+            for field, value in values.items():
+                segment.fields[field][0] = value
+            begin = segment.base + schema.SLOTS_OFFSET
+            self.memory[begin : segment.base + schema.SEGMENT_BYTES] = bytes(schema.SEGMENT_BYTES - schema.SLOTS_OFFSET)
+            segment.fields["state"][0] = 3
+            return segment.base
 
     def extend(self) -> bool:
         """A segment that was never used becomes free."""
@@ -168,6 +188,10 @@ class Session:
             for probe_id, (samples, first, last) in found.items():
                 self.ended.add(probe_id, segment.thread, 0, -samples, samples)
                 self.ended.add_loss(probe_id, segment.thread, contract.OVERWRITTEN, samples, first, last)
+                key = (probe_id, segment.thread)
+                self.overwritten[key] = self.slots.add_lost(
+                    self.overwritten.get(key), *key, contract.OVERWRITTEN, samples, first, last
+                )
             self.free.append(segment)
             return True
         return False
@@ -223,11 +247,7 @@ class Session:
                 thread.segment.finish()  # of what a collection recorded meanwhile
             thread.segment = segment
             if segment is None:
-                if count.lost == count.reported:
-                    count.first_loss = entry.start
-                count.last_loss = end
-                count.lost += 1
-                self.header.fields["lost"][0] += 1
+                self.lose(thread, count, entry, end)
                 return
         row = segment.written
         columns = segment.columns
@@ -246,6 +266,26 @@ class Session:
         segment.fields["written"][0] = row + 1
         if entry.probe_id in self.watched:
             self.look_at(entry, end - entry.start, error)
+
+    def move_start(self, thread: Thread, entry: Open) -> None:
+        """A block that another thread had entered was left in this one, and belongs to it from now on."""
+        count = thread.counts.get(entry.probe_id) or thread.counts.setdefault(entry.probe_id, Count())
+        with self.lock:
+            self.ended.add(entry.probe_id, entry.thread, -1, 0, 0)
+        count.started += 1
+
+    def lose(self, thread: Thread, count: Count, entry: Open, end: int) -> None:
+        """There is no room for a sample."""
+        # First of all it is open no longer: whoever dies in here has one sample that is not told of, and none twice.
+        self.slots.hide(entry.slot)
+        if count.lost == count.reported:
+            count.first_loss = entry.start
+        count.last_loss = end
+        count.lost += 1
+        self.header.fields["lost"][0] += 1
+        count.lost_slot = self.slots.add_lost(
+            count.lost_slot, entry.probe_id, thread.id, contract.NO_ROOM, 1, entry.start, end
+        )
 
     def look_at(self, entry: Open, duration: int, error: int) -> None:
         limit, on_error = self.watched[entry.probe_id]

@@ -36,7 +36,7 @@ class Segment(Mapped):
 
     def __init__(self, memory: mmap.mmap, index: int) -> None:
         super().__init__(memory)
-        base = schema.RING_HEADER_BYTES + index * schema.SEGMENT_BYTES
+        self.base = base = schema.RING_HEADER_BYTES + index * schema.SEGMENT_BYTES
         self.add_fields(base, schema.SEGMENT_FIELDS)
         self.columns: dict[str, memoryview] = {}
         offset = base + schema.SEGMENT_HEADER_BYTES

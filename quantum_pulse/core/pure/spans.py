@@ -42,9 +42,11 @@ class Open:
         "parent",
         "probe_id",
         "session",
+        "slot",
         "span",
         "start",
         "task",
+        "thread",
         "weight",
     )
 
@@ -57,9 +59,11 @@ class Open:
     parent: int
     probe_id: int
     session: Session
+    slot: int | None  # that tells of it to readers of the file
     span: int
     start: int
     task: int
+    thread: int  # that entered it
     weight: int  # 0: it is not recorded
 
 
@@ -127,10 +131,11 @@ def _is_context_manager(frame: FrameType) -> bool:
     return caller is not None and caller.f_code in _CONTEXT_MANAGERS
 
 
-def new_entry(session: Session, thread: Thread, probe: Any) -> Open | None:
+def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool) -> Open | None:
     """A span of the current context, numbered and counted, as a child of what is innermost.
 
     None for what is not recorded at all; of weight 0, with the number of its parent, for what sampling leaves out.
+    `keeps_slot`: it is open from now on, rather than over.
     """
     global _last_span
     if probe.probe_detail and session.production:
@@ -142,6 +147,7 @@ def new_entry(session: Session, thread: Thread, probe: Any) -> Open | None:
     entry.session = session
     entry.probe_id = probe_id
     entry.task = _task_number()
+    entry.thread = thread.id
     entry.home = entry.task or -thread.id
     top = _top.get()
     if top is not None and top.session is not session:
@@ -153,11 +159,15 @@ def new_entry(session: Session, thread: Thread, probe: Any) -> Open | None:
     entry.frame = None
     entry.encloses = entry.is_open = entry.is_abandoned = False
     entry.span = entry.parent
+    entry.slot = None
     if entry.weight > 0:
         _last_span += 1
         entry.span = _last_span
+        if keeps_slot:
+            entry.slot = session.slots.take(entry)
         session.header.fields["last_span"][0] = _last_span
         count.started += 1
+        session.slots.show(entry.slot)  # last: what an interrupt leaves is counted and has no name, rather than twice
     return entry
 
 
@@ -174,7 +184,7 @@ def _set_top(entry: Open | None) -> None:
 
 
 def enter(session: Session, probe: Any, caller: FrameType) -> None:
-    entry = new_entry(session, this_thread(session), probe)
+    entry = new_entry(session, this_thread(session), probe, keeps_slot=True)
     if entry is None:
         return
     if caller.f_code.co_flags & _GENERATOR:
@@ -184,6 +194,7 @@ def enter(session: Session, probe: Any, caller: FrameType) -> None:
     entry.is_open = True
     _set_top(entry)
     entry.start = now()
+    session.slots.begin(entry.slot, entry.start)
 
 
 def leave(session: Session, probe: Any, caller: FrameType, kind: type[BaseException] | None) -> None:
@@ -201,7 +212,11 @@ def leave(session: Session, probe: Any, caller: FrameType, kind: type[BaseExcept
         top = top.below
     _set_top(top)
     if entry.weight > 0:
-        session.commit(this_thread(session), entry, end, 0 if kind is None else session.error_number(kind))
+        thread = this_thread(session)
+        if entry.thread != thread.id:
+            session.move_start(thread, entry)
+        session.commit(thread, entry, end, 0 if kind is None else session.error_number(kind))
+        session.slots.free(entry.slot)  # last: for a moment it is known twice, rather than not at all
 
 
 def _find(session: Session, probe_id: int, caller: FrameType) -> Open | None:

@@ -1,0 +1,118 @@
+"""The slots of a ring: which blocks are open, and what was lost, by operation and thread. Reading only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from quantum_pulse import schema
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class Unfinished(NamedTuple):
+    """A block that was entered and not left. `operation` is a number that the names beside the ring resolve; `start` is
+    in ns on the core's clock, 0 where the block had only just begun."""
+
+    operation: int
+    thread: int
+    span: int
+    start: int
+    parent: int
+    task: int
+    weight: int
+
+
+class Lost(NamedTuple):
+    """Samples of an operation and thread that were lost in the whole recording, between two times on the core's clock.
+    `cause` is one of the contract's."""
+
+    operation: int
+    thread: int
+    samples: int
+    first: int
+    last: int
+    cause: int
+
+
+class Slots(NamedTuple):
+    """What the slots of a ring said at one moment, row by row as arrays of their fields."""
+
+    open: npt.NDArray[Any]
+    lost: npt.NDArray[Any]
+    nonsense: int
+
+
+_CODES: Final = {"I": "u4", "i": "i4", "q": "i8", "Q": "u8"}
+
+
+def _dtype(fields: Sequence[tuple[str, str, int]]) -> np.dtype[Any]:
+    import numpy as np
+
+    names, codes, offsets = zip(*fields, strict=True)
+    return np.dtype(
+        {
+            "names": list(names),
+            "formats": [_CODES[code] for code in codes],
+            "offsets": list(offsets),
+            "itemsize": schema.SLOT_BYTES,
+        }
+    )
+
+
+def read(file: int, segments: Iterable[int]) -> Slots:
+    """The slots of the ring that is open as `file`: those of its first page, and of these segments. Raises OSError."""
+    import numpy as np
+
+    page = os.pread(file, schema.RING_HEADER_BYTES, 0)
+    found = [page[schema.SLOTS_OFFSET :]]
+    for number in segments:
+        base = schema.RING_HEADER_BYTES + number * schema.SEGMENT_BYTES
+        found.append(os.pread(file, schema.SEGMENT_BYTES, base)[schema.SLOTS_OFFSET :])
+    data = b"".join(one[: len(one) // schema.SLOT_BYTES * schema.SLOT_BYTES] for one in found)
+    opened = np.frombuffer(data, _dtype(schema.OPEN_SLOT_FIELDS))
+    lost = np.frombuffer(data, _dtype(schema.LOST_SLOT_FIELDS))
+    kinds = opened["kind"]
+    return Slots(
+        opened[kinds == schema.SLOT_OPEN], lost[kinds == schema.SLOT_LOST], int((kinds > schema.SLOT_LOST).sum())
+    )
+
+
+def unfinished(
+    before: Slots, after: Slots, last_span: int, ended: npt.NDArray[np.int64], known: Iterable[int]
+) -> tuple[list[Unfinished], int]:
+    """The blocks that were open all the time between two readings, and how many slots made no sense.
+
+    A program that goes on fills slots while they are read, and what it changed meanwhile is not what they say. `ended`
+    are the numbers of samples that were found between the two, `known` the operations that have a name.
+    """
+    import numpy as np
+
+    rows = after.open[np.isin(after.open, before.open)]
+    # A block has a slot before it counts, and still has it for a moment when its sample stands.
+    rows = rows[(rows["span"] <= last_span) & ~np.isin(rows["span"], ended)]
+    good = np.isin(rows["operation"], np.fromiter(known, np.uint32)) & (rows["span"] > 0) & (rows["weight"] > 0)
+    good &= (rows["start"] >= 0) & (rows["start"] < 1 << 62) & (rows["parent"] >= 0) & (rows["task"] >= 0)
+    _, first = np.unique(rows["span"], return_index=True)
+    alone = np.zeros(len(rows), np.bool_)
+    alone[first] = True
+    good &= alone
+    names = [*Unfinished._fields]
+    return [Unfinished(*map(int, row)) for row in rows[names][good]], int(len(good) - good.sum()) + after.nonsense
+
+
+def losses(slots: Slots, known: Iterable[int], total: int) -> tuple[list[Lost], int]:
+    """What was lost by operation and thread, and how many slots made no sense. `total` is all that was lost."""
+    import numpy as np
+
+    rows = slots.lost
+    good = np.isin(rows["operation"], np.fromiter(known, np.uint32)) & np.isin(rows["cause"], (0, 1))
+    good &= (rows["samples"] <= total) & (rows["first"] >= 0) & (rows["first"] <= rows["last"])
+    good &= rows["last"] < 1 << 62
+    found = [Lost(*map(int, row)) for row in rows[[*Lost._fields]][good]]
+    if sum(one.samples for one in found) > total:
+        return [], len(rows)
+    return found, int(len(good) - good.sum())
