@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from quantum_pulse.capture import reader
-from quantum_pulse.capture.selection import Moment, Operations
+from quantum_pulse.capture.selection import Moment, Operations, Recorded
 from quantum_pulse.facade import opening
 from quantum_pulse.operations import Category, Operation
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from quantum_pulse.capture.slowest import Slowest
     from quantum_pulse.explorer.widget import Explorer
     from quantum_pulse.export.exporting import Exported
+    from quantum_pulse.facade.operations import RecordedOperations
     from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
     from quantum_pulse.view.formats import Report
@@ -41,7 +43,7 @@ class Capture:
         start: Moment = None,
         end: Moment = None,
         approximate: bool = False,
-        expected_interval_us: float | Mapping[Operation, float] | None = None,
+        expected_interval_us: float | Mapping[Operation, float] | Mapping[Recorded, float] | None = None,
         include_empty: bool = False,
         min_count: int = 0,
         sort: str | None = None,
@@ -107,7 +109,7 @@ class Capture:
         return timeline.timeline(self._source, window, operations, start, end, quantiles=quantiles)
 
     def heatmap(
-        self, operation: Operation, *, start: Moment = None, end: Moment = None, columns: int = 120
+        self, operation: Operation | Recorded, *, start: Moment = None, end: Moment = None, columns: int = 120
     ) -> pd.DataFrame:
         """How many calls of `operation` fell into each bit of time and of duration.
 
@@ -385,10 +387,11 @@ class Capture:
     ) -> pd.DataFrame:
         """Raw samples in the order in which they started, one row each; columns as in `docs/format.md`.
 
-        `operations`: a member, several, or a whole enum. `start` and `end` choose samples that started in
-        [start, end): a timestamp or its text (UTC unless it says otherwise), or seconds (or a timedelta) after the
-        first sample. `columns`: names, in the order wanted; of several captures there is also `capture`. Raises
-        TypeError for a string where an operation belongs and ValueError for an unknown column.
+        `operations`: a member, several, or a whole enum; or without these what `capture.operations` has. `start` and
+        `end` choose samples that started in [start, end): a timestamp or its text (UTC unless it says otherwise), or
+        seconds (or a timedelta) after the first sample. `columns`: names, in the order wanted; of several captures
+        there is also `capture`. Raises TypeError for a string where an operation belongs and ValueError for an unknown
+        column.
         """
         from quantum_pulse.capture import tables
 
@@ -442,6 +445,19 @@ class Capture:
         read: ask after `stats()` or `samples()`.
         """
         return reader.loss_frame(self._source)
+
+    @cached_property
+    def operations(self) -> RecordedOperations:
+        """The operations by name, for whoever has a capture and not its program: accepted wherever members are.
+
+        ``capture.operations["Trading.SUBMIT"]`` and ``capture.operations.Trading.SUBMIT`` are one,
+        ``capture.operations.Trading`` those of a whole enum. A read-only mapping, sorted by name. A name that is not
+        among them is an UnknownOperationError (a KeyError) or an AttributeError that says which is nearest.
+        """
+        from quantum_pulse.capture import definitions
+        from quantum_pulse.facade.operations import RecordedOperations
+
+        return RecordedOperations(definitions.frame(self._source))
 
     @property
     def categories(self) -> dict[str, Category]:

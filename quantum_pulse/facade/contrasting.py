@@ -30,7 +30,7 @@ def contrast(
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, not {alpha!r}")
     begin_ns, end_ns, first, last = _stretch(source, start, end)
-    wanted = None if operations is None else selection.members(operations)
+    wanted = None if operations is None else selection.members(source, operations)
     if wanted == []:
         raise ValueError("operations names none; leave it out for all of them")
     chosen = [] if chosen_by is None else selection.recorded_names(source, chosen_by)
