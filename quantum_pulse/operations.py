@@ -11,6 +11,7 @@ import enum
 import functools
 import inspect
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple, NoReturn, Self, TypeVar
@@ -395,7 +396,9 @@ def checked(value: object, recorded: Collection[str] = ()) -> Operation:
 
 def _refuse(value: object, recorded: Collection[str]) -> NoReturn:
     if not isinstance(value, str):
-        raise TypeError(f"an operation is a member of an Operation enum, not {value!r}")
+        # Of several operations there may be many.
+        shown = textwrap.shorten(repr(value), 80, placeholder=" …")
+        raise TypeError(f"an operation is a member of an Operation enum, not {shown}")
     near = nearest(value, [*recorded, *(definition.name for definition in registry.all())])
     hint = "" if near is None else f"; did you mean {near}?"
     if near in recorded:

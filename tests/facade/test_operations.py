@@ -146,6 +146,11 @@ def test_a_string_is_told_where_operations_are(capture):
             ask("Shop.SEL")
 
 
+def test_several_where_there_is_one(capture):
+    with pytest.raises(TypeError, match=r"is a member of an Operation enum, not Shop: SELL, WRAP Store: FETCH$"):
+        capture.heatmap(capture.operations)
+
+
 def test_classes_of_one_name_in_two_modules(write_capture):  # noqa: F811 - the fixture
     names = ("Work.READ", "package.two.Work.READ", "package.two.Work.WRITE")
     definitions = [Definition(name, "m", "", Category("Input"), 1) for name in names]
