@@ -12,7 +12,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.errors import CaptureError
-from tests.capture.conftest import ANCHOR_NS, write_capture  # noqa: F401 - a fixture
+from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
 
 
 @pytest.fixture
