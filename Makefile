@@ -35,7 +35,7 @@ sanitize: $(VENV)/.test  ## the recorder's tests with a core that checks each of
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:handle_segv=0 PYTHONPATH=$(CURDIR)/$(SANITIZED) QUANTUM_PULSE_CORE=native \
 		$(CURDIR)/$(BIN)/pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider --timeout 600 \
 		--deselect tests/recorder/test_session.py::test_a_thousand_recordings_leave_nothing \
-		$(addprefix $(CURDIR)/tests/,core recorder faults test_operations.py test_timers.py)
+		$(addprefix $(CURDIR)/tests/,core recorder faults operations test_timers.py)
 
 # Those that are found; others by PYTHONS="/opt/python3.13/bin/python ...".
 PYTHONS ?= $(foreach minor,11 12 13 14,$(shell command -v python3.$(minor)))
@@ -46,7 +46,7 @@ pythons:  ## the recorder's tests on each Python of PYTHONS
 		test -x $$folder/bin/python || $$python -m venv $$folder; \
 		$$folder/bin/python -m pip install -qq --disable-pip-version-check '.[test]'; \
 		(cd $$folder && bin/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
-			$(addprefix $(CURDIR)/tests/,core recorder test_operations.py test_timers.py)); \
+			$(addprefix $(CURDIR)/tests/,core recorder operations test_timers.py)); \
 	done
 
 docs: $(VENV)/.base  ## what is generated from the code

@@ -21,6 +21,13 @@ class FormatVersionError(CaptureError):
     """The capture was written in a format that this version does not know."""
 
 
+class UnknownOperationError(QuantumPulseError, KeyError):
+    """No operation of that name was recorded."""
+
+    # A KeyError shows the name that it is about, in quotes; this one says more.
+    __str__ = Exception.__str__
+
+
 class RecordingError(QuantumPulseError):
     """A recording cannot be started or stopped as asked."""
 

@@ -11,8 +11,9 @@ import enum
 import functools
 import inspect
 import sys
+import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
 from quantum_pulse.core import core
@@ -383,19 +384,32 @@ def _decorate(operation: Any, function: Any) -> Any:
     return core.timed(operation, function)
 
 
-def checked(value: object) -> Operation:
-    """`value` if it is an operation; otherwise a TypeError that names the nearest member."""
+def checked(value: object, recorded: Collection[str] = ()) -> Operation:
+    """`value` if it is an operation; otherwise a TypeError that names the nearest member.
+
+    `recorded`: names in the capture that is asked, whose operations can be had without their enum.
+    """
     if isinstance(value, Operation):
         return value
-    return _refuse(value)
+    return _refuse(value, recorded)
 
 
-def _refuse(value: object) -> NoReturn:
-    names = [definition.name for definition in registry.all()]
+def _refuse(value: object, recorded: Collection[str]) -> NoReturn:
     if not isinstance(value, str):
-        raise TypeError(f"an operation is a member of an Operation enum, not {value!r}")
+        # Of several operations there may be many.
+        shown = textwrap.shorten(repr(value), 80, placeholder=" …")
+        raise TypeError(f"an operation is a member of an Operation enum, not {shown}")
+    near = nearest(value, [*recorded, *(definition.name for definition in registry.all())])
+    hint = "" if near is None else f"; did you mean {near}?"
+    if near in recorded:
+        hint = f"; did you mean {near}, which is capture.operations[{near!r}] without its enum?"
+    raise TypeError(f"an operation is a member of an Operation enum, not the string {value!r}{hint}")
+
+
+def nearest(text: str, names: Iterable[str]) -> str | None:
+    """The name that `text` is most like, with its enum or without; None where it is like none."""
+    names = list(names)
     short = {name.rsplit(".", 1)[-1].lower(): name for name in names}
     lowered = {name.lower(): name for name in names} | short
-    near = difflib.get_close_matches(value.lower(), lowered, n=1, cutoff=0.4)
-    hint = f"; did you mean {lowered[near[0]]}?" if near else ""
-    raise TypeError(f"an operation is a member of an Operation enum, not the string {value!r}{hint}")
+    near = difflib.get_close_matches(text.lower(), lowered, n=1, cutoff=0.4)
+    return lowered[near[0]] if near else None

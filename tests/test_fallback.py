@@ -13,8 +13,8 @@ pytestmark = pytest.mark.timeout(300)
 REPOSITORY = Path(__file__).parents[1]
 #: Tests of whatever core is in use: the recorder's run on another core here. Two groups, one a processor.
 TESTS = {
-    "recorder": ("recorder/test_session.py",),
-    "others": ("core", "test_operations.py", "recorder/test_parts.py"),
+    "recorder": tuple(f"recorder/test_{name}.py" for name in ("session", "options", "live", "losses", "programs")),
+    "others": ("core", "operations", "recorder/test_parts.py"),
 }
 MESSAGE = "quantum_pulse records with its Python core"
 

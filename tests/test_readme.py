@@ -21,16 +21,21 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+def run(folder, *examples):
+    """What examples print. In a process of their own, or their enums would be known in tests that come later."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "\n".join(examples)],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Where the first example has run."""
     folder = tmp_path_factory.mktemp("readme")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", blocks("python")[0]],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "Shop.PARSE" in done.stdout
+    assert "Shop.PARSE" in run(folder, blocks("python")[0])
     for name in ("main", "branch"):
         shutil.copytree(folder / "captures" / "first", folder / "captures" / name)
     return folder
@@ -40,13 +45,9 @@ def test_the_first_example_is_short():
     assert len([line for line in blocks("python")[0].splitlines() if line.strip()]) <= 10
 
 
-def test_the_other_examples(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    assert qp.open("captures/first").stats()["count"].tolist() == [10_000]
-    names = {"qp": qp}
-    for example in blocks("python")[1:]:
-        exec(compile(example, "README.md", "exec"), names)
-    assert names["Trading"].ORDER_SUBMISSION.budget_us == 100
+def test_the_other_examples(folder):
+    assert qp.open(folder / "captures" / "first").stats()["count"].tolist() == [10_000]
+    run(folder, "import quantum_pulse as qp", *blocks("python")[1:], "assert Trading.ORDER_SUBMISSION.budget_us == 100")
 
 
 def test_the_sql(folder, monkeypatch):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from quantum_pulse.capture import scan, tables
+from quantum_pulse.capture import scan
 from quantum_pulse.capture.reader import Source
+from quantum_pulse.capture.runs import by_run
 from quantum_pulse.capture.selection import EVERYTHING, Selection
 from quantum_pulse.operations import DEFAULT_BUDGET_QUANTILE
 
@@ -57,12 +58,9 @@ def counted(source: Source, chosen: Selection = EVERYTHING) -> pd.DataFrame:
 
 def runs(source: Source) -> Iterator[tuple[str, list[Run]]]:
     """Each operation that has a budget and ran, with its durations in each capture; one at a time in memory."""
-    several = [tables.CAPTURE] if source.captures else []
     for name in defined(source):
-        rows = tables.read(source, "samples", [*several, "start", "duration_ns", "weight"], Selection((name,)))
-        frame = rows.sort_by("start").to_pandas()
-        parts = [own for _, own in frame.groupby(tables.CAPTURE, observed=True)] if several else [frame]
-        found = [(own["duration_ns"].to_numpy(), own["weight"].to_numpy()) for own in parts if len(own)]
+        frames = by_run(source, ["duration_ns", "weight"], Selection((name,)))
+        found = [(own["duration_ns"].to_numpy(), own["weight"].to_numpy()) for own in frames if len(own)]
         if found:
             yield name, found
 

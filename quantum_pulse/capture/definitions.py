@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.capture.reader import Source
+from quantum_pulse.operations import Category
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +24,17 @@ def frame(source: Source) -> pd.DataFrame:
     rows = [(*versions[-1].values(), _changed(versions)) for _, versions in sorted(found.items())]
     index = pd.Index(sorted(found), dtype="object", name="operation")
     return pd.DataFrame(rows, columns=[*FIELDS, "changed"], index=index).astype({"budget_us": "float64"})
+
+
+def categories(source: Source) -> dict[str, Category]:
+    """Categories by name, as they were defined last."""
+    found = {}
+    for definition in source.definitions():
+        fields = definition["category"]
+        # Only those that this version knows: a later footer may say more.
+        known = {name: fields[name] for name in Category._fields if name in fields}
+        found[str(fields["name"])] = Category(**known)
+    return found
 
 
 def _shown(definition: dict[str, Any]) -> dict[str, Any]:

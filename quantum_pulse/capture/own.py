@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from quantum_pulse.capture import tables
 from quantum_pulse.capture.reader import Source
+from quantum_pulse.capture.runs import by_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,11 +35,7 @@ def runs(source: Source) -> list[dict[str, Calls]]:
     A call's own time is its duration without the time in which its children ran. Of children that ran at once each
     counts, where `Capture.tree` counts them once.
     """
-    several = [tables.CAPTURE] if source.captures else []
-    samples = tables.samples(source, columns=[*several, *_COLUMNS])
-    if not several:
-        return [_of_run(samples)]
-    return [_of_run(rows) for _, rows in samples.groupby(tables.CAPTURE, observed=True)]
+    return [_of_run(samples) for samples in by_run(source, _COLUMNS)]
 
 
 def _of_run(samples: pd.DataFrame) -> dict[str, Calls]:

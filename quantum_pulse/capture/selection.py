@@ -18,6 +18,9 @@ class Recorded(str):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
 
 #: One member, several, a whole enum, or None for all.
 Operations: TypeAlias = Operation | Recorded | Iterable[Operation | Recorded] | None
@@ -60,7 +63,7 @@ def recorded_names(source: Source, operations: Operation | Recorded | Iterable[O
     """Names in the `operation` column of these operations. A string among them is a TypeError."""
     definitions = source.definitions()
     names: set[str] = set()
-    for operation in members(operations):
+    for operation in members(source, operations):
         if isinstance(operation, Recorded):
             names.add(str(operation))
             continue
@@ -72,12 +75,21 @@ def recorded_names(source: Source, operations: Operation | Recorded | Iterable[O
     return sorted(names)
 
 
-def members(operations: Operation | Recorded | Iterable[Operation | Recorded]) -> list[Operation | Recorded]:
+def members(
+    source: Source, operations: Operation | Recorded | Iterable[Operation | Recorded]
+) -> list[Operation | Recorded]:
     """The operations one by one. A string among them is a TypeError that names the nearest member."""
     # A string is iterable too, and its letters would make a poor error.
     if isinstance(operations, Operation | str) or not isinstance(operations, Iterable):
         operations = [operations]
-    return [one if isinstance(one, Recorded) else checked(one) for one in operations]
+    return [member(source, one) for one in operations]
+
+
+def member(source: Source, operation: Operation | Recorded) -> Operation | Recorded:
+    """`operation` if it is one. A string is a TypeError that names the nearest member."""
+    if isinstance(operation, Operation | Recorded):
+        return operation
+    return checked(operation, {str(definition["name"]) for definition in source.definitions()})
 
 
 def moment_ns(source: Source, moment: Moment, name: str) -> int:

@@ -13,7 +13,7 @@ from quantum_pulse.capture import scan, selection, sorting, totals
 from quantum_pulse.capture.calls import Calls
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.selection import Moment, Operations, Selection
+from quantum_pulse.capture.selection import Moment, Operations, Recorded, Selection
 from quantum_pulse.errors import CaptureError
 from quantum_pulse.operations import DEFAULT_PRIORITY, Operation
 
@@ -36,7 +36,7 @@ def stats(
     start: Moment = None,
     end: Moment = None,
     approximate: bool = False,
-    expected_interval_us: float | Mapping[Operation, float] | None = None,
+    expected_interval_us: float | Mapping[Operation, float] | Mapping[Recorded, float] | None = None,
     include_empty: bool = False,
     min_count: int = 0,
     sort: str | None = None,
@@ -61,6 +61,14 @@ def stats(
     if sort is None and top is not None:
         sort = "total_us"
     return _sorted(source, frame, sort).iloc[:top]
+
+
+def of_nothing() -> pd.DataFrame:
+    """What `stats` is of no samples."""
+    import pandas as pd
+
+    empty = index(grouping.LEVELS["operation"], [])
+    return pd.DataFrame({name: pd.Series(dtype="float64") for name in COLUMNS}, index=empty)
 
 
 def quantile_columns(quantiles: float | Sequence[float]) -> dict[str, float]:
@@ -135,7 +143,9 @@ def index(levels: Sequence[str], keys: Sequence[tuple[Any, ...]]) -> pd.Index[An
     return arrays[0] if len(arrays) == 1 else pd.MultiIndex.from_arrays(arrays)
 
 
-def _intervals(source: Source, given: float | Mapping[Operation, float] | None) -> dict[str, int]:
+def _intervals(
+    source: Source, given: float | Mapping[Operation, float] | Mapping[Recorded, float] | None
+) -> dict[str, int]:
     """Expected interval by name of the operation, in ns."""
     if given is None:
         return {}
@@ -160,8 +170,8 @@ def _with_empty(source: Source, frame: pd.DataFrame, operations: Operations, cho
     if operations is not None:
         known = {key for key in known if key[1] in (chosen.names or ())}
         recorded = {name for _, name in known}
-        for member in selection.members(operations):
-            if isinstance(member, selection.Recorded):
+        for member in selection.members(source, operations):
+            if isinstance(member, Recorded):
                 continue
             if not recorded.intersection(selection.recorded_names(source, member)):
                 known.add((member.definition.category.name, member.definition.name))

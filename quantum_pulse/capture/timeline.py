@@ -10,8 +10,8 @@ from quantum_pulse import schema
 from quantum_pulse.capture import density, scan, sorting, statistics, tables
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Part, Source
-from quantum_pulse.capture.selection import Moment, Operations, Recorded, Selection, select
-from quantum_pulse.operations import Operation, checked
+from quantum_pulse.capture.selection import Moment, Operations, Recorded, Selection, member, select
+from quantum_pulse.operations import Operation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,7 +170,7 @@ def heatmap(
     """Counts over time and log-duration; see `Capture.heatmap`."""
     if not isinstance(columns, int) or columns < 1:
         raise ValueError(f"columns must be a whole number of at least 1, not {columns!r}")
-    chosen = select(source, operation if isinstance(operation, Recorded) else checked(operation), start, end)
+    chosen = select(source, member(source, operation), start, end)
     return scan.whole(lambda: _heatmap(source, chosen, columns))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import quantum_pulse as qp
+from quantum_pulse.operations import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,19 +52,16 @@ def recorded(capture: qp.Capture, text: str) -> list[Recorded]:
 
     Raises Misuse that names the nearest.
     """
-    from quantum_pulse.capture.selection import Recorded
-
-    known = [str(name) for name in capture.definitions().index]
+    known = list(capture.operations)
     found: list[Recorded] = []
     # A name that holds a comma itself can be asked for alone.
     for word in [text] if text in known else [part.strip() for part in text.split(",")]:
         own = [name for name in known if name == word or name.rpartition(".")[0] == word]
         if not own:
-            near = difflib.get_close_matches(word.lower(), [name.lower() for name in known], n=1, cutoff=0.4)
-            nearest = [name for name in known if name.lower() in near]
-            hint = f"; did you mean {nearest[0]}?" if nearest else f"; there are {', '.join(known[:8])}"
+            near = nearest(word, known)
+            hint = f"; did you mean {near}?" if near else f"; there are {', '.join(known[:8])}"
             raise Misuse(f"{capture.path} has no operation {word!r}{hint}")
-        found += map(Recorded, own)
+        found += own
     return found
 
 

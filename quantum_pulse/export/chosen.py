@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from quantum_pulse.capture import statistics
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Moment, Operations, Selection, select
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Wanted(NamedTuple):
@@ -20,6 +24,11 @@ class Wanted(NamedTuple):
     def of(cls, source: Source, operations: Operations, start: Moment, end: Moment) -> Wanted:
         """Raises TypeError and ValueError that say what was wrong."""
         return cls(operations, start, end, select(source, operations, start, end))
+
+    def stats(self, source: Source) -> pd.DataFrame:
+        """A row for each operation, and of several captures for each operation in each."""
+        by = ["capture", "operation"] if source.captures else "operation"
+        return statistics.stats(source, by, operations=self.operations, start=self.start, end=self.end)
 
 
 def moment(unix_ns: int) -> str:

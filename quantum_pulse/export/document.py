@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import budgets, definitions, reader, statistics
+from quantum_pulse.capture import budgets, definitions, reader
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.export.chosen import Wanted, moment
 
@@ -29,15 +29,8 @@ def write(source: Source, wanted: Wanted, out: Any) -> int:
 def build(source: Source, wanted: Wanted) -> dict[str, Any]:
     """The document as JSON's own types; what is not known is null."""
     chosen = wanted.selection
-    stats = statistics.stats(
-        source,
-        ["capture", "operation"] if source.captures else "operation",
-        operations=wanted.operations,
-        start=wanted.start,
-        end=wanted.end,
-    )
     told = definitions.frame(source)[["description", "priority", "budget_us"]]
-    operations = stats.reset_index().merge(told, how="left", left_on="operation", right_index=True)
+    operations = wanted.stats(source).reset_index().merge(told, how="left", left_on="operation", right_index=True)
     return {
         "version": VERSION,
         "path": str(source.path),

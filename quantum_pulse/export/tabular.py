@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import schema
-from quantum_pulse.capture import scan, statistics, tables
+from quantum_pulse.capture import scan, tables
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.export.chosen import Wanted
 
@@ -64,13 +64,7 @@ def _in_memory(source: Source, wanted: Wanted, table: str) -> _Rows:
 def _stats(source: Source, wanted: Wanted) -> Any:
     import pyarrow as pa
 
-    frame = statistics.stats(
-        source,
-        ["capture", "operation"] if source.captures else "operation",
-        operations=wanted.operations,
-        start=wanted.start,
-        end=wanted.end,
-    )
+    frame = wanted.stats(source)
     table = pa.Table.from_pandas(frame.reset_index(), preserve_index=False).replace_schema_metadata(None)
     # pandas makes them large strings, which fewer readers know; without rows it does not know what they are.
     layout = [

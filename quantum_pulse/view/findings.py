@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.capture import budgets as budget_pass
-from quantum_pulse.capture import nesting, reader, scan, selection, slowest, statistics, tables, timeline
+from quantum_pulse.capture import definitions, nesting, reader, scan, selection, slowest, statistics, tables, timeline
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Recorded
 from quantum_pulse.capture.slowest import SlowSample
@@ -128,7 +128,6 @@ def gather(
     from tqdm.auto import tqdm
 
     stats = statistics.stats(source)
-    definitions = source.definitions()
     begin, end, window, wide = times(source)
     windows = timeline.timeline(source, window / 1e9) if len(stats) else _no_windows(stats)
     closeups = {}
@@ -139,10 +138,10 @@ def gather(
     return Findings(
         path=source.path,
         stats=stats,
-        categories={str(one["category"]["name"]): _category(one["category"]) for one in definitions},
+        categories=definitions.categories(source),
         budgets_us={str(name): float(value) for name, value in budgets["budget_us"].items()},
         budgets=budgets,
-        descriptions={str(one["name"]): str(one.get("description") or "") for one in definitions},
+        descriptions={str(one["name"]): str(one.get("description") or "") for one in source.definitions()},
         begin_ns=begin,
         end_ns=end,
         window_ns=window,
@@ -160,10 +159,6 @@ def gather(
         recommendations=recommendations,
         overhead=overhead,
     )
-
-
-def _category(fields: dict[str, Any]) -> Category:
-    return Category(**{name: fields[name] for name in Category._fields if name in fields})
 
 
 def _no_windows(stats: pd.DataFrame) -> pd.DataFrame:

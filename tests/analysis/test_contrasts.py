@@ -4,6 +4,7 @@ import pytest
 
 from quantum_pulse import analysis
 from quantum_pulse.analysis import contrasts
+from tests.analysis.series import persistent
 
 MIDDLE = np.arange(100) // 20 == 2
 
@@ -11,13 +12,6 @@ MIDDLE = np.arange(100) // 20 == 2
 @pytest.fixture
 def rng():
     return np.random.default_rng(14)
-
-
-def persistent(rng, count, columns, phi):
-    noise = rng.standard_normal((count, columns))
-    for row in range(1, count):
-        noise[row] = phi * noise[row - 1] + np.sqrt(1 - phi**2) * noise[row]
-    return noise
 
 
 @pytest.mark.parametrize("gap", [False, True])

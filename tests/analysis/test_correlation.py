@@ -14,18 +14,12 @@ from quantum_pulse.analysis.series import (
     ranks,
 )
 from quantum_pulse.analysis.significance import pearson_tail
+from tests.analysis.series import persistent
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(13)
-
-
-def persistent(rng, count, columns, phi):
-    noise = rng.standard_normal((count, columns))
-    for row in range(1, count):
-        noise[row] = phi * noise[row - 1] + np.sqrt(1 - phi**2) * noise[row]
-    return noise
 
 
 def test_ranks_and_scores_of_ties():

@@ -18,6 +18,7 @@ from quantum_pulse import analysis
 from quantum_pulse.analysis import warmup, windows
 from quantum_pulse.analysis.significance import student_quantile
 from quantum_pulse.capture.budgets import Budget
+from tests.analysis.series import persistent
 from tests.perf import statistics
 
 TRIALS = 200
@@ -32,14 +33,6 @@ def report(case: str, hits: int, trials: int, bar: str) -> None:
     width = z / (1 + z * z / trials) * np.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials**2))
     low, high = max(middle - width, 0), min(middle + width, 1)
     print(f"| {case} | {rate:.1%} | {low:.1%} to {high:.1%} | {trials} | {bar} |", flush=True)
-
-
-def persistent(rng: np.random.Generator, count: int, columns: int, phi: float) -> np.ndarray:
-    """Stationary AR(1) series of variance 1 as columns, shape (count, columns)."""
-    noise = rng.standard_normal((count, columns))
-    for row in range(1, count):
-        noise[row] = phi * noise[row - 1] + np.sqrt(1 - phi**2) * noise[row]
-    return noise
 
 
 def latency(rng: np.random.Generator, count: int, columns: int = 1, phi: float = 0.0) -> np.ndarray:

@@ -1,7 +1,6 @@
-"""What moves with latency, what was different in a stretch of time, and what could be done about it: on captures."""
+"""What moves with latency, and what could be done about it: on captures."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,22 +9,8 @@ import pytest
 import quantum_pulse as qp
 from quantum_pulse import schema
 from quantum_pulse.analysis import recommendations
-from quantum_pulse.recorder import parts
-from tests.capture.conftest import ANCHOR_NS, write_capture  # noqa: F401 - a fixture
-
-
-def add_metrics(capture, pauses_us, interval_ns=100_000_000):
-    """A row of metrics for each pause; all else is noise."""
-    rng = np.random.default_rng(9)
-    rows = []
-    for number, pause in enumerate(pauses_us):
-        row = {column.name: int(rng.integers(100)) for column in schema.METRICS}
-        row |= {"time": ANCHOR_NS + (number + 1) * interval_ns, "interval_ns": interval_ns, "process": 1}
-        rows.append(row | {"gc_pause_us": float(pause), "gc_collections": int(pause > 0)})
-    (capture / "metrics").mkdir(exist_ok=True)
-    parts.write_rows(
-        capture / "metrics" / "1-abcd-000001.parquet", "metrics", rows, {"format": schema.FORMAT_VERSION, "process": 1}
-    )
+from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
+from tests.facade.metrics import add_metrics
 
 
 def test_what_moves_with_latency(write_capture):  # noqa: F811 - the fixture
@@ -164,103 +149,3 @@ def test_memory_of_the_machine(write_capture):  # noqa: F811 - the fixture
     process.write_text(json.dumps(told | {"environment": {"memory_bytes": 10**9}}))
     (roomy,) = [one for one in qp.open(path).correlate().not_applicable if "memory is used up" in one.rule]
     assert "at most 0.0% of it" in roomy.reason
-
-
-# ---- contrast --------------------------------------------------------------------------------------------------------
-
-
-class Work(qp.Operation):
-    READ = qp.op()
-    COUNT = qp.op()
-
-
-@pytest.fixture
-def incident(write_capture):  # noqa: F811 - the fixture
-    """Ten seconds; from 4 s to 6 s COUNT is slower, READ is called half as often, and the collector pauses."""
-    rng = np.random.default_rng(5)
-    start = np.sort(rng.integers(0, 10 * 10**9, 40_000))
-    during = (start >= 4 * 10**9) & (start < 6 * 10**9)
-    operation = rng.integers(0, 2, start.size)
-    duration = 50_000 * np.exp(0.3 * rng.standard_normal(start.size)) * np.where(during & (operation == 1), 1.5, 1)
-    kept = (operation == 1) | ~during | (rng.random(start.size) < 0.5)
-    columns = {"start": start, "duration": duration.astype(np.int64), "operation": operation}
-    path = write_capture([{name: values[kept] for name, values in columns.items()}])
-    moments = np.arange(100)
-    add_metrics(path, 100 * rng.exponential(size=100) + 5000 * ((moments >= 40) & (moments < 60)))
-    return path
-
-
-def test_what_an_incident_changed(incident):
-    found = qp.open(incident).contrast(4, 6)
-    changed = {(row["name"], row["measure"]) for row in found.found.to_dict("records")}
-    assert changed == {("Work.COUNT", "p95_us"), ("Work.READ", "calls_per_s"), ("gc_pause_us", "per_s")}
-    by_name = found.table.set_index(["name", "measure"])
-    assert by_name.loc[("Work.COUNT", "p95_us"), "change"] == pytest.approx(0.5, abs=0.1)
-    assert by_name.loc[("Work.READ", "calls_per_s"), "inside"] == pytest.approx(1000, rel=0.1)
-    assert by_name.loc[("gc_pause_us", "per_s"), "shift"] > 1
-    assert found.window_s == pytest.approx(0.1)
-    assert [
-        (moment - found.begin).total_seconds() for moment in (found.around_begin, found.end, found.around_end)
-    ] == pytest.approx([-4, 2, 6], abs=0.001)
-    for shown in (repr(found), found._repr_html_()):
-        for part in ("2.0 s from", "Operations that are slower", "Work.COUNT, p95", "gc_pause_us", "chance"):
-            assert part in shown
-
-
-def test_nothing_but_an_ordinary_stretch(incident):
-    found = qp.open(incident).contrast(1, 1.4)
-    assert found.found.empty
-    assert repr(found).startswith("400 ms from")
-    assert "0 of" in found.summary
-
-
-def test_whoever_chose_the_stretch_is_not_tested(incident):
-    found = qp.open(incident).contrast(4, 6, chosen_by=Work.COUNT)
-    assert found.chosen_by == ("Work.COUNT",)
-    assert found.chosen["q_value"].isna().all()
-    assert found.chosen["change"].notna().all()
-    assert "Work.COUNT" not in set(found.found["name"])
-    assert "Work.READ" in set(found.found["name"])
-    assert "chosen by Work.COUNT: shown, but not tested" in repr(found)
-
-
-def test_at_an_edge_and_too_long(incident):
-    capture = qp.open(incident)
-    edge = capture.contrast(0, 2)
-    assert edge.around_begin == edge.begin
-    assert (edge.around_end - edge.end).total_seconds() == pytest.approx(8, abs=0.01)
-    assert "on one side only" in edge.summary
-    assert "too little to compare" in capture.contrast(0, 100).summary
-
-
-def test_no_stretch(incident):
-    capture = qp.open(incident)
-    with pytest.raises(ValueError, match="nothing was recorded from start=20 to end=30"):
-        capture.contrast(20, 30)
-    with pytest.raises(ValueError, match="alpha"):
-        capture.contrast(4, 6, alpha=0)
-    with pytest.raises(TypeError):
-        capture.contrast(4, 6, chosen_by="Work.COUNT")
-
-
-def test_the_incident_of_the_sample_data():
-    """Orders, and who waits for a slot to make one, got slow; what the engine computes itself did not."""
-    from pathlib import Path
-
-    from quantum_pulse.demo.operations import Engine
-
-    capture = qp.open(Path(qp.__file__).parents[1] / "sample_data" / "slow_exchange")
-    found = capture.contrast(1.05, 1.85, chosen_by=Engine.SUBMIT).found
-    latency = found[(found["what"] == "operation") & (found["measure"] == "p95_us") & (found["change"] > 1)]
-    assert set(latency["name"]) == {"Engine.ORDER", "Engine.ORDER_SLOT", "Engine.FEED_PACKET"}
-    idle = found[found["name"] == "cpu_process_percent"]
-    assert idle["change"].item() < -0.5
-    assert capture.contrast(0.2, 0.5).found.empty
-
-
-def test_a_stretch_that_is_too_short_and_no_operations():
-    capture = qp.open(Path(qp.__file__).parents[1] / "sample_data" / "slow_exchange")
-    with pytest.raises(ValueError, match="less than a microsecond"):
-        capture.contrast(0.5, 0.5000001)
-    with pytest.raises(ValueError, match="operations names none"):
-        capture.contrast(0.5, 1.0, operations=[])

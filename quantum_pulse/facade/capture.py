@@ -1,36 +1,29 @@
-"""What `qp.open` returns. The only place that knows all analyses; each is imported when it is first asked for."""
+"""`Capture`: what can be asked of a capture. Each method is documented here and done elsewhere."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from quantum_pulse.capture import reader
-from quantum_pulse.capture.selection import Moment, Operations
-from quantum_pulse.capture.several import Paths
-from quantum_pulse.errors import CaptureError
+from quantum_pulse.capture.selection import Moment, Operations, Recorded
+from quantum_pulse.facade import opening
 from quantum_pulse.operations import Category, Operation
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pandas as pd
 
-    from quantum_pulse.capture.own import Calls
     from quantum_pulse.capture.slowest import Slowest
     from quantum_pulse.explorer.widget import Explorer
     from quantum_pulse.export.exporting import Exported
+    from quantum_pulse.facade.operations import RecordedOperations
     from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
-    from quantum_pulse.view.findings import Findings
     from quantum_pulse.view.formats import Report
-
-#: Metrics over this time say how busy the machine was.
-_LONG_ENOUGH_NS: Final = 500_000_000
 
 
 class Capture:
@@ -50,7 +43,7 @@ class Capture:
         start: Moment = None,
         end: Moment = None,
         approximate: bool = False,
-        expected_interval_us: float | Mapping[Operation, float] | None = None,
+        expected_interval_us: float | Mapping[Operation, float] | Mapping[Recorded, float] | None = None,
         include_empty: bool = False,
         min_count: int = 0,
         sort: str | None = None,
@@ -116,7 +109,7 @@ class Capture:
         return timeline.timeline(self._source, window, operations, start, end, quantiles=quantiles)
 
     def heatmap(
-        self, operation: Operation, *, start: Moment = None, end: Moment = None, columns: int = 120
+        self, operation: Operation | Recorded, *, start: Moment = None, end: Moment = None, columns: int = 120
     ) -> pd.DataFrame:
         """How many calls of `operation` fell into each bit of time and of duration.
 
@@ -228,51 +221,17 @@ class Capture:
         ValueError for one that is named twice on a side, since a run is one piece of evidence, and for arguments out of
         range.
         """
-        from quantum_pulse import analysis, results
-        from quantum_pulse.analysis import environments
+        from quantum_pulse.facade import comparing
 
-        before = [baseline] if isinstance(baseline, Capture) else list(baseline)
-        for one in (*before, *also):
-            if not isinstance(one, Capture):
-                raise TypeError(f"compare() takes captures, as qp.open(path) gives them, not {one!r}")
-        for side in (before, [self, *also]):
-            _expect_different(side)
-        sides = _Sides(before, [self, *also], operations)
-        found = analysis.compare_samples(
-            *sides.runs(), quantiles=quantiles, min_effect=min_effect, alpha=alpha, skip_warmup=skip_warmup
+        return comparing.compare(
+            _sources([baseline] if isinstance(baseline, Capture) else baseline),
+            _sources([self, *also]),
+            operations,
+            quantiles=quantiles,
+            min_effect=min_effect,
+            alpha=alpha,
+            skip_warmup=skip_warmup,
         )
-        differences = environments.differences(*sides.environments())
-        return results.Comparison.of(replace(found, differences=tuple(differences)), sides)
-
-    def _environments(self) -> list[dict[str, Any]]:
-        """Where each process of the capture was recorded, as far as they say."""
-        busy: dict[Any, pd.Series[float]] = {}
-        for number, own in self.metrics().groupby("process"):
-            # Shorter recordings do not show how busy the machine was.
-            if own["interval_ns"].sum() >= _LONG_ENOUGH_NS:
-                busy[number] = own[["cpu_machine_percent", "cpu_process_percent"]].mean() / 100
-        found = []
-        for process in self._source.processes:
-            if environment := process.get("environment"):
-                others = None
-                if (used := busy.get(process.get("pid"))) is not None:
-                    machine, ours = used.tolist()
-                    others = max(machine - ours / (environment.get("cores") or 1), 0.0)
-                found.append({**environment, "others": others})
-        return found
-
-    def _runs(self, operations: Operations) -> list[dict[str, npt.NDArray[np.int64]]]:
-        """For each capture the durations of each operation in ns, in the order in which they started."""
-        several = ["capture"] if self._source.captures else []
-        samples = self.samples(operations, columns=[*several, "operation", "duration_ns"])
-        parts = [rows for _, rows in samples.groupby("capture", observed=True)] if several else [samples]
-        return [
-            {
-                str(name): durations.to_numpy()
-                for name, durations in rows.groupby("operation", observed=True, sort=False)["duration_ns"]
-            }
-            for rows in parts
-        ]
 
     def correlate(
         self,
@@ -291,22 +250,9 @@ class Capture:
         recommend nothing, and why). `alpha` is the share of false findings accepted. Where there is too little to
         compare the figures are NaN. Raises ValueError for arguments out of range.
         """
-        from quantum_pulse import results
-        from quantum_pulse.analysis import recommendations, windows
-        from quantum_pulse.capture import timeline
+        from quantum_pulse.facade import correlating
 
-        length_s = windows.length_s(self.metrics()) if window is None else timeline.seconds(window)
-        latency, busy, metrics = windows.aligned(
-            self.timeline(length_s, operations, quantiles=[quantile]), length_s, timeline.METRICS
-        )
-        table = windows.correlate_all(latency, busy, metrics, alpha)
-        # Of several machines none is spoken of.
-        memories = {environment.get("memory_bytes") for environment in self._environments()}
-        memory = memories.pop() if len(memories) == 1 else None
-        advice = recommendations.recommend(self.stats(), self.metrics(), table, memory_bytes=memory, alpha=alpha)
-        return results.Correlations(
-            table, advice.recommendations, length_s, alpha, not_applicable=tuple(advice.not_applicable)
-        )
+        return correlating.correlate(self._source, window, operations, quantile=quantile, alpha=alpha)
 
     def contrast(
         self,
@@ -331,45 +277,11 @@ class Capture:
         those that contain it: name it as `chosen_by`, and it is shown but not tested. Moments are given as in
         `samples`. Raises ValueError where they leave nothing, TypeError for a string as an operation.
         """
-        import pandas as pd
+        from quantum_pulse.facade import contrasting
 
-        from quantum_pulse import results
-        from quantum_pulse.analysis import contrasts, windows
-        from quantum_pulse.capture import selection, tables, timeline
-
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha must be between 0 and 1, not {alpha!r}")
-        first = selection.first_ns(self._source)
-        last = max((part.last_ns or first for part in self._source.parts["samples"]), default=first)
-        begin_ns = max(selection.moment_ns(self._source, start, "start"), first)
-        end_ns = min(selection.moment_ns(self._source, end, "end"), last)
-        if begin_ns >= end_ns:
-            raise ValueError(f"nothing was recorded from start={start!r} to end={end!r}")
-        if isinstance(operations, list | tuple | set) and not operations:
-            raise ValueError("operations names none; leave it out for all of them")
-        if end_ns - begin_ns < contrasts.SHORTEST_NS:
-            raise ValueError(f"from start={start!r} to end={end!r} is less than a microsecond: too short to compare")
-        chosen = [] if chosen_by is None else selection.recorded_names(self._source, chosen_by)
-
-        def read_operations(starts: list[int], length: int) -> pd.DataFrame:
-            times = pd.DatetimeIndex(pd.to_datetime(starts, utc=True)).as_unit("ns")
-            reaches = pd.Timestamp(starts[-1] + length, tz="UTC")
-            frame = self.timeline(length / 1e9, operations, times[0], reaches, quantiles=[quantile])
-            return windows.of_operations(frame, times, length / 1e9)
-
-        def read_metrics(starts: list[int], length: int) -> pd.DataFrame:
-            return windows.of_metrics(timeline.rates(self._source, starts, length), timeline.COUNTS)
-
-        window = contrasts.window(begin_ns, end_ns)
-        coarse = contrasts.window(begin_ns, end_ns, tables.whole(self._source, "metrics", "time")["interval_ns"])
-        parts = []
-        for read, length in ((read_operations, window), (read_metrics, coarse)):
-            values, inside = contrasts.read_windows(read, length, begin_ns, end_ns, first, last)
-            parts.append(contrasts.contrast(values, inside, alpha=alpha))
-        low, high = contrasts.surroundings(begin_ns, end_ns, first, last)
-        begin, until, since, to = (pd.Timestamp(moment, tz="UTC") for moment in (begin_ns, end_ns, low, high))
-        table = contrasts.ranked(parts, chosen)
-        return results.Contrast(table, begin, until, since, to, window / 1e9, alpha, tuple(chosen))
+        return contrasting.contrast(
+            self._source, start, end, operations=operations, chosen_by=chosen_by, quantile=quantile, alpha=alpha
+        )
 
     def overhead(self, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
         """What share of each operation's time the recording itself took, as far as that can be known.
@@ -407,13 +319,14 @@ class Capture:
         `baseline` is another capture to compare with, `title` replaces the name of the capture's folder. Raises
         ValueError for an unknown format or ending, OSError where the file cannot be written.
         """
+        from quantum_pulse.facade import reporting
         from quantum_pulse.view import formats, report
 
         if format is not None:
             formats.checked(format)
         elif path is not None:
             formats.format_of(Path(path))
-        made = formats.Report(report.build(self._findings(_opened(baseline)), title))
+        made = formats.Report(report.build(reporting.gather(self._source, _source_of(baseline)), title))
         if path is not None:
             made.write(path, format)
         return made
@@ -460,24 +373,10 @@ class Capture:
         """
         from quantum_pulse.explorer.looking import Looker
         from quantum_pulse.explorer.widget import Explorer
+        from quantum_pulse.facade import reporting
 
-        other = _opened(baseline)
-        baseline_source = None if other is None else other._source
-        return Explorer(Looker(self._source, baseline_source, lambda: self._findings(other, 0)))
-
-    def _findings(self, baseline: Capture | None, detailed: int | None = None) -> Findings:
-        """All that a report says, with `detailed` operations looked at closely."""
-        from quantum_pulse.capture import overhead
-        from quantum_pulse.view import findings
-
-        return findings.gather(
-            self._source,
-            comparison=None if baseline is None else self.compare(baseline),
-            baseline=None if baseline is None else baseline.path,
-            overhead=overhead.stored(self._source),
-            recommendations=self.correlate().recommendations if len(self.metrics()) else [],
-            detailed=findings.MOST_DETAILED if detailed is None else detailed,
-        )
+        other = _source_of(baseline)
+        return Explorer(Looker(self._source, other, lambda: reporting.gather(self._source, other, detailed=0)))
 
     def samples(
         self,
@@ -488,10 +387,11 @@ class Capture:
     ) -> pd.DataFrame:
         """Raw samples in the order in which they started, one row each; columns as in `docs/format.md`.
 
-        `operations`: a member, several, or a whole enum. `start` and `end` choose samples that started in
-        [start, end): a timestamp or its text (UTC unless it says otherwise), or seconds (or a timedelta) after the
-        first sample. `columns`: names, in the order wanted; of several captures there is also `capture`. Raises
-        TypeError for a string where an operation belongs and ValueError for an unknown column.
+        `operations`: a member, several, or a whole enum; or without these what `capture.operations` has. `start` and
+        `end` choose samples that started in [start, end): a timestamp or its text (UTC unless it says otherwise), or
+        seconds (or a timedelta) after the first sample. `columns`: names, in the order wanted; of several captures
+        there is also `capture`. Raises TypeError for a string where an operation belongs and ValueError for an unknown
+        column.
         """
         from quantum_pulse.capture import tables
 
@@ -559,16 +459,25 @@ class Capture:
 
         return unfinished.frame(self._source)
 
+    @cached_property
+    def operations(self) -> RecordedOperations:
+        """The operations by name, for whoever has a capture and not its program: accepted wherever members are.
+
+        ``capture.operations["Trading.SUBMIT"]`` and ``capture.operations.Trading.SUBMIT`` are one,
+        ``capture.operations.Trading`` those of a whole enum. A read-only mapping, sorted by name. A name that is not
+        among them is an UnknownOperationError (a KeyError) or an AttributeError that says which is nearest.
+        """
+        from quantum_pulse.capture import definitions
+        from quantum_pulse.facade.operations import RecordedOperations
+
+        return RecordedOperations(definitions.frame(self._source))
+
     @property
     def categories(self) -> dict[str, Category]:
         """Categories by name, as they were defined last."""
-        found = {}
-        for definition in self._source.definitions():
-            category = definition["category"]
-            # Only the fields that this version knows: a later footer may say more.
-            known = {name: category[name] for name in Category._fields if name in category}
-            found[category["name"]] = Category(**known)
-        return found
+        from quantum_pulse.capture import definitions
+
+        return definitions.categories(self._source)
 
     def __repr__(self) -> str:
         count = sum(part.rows for part in self._source.parts["samples"])
@@ -583,103 +492,17 @@ class Capture:
         return table + html.lines(text.validation_lines(self.validate(expected_only=True)))
 
 
-def _expect_different(side: Sequence[Capture]) -> None:
-    """Raise ValueError where a capture is in `side` twice."""
-    seen = set()
-    for one in side:
-        for _, source in one._source.by_capture():
-            if (path := source.path.resolve()) in seen:
-                raise ValueError(f"{source.path} is named twice on one side; a run counts once")
-            seen.add(path)
+def _sources(captures: Iterable[Capture]) -> list[reader.Source]:
+    """What is behind captures. Raises TypeError for what is none."""
+    found = []
+    for one in captures:
+        if not isinstance(one, Capture):
+            raise TypeError(f"compare() takes captures, as qp.open(path) gives them, not {one!r}")
+        found.append(one._source)
+    return found
 
 
-@dataclass(frozen=True)
-class _Sides:
-    """The captures on the two sides of a comparison: its `results.Evidence`."""
-
-    before: Sequence[Capture]
-    after: Sequence[Capture]
-    operations: Operations
-
-    def runs(self) -> list[list[dict[str, npt.NDArray[np.int64]]]]:
-        return [[run for one in side for run in one._runs(self.operations)] for side in (self.before, self.after)]
-
-    def environments(self) -> list[list[dict[str, Any]]]:
-        return [[own for one in side for own in one._environments()] for side in (self.before, self.after)]
-
-    def calls(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        from quantum_pulse.analysis import decomposition
-
-        before, after = (
-            decomposition.average(
-                [one.stats(operations=self.operations) for one in side],
-                sum(len(one._source.captures) or 1 for one in side),
-            )
-            for side in (self.before, self.after)
-        )
-        return before, after
-
-    def nested(self) -> tuple[list[dict[str, Calls]], list[dict[str, Calls]]]:
-        from quantum_pulse.capture import own
-
-        before, after = ([run for one in side for run in own.runs(one._source)] for side in (self.before, self.after))
-        return before, after
-
-
-def _opened(capture: Capture | str | os.PathLike[str] | None) -> Capture | None:
-    return open(capture) if isinstance(capture, str | os.PathLike) else capture
-
-
-def no_stats() -> pd.DataFrame:
-    """What `Capture.stats()` would be of no samples."""
-    import pandas as pd
-
-    from quantum_pulse.capture import statistics
-
-    index = pd.MultiIndex.from_arrays([[], []], names=["category", "operation"])
-    return pd.DataFrame({name: pd.Series(dtype="float64") for name in statistics.COLUMNS}, index=index)
-
-
-def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads best
-    """The capture in the directory `path`: finished, still being written, or left behind by a killed process.
-
-    Several paths, or a pattern such as "captures/*", are read as one, with a column `capture` for where each sample is
-    from: processes, hosts or days. What stands in rings only, as it does after a kill, is read too, and left where it
-    is. Raises NotACaptureError, FormatVersionError or EmptyCaptureError, all of them CaptureError and
-    QuantumPulseError.
-    """
-    from quantum_pulse.capture import several
-
-    paths, may_be_several = several.expand(path)
-    sources = [_source(one) for one in paths]
-    source = several.Several(sources) if may_be_several else sources[0]
-    source.check_not_empty()
-    return Capture(source)
-
-
-def last(folder: str | os.PathLike[str] = "captures") -> Capture:
-    """The capture of the recording that goes on, or of the last one of this process, or else the newest in `folder`.
-
-    So it is there while cells are still recorded, and again after a kernel has died. Raises CaptureError where there is
-    none, and what `open` raises.
-    """
-    from quantum_pulse.recorder import session
-
-    found = session.last_path()
-    if found is None or not found.is_dir():
-        found = reader.newest([Path(folder)])
-    if found is None:
-        raise CaptureError(f"nothing was recorded in this process, and {Path(folder).absolute()} holds no capture")
-    return open(found)
-
-
-def _source(path: Path) -> reader.Source:
-    from quantum_pulse.recorder import recover
-
-    # The rings first: what a living process moves from them to a part meanwhile is then in both, and not in neither.
-    leftovers = recover.look(path)
-    source = reader.find(path)
-    for leftover in leftovers:
-        leftover.add_to(source)
-    source.note_missing()
-    return source
+def _source_of(capture: Capture | str | os.PathLike[str] | None) -> reader.Source | None:
+    if isinstance(capture, str | os.PathLike):
+        return opening.source(capture)
+    return None if capture is None else capture._source

@@ -12,7 +12,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.errors import CaptureError
-from tests.capture.conftest import ANCHOR_NS, write_capture  # noqa: F401 - a fixture
+from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
 
 
 @pytest.fixture
@@ -120,14 +120,14 @@ def test_a_cost_that_moved_into_a_child(nested):
 
 def test_only_what_is_asked_for_is_worked_out(make, monkeypatch):
     """Calls and nesting take a pass over the samples each."""
-    from quantum_pulse import facade
+    from quantum_pulse.facade import comparing
 
     def refuse(*_):
         raise AssertionError("nobody has asked for this")
 
     base, same, slow = make(1), make(2), make(3, slower=1.5)
-    monkeypatch.setattr(facade._Sides, "calls", refuse)
-    monkeypatch.setattr(facade._Sides, "nested", refuse)
+    monkeypatch.setattr(comparing.Sides, "calls", refuse)
+    monkeypatch.setattr(comparing.Sides, "nested", refuse)
     assert slow.compare(base).table["verdict"].tolist().count("regressed") > 0
     assert "Of 2 operations" in same.compare(base).to_text(everything=True)
     assert "Of 2 operations" in base.compare(slow).to_markdown()
@@ -135,7 +135,7 @@ def test_only_what_is_asked_for_is_worked_out(make, monkeypatch):
         slow.compare(base).groups  # noqa: B018 - it is worked out when looked at
     monkeypatch.undo()
     found, passes = slow.compare(base), []
-    monkeypatch.setattr(facade._Sides, "nested", lambda _: passes.append(1) or ([], []))
+    monkeypatch.setattr(comparing.Sides, "nested", lambda _: passes.append(1) or ([], []))
     found.to_text(), found.to_markdown(), found.groups, found.verdict
     assert len(passes) == 1
 

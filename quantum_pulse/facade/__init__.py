@@ -1,0 +1,42 @@
+"""What `qp.open` returns: the only place that knows all analyses. Each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from quantum_pulse.capture.several import Paths
+from quantum_pulse.facade import opening
+from quantum_pulse.facade.capture import Capture
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Capture", "last", "no_stats", "open"]
+
+
+def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads best
+    """The capture in the directory `path`: finished, still being written, or left behind by a killed process.
+
+    Several paths, or a pattern such as "captures/*", are read as one, with a column `capture` for where each sample is
+    from: processes, hosts or days. What stands in rings only, as it does after a kill, is read too, and left where it
+    is. Raises NotACaptureError, FormatVersionError or EmptyCaptureError, all of them CaptureError and
+    QuantumPulseError.
+    """
+    return Capture(opening.source(path))
+
+
+def last(folder: str | os.PathLike[str] = "captures") -> Capture:
+    """The capture of the recording that goes on, or of the last one of this process, or else the newest in `folder`.
+
+    So it is there while cells are still recorded, and again after a kernel has died. Raises CaptureError where there is
+    none, and what `open` raises.
+    """
+    return open(opening.last(folder))
+
+
+def no_stats() -> pd.DataFrame:
+    """What `Capture.stats()` would be of no samples."""
+    from quantum_pulse.capture import statistics
+
+    return statistics.of_nothing()

@@ -1,0 +1,32 @@
+"""What moves with latency in a capture: its timeline through `analysis.windows` and `analysis.recommendations`."""
+
+from __future__ import annotations
+
+from quantum_pulse import results
+from quantum_pulse.analysis import recommendations, windows
+from quantum_pulse.capture import environments, statistics, tables, timeline
+from quantum_pulse.capture.reader import Source
+from quantum_pulse.capture.selection import Operations
+
+
+def correlate(
+    source: Source,
+    window: timeline.Window | None = None,
+    operations: Operations = None,
+    *,
+    quantile: float = 0.95,
+    alpha: float = 0.05,
+) -> results.Correlations:
+    """Metrics and other operations against the latency of each operation; see `Capture.correlate`."""
+    measured = tables.whole(source, "metrics", "time")
+    length_s = windows.length_s(measured) if window is None else timeline.seconds(window)
+    latency, busy, metrics = windows.aligned(
+        timeline.timeline(source, length_s, operations, quantiles=[quantile]), length_s, timeline.METRICS
+    )
+    table = windows.correlate_all(latency, busy, metrics, alpha)
+    advice = recommendations.recommend(
+        statistics.stats(source), measured, table, memory_bytes=environments.memory_bytes(source), alpha=alpha
+    )
+    return results.Correlations(
+        table, advice.recommendations, length_s, alpha, not_applicable=tuple(advice.not_applicable)
+    )

@@ -1,0 +1,42 @@
+"""Find captures and what was left in rings, and read both as one source."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from quantum_pulse.capture import reader, several
+from quantum_pulse.errors import CaptureError
+
+
+def source(path: several.Paths) -> reader.Source:
+    """The capture at `path`, or several as one; see `open`."""
+    paths, may_be_several = several.expand(path)
+    sources = [_one(one) for one in paths]
+    found = several.Several(sources) if may_be_several else sources[0]
+    found.check_not_empty()
+    return found
+
+
+def last(folder: str | os.PathLike[str]) -> Path:
+    """Where the newest capture is, those of this process before those in `folder`. Raises CaptureError for none."""
+    from quantum_pulse.recorder import session
+
+    found = session.last_path()
+    if found is None or not found.is_dir():
+        found = reader.newest([Path(folder)])
+    if found is None:
+        raise CaptureError(f"nothing was recorded in this process, and {Path(folder).absolute()} holds no capture")
+    return found
+
+
+def _one(path: Path) -> reader.Source:
+    from quantum_pulse.recorder import recover
+
+    # The rings first: what a living process moves from them to a part meanwhile is then in both, and not in neither.
+    leftovers = recover.look(path)
+    source = reader.find(path)
+    for leftover in leftovers:
+        leftover.add_to(source)
+    source.note_missing()
+    return source
