@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
+from quantum_pulse import arguments
 from quantum_pulse.capture import reader
 from quantum_pulse.capture.selection import Moment, Operations
 from quantum_pulse.capture.several import Paths
@@ -230,14 +231,16 @@ class Capture:
         """
         from quantum_pulse import analysis, results
         from quantum_pulse.analysis import environments
+        from quantum_pulse.capture import selection
 
-        before = [baseline] if isinstance(baseline, Capture) else list(baseline)
-        for one in (*before, *also):
-            if not isinstance(one, Capture):
-                raise TypeError(f"compare() takes captures, as qp.open(path) gives them, not {one!r}")
-        for side in (before, [self, *also]):
+        before, further = _captures(baseline, "baseline"), _captures(also, "also")
+        if not before:
+            raise ValueError("baseline names no capture to compare with")
+        operations = selection.some(operations)
+        after = [self, *further]
+        for side in (before, after):
             _expect_different(side)
-        sides = _Sides(before, [self, *also], operations)
+        sides = _Sides(before, after, operations)
         found = analysis.compare_samples(
             *sides.runs(), quantiles=quantiles, min_effect=min_effect, alpha=alpha, skip_warmup=skip_warmup
         )
@@ -293,8 +296,10 @@ class Capture:
         """
         from quantum_pulse import results
         from quantum_pulse.analysis import recommendations, windows
-        from quantum_pulse.capture import timeline
+        from quantum_pulse.capture import selection, timeline
 
+        alpha = arguments.between(alpha, "alpha", 0, 1)
+        operations = selection.some(operations)
         length_s = windows.length_s(self.metrics()) if window is None else timeline.seconds(window)
         latency, busy, metrics = windows.aligned(
             self.timeline(length_s, operations, quantiles=[quantile]), length_s, timeline.METRICS
@@ -337,16 +342,15 @@ class Capture:
         from quantum_pulse.analysis import contrasts, windows
         from quantum_pulse.capture import selection, tables, timeline
 
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha must be between 0 and 1, not {alpha!r}")
+        alpha = arguments.between(alpha, "alpha", 0, 1)
+        operations = selection.some(operations)
         first = selection.first_ns(self._source)
         last = max((part.last_ns or first for part in self._source.parts["samples"]), default=first)
-        begin_ns = max(selection.moment_ns(self._source, start, "start"), first)
-        end_ns = min(selection.moment_ns(self._source, end, "end"), last)
+        begin_ns, end_ns = selection.stretch_ns(self._source, start, end)
+        begin_ns = first if begin_ns is None else max(begin_ns, first)
+        end_ns = last if end_ns is None else min(end_ns, last)
         if begin_ns >= end_ns:
             raise ValueError(f"nothing was recorded from start={start!r} to end={end!r}")
-        if isinstance(operations, list | tuple | set) and not operations:
-            raise ValueError("operations names none; leave it out for all of them")
         if end_ns - begin_ns < contrasts.SHORTEST_NS:
             raise ValueError(f"from start={start!r} to end={end!r} is less than a microsecond: too short to compare")
         chosen = [] if chosen_by is None else selection.recorded_names(self._source, chosen_by)
@@ -412,7 +416,7 @@ class Capture:
         if format is not None:
             formats.checked(format)
         elif path is not None:
-            formats.format_of(Path(path))
+            formats.format_of(arguments.path(path, "path", "report.html"))
         made = formats.Report(report.build(self._findings(_opened(baseline)), title))
         if path is not None:
             made.write(path, format)
@@ -442,8 +446,8 @@ class Capture:
 
         `operations`, `start`, `end` choose samples as in `samples`, metrics and events by time alone. `path` may be an
         open binary file too. The file is there whole or not at all; one that exists is replaced only with `overwrite`.
-        Raises ValueError that names the choices where one of them is none, FileExistsError, and OSError where it cannot
-        be written.
+        Raises ValueError that names the choices where one of them is none, TypeError for what is neither a path nor a
+        binary file, FileExistsError, and OSError where it cannot be written.
         """
         from quantum_pulse.export import exporting
 
@@ -491,7 +495,8 @@ class Capture:
         `operations`: a member, several, or a whole enum. `start` and `end` choose samples that started in
         [start, end): a timestamp or its text (UTC unless it says otherwise), or seconds (or a timedelta) after the
         first sample. `columns`: names, in the order wanted; of several captures there is also `capture`. Raises
-        TypeError for a string where an operation belongs and ValueError for an unknown column.
+        TypeError for a string where an operation belongs, and ValueError for an unknown column, for what is no time and
+        for an `end` before `start`.
         """
         from quantum_pulse.capture import tables
 
@@ -570,6 +575,16 @@ class Capture:
         return table + html.lines(text.validation_lines(self.validate(expected_only=True)))
 
 
+def _captures(given: object, name: str) -> list[Capture]:
+    """One capture or several, one by one. Raises TypeError for anything else."""
+    several = given if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [given]
+    found = list(several)
+    for one in found:
+        if not isinstance(one, Capture):
+            raise TypeError(f"{name} must be a capture, as qp.open(path) gives it, or several, not {one!r}")
+    return found
+
+
 def _expect_different(side: Sequence[Capture]) -> None:
     """Raise ValueError where a capture is in `side` twice."""
     seen = set()
@@ -614,7 +629,9 @@ class _Sides:
 
 
 def _opened(capture: Capture | str | os.PathLike[str] | None) -> Capture | None:
-    return open(capture) if isinstance(capture, str | os.PathLike) else capture
+    if capture is None or isinstance(capture, Capture):
+        return capture
+    return open(arguments.path(capture, "baseline", "captures/monday"))
 
 
 def no_stats() -> pd.DataFrame:
@@ -654,7 +671,7 @@ def last(folder: str | os.PathLike[str] = "captures") -> Capture:
 
     found = session.last_path()
     if found is None or not found.is_dir():
-        found = reader.newest([Path(folder)])
+        found = reader.newest([arguments.path(folder, "folder", "captures")])
     if found is None:
         raise CaptureError(f"nothing was recorded in this process, and {Path(folder).absolute()} holds no capture")
     return open(found)

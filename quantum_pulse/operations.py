@@ -118,6 +118,8 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         if category is not None and not isinstance(category, str | Category):
             hint = "; does a member of that name hide a category?" if isinstance(category, op) else ""
             raise DefinitionError(f"op(): category must be a string or a Category, not {category!r}{hint}")
+        if isinstance(category, Category):
+            _check_category(category)
         if not isinstance(priority, int) or isinstance(priority, bool):
             raise DefinitionError(f"op(): priority must be an integer, 1 for the most important, not {priority!r}")
         if budget_us is not None and (isinstance(budget_us, bool) or not isinstance(budget_us, int | float)):
@@ -157,6 +159,17 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         }
         more = [f", {name}={value!r}" for name, usual in rare.items() if (value := getattr(self, name)) != usual]
         return f"op({self.description!r}, {options}{''.join(more)})"
+
+
+def _check_category(category: Category) -> None:
+    for name in ("name", "description", "colour"):
+        text = getattr(category, name)
+        if not isinstance(text, str) and not (name == "colour" and text is None):
+            raise DefinitionError(f"Category(): {name} must be a string, not {text!r}")
+    if not isinstance(category.priority, int) or isinstance(category.priority, bool):
+        raise DefinitionError(
+            f"Category(): priority must be an integer, 1 for what comes first, not {category.priority!r}"
+        )
 
 
 def _range_of(pair: Any) -> tuple[float, float]:

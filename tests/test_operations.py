@@ -737,3 +737,17 @@ def test_definitions_are_made_in_any_module():
 def test_budgets_that_no_operation_can_have(options):
     with pytest.raises(qp.QuantumPulseError, match="budget"):
         qp.op(**options)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": 5}, "name must be a string, not 5"),
+        ({"description": None}, "description must be a string, not None"),
+        ({"colour": 5}, "colour must be a string, not 5"),
+        ({"priority": "1"}, "priority must be an integer, 1 for what comes first, not '1'"),
+    ],
+)
+def test_a_category_that_is_none(fields, said):
+    with pytest.raises(qp.QuantumPulseError, match=said):
+        qp.op(category=qp.Category(**{"name": "Work", **fields}))
