@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
+from quantum_pulse.arguments import real
 from quantum_pulse.core import core
 from quantum_pulse.errors import DefinitionError
 from quantum_pulse.timers import PausableTimer
@@ -174,10 +175,9 @@ def _check_category(category: Category) -> None:
 
 def _range_of(pair: Any) -> tuple[float, float]:
     if isinstance(pair, tuple | list) and len(pair) == 2:
-        low, high = pair
-        numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (low, high))
-        if numbers and 0 <= low < high:
-            return float(low), float(high)
+        low, high = map(real, pair)
+        if 0 <= low < high:
+            return low, high
     raise DefinitionError(f"op(): expect_us must be two numbers of microseconds, (low, high), not {pair!r}")
 
 

@@ -751,3 +751,7 @@ def test_budgets_that_no_operation_can_have(options):
 def test_a_category_that_is_none(fields, said):
     with pytest.raises(qp.QuantumPulseError, match=said):
         qp.op(category=qp.Category(**{"name": "Work", **fields}))
+
+
+def test_a_range_beyond_all_floats_has_no_upper_end():
+    assert qp.op(expect_us=(1, 10**400)).expect_us == (1.0, float("inf"))
