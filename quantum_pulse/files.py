@@ -52,9 +52,16 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
         target.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from error
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with open(unfinished, "wb") as file:
+        file = open(unfinished, "wb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        # Under the name that was asked for.
+        raise type(error)(error.errno, error.strerror, str(target)) from error
+    try:
+        with file:
             yield file
         os.replace(unfinished, target)
     finally:

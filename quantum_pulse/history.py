@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import errno
 import json
 import math
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse import arguments, files
 from quantum_pulse.errors import CaptureError
 from quantum_pulse.results import Comparison
 
@@ -32,16 +34,20 @@ class History:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = arguments.path(path, "path", "baselines/")
 
     def add(self, capture: Capture, *, label: str | None = None) -> None:
-        """Add a run. `label` tells it apart, such as a commit; by default the capture's name."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Add a run. `label` tells it apart, such as a commit; by default the capture's name. Raises OSError."""
+        figures = _figures(capture)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path)) from error
         entry = {
             "label": capture.path.name if label is None else str(label),
             "added": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "capture": capture.path.name,
-            "operations": _figures(capture),
+            "operations": figures,
         }
         line = json.dumps(entry, ensure_ascii=False) + "\n"
         # One write to a file that is only appended to, so that two runs at once do not mix their lines.
@@ -75,12 +81,13 @@ class History:
         The unit is the run: the logarithm of a quantile must lie outside of what one more run of the past would show,
         by Student's prediction interval, beyond `min_effect`, with Benjamini & Hochberg's correction over the table.
         At least three runs that have the operation are needed ("too_few" else). Raises CaptureError for an empty
-        history.
+        history, and ValueError for arguments out of range.
         """
         import pandas as pd
 
         from quantum_pulse.analysis import comparison, history
 
+        recent = arguments.whole(recent, "recent", 1)
         past = self.runs()
         if past.empty:
             raise CaptureError(f"{self.path} has no runs to compare with; History.add(capture) adds one")
@@ -135,19 +142,31 @@ class History:
             lines = (self.path / FILE).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
+        except (OSError, ValueError) as error:
+            raise CaptureError(f"{self.path / FILE} cannot be read: {files.reason(error)}") from error
         entries = []
         for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
-                if not isinstance(entry["operations"], dict) or not {"label", "added"} <= set(entry):
+                dt.datetime.fromisoformat(entry["added"])
+                if "label" not in entry or not all(map(_is_run, entry["operations"].values())):
                     raise TypeError
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise CaptureError(f"{self.path / FILE}, line {number}: this is no run; delete the line") from None
             entries.append(entry)
         return entries
 
 
+def _is_run(figures: dict[str, Any]) -> bool:
+    """Whether an entry says of an operation all that `_figures` does."""
+    return all(isinstance(figures[name], int | float) for name in ("count", *QUANTILES.values()))
+
+
 def _figures(capture: Capture) -> dict[str, dict[str, float]]:
+    from quantum_pulse.facade import Capture
+
+    if not isinstance(capture, Capture):
+        raise TypeError(f"a history is made of captures, as qp.open(path) gives them, not of {capture!r}")
     stats = capture.stats(quantiles=list(QUANTILES))
     names = stats.index.get_level_values("operation")
     return {

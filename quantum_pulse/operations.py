@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
+from quantum_pulse.arguments import real
 from quantum_pulse.core import core
 from quantum_pulse.errors import DefinitionError
 from quantum_pulse.timers import PausableTimer
@@ -119,6 +120,8 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         if category is not None and not isinstance(category, str | Category):
             hint = "; does a member of that name hide a category?" if isinstance(category, op) else ""
             raise DefinitionError(f"op(): category must be a string or a Category, not {category!r}{hint}")
+        if isinstance(category, Category):
+            _check_category(category)
         if not isinstance(priority, int) or isinstance(priority, bool):
             raise DefinitionError(f"op(): priority must be an integer, 1 for the most important, not {priority!r}")
         if budget_us is not None and (isinstance(budget_us, bool) or not isinstance(budget_us, int | float)):
@@ -160,12 +163,22 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         return f"op({self.description!r}, {options}{''.join(more)})"
 
 
+def _check_category(category: Category) -> None:
+    for name in ("name", "description", "colour"):
+        text = getattr(category, name)
+        if not isinstance(text, str) and not (name == "colour" and text is None):
+            raise DefinitionError(f"Category(): {name} must be a string, not {text!r}")
+    if not isinstance(category.priority, int) or isinstance(category.priority, bool):
+        raise DefinitionError(
+            f"Category(): priority must be an integer, 1 for what comes first, not {category.priority!r}"
+        )
+
+
 def _range_of(pair: Any) -> tuple[float, float]:
     if isinstance(pair, tuple | list) and len(pair) == 2:
-        low, high = pair
-        numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (low, high))
-        if numbers and 0 <= low < high:
-            return float(low), float(high)
+        low, high = map(real, pair)
+        if 0 <= low < high:
+            return low, high
     raise DefinitionError(f"op(): expect_us must be two numbers of microseconds, (low, high), not {pair!r}")
 
 

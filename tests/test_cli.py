@@ -8,6 +8,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.cli import main
+from tests.view.captures import ENGINE
 
 SCRIPT = """
 import sys
@@ -108,3 +109,54 @@ def test_the_table_can_be_sorted_cut_and_grouped(tmp_path, script, capsys):
     ):
         assert main(["stats", *captures, *wrong]) == 2
         assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["stats", ""], "quantum-pulse: the path of a capture is empty; it must be a path, as 'captures/monday'"),
+        (["stats", "x", "--top", "0"], "argument --top: must be a whole number of at least 1, not '0'; see"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["run", ""], "quantum-pulse: run: there is no script ''"),
+        (["run", "-m", ""], "quantum-pulse: run: there is no module ''"),
+        (["run", "--into", "", "job.py"], "quantum-pulse: --into names no folder"),
+        (["recover", ""], "quantum-pulse: '' does not exist"),
+        (["recover", "none"], "quantum-pulse: 'none' does not exist"),
+        (["lab", str(ENGINE), "-o", ""], "quantum-pulse: lab: '' is no name of a notebook"),
+        (["lab", str(ENGINE), "-o", "folder.ipynb"], "quantum-pulse: lab: 'folder.ipynb' is no name of a notebook"),
+        (["lab", str(ENGINE), "--baseline", ""], "quantum-pulse: the path of a capture is empty"),
+        (["demo", "--into", str(ENGINE)], "holds a capture already; choose another folder with --into"),
+        (["demo", "--into", "job.py"], "is a file; a capture is a directory"),
+    ],
+)
+def test_misuse_is_one_line(script, tmp_path, monkeypatch, capsys, arguments, said):
+    script()
+    (tmp_path / "folder.ipynb").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"job.py", "folder.ipynb"}
+
+
+@pytest.mark.parametrize("arguments", [["-m", "no_such_module"], ["folder"]])
+def test_what_cannot_be_run_has_no_traceback(tmp_path, arguments):
+    (tmp_path / "folder").mkdir()
+    command = [sys.executable, "-m", "quantum_pulse", "run", "--into", "c", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("quantum-pulse: run: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_output_that_nothing_takes():
+    command = f"{sys.executable} -m quantum_pulse stats {ENGINE}"
+
+    def run(redirection):
+        done = subprocess.run(command + redirection, shell=True, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    assert run(" >/dev/full") == (2, "quantum-pulse: No space left on device\n")
+    assert run(" >&-") == (0, "")
+    assert run(" | true") == (0, ""), "of true"

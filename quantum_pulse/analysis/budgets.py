@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quantum_pulse.analysis.dependence import variance_inflation
 from quantum_pulse.analysis.ratios import SHORTEST, Between, interpolated, root_of_deviance
 from quantum_pulse.analysis.significance import benjamini_hochberg, binomial_tail, student_tail
+from quantum_pulse.arguments import between
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +44,7 @@ def check_budgets(
     """
     import pandas as pd
 
-    if not 0 < alpha < 0.5:
-        raise ValueError(f"alpha must be between 0 and 0.5, not {alpha!r}")
+    alpha = between(alpha, "alpha", 0, 0.5)
     found = {name: _Checked.of(budgets[name], own, alpha) for name, own in runs}
     q_values = benjamini_hochberg([min(1.0, 2 * min(one.p_missed, one.p_kept)) for one in found.values()]).tolist()
     rows = []

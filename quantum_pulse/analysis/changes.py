@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from quantum_pulse.analysis.series import normal_scores
+from quantum_pulse.arguments import between
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,8 +70,7 @@ def change_points(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.0
         raise ValueError(f"values must be one-dimensional, not of shape {series.shape}")
     if np.any(np.isinf(series)):
         raise ValueError("values must be finite (NaN is left out)")
-    if not 0 < alpha < 0.5:
-        raise ValueError(f"alpha must be between 0 and 0.5, not {alpha!r}")
+    alpha = between(alpha, "alpha", 0, 0.5)
     places = np.flatnonzero(~np.isnan(series))
     known = series[places]
     found: dict[int, float] = {}

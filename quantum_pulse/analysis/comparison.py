@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from quantum_pulse.analysis.ratios import Between, Side, Within, ratio_of
 from quantum_pulse.analysis.significance import benjamini_hochberg
 from quantum_pulse.analysis.warmup import settling
+from quantum_pulse.arguments import between, real
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -212,14 +213,19 @@ def _set_aside(side: str, runs: list[dict[str, npt.NDArray[Any]]]) -> list[tuple
 
 
 def _checked(quantiles: Sequence[float], min_effect: float, alpha: float) -> list[float]:
-    levels = sorted({float(level) for level in quantiles})
+    several = isinstance(quantiles, Iterable) and not isinstance(quantiles, str | bytes)
+    levels = sorted({real(level) for level in quantiles}) if several else []
     if not levels or not all(0 < level < 1 for level in levels):
-        raise ValueError(f"quantiles must be between 0 and 1, at least one, not {quantiles!r}")
-    if not 0 <= min_effect < math.inf:
-        raise ValueError(f"min_effect must be a share, 0 or more, not {min_effect!r}")
-    if not 0 < alpha < 0.5:
-        raise ValueError(f"alpha must be between 0 and 0.5, not {alpha!r}")
+        raise ValueError(f"quantiles must be a list of numbers between 0 and 1, at least one, not {quantiles!r}")
+    check_shares(min_effect, alpha)
     return levels
+
+
+def check_shares(min_effect: float, alpha: float) -> None:
+    """Raise ValueError where `min_effect` or `alpha` is none."""
+    if not 0 <= real(min_effect) < math.inf:
+        raise ValueError(f"min_effect must be a share, a number of 0 or more, not {min_effect!r}")
+    between(alpha, "alpha", 0, 0.5)
 
 
 def _runs(runs: Run | Sequence[Run], what: str) -> list[dict[str, npt.NDArray[Any]]]:

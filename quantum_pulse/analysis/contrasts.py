@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from quantum_pulse.analysis.correlation import LEAST_SKEW
 from quantum_pulse.analysis.series import normal_scores
 from quantum_pulse.analysis.significance import benjamini_hochberg, pearson_tail, student_quantile, student_tail
+from quantum_pulse.arguments import between
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,11 +84,15 @@ def contrast(values: pd.DataFrame, inside: npt.ArrayLike, *, alpha: float = 0.05
     (Meng 1994). Student's t with the degrees of freedom of Satterthwaite 1946, or Pearson's type III for rare events;
     q-values after Benjamini & Hochberg 1995.
 
-    Raises ValueError where `inside` is not as long as `values`.
+    Raises TypeError for values that are no DataFrame, and ValueError where `inside` is not as long as `values` and for
+    alpha out of range.
     """
     import numpy as np
     import pandas as pd
 
+    if not isinstance(values, pd.DataFrame):
+        raise TypeError(f"values must be a DataFrame with a row for each window, not {values!r}")
+    alpha = between(alpha, "alpha", 0, 1)
     within = np.asarray(inside, dtype=bool)
     if within.shape != (len(values),):
         raise ValueError(f"inside must have a value for each of {len(values)} rows, not the shape {within.shape}")

@@ -15,6 +15,7 @@ from quantum_pulse.analysis.series import (
     ranks,
 )
 from quantum_pulse.analysis.significance import benjamini_hochberg, pearson_tail, student_quantile, student_tail
+from quantum_pulse.arguments import between, real
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,10 +64,9 @@ def correlate(
 
     if not isinstance(latency, pd.Series) or not isinstance(metrics, pd.DataFrame):
         raise TypeError("correlate takes a Series of latency and a DataFrame of metrics")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be between 0 and 1, not {alpha!r}")
-    if max_lag_s is not None and not 0 <= max_lag_s < math.inf:
-        raise ValueError(f"max_lag_s must be 0 or more seconds, not {max_lag_s!r}")
+    alpha = between(alpha, "alpha", 0, 1)
+    if max_lag_s is not None and not 0 <= real(max_lag_s) < math.inf:
+        raise ValueError(f"max_lag_s must be a number of seconds, 0 or more, not {max_lag_s!r}")
     for index, what in ((latency.index, "latency"), (metrics.index, "metrics")):
         if not index.is_monotonic_increasing or not index.is_unique:
             raise ValueError(f"the index of {what} must increase")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Final
 
-from quantum_pulse.analysis.comparison import verdict
+from quantum_pulse.analysis.comparison import check_shares, verdict
 from quantum_pulse.analysis.significance import benjamini_hochberg, student_quantile, student_tail
 
 #: Fewer runs say nothing of how much runs vary.
@@ -23,7 +23,9 @@ def check(
 
     The new run's logarithm minus the mean of the past ones, over their standard deviation times sqrt(1 + 1/n), is
     Student's t with n - 1 degrees of freedom when nothing has changed (the prediction interval of a normal sample).
+    Raises ValueError for arguments out of range.
     """
+    check_shares(min_effect, alpha)
     rows: list[tuple[str, float, float, float, float, float, float]] = []
     tails: list[tuple[float, float, bool, str]] = []  # p of a change, p of being equivalent, slower, verdict
     for (name, level), (past, now) in series.items():

@@ -36,10 +36,10 @@ Key = tuple[Any, ...]
 
 def levels(by: str | Iterable[str]) -> tuple[str, ...]:
     """Levels of the index for `by`, one of LEVELS or several. Raises ValueError that names what is possible."""
-    wanted = [by] if isinstance(by, str) else list(by)
+    wanted = [by] if isinstance(by, str) or not isinstance(by, Iterable) else list(by)
     found: list[str] = []
     for name in wanted:
-        if name not in LEVELS:
+        if not isinstance(name, str) or name not in LEVELS:
             near = difflib.get_close_matches(str(name), LEVELS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"by must be one or several of {', '.join(map(repr, LEVELS))}, not {name!r}{hint}")

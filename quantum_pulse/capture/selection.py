@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import numbers
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from quantum_pulse.arguments import real
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.operations import Operation, checked
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Recorded(str):
@@ -49,14 +48,23 @@ class Selection(NamedTuple):
 
 EVERYTHING: Final = Selection()
 
+#: The largest Unix time that 64 bits of ns can tell; the smallest stands for no time at all.
+_LATEST_NS: Final = 2**63 - 1
+
 
 def select(source: Source, operations: Operations = None, start: Moment = None, end: Moment = None) -> Selection:
     """What a user chose, resolved against a capture. Raises TypeError and ValueError that say what was wrong."""
-    return Selection(
-        None if operations is None else tuple(recorded_names(source, operations)),
-        None if start is None else moment_ns(source, start, "start"),
-        None if end is None else moment_ns(source, end, "end"),
-    )
+    names = None if operations is None else tuple(recorded_names(source, operations))
+    return Selection(names, *stretch_ns(source, start, end))
+
+
+def stretch_ns(source: Source, start: Moment, end: Moment) -> tuple[int | None, int | None]:
+    """Unix time in ns of `start` and `end`, None where there is no bound. Raises as `select`."""
+    begin_ns = None if start is None else _moment_ns(source, start, "start")
+    end_ns = None if end is None else _moment_ns(source, end, "end")
+    if begin_ns is not None and end_ns is not None and end_ns < begin_ns:
+        raise ValueError(f"end={end!r} is before start={start!r}; the stretch of time must end after it starts")
+    return begin_ns, end_ns
 
 
 def recorded_names(source: Source, operations: Operation | Recorded | Iterable[Operation | Recorded]) -> list[str]:
@@ -92,24 +100,49 @@ def member(source: Source, operation: Operation | Recorded) -> Operation | Recor
     return checked(operation, {str(definition["name"]) for definition in source.definitions()})
 
 
-def moment_ns(source: Source, moment: Moment, name: str) -> int:
+def some(source: Source, operations: Operations) -> list[Operation | Recorded] | None:
+    """As `members`, None for all, where there must be some. Raises ValueError for none."""
+    if operations is None:
+        return None
+    found = members(source, operations)
+    if not found:
+        raise ValueError("operations names none; leave it out for all of them")
+    return found
+
+
+def _moment_ns(source: Source, moment: Moment, name: str) -> int:
     """Unix time in ns of a moment; a time without a zone is taken for UTC, as everything in a capture is."""
     import numpy as np
     import pandas as pd
 
     given: Any = moment
-    if isinstance(given, int | float | np.number) and not isinstance(given, bool):
-        given = pd.Timedelta(float(given), unit="s")
-    if isinstance(given, dt.timedelta | np.timedelta64):
-        return first_ns(source) + pd.Timedelta(given).as_unit("ns").value
-    if not isinstance(given, str | dt.datetime | np.datetime64):
+    is_timedelta = isinstance(given, dt.timedelta | np.timedelta64)
+    # numpy's timedelta64 is registered as a whole number.
+    is_number = isinstance(given, numbers.Real) and not isinstance(given, bool) and not is_timedelta
+    is_length = is_number or is_timedelta
+    if not (is_length or isinstance(given, str | dt.datetime | np.datetime64 | type(pd.NaT))):
         raise TypeError(f"{name} must be a timestamp, its text, or seconds after the first sample, not {moment!r}")
     try:
-        stamp: pd.Timestamp = pd.Timestamp(given)
+        # NaN, NaT and empty text all become NaT, which would be compared like any number.
+        stamp: Any = pd.Timedelta(real(given), unit="s") if is_number else given
+        stamp = pd.Timedelta(stamp) if is_length else pd.Timestamp(stamp)
+        if stamp is pd.NaT:
+            raise ValueError("leave it out where there is no bound")
+        if is_length:
+            unix_ns = first_ns(source) + int(stamp.as_unit("ns").value)
+        else:
+            stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp
+            unix_ns = int(stamp.as_unit("ns").value)
+    except (pd.errors.OutOfBoundsTimedelta, pd.errors.OutOfBoundsDatetime, OverflowError):
+        unix_ns = _LATEST_NS + 1
     except ValueError as error:
         raise ValueError(f"{name}={moment!r} is no time: {error}") from error
-    stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp
-    return int(stamp.as_unit("ns").value)
+    if abs(unix_ns) > _LATEST_NS:
+        raise ValueError(
+            f"{name}={moment!r} is too far away: times in nanoseconds reach from 1677 to 2262; leave it out where "
+            "there is no bound"
+        )
+    return unix_ns
 
 
 def first_ns(source: Source) -> int:

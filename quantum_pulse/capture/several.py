@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from quantum_pulse import arguments
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.errors import EmptyCaptureError, NotACaptureError
 
@@ -65,18 +66,27 @@ class Several(Source):
 def expand(paths: Paths) -> tuple[list[Path], bool]:
     """The directories that `paths` names, and whether they may be several. Raises NotACaptureError for none."""
     if isinstance(paths, str | os.PathLike):
-        text = os.fspath(paths)
+        text = str(_path(paths))
         if os.path.lexists(text) or not glob.has_magic(text):
             return [Path(text)], False
         found = [path for path in map(Path, sorted(glob.glob(text, recursive=True))) if path.is_dir()]  # noqa: PTH207 - the pattern may be absolute
         if not found:
             raise NotACaptureError(f"nothing matches {text}")
         return found, True
+    if isinstance(paths, bytes) or not isinstance(paths, Iterable):
+        raise TypeError(f"a capture is opened by its path, a pattern or several paths, not by {paths!r}")
     # The same directory twice would count twice.
-    chosen = list({Path(path).resolve(): Path(path) for path in paths}.values())
+    chosen = list({path.resolve(): path for path in map(_path, paths)}.values())
     if not chosen:
         raise NotACaptureError("an empty list names no capture")
     return chosen, True
+
+
+def _path(given: object) -> Path:
+    try:
+        return arguments.path(given, "the path of a capture", "captures/monday")
+    except ValueError as error:
+        raise NotACaptureError(str(error)) from None
 
 
 def _names(paths: list[Path]) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numbers
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from quantum_pulse.arguments import whole
 from quantum_pulse.capture import scan, tables
 from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import EVERYTHING, Moment, Operations, Selection, select
@@ -55,7 +57,14 @@ class Slowest:
         return len(self.table)
 
     def __getitem__(self, position: int) -> SlowSample:
-        """The surroundings of the sample at `position` in the table, read from the capture now. Raises IndexError."""
+        """The surroundings of the sample at `position` in the table, read from the capture now.
+
+        Raises IndexError beyond the table, and TypeError for what is no position.
+        """
+        if isinstance(position, bool) or not isinstance(position, numbers.Integral):
+            raise TypeError(f"one sample at a time, by its position in the table: a whole number, not {position!r}")
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"there are {len(self)} samples, counted from 0; there is none at {position}")
         sample = self.table.iloc[position]
         recording = self._recordings[position]
         return scan.whole(lambda: _surroundings(self._source, sample, recording))
@@ -74,8 +83,7 @@ def slowest(
     source: Source, n: int = 10, operation: Operations = None, start: Moment = None, end: Moment = None
 ) -> Slowest:
     """The `n` samples of the longest duration; see `Capture.slowest`."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be a whole number of at least 1, not {n!r}")
+    n = whole(n, "n", 1)
     chosen = select(source, operation, start, end)
     return scan.whole(lambda: _slowest(source, n, chosen))
 

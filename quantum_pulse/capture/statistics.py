@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.arguments import real, whole
 from quantum_pulse.capture import groups as grouping
 from quantum_pulse.capture import quantiles as quantile_pass
 from quantum_pulse.capture import scan, selection, sorting, totals
@@ -15,7 +16,7 @@ from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Moment, Operations, Recorded, Selection
 from quantum_pulse.errors import CaptureError
-from quantum_pulse.operations import DEFAULT_PRIORITY, Operation
+from quantum_pulse.operations import DEFAULT_PRIORITY, LARGEST_BUDGET_US, Operation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +48,8 @@ def stats(
     wanted = QUANTILES if quantiles is None else quantile_columns(quantiles)
     chosen = selection.select(source, operations, start, end)
     intervals = _intervals(source, expected_interval_us)
+    min_count = whole(min_count, "min_count", 0)
+    top = None if top is None else whole(top, "top", 1)
     categories = source.categories_of()
 
     def work() -> pd.DataFrame:
@@ -74,11 +77,12 @@ def of_nothing() -> pd.DataFrame:
 def quantile_columns(quantiles: float | Sequence[float]) -> dict[str, float]:
     """Column -> quantile: 0.5 is p50_us, 0.999 p999_us, 0.05 p05_us, 1 p100_us. Raises ValueError outside [0, 1]."""
     found = {}
-    for quantile in [quantiles] if isinstance(quantiles, int | float) else quantiles:
-        value = float(quantile)
+    several = quantiles if isinstance(quantiles, Iterable) and not isinstance(quantiles, str) else [quantiles]
+    for quantile in several:
+        value = real(quantile)
         if not 0 <= value <= 1:
             hint = f"; did you mean {value / 100:g}?" if 1 < value <= 100 else ""
-            raise ValueError(f"a quantile is between 0 and 1, not {quantile!r}{hint}")
+            raise ValueError(f"a quantile is a number between 0 and 1, not {quantile!r}{hint}")
         digits = f"{value:.12f}".rstrip("0").partition(".")[2]
         found[f"p{'100' if value == 1 else digits.ljust(2, '0')}_us"] = value
     return found
@@ -155,9 +159,11 @@ def _intervals(
         pairs = [(str(definition["name"]), given) for definition in source.definitions()]
     found = {}
     for name, us in pairs:
-        if isinstance(us, bool) or not isinstance(us, int | float) or not us >= 0.001:
-            raise ValueError(f"expected_interval_us must be a number of microseconds above 0, not {us!r}")
-        found[name] = round(us * 1000)
+        if not 0.001 <= real(us) <= LARGEST_BUDGET_US:
+            raise ValueError(
+                f"expected_interval_us must be a number of microseconds from 0.001 to {LARGEST_BUDGET_US:g}, not {us!r}"
+            )
+        found[name] = round(real(us) * 1000)
     return found
 
 
@@ -193,7 +199,7 @@ def _sorted(source: Source, frame: pd.DataFrame, sort: str | None) -> pd.DataFra
     levels = [str(level) for level in frame.index.names]
     if sort is None:
         return frame
-    if sort == PRIORITY:
+    if isinstance(sort, str) and sort == PRIORITY:
         level = next((name for name in ("operation", "category") if name in levels), None)
         if level is None:
             raise ValueError(f"sort='priority' needs rows by operation or category, not by {', '.join(levels)}")
@@ -202,9 +208,9 @@ def _sorted(source: Source, frame: pd.DataFrame, sort: str | None) -> pd.DataFra
         return (
             frame.assign(_rank=rank).sort_values(["_rank", "total_us"], ascending=[True, False]).drop(columns="_rank")
         )
-    if sort in levels:
+    if isinstance(sort, str) and sort in levels:
         return frame.sort_index(level=sort, sort_remaining=True)
-    if sort not in frame.columns:
+    if not isinstance(sort, str) or sort not in frame.columns:
         choices = [*frame.columns, *levels, PRIORITY]
         near = difflib.get_close_matches(str(sort), choices, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse import arrow, schema
+from quantum_pulse import arguments, arrow, schema
 from quantum_pulse.capture import scan
 from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import EVERYTHING, Moment, Operations, Selection, select
@@ -44,8 +44,7 @@ def iter_samples(
     rows: int = 1_000_000,
 ) -> Iterator[pd.DataFrame]:
     """Raw samples in batches of `rows`, only the last of which is smaller; see `Capture.iter_samples`."""
-    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
-        raise ValueError(f"rows must be a whole number of at least 1, not {rows!r}")
+    rows = arguments.whole(rows, "rows", 1)
     wanted = _columns(source, columns)
     batches = iter_tables(source, wanted, select(source, operations, start, end), rows)
     return (batch.to_pandas() for batch in batches)
@@ -194,7 +193,7 @@ def _expression(selection: Selection, condition: Any) -> Any:
 def _columns(source: Source, columns: Sequence[str] | None) -> list[str]:
     if columns is None:
         return columns_of(source)
-    wanted = [columns] if isinstance(columns, str) else list(columns)
+    wanted = [columns] if isinstance(columns, str) or not isinstance(columns, Iterable) else list(columns)
     known = [CAPTURE, *COLUMNS]
     for name in wanted:
         if name not in known:

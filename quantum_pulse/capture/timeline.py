@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import numbers
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import schema
+from quantum_pulse.arguments import real, whole
 from quantum_pulse.capture import density, scan, sorting, statistics, tables
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Part, Source
@@ -50,6 +52,8 @@ _OF_MACHINE: Final = frozenset(
         "pressure_io_us",
     }
 )
+#: Of a heat map: no screen shows as many, and more of them would take memory for nothing.
+MOST_COLUMNS: Final = 100_000
 METRICS: Final = tuple(column.name for column in schema.METRICS[3:])
 
 
@@ -168,8 +172,7 @@ def heatmap(
     source: Source, operation: Operation | Recorded, start: Moment = None, end: Moment = None, columns: int = 120
 ) -> pd.DataFrame:
     """Counts over time and log-duration; see `Capture.heatmap`."""
-    if not isinstance(columns, int) or columns < 1:
-        raise ValueError(f"columns must be a whole number of at least 1, not {columns!r}")
+    columns = whole(columns, "columns", 1, MOST_COLUMNS)
     chosen = select(source, member(source, operation), start, end)
     return scan.whole(lambda: _heatmap(source, chosen, columns))
 
@@ -205,13 +208,24 @@ def seconds(window: Window) -> float:
 
 
 def _window_ns(window: Window) -> int:
+    import numpy as np
     import pandas as pd
 
-    given = pd.Timedelta(window, unit="s") if isinstance(window, int | float) else window
+    given: Any = window
+    is_timedelta = isinstance(given, dt.timedelta | np.timedelta64)
+    # numpy's timedelta64 is registered as a whole number.
+    is_number = isinstance(given, numbers.Real) and not isinstance(given, bool) and not is_timedelta
     try:
-        length = int(pd.Timedelta(given).as_unit("ns").value)
-    except ValueError as error:
-        raise ValueError(f"window={window!r} is no length of time; write it like '1s', '100ms' or '5min'") from error
-    if length < 1000:
-        raise ValueError(f"window={window!r} is shorter than a microsecond")
-    return length
+        if not (is_number or is_timedelta or isinstance(given, str)):
+            raise TypeError
+        length: Any = pd.Timedelta(real(given), unit="s") if is_number else pd.Timedelta(given)
+        if length is pd.NaT:
+            raise ValueError
+        length_ns = int(length.as_unit("ns").value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(
+            f"window={window!r} is no length of time; write it like '1s', '100ms' or '5min', or as seconds"
+        ) from error
+    if length_ns < 1000:
+        raise ValueError(f"window={window!r} is shorter than a microsecond; write it like '1s', '100ms' or '5min'")
+    return length_ns

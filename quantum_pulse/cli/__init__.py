@@ -6,9 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 import quantum_pulse as qp
+from quantum_pulse import files
 from quantum_pulse.cli import compare, demo, export, lab, overhead, recover, report, run, stats
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import QuantumPulseError
@@ -36,16 +37,10 @@ what a script records is what it marks: `with Op.MEMBER:` or `@Op.MEMBER`, Op be
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for what --fail-on names, 2 for misuse, or that of the
     program that was run."""
-    parser = _parser()
     try:
-        options = parser.parse_args(argv)
-    except SystemExit as error:  # argparse has said why
-        return error.code if isinstance(error.code, int) else 2
-    if options.command is None:
-        parser.print_help()
-        return 2
-    try:
-        code: int = options.command(options)
+        code = _run(argv)
+        if sys.stdout is not None:  # it may have been closed
+            sys.stdout.flush()  # what cannot be written is told here, and not by Python as it exits
         return code
     except (QuantumPulseError, Misuse) as error:
         print(f"quantum-pulse: {error}", file=sys.stderr)
@@ -54,13 +49,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("quantum-pulse: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (`| head`) has gone. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (`| head`) has gone.
+        _drop_output()
         return 1
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"quantum-pulse: {where}{files.reason(error)}", file=sys.stderr)
+        _drop_output()
+        return 2
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = _parser()
+    try:
+        options = parser.parse_args(argv)
+    except SystemExit as error:  # argparse has said why
+        return error.code if isinstance(error.code, int) else 2
+    if options.command is None:
+        parser.print_help()
+        return 2
+    code: int = options.command(options)
+    return code
+
+
+def _drop_output() -> None:
+    """Send what is left of the output nowhere: Python would complain once more when it flushes at exit."""
+    if sys.stdout is not None:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that says in one line what was wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="quantum-pulse",
         description="Record every sample of named operations, and read the recordings.",
         epilog=_EXAMPLES,

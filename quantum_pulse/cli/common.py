@@ -66,6 +66,9 @@ def recorded(capture: qp.Capture, text: str) -> list[Recorded]:
 
 
 def into(wanted: str | None, name: str) -> Path:
+    """Where a capture goes. Raises Misuse for an empty name, as of a variable that is not set."""
+    if wanted == "":
+        raise Misuse("--into names no folder; leave it out for one in captures/")
     return Path(wanted) if wanted else Path("captures") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
@@ -47,21 +48,30 @@ def add_command(commands: Commands) -> None:
 
 
 def _verdicts(text: str) -> tuple[str, ...]:
-    wanted = tuple(word for word in text.split(",") if word)
+    wanted = tuple(word.strip() for word in text.split(","))
     if wanted == ("none",):
         return ()
     for word in wanted:
+        if word == "none":
+            raise argparse.ArgumentTypeError(f"none stands alone, for an exit status of 0; leave it out of {text!r}")
         if word not in FAIL_ON:
-            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(FAIL_ON)}, none")
+            raise argparse.ArgumentTypeError(f"{word!r} is not one of {', '.join(FAIL_ON)}, or none")
     return wanted
+
+
+def _side(text: str) -> list[qp.Capture]:
+    """The captures that an argument names. Raises Misuse for a comma too many."""
+    # One whose name holds a comma itself can be named alone.
+    paths = [text] if os.path.lexists(text) else text.split(",")
+    if len(paths) > 1 and not all(paths):
+        raise Misuse(f"compare: {text!r} has a comma too many; name one capture, or several as captures/a,captures/b")
+    return [qp.open(path) for path in paths]
 
 
 def _compare(options: argparse.Namespace) -> int:
     from quantum_pulse.view import comparisons
 
-    before, (current, *also) = (
-        [qp.open(path) for path in side.split(",")] for side in (options.baseline, options.current)
-    )
+    before, (current, *also) = _side(options.baseline), _side(options.current)
     try:
         found = current.compare(
             before,

@@ -9,7 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import quantum_pulse as qp
-from quantum_pulse.cli.common import into, positive, show
+from quantum_pulse import schema
+from quantum_pulse.cli.common import Misuse, into, positive, show
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -42,10 +43,12 @@ def _demo(options: argparse.Namespace) -> int:
     from quantum_pulse.view import numbers
 
     path = into(options.into, "demo")
+    if (path / schema.MANIFEST).exists():
+        raise Misuse(f"demo: {path} holds a capture already; choose another folder with --into")
     print(f"Recording an order-handling engine at work into {path} ...")
     with (
-        tqdm(total=options.messages, unit="message", file=sys.stderr, dynamic_ncols=True) as bar,
         qp.record(path, if_exists="error"),
+        tqdm(total=options.messages, unit="message", file=sys.stderr, dynamic_ncols=True) as bar,
     ):
         result = engine.run(messages=options.messages, progress=bar.update, incident=options.incident)
     capture = qp.open(path)

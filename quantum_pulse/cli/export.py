@@ -45,8 +45,14 @@ def add_command(commands: Commands) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from quantum_pulse.export import formats
+
     capture = qp.open(options.captures[0] if len(options.captures) == 1 else options.captures)
     is_stream = options.output == "-"
+    if is_stream and sys.stdout is None:
+        raise Misuse("export: standard output is closed; name a file with -o")
+    if is_stream and options.format is None:
+        raise Misuse(f"export: standard output needs a --format: {', '.join(formats.FORMATS)}")
     if is_stream and options.format in ("parquet", "arrow") and sys.stdout.isatty():
         raise Misuse(f"export: {options.format} is nothing for a terminal; name a file with -o, or send it into a pipe")
     try:

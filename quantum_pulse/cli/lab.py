@@ -46,13 +46,16 @@ def add_command(commands: Commands) -> None:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    for path in filter(None, (options.capture, options.baseline)):
+    for path in (options.capture, options.baseline):
+        if path is None:
+            continue
         qp.open(path)  # says what is wrong with it here, and not in a cell
     if importlib.util.find_spec("jupyterlab") is None:
         raise Misuse("lab: JupyterLab is not installed; pip install jupyterlab")
-    target = Path(options.output or f"{Path(options.capture).resolve().name}.ipynb")
-    if target.suffix != ".ipynb":
-        raise Misuse(f"lab: {target} is no name of a notebook; end it in .ipynb")
+    name = f"{Path(options.capture).resolve().name}.ipynb" if options.output is None else options.output
+    target = Path(name)
+    if target.suffix != ".ipynb" or target.is_dir():
+        raise Misuse(f"lab: {name!r} is no name of a notebook; name a file that ends in .ipynb")
     if target.exists():
         print(f"{target} is there already and stays as it is")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ def _recover(options: argparse.Namespace) -> int:
     from quantum_pulse.recorder.recover import recover
     from quantum_pulse.view import numbers
 
+    if not os.path.lexists(options.capture):
+        raise NotACaptureError(f"{options.capture!r} does not exist; name the directory of a capture")
     path = Path(options.capture)
     if not (path / schema.MANIFEST).is_file():
         raise NotACaptureError(f"{path} is no capture: it has no {schema.MANIFEST}")

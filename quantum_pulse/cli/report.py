@@ -45,14 +45,14 @@ def _report(options: argparse.Namespace) -> int:
         if options.open and kind != "html":
             raise Misuse(f"report: --open shows html, not {kind}")
         report = capture.report(baseline=options.baseline, title=options.title)
-        if output is None:
-            print(report.text(kind), end="")
-            return 0
-        path = report.write(output, kind)
+        path = None if output is None else report.write(output, kind)
     except ValueError as error:
         raise Misuse(f"report: {error}") from error
     except OSError as error:
         raise Misuse(f"report: {output}: {error.strerror or error}") from error
+    if path is None:
+        print(report.text(kind), end="")
+        return 0
     print(f"{path}: {path.stat().st_size / 1000:,.0f} kB")
     if options.open:
         import webbrowser

@@ -43,8 +43,9 @@ def _run(options: argparse.Namespace) -> int:
     if not command:
         raise Misuse("run: name a script, or a module after -m; see quantum-pulse run --help")
     target, arguments = command[0], command[1:]
-    if not is_module and not Path(target).exists():
-        raise Misuse(f"run: there is no script {target}")
+    # An empty name would be the current folder.
+    if not target or (not is_module and not Path(target).exists()):
+        raise Misuse(f"run: there is no {'module' if is_module else 'script'} {target!r}")
     path = into(options.into, target.rpartition(".")[2] if is_module else Path(target).stem)
     argv, search, main_module = sys.argv[:], sys.path[:], sys.modules["__main__"]
     others = set(threading.enumerate())
@@ -91,6 +92,10 @@ def _exit_code(program: Callable[[], None]) -> int:
         # Our own frames tell nobody anything.
         while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, runpy.__file__, "<frozen runpy>"):
             frames = frames.tb_next
+        if frames is None and isinstance(error, ImportError):
+            # Of runpy, which has not found what to run: there is no program that could have raised it.
+            print(f"quantum-pulse: run: {error}", file=sys.stderr)
+            return 2
         traceback.print_exception(type(error), error, frames)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0

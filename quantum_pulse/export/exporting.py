@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from quantum_pulse import arguments
 from quantum_pulse.capture import scan
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Moment, Operations
@@ -40,11 +42,13 @@ def export(
     overwrite: bool = False,
 ) -> Exported:
     """Write what was chosen; see `Capture.export`."""
-    path = Path(os.path.realpath(target)) if isinstance(target, str | os.PathLike) else None
-    chosen = formats.choose(None if path is None else os.fspath(target), format, table)  # type: ignore[arg-type]
-    wanted = Wanted.of(source, operations, start, end)
+    named = _named(target)
+    # The file that a link leads to, so that the link stays.
+    path = None if named is None else Path(os.path.realpath(named))
     if path is not None:
         sinks.check(path, overwrite=overwrite)
+    chosen = formats.choose(None if named is None else str(named), format, table)
+    wanted = Wanted.of(source, operations, start, end)
 
     def content(out: Any) -> int:
         if chosen.format == "trace":
@@ -63,4 +67,15 @@ def export(
 
     rows, size = scan.whole(work)
     what = {"trace": "samples", "json": "operations", "openmetrics": "operations"}.get(chosen.format, table)
-    return Exported(path and Path(target), chosen.format, what, rows, size)  # type: ignore[arg-type]
+    return Exported(named, chosen.format, what, rows, size)
+
+
+def _named(target: str | os.PathLike[str] | IO[bytes]) -> Path | None:
+    """The path that `target` is, None for a stream. Raises TypeError and ValueError for what is neither."""
+    if isinstance(target, io.TextIOBase):
+        raise TypeError(f"an export is bytes, and {target!r} takes text: open it with 'wb', or give its .buffer")
+    if hasattr(target, "write"):
+        return None
+    if target == "-":
+        raise ValueError("'-' is standard output on the command line only; here that is sys.stdout.buffer")
+    return arguments.path(target, "what is exported to", "first.parquet")

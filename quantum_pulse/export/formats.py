@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from quantum_pulse.arguments import one_of
+
 #: What each format is good for, as --help shows it.
 FORMATS: Final = {
     "parquet": "rows, for DuckDB, Polars, pandas, Spark",
@@ -44,10 +46,9 @@ def choose(name: str | None, wanted: str | None, table: str) -> Chosen:
 
     Raises ValueError that names the choices.
     """
-    if wanted is not None and wanted not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(map(repr, FORMATS))}, not {wanted!r}")
-    if table not in TABLES:
-        raise ValueError(f"table must be one of {', '.join(map(repr, TABLES))}, not {table!r}")
+    if wanted is not None:
+        one_of(wanted, "format", FORMATS)
+    one_of(table, "table", TABLES)
     lowered = Path(name or "").name.lower()
     is_packed = lowered.endswith(_GZ)
     found = wanted or _format_of(lowered.removesuffix(_GZ))

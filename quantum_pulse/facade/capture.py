@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from quantum_pulse import arguments
 from quantum_pulse.capture import reader
 from quantum_pulse.capture.selection import Moment, Operations, Recorded
 from quantum_pulse.facade import opening
@@ -224,8 +225,8 @@ class Capture:
         from quantum_pulse.facade import comparing
 
         return comparing.compare(
-            _sources([baseline] if isinstance(baseline, Capture) else baseline),
-            _sources([self, *also]),
+            _sources(baseline, "baseline"),
+            [self._source, *_sources(also, "also")],
             operations,
             quantiles=quantiles,
             min_effect=min_effect,
@@ -325,7 +326,7 @@ class Capture:
         if format is not None:
             formats.checked(format)
         elif path is not None:
-            formats.format_of(Path(path))
+            formats.format_of(arguments.path(path, "path", "report.html"))
         made = formats.Report(report.build(reporting.gather(self._source, _source_of(baseline)), title))
         if path is not None:
             made.write(path, format)
@@ -355,8 +356,8 @@ class Capture:
 
         `operations`, `start`, `end` choose samples as in `samples`, metrics and events by time alone. `path` may be an
         open binary file too. The file is there whole or not at all; one that exists is replaced only with `overwrite`.
-        Raises ValueError that names the choices where one of them is none, FileExistsError, and OSError where it cannot
-        be written.
+        Raises ValueError that names the choices where one of them is none, TypeError for what is neither a path nor a
+        binary file, FileExistsError, and OSError where it cannot be written.
         """
         from quantum_pulse.export import exporting
 
@@ -390,8 +391,8 @@ class Capture:
         `operations`: a member, several, or a whole enum; or without these what `capture.operations` has. `start` and
         `end` choose samples that started in [start, end): a timestamp or its text (UTC unless it says otherwise), or
         seconds (or a timedelta) after the first sample. `columns`: names, in the order wanted; of several captures
-        there is also `capture`. Raises TypeError for a string where an operation belongs and ValueError for an unknown
-        column.
+        there is also `capture`. Raises TypeError for a string where an operation belongs, and ValueError for an unknown
+        column, for what is no time and for an `end` before `start`.
         """
         from quantum_pulse.capture import tables
 
@@ -492,17 +493,18 @@ class Capture:
         return table + html.lines(text.validation_lines(self.validate(expected_only=True)))
 
 
-def _sources(captures: Iterable[Capture]) -> list[reader.Source]:
-    """What is behind captures. Raises TypeError for what is none."""
+def _sources(captures: object, name: str) -> list[reader.Source]:
+    """What is behind one capture or several. Raises TypeError for anything else."""
+    several = captures if isinstance(captures, Iterable) and not isinstance(captures, str | bytes) else [captures]
     found = []
-    for one in captures:
+    for one in several:
         if not isinstance(one, Capture):
-            raise TypeError(f"compare() takes captures, as qp.open(path) gives them, not {one!r}")
+            raise TypeError(f"{name} must be a capture, as qp.open(path) gives it, or several, not {one!r}")
         found.append(one._source)
     return found
 
 
 def _source_of(capture: Capture | str | os.PathLike[str] | None) -> reader.Source | None:
-    if isinstance(capture, str | os.PathLike):
-        return opening.source(capture)
-    return None if capture is None else capture._source
+    if capture is None or isinstance(capture, Capture):
+        return None if capture is None else capture._source
+    return opening.source(arguments.path(capture, "baseline", "captures/monday"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from quantum_pulse import analysis, results
 from quantum_pulse.analysis import decomposition
 from quantum_pulse.analysis import environments as conditions
-from quantum_pulse.capture import environments, own, runs, statistics
+from quantum_pulse.capture import environments, own, runs, selection, statistics
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Operations
 
@@ -30,9 +30,11 @@ def compare(
     skip_warmup: bool = True,
 ) -> results.Comparison:
     """The captures `after` against those `before`; see `Capture.compare`."""
+    if not before:
+        raise ValueError("baseline names no capture to compare with")
     for side in (before, after):
         _expect_different(side)
-    sides = Sides(before, after, operations)
+    sides = Sides(before, after, selection.some(before[0], operations))
     found = analysis.compare_samples(
         *sides.runs(), quantiles=quantiles, min_effect=min_effect, alpha=alpha, skip_warmup=skip_warmup
     )

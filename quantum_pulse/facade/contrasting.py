@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quantum_pulse import results
+from quantum_pulse import arguments, results
 from quantum_pulse.analysis import contrasts, windows
 from quantum_pulse.capture import selection, tables, timeline
 from quantum_pulse.capture.reader import Source
@@ -27,12 +27,9 @@ def contrast(
     """Operations and metrics from `start` to `end` against the time around; see `Capture.contrast`."""
     import pandas as pd
 
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be between 0 and 1, not {alpha!r}")
+    alpha = arguments.between(alpha, "alpha", 0, 1)
     begin_ns, end_ns, first, last = _stretch(source, start, end)
-    wanted = None if operations is None else selection.members(source, operations)
-    if wanted == []:
-        raise ValueError("operations names none; leave it out for all of them")
+    wanted = selection.some(source, operations)
     chosen = [] if chosen_by is None else selection.recorded_names(source, chosen_by)
 
     def read_operations(starts: list[int], length: int) -> pd.DataFrame:
@@ -60,8 +57,9 @@ def _stretch(source: Source, start: Moment, end: Moment) -> tuple[int, int, int,
     """From `start` to `end`, as far as something was recorded, and from when to when it was; Unix time in ns."""
     first = selection.first_ns(source)
     last = max((part.last_ns or first for part in source.parts["samples"]), default=first)
-    begin_ns = max(selection.moment_ns(source, start, "start"), first)
-    end_ns = min(selection.moment_ns(source, end, "end"), last)
+    begin_ns, end_ns = selection.stretch_ns(source, start, end)
+    begin_ns = first if begin_ns is None else max(begin_ns, first)
+    end_ns = last if end_ns is None else min(end_ns, last)
     if begin_ns >= end_ns:
         raise ValueError(f"nothing was recorded from start={start!r} to end={end!r}")
     if end_ns - begin_ns < contrasts.SHORTEST_NS:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from quantum_pulse import results
+from quantum_pulse import arguments, results
 from quantum_pulse.analysis import recommendations, windows
-from quantum_pulse.capture import environments, statistics, tables, timeline
+from quantum_pulse.capture import environments, selection, statistics, tables, timeline
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Operations
 
@@ -18,6 +18,8 @@ def correlate(
     alpha: float = 0.05,
 ) -> results.Correlations:
     """Metrics and other operations against the latency of each operation; see `Capture.correlate`."""
+    alpha = arguments.between(alpha, "alpha", 0, 1)
+    operations = selection.some(source, operations)
     measured = tables.whole(source, "metrics", "time")
     length_s = windows.length_s(measured) if window is None else timeline.seconds(window)
     latency, busy, metrics = windows.aligned(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from quantum_pulse import arguments
 from quantum_pulse.capture import reader, several
 from quantum_pulse.errors import CaptureError
 
@@ -24,7 +25,7 @@ def last(folder: str | os.PathLike[str]) -> Path:
 
     found = session.last_path()
     if found is None or not found.is_dir():
-        found = reader.newest([Path(folder)])
+        found = reader.newest([arguments.path(folder, "folder", "captures")])
     if found is None:
         raise CaptureError(f"nothing was recorded in this process, and {Path(folder).absolute()} holds no capture")
     return found

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args
 
-from quantum_pulse import schema
+from quantum_pulse import schema, variables
+from quantum_pulse.arguments import real
 from quantum_pulse.core import contract
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Operation
@@ -64,17 +65,17 @@ def checked(
     ring_folder: str | os.PathLike[str] | None,
 ) -> Options:
     """The options that these arguments make. Raises RecordingError, and TypeError for what is no operation."""
-    if not isinstance(metrics_interval_s, int | float) or not metrics_interval_s > 0:
+    if not real(metrics_interval_s) > 0:
         raise RecordingError(f"metrics_interval_s must be a number of seconds above 0, not {metrics_interval_s!r}")
     least = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
     if not isinstance(budget_bytes, int) or budget_bytes < least:
         raise RecordingError(f"budget_bytes must be an integer of at least {least}, not {budget_bytes!r}")
-    where = "level"
+    levels = get_args(Level)
     if level is None:
-        where, level = LEVEL, os.environ.get(LEVEL) or "full"
-    if level not in get_args(Level):
-        raise RecordingError(f"{where} must be 'full', 'production' or 'off', not {level!r}")
-    if on_full not in ON_FULL:
+        level = variables.chosen(LEVEL, levels) or "full"
+    if not isinstance(level, str) or level not in levels:
+        raise RecordingError(f"level must be 'full', 'production' or 'off', not {level!r}")
+    if not isinstance(on_full, str) or on_full not in ON_FULL:
         raise RecordingError(f"on_full must be 'drop', 'overwrite' or 'wait', not {on_full!r}")
     if save_on is not None and on_full != "overwrite":
         raise RecordingError(f"save_on needs on_full='overwrite': with {on_full!r} everything is written anyway")
@@ -83,14 +84,25 @@ def checked(
 
 
 def _folder(ring_folder: str | os.PathLike[str] | None) -> Path | None:
-    where, named = "ring_folder", ring_folder
-    if named is None:
-        where, named = RING_FOLDER, os.environ.get(RING_FOLDER) or None
-    if named is None:
-        return None
-    if not isinstance(named, str | os.PathLike) or not Path(named).is_dir():
-        raise RecordingError(f"{where} must be a folder that exists, as /dev/shm, not {named!r}")
-    return Path(named).absolute()
+    must = "must be a folder that exists and can be written to, as /dev/shm"
+    if ring_folder is None:
+        named = os.environ.get(RING_FOLDER)
+        if not named:
+            return None
+        if not _takes_rings(named):
+            variables.refuse(RING_FOLDER, named, must)
+            return None
+        return Path(named).absolute()
+    if not isinstance(ring_folder, str | os.PathLike) or not _takes_rings(ring_folder):
+        raise RecordingError(f"ring_folder {must}, not {ring_folder!r}")
+    return Path(ring_folder).absolute()
+
+
+def _takes_rings(folder: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)  # noqa: PTH112 - "" is no folder
+    except ValueError:  # a null character
+        return False
 
 
 def _watches(save_on: Mapping[Any, Any]) -> Iterator[Watch]:

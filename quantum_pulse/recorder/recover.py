@@ -229,8 +229,12 @@ class Leftover(NamedTuple):
 
 def look(capture: Path) -> list[Leftover]:
     """What stands in the rings of `capture`, of processes that live and that do not. Nothing is changed."""
+    try:
+        standing = sorted((capture / schema.RINGS).glob(f"[!.]*{schema.RING_SUFFIX}"))
+    except OSError:
+        return []  # the capture itself cannot be read either: whoever opens it says why
     found = []
-    for ring in sorted((capture / schema.RINGS).glob(f"[!.]*{schema.RING_SUFFIX}")):
+    for ring in standing:
         process, _ = _process(capture / schema.PROCESSES / f"{ring.stem}.json")
         now_ns = time.time_ns() if rings.is_alive(ring) else None
         try:

@@ -7,16 +7,17 @@ capture stand links to them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from quantum_pulse import schema
+from quantum_pulse import files, schema
 
 logger = logging.getLogger("quantum_pulse")
 
@@ -34,13 +35,15 @@ class RingFiles:
         self.folder = folder or self.ring.parent
         self._is_linked = folder is not None
         # A descriptor, so that nothing is ever left in a buffer: not when killed, and not twice after a fork.
-        self._journal = self._open_locked()
+        with self._naming_folder():
+            self._journal = self._open_locked()
 
     def begin(self, begin: Callable[[str], None]) -> None:
         """Make the ring by `begin`, which is told the path. Raises OSError."""
         # Shown once its header is whole, so that nobody takes one that has just begun for a damaged one.
         if self._is_linked:
-            begin(str(self._place(self.ring)))
+            with self._naming_folder():
+                begin(str(self._place(self.ring)))
             self._link(self.ring)
         else:
             unfinished = self.ring.with_name(f".{self.ring.name}.tmp")
@@ -68,6 +71,17 @@ class RingFiles:
     def close(self) -> None:
         """Let go of the journal: by its lock whoever finds it knows that this process records."""
         os.close(self._journal)
+
+    @contextlib.contextmanager
+    def _naming_folder(self) -> Iterator[None]:
+        """An OSError says that it is about the folder, where that is not in the capture."""
+        try:
+            yield
+        except OSError as error:
+            if not self._is_linked:
+                raise
+            why = f"no rings can be made in {self.folder}: {files.reason(error)}"
+            raise OSError(error.errno or errno.EIO, why) from error
 
     def _open_locked(self) -> int:
         """A descriptor to append to the new journal, which is locked from its first moment."""

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import json
 import logging
+import math
 import os
 import platform
 import secrets
@@ -19,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from quantum_pulse import arguments, records, rings, schema
 from quantum_pulse import core as cores
-from quantum_pulse import records, rings, schema
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, registry, writable
 from quantum_pulse.recorder import environment, imports, options, overhead, snapshots, tracing
@@ -167,11 +168,13 @@ class Recorder:
             )
         if not self.is_recording:
             raise RecordingError(f"the recording has ended; what it kept stands in {self.path}")
-        if last_s is not None and not (isinstance(last_s, int | float) and last_s > 0):
+        if last_s is not None and not 0 < arguments.real(last_s) < math.inf:
             raise RecordingError(f"last_s must be a number of seconds above 0, not {last_s!r}")
-        target = Path(path).absolute()
+        target = _target(path)
         try:
-            _prepare(target, "error")
+            if (target / schema.MANIFEST).exists():
+                raise RecordingError(f"{target} holds a capture already; choose another path for the snapshot")
+            _prepare(target, "append")
             first_ns = 0 if last_s is None else core.now() - int(last_s * 1e9)
             for folder in (schema.PROCESSES, *schema.TABLES):
                 (target / folder).mkdir(parents=True, exist_ok=True)
@@ -390,11 +393,14 @@ def start(
     "/dev/shm", which is memory, it never does. What a killed process left there is found as long as the machine, or
     the container, is not started anew.
 
-    Raises RecordingError when a recording is running, `path` cannot hold a capture, or an option is none.
+    A variable of the environment that makes no sense breaks nothing: that is logged once, and it counts as not set.
+
+    Raises RecordingError when a recording is running, `path` or `ring_folder` cannot hold what it should, or an option
+    is none, and TypeError for what is no path or no operation.
     """
     global _active, _last_path, _said_fallback, _is_from_environment, _is_off
-    target = Path(path).absolute()
-    if if_exists not in ("append", "replace", "error"):
+    target = _target(path)
+    if not isinstance(if_exists, str) or if_exists not in ("append", "replace", "error"):
         raise RecordingError(f"if_exists must be 'append', 'replace' or 'error', not {if_exists!r}")
     chosen = options.checked(budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder)
     _is_off = os.environ.get(ENVIRONMENT) == OFF or chosen.level == "off"
@@ -472,6 +478,13 @@ def _level_of_caller() -> int:
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("quantum_pulse."):
         level, frame = level + 1, frame.f_back
     return level + 1
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    try:
+        return arguments.path(path, "path", "captures/monday").absolute()
+    except ValueError as error:
+        raise RecordingError(str(error)) from None
 
 
 def _prepare(target: Path, if_exists: str) -> None:

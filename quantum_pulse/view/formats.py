@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from quantum_pulse import files
+from quantum_pulse import arguments, files
+from quantum_pulse.arguments import one_of
 from quantum_pulse.view import markdown, page, plain
 from quantum_pulse.view.document import Document
 
@@ -32,9 +33,7 @@ def format_of(path: Path) -> str:
 
 def checked(name: str) -> str:
     """`name` if it is a format. Raises ValueError that names those there are."""
-    if name not in WRITERS:
-        raise ValueError(f"format must be one of {', '.join(map(repr, WRITERS))}, not {name!r}")
-    return name
+    return one_of(name, "format", WRITERS)
 
 
 class Report:
@@ -50,7 +49,7 @@ class Report:
 
     def write(self, path: str | os.PathLike[str], format: str | None = None) -> Path:  # noqa: A002
         """Write it to a file, whole or not at all, and return its path. Folders on the way are made."""
-        target = Path(path)
+        target = arguments.path(path, "path", "report.html")
         content = self.text(format or format_of(target))
         with files.replacing(target) as file:
             file.write(content.encode("utf-8"))

@@ -56,6 +56,8 @@ def build(
         Section("environment", "Environment", _environment(findings), brief=False),
     ]
     sections = [replace(one, anchor=prefix + one.anchor) for one in sections]
+    if title is not None and not isinstance(title, str):
+        raise TypeError(f"title must be text, not {title!r}")
     return Document(Name(title or findings.path.resolve().name), _subtitle(findings), sections)
 
 

@@ -90,6 +90,10 @@ def test_the_time_around():
 def test_bad_input():
     with pytest.raises(ValueError, match="for each of 3 rows"):
         analysis.contrast(pd.DataFrame({"m": [1.0, 2.0, 3.0]}), [True, False])
+    with pytest.raises(ValueError, match="alpha must be a number between 0 and 1, not nan"):
+        analysis.contrast(pd.DataFrame({"m": [1.0, 2.0, 3.0]}), [True, False, False], alpha=float("nan"))
+    with pytest.raises(TypeError, match="values must be a DataFrame"):
+        analysis.contrast([1.0, 2.0, 3.0], [True, False, False])
     assert analysis.contrast(pd.DataFrame(index=range(3)), [True, False, False]).empty
     short = analysis.contrast(pd.DataFrame({"m": [1.0, 2.0, 3.0]}), [True, False, False])
     assert short["p_value"].isna().all()

@@ -1,5 +1,6 @@
 """Reading captures: what is found, what is refused, and that statistics are those of pandas."""
 
+import datetime as dt
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import quantum_pulse as qp
 from quantum_pulse import schema
 from quantum_pulse.capture import statistics
-from quantum_pulse.errors import EmptyCaptureError, FormatVersionError, NotACaptureError
+from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
 
 
 class Work(qp.Operation):
@@ -37,7 +38,8 @@ def test_stats_are_those_of_pandas(path):
     table, samples = capture.stats(), capture.samples()
     assert list(table.columns) == list(statistics.COLUMNS)
     assert table.index.names == ["category", "operation"]
-    assert table["count"].to_dict() == {("Input", "Work.READ"): 300, ("Logic", "Work.COUNT"): 100}
+    read, count = Work.READ.definition.name, Work.COUNT.definition.name
+    assert table["count"].to_dict() == {("Input", read): 300, ("Logic", count): 100}
     assert table["errors"].tolist() == [0, 100]
     for by, rows in (("operation", table), ("category", capture.stats(by="category"))):
         grouped = samples.groupby(by, observed=True)["duration_ns"]
@@ -87,6 +89,77 @@ def test_what_is_no_capture_is_refused(path, tmp_path):
     (path / schema.MANIFEST).write_text(json.dumps({"format": 99}))
     with pytest.raises(FormatVersionError, match=r"format 99.*upgrade"):
         qp.open(path)
+
+
+def test_what_cannot_be_a_path_is_refused(tmp_path):
+    for wrong in ("", ["", tmp_path], "a\0b"):
+        with pytest.raises(NotACaptureError, match=r"the path of a capture (is empty|must be a path)"):
+            qp.open(wrong)
+    for wrong in (None, 5, b"capture", [5]):
+        with pytest.raises(TypeError, match=r"the path of a capture must be|a capture is opened by its path"):
+            qp.open(wrong)
+    with pytest.raises(CaptureError, match="cannot be read: File name too long"):
+        qp.open("a" * 300)
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [
+        (float("nan"), "is no time"),
+        (np.float64("nan"), "is no time"),
+        (pd.NaT, "is no time"),
+        (np.timedelta64("NaT"), "is no time"),
+        ("", "is no time"),
+        ("nan", "is no time"),
+        ("yesterdayish", "is no time"),
+        (float("inf"), "is too far away"),
+        (1e30, "is too far away"),
+        (-1e30, "is too far away"),
+        (10**400, "is too far away"),
+        (9e9, "is too far away"),
+        ("9999-01-01", "is too far away"),
+        (dt.datetime(1600, 1, 1), "is too far away"),
+        (dt.timedelta.max, "is too far away"),
+    ],
+)
+def test_moments_that_are_none(path, moment, said):
+    capture = qp.open(path)
+    for name in ("start", "end"):
+        with pytest.raises(ValueError, match=rf"^{name}=.* {said}"):
+            capture.samples(**{name: moment})
+
+
+def test_a_stretch_that_ends_before_it_starts(path, tmp_path):
+    capture = qp.open(path)
+    swapped = {"start": 5, "end": 1.5}
+    for ask in (
+        capture.samples,
+        capture.iter_samples,
+        capture.stats,
+        capture.timeline,
+        capture.tree,
+        capture.slowest,
+        capture.validate,
+        capture.overhead,
+        capture.contrast,
+        lambda **stretch: capture.heatmap(Work.READ, **stretch),
+        lambda **stretch: capture.export(tmp_path / "none.csv", **stretch),
+    ):
+        with pytest.raises(ValueError, match=r"end=1\.5 is before start=5; the stretch of time must"):
+            ask(**swapped)
+    assert not (tmp_path / "none.csv").exists()
+    assert capture.samples(start=1, end=1).empty
+
+
+def test_one_sample_at_a_time(path):
+    slowest = qp.open(path).slowest(3)
+    assert slowest[-1].sample["duration_ns"] == slowest.table["duration_ns"].iloc[2]
+    for wrong in (3, -4, 10**400):
+        with pytest.raises(IndexError, match="there are 3 samples, counted from 0"):
+            slowest[wrong]
+    for wrong in (0.5, "x", None, slice(0, 2)):
+        with pytest.raises(TypeError, match="one sample at a time, by its position"):
+            slowest[wrong]
 
 
 def test_an_empty_capture_is_refused(tmp_path):

@@ -230,8 +230,8 @@ def test_an_interval_of_one_operation(write_capture, definitions):
     counts = capture.stats(expected_interval_us={Work.READ: 1}).droplevel("category")["count"]
     assert counts.to_dict() == {"Work.COUNT": 1, "Work.READ": 10, "Work.WRITE": 1}
     assert capture.stats(by="category", expected_interval_us=5)["count"].to_dict() == {"Input": 4, "Logic": 2}
-    for wrong in (0, -1, "1", True):
-        with pytest.raises(ValueError, match="above 0"):
+    for wrong in (0, -1, "1", True, float("inf"), 10**400):
+        with pytest.raises(ValueError, match=r"must be a number of microseconds from 0\.001 to 1e\+15"):
             capture.stats(expected_interval_us=wrong)
     with pytest.raises(TypeError, match=r"Work\.READ"):
         capture.stats(expected_interval_us={"Work.READ": 1})
@@ -241,6 +241,33 @@ def test_an_interval_that_makes_up_too_much_is_refused(write_capture):
     capture = qp.open(write_capture([[{"duration": HOUR}]]))
     with pytest.raises(ValueError, match=r"Work\.READ, 0\.001 µs, is so short"):
         capture.stats(expected_interval_us=0.001)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"by": None}, "by must be one or several of 'operation'"),
+        ({"by": [["thread"]]}, "by must be one or several of 'operation'"),
+        ({"quantiles": "x"}, "a quantile is a number between 0 and 1, not 'x'"),
+        ({"quantiles": [None]}, "a quantile is a number between 0 and 1, not None"),
+        ({"quantiles": True}, "a quantile is a number between 0 and 1, not True"),
+        ({"min_count": "x"}, "min_count must be a whole number of at least 0, not 'x'"),
+        ({"min_count": -1}, "min_count must be a whole number of at least 0, not -1"),
+        ({"top": 0}, "top must be a whole number of at least 1, not 0"),
+        ({"top": 2.5}, "top must be a whole number of at least 1, not 2.5"),
+        ({"sort": ["count"]}, "sort must be one of count"),
+    ],
+)
+def test_arguments_that_are_none(write_capture, options, said):
+    capture = qp.open(write_capture([[{"duration": 5}]]))
+    with pytest.raises(ValueError, match=said):
+        capture.stats(**options)
+
+
+def test_numbers_of_numpy_are_numbers(write_capture):
+    capture = qp.open(write_capture([[{"duration": 5}]]))
+    assert len(capture.stats(quantiles=np.float64(0.5), min_count=np.int64(1), top=np.int32(1))) == 1
+    assert len(capture.slowest(np.int64(1))) == 1
 
 
 # ---- what is shown ---------------------------------------------------------------------------------------------------

@@ -135,3 +135,28 @@ def test_a_metric_of_the_machine_is_known_to_the_schema():
     names = {column.name for column in schema.METRICS}
     assert names >= timeline.COUNTS | timeline._OF_MACHINE
     assert json.dumps(timeline.METRICS)
+
+
+@pytest.mark.parametrize("window", ["nonsense", "", "NaT", None, True, float("nan"), float("inf"), 1e30, 10**400, [1]])
+def test_windows_that_are_none(path, window):
+    with pytest.raises(ValueError, match="is no length of time; write it like '1s', '100ms' or '5min', or as seconds"):
+        qp.open(path).timeline(window)
+
+
+def test_lengths_of_numpy_are_lengths(path):
+    capture = qp.open(path)
+    for window in (np.timedelta64(500, "ms"), np.timedelta64(500_000_000, "ns"), np.float64(0.5)):
+        assert capture.timeline(window).equals(capture.timeline("500ms"))
+        assert capture.samples(start=window).equals(capture.samples(start=0.5))
+
+
+def test_windows_that_are_too_short(path):
+    for window in (0, -1, "1ns", "1"):
+        with pytest.raises(ValueError, match="is shorter than a microsecond; write it like '1s'"):
+            qp.open(path).timeline(window)
+
+
+def test_columns_that_are_none(path):
+    for columns in (0, -1, 2.5, "x", None, True, 10**9):
+        with pytest.raises(ValueError, match="columns must be a whole number from 1 to 100000, not"):
+            qp.open(path).heatmap(Work.READ, columns=columns)

@@ -63,11 +63,23 @@ def test_the_counter_can_be_refused():
     assert done.stdout == "monotonic True\n"
 
 
-def test_an_unknown_clock_is_named():
-    environment = {**os.environ, "QUANTUM_PULSE_CLOCK": "sundial"}
-    command = [sys.executable, "-c", "import quantum_pulse.core"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert "QUANTUM_PULSE_CLOCK must be 'counter' or 'monotonic', not 'sundial'" in done.stderr
+@pytest.mark.parametrize(
+    ("variable", "choices"),
+    [("QUANTUM_PULSE_CLOCK", "'counter' or 'monotonic'"), ("QUANTUM_PULSE_CORE", "'native' or 'python'")],
+)
+def test_a_variable_that_makes_no_sense_is_told_and_breaks_nothing(variable, choices):
+    code = "from quantum_pulse.core import core; print(core.NAME, core.clock())"
+
+    def run(value):
+        environment = {**os.environ, variable: value}
+        # Warnings are errors to some programs, and even these go on.
+        command = [sys.executable, "-W", "error", "-c", code]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    usual, wrong = run(""), run("sundial")
+    assert wrong.stdout == usual.stdout
+    assert usual.stderr == ""
+    assert wrong.stderr == f"{variable} must be {choices}, not 'sundial'; it is left out of account\n"
 
 
 class Machine:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -67,7 +68,8 @@ def test_a_link_is_followed(tmp_path):
     [
         (["-o", "x.html"], "parquet"),
         (["-o", "x"], "end it in"),
-        (["-o", "-"], "name a format"),
+        (["-o", "-"], "standard output needs a --format: parquet, csv"),
+        (["-o", ""], "is empty"),
         (["-o", "x.csv", "--format", "xml"], "openmetrics"),
         (["-o", "x.parquet.gz"], "leave .gz out"),
         (["-o", "x.csv", "--table", "sample"], "'stats'"),
@@ -76,7 +78,10 @@ def test_a_link_is_followed(tmp_path):
         (["-o", "x.csv", "--operations", "Engine.PARSE,zzz"], "there are Engine.ACK_DECODE"),
         (["-o", "x.csv", "--operations", "Engine", "--table", "events"], "by time"),
         (["-o", "x.csv", "--start", "yesterdayish"], "no time"),
-        (["-o", "."], "end it in"),
+        (["-o", "x.csv", "--start", "nan"], "start=nan is no time"),
+        (["-o", "x.csv", "--end", "1e30"], "end=1e+30 is too far away"),
+        (["-o", "x.csv", "--start", "5", "--end", "1"], "end=1.0 is before start=5.0"),
+        (["-o", "."], "Is a directory"),
         ([], "-o"),
     ],
 )
@@ -139,6 +144,33 @@ def test_a_stream_is_the_file(ending, tmp_path):
     assert done.returncode == 0
     assert done.stdout == (tmp_path / f"x.{ending}").read_bytes()
     assert b"standard output: 33,479 samples" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "said"),
+    [
+        ("-", ValueError, "sys.stdout.buffer"),
+        ("", ValueError, "is empty"),
+        ("x\0.csv", ValueError, "null character"),
+        (5, TypeError, "must be a path, as 'first.parquet', not 5"),
+        (None, TypeError, "must be a path, as 'first.parquet', not None"),
+        (b"x.csv", TypeError, "must be a path, as 'first.parquet', not b'x.csv'"),
+        (io.StringIO(), TypeError, "takes text: open it with 'wb'"),
+    ],
+)
+def test_what_is_neither_a_path_nor_a_binary_file(target, kind, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind, match=re.escape(said)):
+        qp.open(ENGINE).export(target, "csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_standard_output_that_is_closed():
+    command = f"{sys.executable} -m quantum_pulse export {ENGINE} -o - --format csv >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        2, "quantum-pulse: export: standard output is closed; name a file with -o\n"
+    )  # fmt: skip
 
 
 def test_a_reader_that_has_gone(tmp_path):

@@ -52,8 +52,29 @@ def test_several_runs_a_side(make):
 
 
 def test_what_is_no_capture_is_refused(make, tmp_path):
-    with pytest.raises(TypeError, match="compare\\(\\) takes captures"):
-        make(1).compare([tmp_path])
+    current = make(1)
+    for wrong in ([tmp_path], tmp_path, str(tmp_path), 5, None):
+        with pytest.raises(TypeError, match="baseline must be a capture, as qp"):
+            current.compare(wrong)
+    with pytest.raises(TypeError, match="also must be a capture, as qp"):
+        current.compare(current, also=5)
+    with pytest.raises(ValueError, match="baseline names no capture"):
+        current.compare([])
+
+
+def test_arguments_that_are_none(make):
+    current, baseline = make(1), make(1)
+    for options, said in (
+        ({"alpha": "x"}, "alpha must be a number between 0 and 0.5, not 'x'"),
+        ({"alpha": None}, "alpha must be a number between 0 and 0.5, not None"),
+        ({"min_effect": "x"}, "min_effect must be a share, a number of 0 or more, not 'x'"),
+        ({"quantiles": "x"}, "quantiles must be a list of numbers between 0 and 1, at least one, not 'x'"),
+        ({"quantiles": 0.5}, "quantiles must be a list of numbers between 0 and 1, at least one, not 0.5"),
+        ({"quantiles": [None]}, "at least one, not \\[None\\]"),
+        ({"operations": []}, "operations names none"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            current.compare(baseline, **options)
 
 
 def test_it_shows_itself(make):
@@ -211,7 +232,12 @@ def test_misuse_of_the_command(make, tmp_path):
     base = make(1)
     for arguments, said in (
         ((base.path, tmp_path / "none"), "does not exist"),
-        ((base.path, base.path, "--fail-on", "slower"), "'slower' is none of regressed"),
+        ((f"{base.path},", base.path), "has a comma too many; name one capture, or several as captures/a,captures/b"),
+        (("", base.path), "is empty"),
+        ((base.path, base.path, "--fail-on", "slower"), "'slower' is not one of regressed"),
+        ((base.path, base.path, "--fail-on", ""), "'' is not one of regressed"),
+        ((base.path, base.path, "--fail-on", "none,regressed"), "none stands alone"),
+        ((base.path, base.path, "--alpha", "nan"), "alpha must be a number between 0 and 0.5, not nan"),
         ((base.path, base.path, "--min-effect", "-1"), "min_effect must be"),
         ((base.path,), "required"),
     ):
@@ -324,3 +350,47 @@ def test_a_capture_counts_once_on_a_side(tmp_path):
     with pytest.raises(ValueError, match="b is named twice on one side"):
         b.compare(a, also=[qp.open([tmp_path / "b", tmp_path / "a"])])
     assert set(a.compare(a).table["verdict"]) <= {"equivalent", "inconclusive", "too_few"}
+
+
+def test_arguments_of_a_history_that_are_none(make, tmp_path):
+    history = qp.History(tmp_path / "runs")
+    for wrong in (5, "captures/a", None):
+        with pytest.raises(TypeError, match="a history is made of captures, as qp"):
+            history.add(wrong)
+    assert not history.path.exists()
+    capture = make(1)
+    history.add(capture)
+    for options, said in (
+        ({"recent": 0}, "recent must be a whole number of at least 1, not 0"),
+        ({"recent": "x"}, "recent must be a whole number of at least 1, not 'x'"),
+        ({"min_effect": -2}, "min_effect must be a share, a number of 0 or more, not -2"),
+        ({"alpha": float("nan")}, "alpha must be a number between 0 and 0.5, not nan"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            history.check(capture, **options)
+    with pytest.raises(TypeError, match="path must be a path, as 'baselines/', not None"):
+        qp.History(None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        qp.History(tmp_path / "file").add(capture)
+    with pytest.raises(CaptureError, match="cannot be read: Not a directory"):
+        qp.History(tmp_path / "file").runs()
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        '{"Work.READ": 5}',
+        '{"Work.READ": {}}',
+        "[]",
+        '{"Work.READ": {"count": "x", "p50_us": 1, "p95_us": 1, "p99_us": 1}}',
+    ],
+)
+def test_a_line_of_a_history_that_makes_no_sense(tmp_path, operations):
+    line = f'{{"label": "a", "added": "2026-01-01T00:00:00Z", "operations": {operations}}}\n'
+    (tmp_path / "history.jsonl").write_text(line)
+    with pytest.raises(CaptureError, match="line 1: this is no run"):
+        qp.History(tmp_path).runs()
+    (tmp_path / "history.jsonl").write_text(line.replace("2026-01-01T00:00:00Z", "lately").replace(operations, "{}"))
+    with pytest.raises(CaptureError, match="line 1: this is no run"):
+        qp.History(tmp_path).runs()

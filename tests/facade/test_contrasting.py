@@ -82,6 +82,22 @@ def test_no_stretch(incident):
         capture.contrast(4, 6, alpha=0)
     with pytest.raises(TypeError):
         capture.contrast(4, 6, chosen_by="Work.COUNT")
+    with pytest.raises(ValueError, match="end=4 is before start=6"):
+        capture.contrast(6, 4)
+
+
+def test_arguments_of_correlate_that_are_none(incident):
+    capture = qp.open(incident)
+    for options, said in (
+        ({"alpha": float("nan")}, "alpha must be a number between 0 and 1, not nan"),
+        ({"alpha": "x"}, "alpha must be a number between 0 and 1, not 'x'"),
+        ({"operations": []}, "operations names none"),
+        ({"quantile": None}, "a quantile is a number between 0 and 1, not None"),
+        ({"quantile": [0.5, 0.9]}, r"a quantile is a number between 0 and 1, not \[0.5, 0.9\]"),
+        ({"window": "nonsense"}, "window='nonsense' is no length of time; write it like '1s'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            capture.correlate(**options)
 
 
 def test_the_incident_of_the_sample_data():

@@ -180,9 +180,23 @@ def test_a_recording_with_rings_elsewhere_leaves_nothing_there(tmp_path, monkeyp
     assert len(qp.open(tmp_path / "capture").samples()) == 1
 
 
-def test_a_folder_that_is_none(tmp_path, monkeypatch):
-    with pytest.raises(qp.QuantumPulseError, match="ring_folder must be a folder that exists, as /dev/shm, not 'none'"):
-        qp.start(tmp_path / "capture", ring_folder="none")
-    monkeypatch.setenv("QUANTUM_PULSE_RINGS", "/nowhere")
-    with pytest.raises(qp.QuantumPulseError, match="QUANTUM_PULSE_RINGS must be a folder that exists"):
-        qp.start(tmp_path / "capture")
+def test_a_folder_that_is_none(tmp_path, monkeypatch, caplog):
+    for wrong in ("none", "", 5):
+        with pytest.raises(
+            qp.QuantumPulseError,
+            match=f"ring_folder must be a folder that exists and can be written to, as /dev/shm, not {wrong!r}",
+        ):
+            qp.start(tmp_path / "capture", ring_folder=wrong)
+    # Set by whoever runs the program, who may not be its author: nothing breaks.
+    monkeypatch.setenv("QUANTUM_PULSE_RINGS", str(tmp_path / "nowhere"))
+    for _ in range(2):
+        with qp.record(tmp_path / "capture"):
+            assert not any(path.is_symlink() for path in (tmp_path / "capture" / "rings").iterdir())
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("QUANTUM_PULSE_RINGS must be a folder that exists and can be written to, as /dev/shm, not '")
+
+
+def test_a_folder_that_takes_no_files(tmp_path):
+    # /proc is a folder that root may write to, and yet no file can be made in it.
+    with pytest.raises(qp.QuantumPulseError, match=r"no rings can be made in /proc|can be written to, as /dev/shm"):
+        qp.start(tmp_path / "capture", ring_folder="/proc")

@@ -233,3 +233,21 @@ def test_a_capture_answers_likewise(recorder):
     for value in ("Trading.ORDER_SUBMISION", ["Trading.ORDER_SUBMISION"]):
         with pytest.raises(TypeError, match=r"did you mean Trading\.ORDER_SUBMISSION"):
             capture.samples(value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": 5}, "name must be a string, not 5"),
+        ({"description": None}, "description must be a string, not None"),
+        ({"colour": 5}, "colour must be a string, not 5"),
+        ({"priority": "1"}, "priority must be an integer, 1 for what comes first, not '1'"),
+    ],
+)
+def test_a_category_that_is_none(fields, said):
+    with pytest.raises(qp.QuantumPulseError, match=said):
+        qp.op(category=qp.Category(**{"name": "Work", **fields}))
+
+
+def test_a_range_beyond_all_floats_has_no_upper_end():
+    assert qp.op(expect_us=(1, 10**400)).expect_us == (1.0, float("inf"))

@@ -1,6 +1,8 @@
 """The report: one file, in any browser, of any capture, also of the odd ones."""
 
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -147,3 +149,27 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     ):
         assert main(["report", str(captures.ENGINE), *misuse]) == 2
         assert why in capsys.readouterr().err
+
+
+def test_arguments_that_are_none(tmp_path):
+    capture = qp.open(captures.ENGINE)
+    for options, said in (
+        ({"path": 5}, "path must be a path, as 'report.html', not 5"),
+        ({"baseline": 5}, "baseline must be a path, as 'captures/monday', not 5"),
+        ({"title": 5}, "title must be text, not 5"),
+    ):
+        with pytest.raises(TypeError, match=said):
+            capture.report(**options)
+    with pytest.raises(ValueError, match="path is empty"):
+        capture.report("")
+    with pytest.raises(ValueError, match="format must be one of"):
+        capture.report(format=["html"])
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"folder\.html'$"):
+        capture.report(tmp_path / "folder.html")
+
+
+def test_a_reader_that_has_gone():
+    command = f"{sys.executable} -m quantum_pulse report {captures.ENGINE} --format text | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stderr == ""

@@ -1,0 +1,29 @@
+"""What the environment says. Whoever set a variable may not be who wrote the program, so a wrong one breaks nothing:
+it is told once, and the program goes on as without it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection
+
+logger = logging.getLogger("quantum_pulse")
+
+_told: set[tuple[str, str]] = set()
+
+
+def chosen(variable: str, choices: Collection[str]) -> str | None:
+    """The value of `variable` if it is one of `choices`; None where it is not set, or empty, or wrong."""
+    value = os.environ.get(variable) or None
+    if value is None or value in choices:
+        return value
+    *others, last = map(repr, choices)
+    refuse(variable, value, f"must be {', '.join(others)} or {last}")
+    return None
+
+
+def refuse(variable: str, value: str, must: str) -> None:
+    """Say that the value makes no sense, and what would; once for each value."""
+    if (variable, value) not in _told:
+        _told.add((variable, value))
+        logger.warning("%s %s, not %r; it is left out of account", variable, must, value)
