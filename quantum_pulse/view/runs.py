@@ -51,14 +51,17 @@ class Line(NamedTuple):
 
 
 def lines(runs: Runs) -> list[Line]:
-    """The answer: the duration, the verdict, that against the baseline if there is one, budget and errors if any."""
+    """The answer: the duration, the verdict, that against the baseline if one is wanted, budget and errors if any."""
     found = [_took(runs)]
     judgement, against = runs.judgement, runs.against_baseline
     if judgement is not None:
-        found.append(_verdict(judgement, runs.earlier_ns, "earlier run{}", "the first run in this session"))
+        where = text.clean(runs.capture_name) or "this session"
+        found.append(_verdict(judgement, runs.earlier_ns, "earlier run{}", f"the first run in {where}"))
     if against is not None:
-        never = f"it never ran to its end in {runs.baseline}"
+        never = f"it never ran to its end in {text.clean(runs.baseline)}"
         found.append(_verdict(against, runs.baseline_ns, "run{} in " + _literal(runs.baseline), never))
+    if runs.not_compared and runs.durations_ns:
+        found.append(Line("○", "not compared", f": {text.clean(runs.not_compared)}"))
     return found + [line for line in (_budget(runs), _failures(runs)) if line is not None]
 
 
@@ -131,6 +134,10 @@ def _verdict(judged: Judgement, earlier: Sequence[int], what: str, first: str) -
         return Line(sign, word, f": {change}against that of {beside}", kind)
     if judged.verdict == "too_few":
         return Line("○", "too few to judge", f": {change}against {where} of {beside}, {usual}")
+    if judged.verdict == "usual" and not 0.5 < judged.change + 1 < 2:
+        # Twice or half as long is nothing that one would call usual: the earlier runs leave no room for a verdict.
+        differ = f"which differ much ({_range(earlier)})"
+        return Line("○", "cannot tell", f": {change}against {where} of {beside}, {usual}, {differ}")
     sign, word, kind = {
         "slower": ("▲", "slower", "bad"),
         "faster": ("▼", "faster", "good"),
@@ -174,10 +181,14 @@ def _failures(runs: Runs) -> Line | None:
 
 
 def _change(change: float) -> str:
-    """A change in words that one takes in: +12 % against, or, where that would be a long number, 515 times as long."""
+    """A change in words that one takes in: +12 % against, or, where that says little, 515 times, or 1/515, as long."""
     if math.isnan(change):
         return ""
-    return f"{change + 1:,.0f} times as long, " if change >= 3 else f"{change * 100:+.0f} % ".replace("-", "−")
+    if change >= 3:
+        return f"{change + 1:,.0f} times as long, "
+    if -1 < change <= -0.75:
+        return f"1/{1 / (change + 1):,.0f} as long, "
+    return f"{change * 100:+.0f} % ".replace("-", "−")
 
 
 def _literal(name: str) -> str:
