@@ -56,7 +56,6 @@ class Cell:
         self._steps: list[CodeType] = []
         #: Its value is that of the cell, so that it is displayed when the clock has stopped.
         self._last: CodeType | None = None
-        self._is_silent = DisplayHook.semicolon_at_end_of_expression(transformed)  # type: ignore[no-untyped-call]
         self._malformed: SyntaxError | None = None
         # Two, in a shell that is embedded into a function.
         self._globals, self._locals = shell.user_global_ns, shell.user_ns
@@ -68,6 +67,8 @@ class Cell:
             if not self._steps:
                 raise
             self._malformed = error
+        # It expects what could be parsed.
+        self._is_silent = DisplayHook.semicolon_at_end_of_expression(transformed)  # type: ignore[no-untyped-call]
 
     def _compile(self, shell: Any, code: str, name: str) -> None:
         nodes = shell.transform_ast(shell.compile.ast_parse(code, filename=name)).body

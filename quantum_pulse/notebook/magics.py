@@ -72,7 +72,8 @@ class PulseMagics(Magics):
 
         The cell runs as it does without the magic: its value is shown and kept in `_`, it may await, and its errors
         are its own. Samples go to the recording that is running, or to one that is started for this session. Operations
-        that run inside the cell are shown beneath it. ``%config PulseMagics`` shows what can be set for good.
+        that run inside the cell are shown beneath it. A ``clear_output(wait=True)`` that ends the cell clears when the
+        answer is shown. ``%config PulseMagics`` shows what can be set for good.
         """
         __tracebackhide__ = True
         with OutOfSight():
@@ -100,8 +101,8 @@ class PulseMagics(Magics):
     def pulse_record(self, line: str) -> None:
         """Record across cells: ``%pulse_record start [CAPTURE]``, ``stop`` or ``status``.
 
-        Without CAPTURE, a directory, samples go to the capture of this session, as those of cells under ``%%pulse`` do;
-        those of cells go to CAPTURE as well until ``stop``. What is there already is kept, and added to.
+        CAPTURE is a directory, in quotes when there are spaces in it; without it, the capture of this session. What it
+        holds already is kept and added to. Until ``stop``, cells under ``%%pulse`` are recorded there as well.
         """
         word, rest = options.parted(line.strip())
         if word not in ("start", "stop", "status"):

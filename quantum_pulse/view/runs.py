@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Final, NamedTuple
@@ -13,6 +14,7 @@ from quantum_pulse.view import numbers, text
 _BARS: Final = "▁▂▃▄▅▆▇█"
 #: Rows of what ran inside that are shown.
 _MOST_INSIDE: Final = 15
+_AMOUNT: Final = re.compile(r"\b[\d.,]+ (?:ns|µs|ms|s|min|h|%)(?!\w)")
 _HEADINGS: Final = ("inside", "calls", "total", "p50", "p99")
 
 # Text has the colour of the page around, but for what judges; there a sign and a word say the same.
@@ -22,7 +24,7 @@ line-height:1.5;font-variant-numeric:tabular-nums;border-left:3px solid;border-c
 padding:0 0 0 .9em;margin:.35em 0 .5em;display:flex;flex-wrap:wrap;gap:.2em 2.2em;align-items:flex-start}
 [data-jp-theme-light="true"] .qp-pulse,.vscode-light .qp-pulse{color-scheme:light}
 [data-jp-theme-light="false"] .qp-pulse,.vscode-dark .qp-pulse{color-scheme:dark}
-.qp-pulse .lines{flex:1 1 25em;max-width:48em}
+.qp-pulse .lines{flex:1 1 25em;max-width:62em}.qp-pulse .unit{white-space:nowrap}
 .qp-pulse b{font-weight:600}.qp-pulse .took{font-size:1.15em}.qp-pulse .aside{opacity:.78}
 .qp-pulse .bad b{color:var(--qp-bad)}.qp-pulse .good b{color:var(--qp-good)}
 .qp-pulse .sign{display:inline-block;width:1.3em}
@@ -32,7 +34,7 @@ gap:1.5em;font-size:.85em;line-height:1.3}
 .qp-pulse table{border-collapse:collapse;margin:.25em 0 .1em;border:0;font-size:.95em}
 .qp-pulse th,.qp-pulse td{padding:.1em 1.6em .1em 0;text-align:right;background:transparent;color:inherit;
 font-weight:400;white-space:nowrap;border:0}
-.qp-pulse th:first-child{text-align:left}
+.qp-pulse th:first-child{text-align:left}.qp-pulse th:last-child,.qp-pulse td:last-child{padding-right:.3em}
 .qp-pulse thead th{border-bottom:1px solid;border-color:light-dark(#b9c2cb,#56616c)}
 .qp-pulse thead th span{opacity:.78}
 </style>"""
@@ -85,10 +87,11 @@ def as_text(runs: Runs) -> str:
 def as_html(runs: Runs) -> str:
     """The same as HTML that stands alone and fits light and dark pages."""
     first, *others = lines(runs)
-    body = f'<div><b class="took">{escape(first.found)}</b><span class="aside">{escape(first.beside)}</span></div>'
+    beside = f'<span class="aside">{_unbroken(first.beside)}</span>'
+    body = f'<div><b class="took">{_unbroken(first.found)}</b>{beside}</div>'
     for line in others:
         sign = f'<span class="sign">{line.sign}</span>'
-        beside = f'<span class="aside">{escape(line.beside)}</span>'
+        beside = f'<span class="aside">{_unbroken(line.beside)}</span>'
         body += f'<div class="{line.kind or "plain"}"><b>{sign}{escape(line.found)}</b>{beside}</div>'
     body = f'<div class="lines">{body}</div>{_histogram(runs)}'
     if _count(runs):
@@ -102,6 +105,11 @@ def as_html(runs: Runs) -> str:
         left = f'<div class="aside">{_left_out(runs)}</div>' if _left_out(runs) else ""
         body += f'<div class="inside">{table}{left}</div>'
     return f'{_STYLE}<div class="qp-pulse">{body}</div>'
+
+
+def _unbroken(words: str) -> str:
+    """As HTML; a number stays on a line with its unit."""
+    return _AMOUNT.sub(r'<span class="unit">\g<0></span>', escape(words))
 
 
 def _took(runs: Runs) -> Line:
@@ -188,7 +196,7 @@ def _change(change: float) -> str:
         return f"{change + 1:,.0f} times as long, "
     if -1 < change <= -0.75:
         return f"1/{1 / (change + 1):,.0f} as long, "
-    return f"{change * 100:+.0f} % ".replace("-", "−")
+    return "±0 % " if abs(change) < 0.005 else f"{change * 100:+.0f} % ".replace("-", "−")
 
 
 def _literal(name: str) -> str:

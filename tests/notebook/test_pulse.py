@@ -236,6 +236,9 @@ def test_whatever_becomes_of_the_capture_the_cell_has_its_value(tmp_path):
         gone = said(client, "%%pulse Op.CELL\nimport shutil\nshutil.rmtree('captures')\n'the value'")
         assert "'the value'" in gone
         assert "Op.CELL ran, but there is no answer" in gone
+        # An answer that nobody sees is not looked for.
+        assert said(client, "%%pulse Op.CELL --quiet\n'the value'") == "'the value'"
+        assert "but there is no answer" in said(client, "%%pulse Op.CELL --quiet --as unseen\n1")
         said(client, "%pulse_record stop")
         recorded = said(client, "%%pulse Op.CELL\nwith qp.record('own'):\n    with Op.STEP: pass\nqp.last().path.name")
         assert "'own'" in recorded, "a cell may record by itself"

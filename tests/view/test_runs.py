@@ -20,6 +20,7 @@ def test_one_run():
     )
     assert "● as usual: +2 % against" in view.as_text(found([1.05 * MS], [MS * (1 + n / 100) for n in range(6)]))
     assert "▲ slower: 50 times as long, against" in view.as_text(found([50 * MS], [MS] * 6))
+    assert "● as usual: ±0 % against" in view.as_text(found([0.997 * MS], [MS] * 6))
     assert "▼ faster: 1/50 as long, against" in view.as_text(found([MS], [50 * MS] * 6))
     assert "○ the first run in main\ufffd" in view.as_text(found([MS], capture_name="main\x1b"))
 
@@ -39,6 +40,8 @@ def test_several_runs_have_a_shape():
     assert first.startswith("Op.CELL: median 2.0 ms of 7 runs, 95 % interval 1.0 to 4.0 ms  █")
     assert first.endswith("  1.0 to 4.0 ms")
     assert view.as_html(found([MS, MS, 2 * MS])).count("<rect") == 2
+    spans = view.as_html(found([MS], [2 * MS] * 6, budget_us=3000))
+    assert 'of <span class="unit">3.0 ms</span>' in spans, "a number stays beside its unit"
     assert "<svg" not in view.as_html(found([MS, MS])), "nothing to see"
     assert "interval" not in view.as_text(found([MS, MS, 2 * MS])), "three runs have none of 95 %"
 
