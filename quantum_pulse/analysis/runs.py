@@ -162,7 +162,7 @@ class Runs:
     not_compared: str = ""
     #: Name of the capture that the earlier runs are from, unless it is that of this session.
     capture_name: str = ""
-    #: What ran inside; index: path of operations; columns: depth, operation, count, total_us, p50_us, p99_us.
+    #: What ran inside; index: path of operations; columns: depth, operation, count, total_us, mean_us, max_us.
     inside: pd.DataFrame | None = None
 
     @property

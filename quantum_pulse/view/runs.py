@@ -15,7 +15,7 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 #: Rows of what ran inside that are shown.
 _MOST_INSIDE: Final = 15
 _AMOUNT: Final = re.compile(r"\b[\d.,]+ (?:ns|µs|ms|s|min|h|%)(?!\w)")
-_HEADINGS: Final = ("inside", "calls", "total", "p50", "p99")
+_HEADINGS: Final = ("inside", "calls", "total", "mean", "max")
 
 # Text has the colour of the page around, but for what judges; there a sign and a word say the same.
 _STYLE: Final = """<style>
@@ -247,7 +247,7 @@ def _rows(runs: Runs) -> list[list[str]]:
         [
             "  " * (int(row["depth"]) - 1) + text.clean(str(row["operation"])),
             numbers.count(row["count"]),
-            *(numbers.duration(row[key] * 1000) for key in ("total_us", "p50_us", "p99_us")),
+            *(numbers.duration(row[key] * 1000) for key in ("total_us", "mean_us", "max_us")),
         ]
         for _, row in runs.inside.head(_MOST_INSIDE).iterrows()
     ]

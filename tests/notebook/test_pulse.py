@@ -418,3 +418,16 @@ def test_a_traceback_is_of_the_cell(tmp_path):
             assert not re.search(r"\b(magics|cells)\.py", refused)
             # All of it in the cell that was run, not in the next.
             assert len(set(re.findall(r"Cell In\[\d+\]", refused))) == 1
+
+
+def test_what_ran_inside_is_told_apart_from_what_ran_elsewhere(tmp_path):
+    with kernel(tmp_path) as (_, client):
+        said(
+            client,
+            "%%pulse Op.CELL --as found --quiet\nwith Op.STEP: pass\nwith Op.CELL:\n    with Op.STEP: pass\n"
+            "import threading\ndef elsewhere():\n    with Op.STEP: time.sleep(0.2)\n"
+            "_thread = threading.Thread(target=elsewhere)\n_thread.start()\n_thread.join()",
+        )
+        rows = ast.literal_eval(said(client, "sorted(found.inside[['operation', 'depth', 'count']].values.tolist())"))
+        assert rows == [["Op.CELL", 1, 1], ["Op.STEP", 1, 1], ["Op.STEP", 2, 1]]
+        assert float(said(client, "float(found.inside['max_us'].max())")) < 100_000
