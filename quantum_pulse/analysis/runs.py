@@ -158,7 +158,11 @@ class Runs:
     #: Name of the capture that is compared with, if one is.
     baseline: str = ""
     baseline_ns: Sequence[int] = ()
-    #: What ran inside; index: path of operations; columns: depth, operation, count, total_us, p50_us, p99_us.
+    #: Why they are not compared with the baseline that is wanted, if they are not.
+    not_compared: str = ""
+    #: Name of the capture that the earlier runs are from, unless it is that of this session.
+    capture_name: str = ""
+    #: What ran inside; index: path of operations; columns: depth, operation, count, total_us, mean_us, max_us.
     inside: pd.DataFrame | None = None
 
     @property

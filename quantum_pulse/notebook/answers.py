@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quantum_pulse import facade
+from quantum_pulse import facade, schema
 from quantum_pulse.analysis.runs import Runs
-from quantum_pulse.errors import EmptyCaptureError
+from quantum_pulse.errors import CaptureError, EmptyCaptureError
+from quantum_pulse.notebook.names import did_you_mean, near
 from quantum_pulse.operations import Operation
 from quantum_pulse.view import runs as view
 
@@ -40,11 +42,17 @@ class Pulse(Runs):
 
 
 def answer(
-    recorder: Recorder, operation: Operation, begun_ns: int, baseline: Path | None, stopped_by: BaseException | None
+    recorder: Recorder,
+    operation: Operation,
+    begun_ns: int,
+    baselines: Sequence[Path] | None,
+    capture_name: str,
+    stopped_by: BaseException | None,
 ) -> Pulse:
     """What is known of the runs of `operation` that this thread has begun since `begun_ns`.
 
-    `baseline` is a capture to compare with, `stopped_by` what has ended the cell. Raises what reading a capture raises.
+    `baselines`: where the capture to compare with may be, None when none is wanted; `capture_name`: of the recording,
+    unless it is that of this session; `stopped_by`: what has ended the cell. Raises what reading a capture raises.
     """
     import pandas as pd
 
@@ -64,6 +72,7 @@ def answer(
         own = _Samples.of(samples[is_now & (samples["thread"] == threading.get_native_id())])
         earlier = _Samples.of(samples[~is_now]).finished
         inside = _inside(capture, operation, begun) if own else None
+    against = _Baseline() if baselines is None else _Baseline.among(baselines, path, operation)
     return Pulse(
         str(operation),
         own.finished,
@@ -72,14 +81,56 @@ def answer(
         own.failed,
         operation.budget_us,
         "" if own else _why_nothing(recorder, operation, stopped_by),
-        "" if baseline is None else baseline.name,
-        [] if baseline is None else _Samples.of(_outermost(facade.open(baseline).samples(operation))).finished,
+        against.name,
+        against.durations_ns,
+        against.why_not,
+        capture_name,
         inside,
         path,
     )
 
 
 _COLUMNS = ["process", "thread", "task", "start", "duration_ns", "error"]
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """The runs to compare with, or why there are none."""
+
+    name: str = ""
+    durations_ns: Sequence[int] = ()
+    why_not: str = ""
+
+    @classmethod
+    def among(cls, places: Sequence[Path], current: Path, operation: Operation) -> _Baseline:
+        """From the first of `places` that exists; `current` is where the runs themselves are recorded."""
+        if not places:
+            return cls(why_not=f"there is no capture beside {current.name}")
+        path = next((place for place in places if place.is_dir()), None)
+        if path is None:
+            names = [manifest.parent.name for manifest in places[-1].parent.glob(f"*/{schema.MANIFEST}")]
+            missing = " nor ".join(map(str, places))
+            return cls(why_not=f"there is neither {missing}{did_you_mean(places[-1].name, names)}")
+        if path.resolve() == current.resolve():
+            return cls(why_not=f"{path.name} is where this run itself is recorded")
+        try:
+            capture = facade.open(path)
+        except EmptyCaptureError:
+            return cls(why_not=f"no operation ran in {path.name}")
+        except CaptureError as error:
+            return cls(why_not=str(error))
+        samples = _outermost(capture.samples(operation, columns=_COLUMNS))
+        if len(samples):
+            return cls(path.name, _Samples.of(samples).finished)
+        known = [str(name) for name in capture.stats(approximate=True).index.get_level_values("operation")]
+        listed = near(str(operation), known, 3) or known[:_MOST_LISTED]
+        left = len(known) - len(listed)
+        more = f" and {left} more" if left else ""
+        return cls(why_not=f"{path.name} has no {operation}, but {', '.join(listed)}{more}")
+
+
+#: Operations of a baseline that are named where none is like the one that is looked for.
+_MOST_LISTED = 8
 
 
 class _Samples:
@@ -125,10 +176,6 @@ def _outermost(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _inside(capture: facade.Capture, operation: Operation, begun: Any) -> pd.DataFrame:
+    # Its figures are of these calls alone; statistics by operation would count those in other threads too.
     tree = capture.tree(operation, start=begun)
-    tree = tree[tree["depth"] > 0]
-    stats = capture.stats(start=begun).droplevel("category") if len(tree) else None
-    rows = tree[["depth", "operation", "count", "total_us"]].copy()
-    for key in ("p50_us", "p99_us"):
-        rows[key] = [] if stats is None else stats[key].reindex(rows["operation"]).to_numpy()
-    return rows
+    return tree.loc[tree["depth"] > 0, ["depth", "operation", "count", "total_us", "mean_us", "max_us"]]

@@ -6,13 +6,36 @@ import ast
 import inspect
 import time
 from collections.abc import Iterator
-from types import CodeType
+from types import CodeType, TracebackType
 from typing import Any
 
 from IPython.core.displayhook import DisplayHook
 
 from quantum_pulse.notebook.options import Options
 from quantum_pulse.operations import Operation
+
+
+class OutOfSight:
+    """Around what runs or compiles a cell: our frames do not stand above the user's in a traceback.
+
+    IPython leaves out those with `__tracebackhide__`, but in some of its modes only, and not in groups of exceptions
+    and syntax errors; in a debugger they stand around a breakpoint, so it is set as well.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(_OURS):
+            trace = trace.tb_next
+        # What failed in here and nowhere else is our own mistake, unless the cell could not be compiled.
+        if error is not None and (trace is not None or isinstance(error, SyntaxError)):
+            error.__traceback__ = trace
+
+
+_OURS = f"{__name__.rpartition('.')[0]}."
 
 
 class Cell:
@@ -30,28 +53,34 @@ class Cell:
         # Under this name IPython finds the source for tracebacks.
         number = len(shell.history_manager.input_hist_parsed) - 1 if number is None else number
         name = shell.compile.cache(code, number, raw_code="\n" * line_offset + source)
-        nodes = shell.transform_ast(shell.compile.ast_parse(code, filename=name)).body
-        shown = _shown(nodes, shell.ast_node_interactivity)
         self._steps: list[CodeType] = []
         #: Its value is that of the cell, so that it is displayed when the clock has stopped.
         self._last: CodeType | None = None
-        self._is_silent = DisplayHook.semicolon_at_end_of_expression(transformed)  # type: ignore[no-untyped-call]
         self._malformed: SyntaxError | None = None
         # Two, in a shell that is embedded into a function.
         self._globals, self._locals = shell.user_global_ns, shell.user_ns
+        try:
+            self._compile(shell, code, name)
+        except SyntaxError as error:
+            # It says where in the cell; where in the compiler is nobody's concern.
+            error.__traceback__ = None
+            if not self._steps:
+                raise
+            self._malformed = error
+        # It expects what could be parsed.
+        self._is_silent = DisplayHook.semicolon_at_end_of_expression(transformed)  # type: ignore[no-untyped-call]
+
+    def _compile(self, shell: Any, code: str, name: str) -> None:
+        nodes = shell.transform_ast(shell.compile.ast_parse(code, filename=name)).body
+        shown = _shown(nodes, shell.ast_node_interactivity)
         with shell.compile.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if shell.autoawait else 0):
-            try:
-                for place, node in enumerate(nodes):
-                    if place not in shown:
-                        self._steps.append(shell.compile(ast.Module([node], []), name, "exec"))
-                    elif place == len(nodes) - 1 and isinstance(node, ast.Expr):
-                        self._last = shell.compile(ast.Expression(node.value), name, "eval")
-                    else:
-                        self._steps.append(shell.compile(ast.Interactive([node]), name, "single"))
-            except SyntaxError as error:
-                if not self._steps:
-                    raise
-                self._malformed = error
+            for place, node in enumerate(nodes):
+                if place not in shown:
+                    self._steps.append(shell.compile(ast.Module([node], []), name, "exec"))
+                elif place == len(nodes) - 1 and isinstance(node, ast.Expr):
+                    self._last = shell.compile(ast.Expression(node.value), name, "eval")
+                else:
+                    self._steps.append(shell.compile(ast.Interactive([node]), name, "single"))
 
     @property
     def is_async(self) -> bool:

@@ -22,7 +22,7 @@ from traitlets import Unicode, observe
 from quantum_pulse.capture import reader
 from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.notebook import answers, names, options
-from quantum_pulse.notebook.cells import Cell
+from quantum_pulse.notebook.cells import Cell, OutOfSight
 from quantum_pulse.operations import Operation
 from quantum_pulse.recorder import session
 
@@ -39,6 +39,7 @@ class PulseMagics(Magics):
         config=True
     )
 
+    #: The capture of this session, when a cell has been recorded into it.
     _path: Path | None = None
 
     @observe("folder")
@@ -48,10 +49,11 @@ class PulseMagics(Magics):
         self._path = None
 
     def stop(self) -> None:
-        """End the recording that a cell has begun; not one that was asked for."""
+        """End the recording that a cell has begun, and say where it is; not one that was asked for."""
         running = session.active()
         if running is not None and running.gives_way:
             running.stop()
+            print(f"recorded into {running.path}: {_account(running)}")
 
     @no_var_expand
     @cell_magic("pulse")  # type: ignore[arg-type]  # IPython types it for functions without self
@@ -70,61 +72,77 @@ class PulseMagics(Magics):
 
         The cell runs as it does without the magic: its value is shown and kept in `_`, it may await, and its errors
         are its own. Samples go to the recording that is running, or to one that is started for this session. Operations
-        that run inside the cell are shown beneath it. ``%config PulseMagics`` shows what can be set for good.
+        that run inside the cell are shown beneath it. A ``clear_output(wait=True)`` that ends the cell clears when the
+        answer is shown. ``%config PulseMagics`` shows what can be set for good.
         """
         __tracebackhide__ = True
-        chosen, operation, compiled = self._prepared(line, cell)
-        if compiled.is_async:
-            raise UsageError("%%pulse: a cell that awaits can only be run by itself, not from within another magic")
-        return self._run(compiled, operation, chosen)
+        with OutOfSight():
+            chosen, operation, compiled = self._prepared(line, cell)
+            if compiled.is_async:
+                raise UsageError("%%pulse: a cell that awaits can only be run by itself, not from within another magic")
+            return self._run(compiled, operation, chosen)
 
     @no_var_expand
     @line_magic("pulse")  # type: ignore[arg-type]  # as above
     def pulse_line(self, line: str) -> Any:
         """Time one statement: ``%pulse Op.MEMBER [options] statement``; options as for ``%%pulse``."""
         __tracebackhide__ = True
-        chosen = options.parse(line, takes_statement=True)
-        operation = names.resolve(chosen.operation, self._namespace)
-        if not chosen.statement:
-            raise UsageError("%pulse needs a statement after the operation; above a cell it is %%pulse")
-        compiled = Cell(self.shell, chosen.statement)
-        if compiled.is_async:
-            raise UsageError("%pulse: a statement that awaits belongs into a cell, below %%pulse")
-        return self._run(compiled, operation, chosen)
+        with OutOfSight():
+            chosen = options.parse(line, "%pulse")
+            operation = names.resolve(chosen.operation, self._namespace, "%pulse")
+            if not chosen.statement:
+                raise UsageError("%pulse needs a statement after the operation; above a cell it is %%pulse")
+            compiled = Cell(self.shell, chosen.statement)
+            if compiled.is_async:
+                raise UsageError("%pulse: a statement that awaits belongs into a cell, below %%pulse")
+            return self._run(compiled, operation, chosen)
 
     @line_magic
     def pulse_record(self, line: str) -> None:
-        """Record across cells: ``%pulse_record start [CAPTURE]``, ``stop`` or ``status``."""
-        word, _, rest = line.strip().partition(" ")
+        """Record across cells: ``%pulse_record start [CAPTURE]``, ``stop`` or ``status``.
+
+        CAPTURE is a directory, in quotes when there are spaces in it; without it, the capture of this session. What it
+        holds already is kept and added to. Until ``stop``, cells under ``%%pulse`` are recorded there as well.
+        """
+        word, rest = options.parted(line.strip())
         if word not in ("start", "stop", "status"):
-            hint = names.did_you_mean(word, ("start", "stop", "status")) if word else ""
-            raise UsageError(f"%pulse_record takes start [CAPTURE], stop or status, not {word!r}{hint}")
+            wrong = f", not {word!r}{names.did_you_mean(word, ('start', 'stop', 'status'))}" if word else ""
+            raise UsageError(f"%pulse_record takes start [CAPTURE], stop or status{wrong}")
+        into, more = options.value(rest) if word == "start" else ("", rest)
+        if more:
+            takes = "one CAPTURE, in quotes when there are spaces in it" if word == "start" else "nothing more"
+            raise UsageError(f"%pulse_record {word} takes {takes}, so not {more!r}")
         if word == "start":
-            recorder = self._recorder(rest.strip() or None)
-            recorder.gives_way = False
-            print(f"recording into {recorder.path}")
+            recorder = self._recorder(into or None, "%pulse_record")
+            if recorder.gives_way:
+                recorder.gives_way = False
+                print(f"recording into {recorder.path}")
+            else:
+                print(
+                    f"recording into {recorder.path} goes on: {_account(recorder)}; %pulse_record stop ends it, and "
+                    "%pulse_record start CAPTURE then begins another"
+                )
             return
         running = session.active()
         if running is None:
-            print("nothing is being recorded")
+            print("nothing is being recorded; %pulse_record start [CAPTURE] begins a recording")
             return
         if word == "stop":
             running.stop()
-        account = running.account()
         verb = "recorded" if word == "stop" else "recording"
-        lost = f", {account['lost']:,} lost" if account["lost"] else ""
-        print(f"{verb} into {running.path}: {account['started']:,} samples{lost}, {account['open']:,} still open")
+        print(f"{verb} into {running.path}: {_account(running)}")
 
     async def run_async(self, line: str, cell: str) -> Any:
         """``%%pulse`` above a cell that awaits; `route` calls it."""
         __tracebackhide__ = True
-        chosen, operation, compiled = self._prepared(line, cell)
-        recorder = self._recorder(chosen.into)
-        begun_ns = recorder.now_ns()
-        try:
-            return await compiled.run_async(operation, chosen)
-        finally:
-            self._answer(recorder, operation, begun_ns, chosen)
+        with OutOfSight():
+            chosen, operation, compiled = self._prepared(line, cell)
+            recorder = self._recorder(chosen.into)
+            begun_ns = recorder.now_ns()
+            try:
+                return await compiled.run_async(operation, chosen)
+            finally:
+                self._answer(recorder, operation, begun_ns, chosen)
 
     def route(self, lines: list[str]) -> list[str]:
         """An input transformation: a cell under ``%%pulse`` that awaits is awaited, on the notebook's own loop.
@@ -135,8 +153,11 @@ class PulseMagics(Magics):
             return lines
         line, cell = lines[0].strip()[len("%%pulse") :], "".join(lines[1:])
         _, code, taken = options.continued(line, cell)
-        if not Cell(self.shell, code, line_offset=1 + taken, number=self.shell.execution_count).is_async:
-            return lines
+        # Between cells the next one is meant; another magic in a cell that runs may transform what stands below it.
+        number = self.shell.execution_count if self.shell.displayhook.exec_result is None else None
+        with OutOfSight():
+            if not Cell(self.shell, code, line_offset=1 + taken, number=number).is_async:
+                return lines
         return [f"await get_ipython().magics_manager.registry['PulseMagics'].run_async({line!r}, {cell!r})\n"]
 
     # Whether what is typed in a terminal is complete yet is told from the magic, which then ends with an empty line.
@@ -165,8 +186,8 @@ class PulseMagics(Magics):
         """What is asked for, and the cell, compiled. Raises UsageError and SyntaxError."""
         __tracebackhide__ = True
         line, cell, taken = options.continued(line, cell)
-        chosen = options.parse(line)
-        operation = names.resolve(chosen.operation, self._namespace)
+        chosen = options.parse(line, "%%pulse")
+        operation = names.resolve(chosen.operation, self._namespace, "%%pulse")
         return chosen, operation, Cell(self.shell, cell, line_offset=1 + taken)
 
     def _run(self, compiled: Cell, operation: Operation, chosen: options.Options) -> Any:
@@ -180,10 +201,13 @@ class PulseMagics(Magics):
 
     def _answer(self, recorder: session.Recorder, operation: Operation, begun_ns: int, chosen: options.Options) -> None:
         """Show what is known of the runs since `begun_ns`. The cell's value or error goes on, whatever happens here."""
+        if chosen.quiet and not chosen.name:
+            return
         stopped_by = sys.exception()
         try:
-            baseline = self._baseline(chosen.baseline or self.baseline, recorder.path)
-            found = answers.answer(recorder, operation, begun_ns, baseline, stopped_by)
+            places = self._baselines(chosen.baseline, recorder.path)
+            into = "" if recorder.path == self._path else recorder.path.name
+            found = answers.answer(recorder, operation, begun_ns, places, into, stopped_by)
             if chosen.name:
                 self.shell.user_ns[chosen.name] = found
             if not chosen.quiet:
@@ -191,41 +215,55 @@ class PulseMagics(Magics):
         except Exception as error:  # noqa: BLE001 - a capture that the cell has deleted, a full disk
             print(f"%%pulse: {operation} ran, but there is no answer: {error}", file=sys.stderr)
 
-    def _baseline(self, wanted: str, current: Path) -> Path | None:
+    def _baselines(self, named: str | None, current: Path) -> list[Path] | None:
+        """Where the capture may be that is to be compared with, best first; None when none is wanted.
+
+        `named`: what the cell says, instead of what is configured.
+        """
+        wanted = named or self.baseline
         if wanted == "none":
             return None
         if wanted == "last":
-            return reader.newest({current.parent, Path(self.folder).absolute()}, but=current)
-        named = next((path for path in (Path(wanted), Path(self.folder) / wanted) if path.is_dir()), None)
-        if named is None:
-            print(f"%%pulse: there is no capture {wanted} to compare with, nor {Path(self.folder) / wanted}")
-        return named
+            newest = reader.newest({current.absolute().parent, Path(self.folder).absolute()}, but=current.absolute())
+            if newest is not None:
+                return [newest]
+            # A first session has none; that matters to a cell that asks for it only.
+            return None if named is None else []
+        return [Path(wanted), Path(self.folder) / wanted]
 
-    def _recorder(self, into: str | None) -> session.Recorder:
-        """The recording that goes on, or a new one into the capture of this session."""
+    def _recorder(self, into: str | None, magic: str = "%%pulse") -> session.Recorder:
+        """The recording that was asked for, if one goes on, or else one into `into` or the capture of this session."""
         running = session.active()
-        if into is not None:
-            wanted = Path(into).absolute()
-            if running is not None and running.path.absolute() == wanted:
-                return running
-            if running is not None and not running.gives_way:
-                raise UsageError(f"%%pulse: a recording into {running.path} goes on; %pulse_record stop ends it")
-            if running is not None:
-                running.stop()
-            self._path = wanted
-        elif running is not None:
+        wanted = None if into is None else Path(into).absolute()
+        if running is not None and (wanted is None or running.path.absolute() == wanted) and not running.gives_way:
             return running
-        if self._path is None:
+        if running is not None and not running.gives_way:
+            raise UsageError(
+                f"{magic}: a recording into {running.path} goes on; %pulse_record stop ends it, and then this "
+                "begins another"
+            )
+        if wanted is None and self._path is None:
             # Jupyter's server says which notebook a kernel belongs to; other front ends do not.
             notebook = Path(os.environ.get("JPY_SESSION_NAME", "")).stem or "session"
             self._path = Path(self.folder).absolute() / f"{notebook}-{time.strftime('%Y%m%d-%H%M%S')}"
+        path = wanted or self._path
+        assert path is not None
+        if running is not None and running.path == path:
+            return running
         try:
-            recorder = session.start(self._path, if_exists="append")
+            recorder = session.start(path, if_exists="append")
         except (QuantumPulseError, OSError) as error:
-            raise UsageError(f"%%pulse: {error}") from error
+            raise UsageError(f"{magic}: {error}") from error
         # A cell that begins a recording of its own does so with the magic as without it.
         recorder.gives_way = True
         return recorder
+
+
+def _account(recorder: session.Recorder) -> str:
+    account = recorder.account()
+    samples = "1 sample" if account["started"] == 1 else f"{account['started']:,} samples"
+    lost = f", {account['lost']:,} lost" if account["lost"] else ""
+    return f"{samples}{lost}, {account['open']:,} still open"
 
 
 def register(shell: Any) -> None:
@@ -246,6 +284,9 @@ def unregister(shell: Any) -> None:
     if magics is None:
         return
     magics.stop()
+    running = session.active()
+    if running is not None:
+        print(f"recording into {running.path} goes on: {_account(running)}; qp.stop() ends it")
     shell.input_transformers_cleanup.remove(magics.route)
     shell.configurables.remove(magics)
     for kind, known in magics.magics.items():

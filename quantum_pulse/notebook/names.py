@@ -6,34 +6,42 @@ import difflib
 import enum
 from collections.abc import Iterable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from IPython.core.error import UsageError
 
 from quantum_pulse.operations import Operation
 
+#: Names in one message.
+_MOST: Final = 8
 
-def resolve(dotted: str, namespace: Mapping[str, Any]) -> Operation:
-    """The member that `dotted` names in `namespace`.
+
+def resolve(dotted: str, namespace: Mapping[str, Any], magic: str) -> Operation:
+    """The member that `dotted`, on the line of `magic`, names in `namespace`.
 
     Raises UsageError, which names the nearest member, when there is none.
     """
     if not dotted:
-        raise UsageError("%%pulse needs an operation, as in %%pulse Op.MEMBER" + _nearest(dotted, namespace))
+        raise UsageError(f"{magic} needs an operation, as in {magic} Op.MEMBER" + _nearest(dotted, namespace))
     names = dotted.split(".")
     if not all(name.isidentifier() for name in names):
-        raise UsageError(f"%%pulse needs the name of an operation, as in Op.MEMBER, not {dotted!r}")
+        raise UsageError(
+            f"{magic} needs the name of an operation, as in Op.MEMBER, not {dotted!r}" + _nearest(dotted, namespace)
+        )
     if names[0] not in namespace:
-        raise UsageError(f"%%pulse {dotted}: there is no {names[0]}" + _nearest(dotted, namespace))
+        raise UsageError(f"{magic} {dotted}: there is no {names[0]}" + _nearest(dotted, namespace))
     found = namespace[names[0]]
     for name in names[1:]:
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise UsageError(f"%%pulse {dotted}: there is no {name} in it" + _nearest(dotted, namespace)) from None
+            raise UsageError(f"{magic} {dotted}: there is no {name} in it" + _nearest(dotted, namespace)) from None
+    if isinstance(found, enum.EnumType) and issubclass(found, Operation) and found.__members__:
+        members = ", ".join(f"{dotted}.{name}" for name in list(found.__members__)[:_MOST])
+        raise UsageError(f"{magic} {dotted}: that is an enum; its operations are {members}")
     if not isinstance(found, Operation):
         raise UsageError(
-            f"%%pulse {dotted}: that is no operation but a {type(found).__name__}" + _nearest(dotted, namespace)
+            f"{magic} {dotted}: that is no operation but a {type(found).__name__}" + _nearest(dotted, namespace)
         )
     return found
 
@@ -56,15 +64,19 @@ def known(namespace: Mapping[str, Any]) -> list[str]:
     return [f"{name}.{member}" for name, value in enums(namespace).items() for member in value.__members__]
 
 
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """A hint at the nearest of `words`, or an empty text."""
+def near(word: str, words: Iterable[str], most: int, cutoff: float = 0.4) -> list[str]:
+    """Those of `words` that are spelt like `word`, the nearest first, `most` of them. `cutoff`: that of `difflib`."""
     lowered = {one.lower(): one for one in words}
-    near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.4)
-    return f"; did you mean {lowered[near[0]]}?" if near else ""
+    return [lowered[one] for one in difflib.get_close_matches(word.lower(), lowered, n=most, cutoff=cutoff)]
+
+
+def did_you_mean(word: str, words: Iterable[str], cutoff: float = 0.4) -> str:
+    """A hint at the nearest of `words`, or an empty text."""
+    return "".join(f"; did you mean {one}?" for one in near(word, words, 1, cutoff))
 
 
 def _nearest(dotted: str, namespace: Mapping[str, Any]) -> str:
     names = known(namespace)
     if not names:
         return "; define one: class Op(qp.Operation): MEMBER = qp.op('what it does')"
-    return did_you_mean(dotted, names) or f"; there are {', '.join(names[:8])}"
+    return did_you_mean(dotted, names) or f"; there are {', '.join(names[:_MOST])}"

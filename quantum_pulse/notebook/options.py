@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def _at_least(least: float, kind: Callable[[str], float]) -> Callable[[str], flo
 
 
 def _identifier(text: str) -> str:
-    if not text.isidentifier():
+    if not text.isidentifier() or keyword.iskeyword(text):
         raise ValueError
     return text
 
@@ -65,56 +66,63 @@ def continued(line: str, cell: str) -> tuple[str, str, int]:
     return line, cell, taken
 
 
-def parse(line: str, *, takes_statement: bool = False) -> Options:
-    """Read the line: an operation, with options before or after it; with `takes_statement` the rest is code.
+def parse(line: str, magic: str) -> Options:
+    """Read the line of `magic`: an operation, with options before or after it; what follows in that of %pulse is code.
 
     Raises UsageError that says what was wrong, and what would be right.
     """
     found = Options()
+    takes_statement = magic == "%pulse"
     rest = line.strip()
     while rest:
-        word, after = _parted(rest)
-        if takes_statement and found.operation and not word.startswith("--"):
-            found.statement = rest
-            break
-        if word.startswith("--"):
-            rest = _option(found, word, after)
+        word, after = parted(rest)
+        # A statement may begin with one minus.
+        is_option = word.startswith("--" if takes_statement and found.operation else "-")
+        if is_option:
+            rest = _option(found, rest, magic)
         elif not found.operation:
             found.operation, rest = word, after
+        elif takes_statement:
+            found.statement = rest
+            break
         else:
-            raise UsageError(f"%%pulse takes one operation; what is {word!r}?")
+            raise UsageError(f"{magic} takes one operation, {found.operation}; what is {word!r}?")
     return found
 
 
-def _option(found: Options, word: str, after: str) -> str:
-    """Take one option over; what follows it is returned."""
-    name, equals, value = word.partition("=")
+def _option(found: Options, text: str, magic: str) -> str:
+    """Take the option over that `text` begins with; what follows it is returned."""
+    word, after = parted(text)
+    name, equals, given = word.partition("=")
     if name not in OPTIONS:
-        raise UsageError(f"%%pulse has no option {name}" + (did_you_mean(name, OPTIONS) or f": {', '.join(OPTIONS)}"))
+        listed = f", but {', '.join(OPTIONS)}; %%pulse? explains them"
+        raise UsageError(f"{magic} has no option {name}" + (did_you_mean(name, OPTIONS, cutoff=0.7) or listed))
     field, read, what = OPTIONS[name]
     if read is None:
+        if equals:
+            raise UsageError(f"{magic}: {name} takes no value, so not {given!r}")
         setattr(found, field, True)
         return after
-    if not equals:
-        value, after = _word(after)
+    # From what is not cut into words yet: it may be quoted, with spaces.
+    given, after = value(text[len(name) + 1 :] if equals else after)
     try:
-        if not value:
+        if not given:
             raise ValueError
-        setattr(found, field, read(value))
+        setattr(found, field, read(given))
     except ValueError:
-        raise UsageError(f"%%pulse: {name} needs {what}, not {value!r}") from None
+        raise UsageError(f"{magic}: {name} needs {what}" + (f", not {given!r}" if given else "")) from None
     return after
 
 
-def _word(text: str) -> tuple[str, str]:
-    """The first word, quoted when it contains spaces, and the rest."""
+def value(text: str) -> tuple[str, str]:
+    """The first word, in quotes when it contains spaces, without them, and the rest."""
     if text[:1] in ("'", '"') and text.find(text[0], 1) > 0:
         end = text.find(text[0], 1) + 1
         return shlex.split(text[:end])[0], text[end:].strip()
-    return _parted(text)
+    return parted(text)
 
 
-def _parted(text: str) -> tuple[str, str]:
+def parted(text: str) -> tuple[str, str]:
     """The first word, and what follows it."""
     word, after, *_ = [*text.split(maxsplit=1), "", ""]
     return word, after

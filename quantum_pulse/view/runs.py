@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Final, NamedTuple
@@ -13,7 +14,8 @@ from quantum_pulse.view import numbers, text
 _BARS: Final = "▁▂▃▄▅▆▇█"
 #: Rows of what ran inside that are shown.
 _MOST_INSIDE: Final = 15
-_HEADINGS: Final = ("inside", "calls", "total", "p50", "p99")
+_AMOUNT: Final = re.compile(r"\b[\d.,]+ (?:ns|µs|ms|s|min|h|%)(?!\w)")
+_HEADINGS: Final = ("inside", "calls", "total", "mean", "max")
 
 # Text has the colour of the page around, but for what judges; there a sign and a word say the same.
 _STYLE: Final = """<style>
@@ -22,7 +24,7 @@ line-height:1.5;font-variant-numeric:tabular-nums;border-left:3px solid;border-c
 padding:0 0 0 .9em;margin:.35em 0 .5em;display:flex;flex-wrap:wrap;gap:.2em 2.2em;align-items:flex-start}
 [data-jp-theme-light="true"] .qp-pulse,.vscode-light .qp-pulse{color-scheme:light}
 [data-jp-theme-light="false"] .qp-pulse,.vscode-dark .qp-pulse{color-scheme:dark}
-.qp-pulse .lines{flex:1 1 25em;max-width:48em}
+.qp-pulse .lines{flex:1 1 25em;max-width:62em}.qp-pulse .unit{white-space:nowrap}
 .qp-pulse b{font-weight:600}.qp-pulse .took{font-size:1.15em}.qp-pulse .aside{opacity:.78}
 .qp-pulse .bad b{color:var(--qp-bad)}.qp-pulse .good b{color:var(--qp-good)}
 .qp-pulse .sign{display:inline-block;width:1.3em}
@@ -32,7 +34,7 @@ gap:1.5em;font-size:.85em;line-height:1.3}
 .qp-pulse table{border-collapse:collapse;margin:.25em 0 .1em;border:0;font-size:.95em}
 .qp-pulse th,.qp-pulse td{padding:.1em 1.6em .1em 0;text-align:right;background:transparent;color:inherit;
 font-weight:400;white-space:nowrap;border:0}
-.qp-pulse th:first-child{text-align:left}
+.qp-pulse th:first-child{text-align:left}.qp-pulse th:last-child,.qp-pulse td:last-child{padding-right:.3em}
 .qp-pulse thead th{border-bottom:1px solid;border-color:light-dark(#b9c2cb,#56616c)}
 .qp-pulse thead th span{opacity:.78}
 </style>"""
@@ -51,14 +53,17 @@ class Line(NamedTuple):
 
 
 def lines(runs: Runs) -> list[Line]:
-    """The answer: the duration, the verdict, that against the baseline if there is one, budget and errors if any."""
+    """The answer: the duration, the verdict, that against the baseline if one is wanted, budget and errors if any."""
     found = [_took(runs)]
     judgement, against = runs.judgement, runs.against_baseline
     if judgement is not None:
-        found.append(_verdict(judgement, runs.earlier_ns, "earlier run{}", "the first run in this session"))
+        where = text.clean(runs.capture_name) or "this session"
+        found.append(_verdict(judgement, runs.earlier_ns, "earlier run{}", f"the first run in {where}"))
     if against is not None:
-        never = f"it never ran to its end in {runs.baseline}"
+        never = f"it never ran to its end in {text.clean(runs.baseline)}"
         found.append(_verdict(against, runs.baseline_ns, "run{} in " + _literal(runs.baseline), never))
+    if runs.not_compared and runs.durations_ns:
+        found.append(Line("○", "not compared", f": {text.clean(runs.not_compared)}"))
     return found + [line for line in (_budget(runs), _failures(runs)) if line is not None]
 
 
@@ -82,10 +87,11 @@ def as_text(runs: Runs) -> str:
 def as_html(runs: Runs) -> str:
     """The same as HTML that stands alone and fits light and dark pages."""
     first, *others = lines(runs)
-    body = f'<div><b class="took">{escape(first.found)}</b><span class="aside">{escape(first.beside)}</span></div>'
+    beside = f'<span class="aside">{_unbroken(first.beside)}</span>'
+    body = f'<div><b class="took">{_unbroken(first.found)}</b>{beside}</div>'
     for line in others:
         sign = f'<span class="sign">{line.sign}</span>'
-        beside = f'<span class="aside">{escape(line.beside)}</span>'
+        beside = f'<span class="aside">{_unbroken(line.beside)}</span>'
         body += f'<div class="{line.kind or "plain"}"><b>{sign}{escape(line.found)}</b>{beside}</div>'
     body = f'<div class="lines">{body}</div>{_histogram(runs)}'
     if _count(runs):
@@ -99,6 +105,11 @@ def as_html(runs: Runs) -> str:
         left = f'<div class="aside">{_left_out(runs)}</div>' if _left_out(runs) else ""
         body += f'<div class="inside">{table}{left}</div>'
     return f'{_STYLE}<div class="qp-pulse">{body}</div>'
+
+
+def _unbroken(words: str) -> str:
+    """As HTML; a number stays on a line with its unit."""
+    return _AMOUNT.sub(r'<span class="unit">\g<0></span>', escape(words))
 
 
 def _took(runs: Runs) -> Line:
@@ -131,6 +142,10 @@ def _verdict(judged: Judgement, earlier: Sequence[int], what: str, first: str) -
         return Line(sign, word, f": {change}against that of {beside}", kind)
     if judged.verdict == "too_few":
         return Line("○", "too few to judge", f": {change}against {where} of {beside}, {usual}")
+    if judged.verdict == "usual" and not 0.5 < judged.change + 1 < 2:
+        # Twice or half as long is nothing that one would call usual: the earlier runs leave no room for a verdict.
+        differ = f"which differ much ({_range(earlier)})"
+        return Line("○", "cannot tell", f": {change}against {where} of {beside}, {usual}, {differ}")
     sign, word, kind = {
         "slower": ("▲", "slower", "bad"),
         "faster": ("▼", "faster", "good"),
@@ -174,10 +189,14 @@ def _failures(runs: Runs) -> Line | None:
 
 
 def _change(change: float) -> str:
-    """A change in words that one takes in: +12 % against, or, where that would be a long number, 515 times as long."""
+    """A change in words that one takes in: +12 % against, or, where that says little, 515 times, or 1/515, as long."""
     if math.isnan(change):
         return ""
-    return f"{change + 1:,.0f} times as long, " if change >= 3 else f"{change * 100:+.0f} % ".replace("-", "−")
+    if change >= 3:
+        return f"{change + 1:,.0f} times as long, "
+    if -1 < change <= -0.75:
+        return f"1/{1 / (change + 1):,.0f} as long, "
+    return "±0 % " if abs(change) < 0.005 else f"{change * 100:+.0f} % ".replace("-", "−")
 
 
 def _literal(name: str) -> str:
@@ -228,7 +247,7 @@ def _rows(runs: Runs) -> list[list[str]]:
         [
             "  " * (int(row["depth"]) - 1) + text.clean(str(row["operation"])),
             numbers.count(row["count"]),
-            *(numbers.duration(row[key] * 1000) for key in ("total_us", "p50_us", "p99_us")),
+            *(numbers.duration(row[key] * 1000) for key in ("total_us", "mean_us", "max_us")),
         ]
         for _, row in runs.inside.head(_MOST_INSIDE).iterrows()
     ]

@@ -20,6 +20,18 @@ def test_one_run():
     )
     assert "● as usual: +2 % against" in view.as_text(found([1.05 * MS], [MS * (1 + n / 100) for n in range(6)]))
     assert "▲ slower: 50 times as long, against" in view.as_text(found([50 * MS], [MS] * 6))
+    assert "● as usual: ±0 % against" in view.as_text(found([0.997 * MS], [MS] * 6))
+    assert "▼ faster: 1/50 as long, against" in view.as_text(found([MS], [50 * MS] * 6))
+    assert "○ the first run in main\ufffd" in view.as_text(found([MS], capture_name="main\x1b"))
+
+
+def test_runs_that_differ_much_leave_no_verdict():
+    scattered = [MS, 5 * MS, 29 * MS, 200 * MS, MS, 40 * MS]
+    assert view.as_text(found([MS], scattered)).endswith(
+        "○ cannot tell: 1/17 as long, against the median of 6 earlier runs, 17.0 ms, which differ much (1.0 to 200 ms)"
+    )
+    assert "○ cannot tell: 12 times as long" in view.as_text(found([200 * MS], scattered))
+    assert "● as usual: −6 %" in view.as_text(found([16 * MS], scattered))
 
 
 def test_several_runs_have_a_shape():
@@ -28,6 +40,8 @@ def test_several_runs_have_a_shape():
     assert first.startswith("Op.CELL: median 2.0 ms of 7 runs, 95 % interval 1.0 to 4.0 ms  █")
     assert first.endswith("  1.0 to 4.0 ms")
     assert view.as_html(found([MS, MS, 2 * MS])).count("<rect") == 2
+    spans = view.as_html(found([MS], [2 * MS] * 6, budget_us=3000))
+    assert 'of <span class="unit">3.0 ms</span>' in spans, "a number stays beside its unit"
     assert "<svg" not in view.as_html(found([MS, MS])), "nothing to see"
     assert "interval" not in view.as_text(found([MS, MS, 2 * MS])), "three runs have none of 95 %"
 
@@ -47,15 +61,18 @@ def test_budget_and_baseline():
     assert "✗ over its budget of 3.0 ms in 1 of 4 runs" in text
     never = view.as_text(found([MS], baseline="main", baseline_ns=[]))
     assert "○ it never ran to its end in main" in never
+    why = view.as_text(found([MS], not_compared="main has no Op.CELL\x1b"))
+    assert why.endswith("○ not compared: main has no Op.CELL\ufffd")
+    assert "not compared" not in view.as_text(found([], errors=["ValueError"], not_compared="main has no Op.CELL"))
 
 
 def test_names_are_shown_as_text():
     inside = pd.DataFrame(
-        {"depth": [1], "operation": ["<b>X.\x1b[2J"], "count": [2], "total_us": [3.0], "p50_us": [1.0], "p99_us": [2.0]}
+        {"depth": [1], "operation": ["<b>X\x1b[J"], "count": [2], "total_us": [3.0], "mean_us": [1.0], "max_us": [2.0]}
     )
     page = view.as_html(found([MS], name="<i>", baseline="<u>", baseline_ns=[MS], errors=["<s>"], inside=inside))
     assert not any(tag in page for tag in ("<i>", "<u>", "<s>", "<b>X"))
     assert "\x1b" not in page + view.as_text(found([MS], inside=inside))
     assert view.as_text(found([MS], inside=inside)).splitlines()[-1].split() == [
-        *("<b>X.\ufffd[2J", "2", "3.0", "µs", "1.0", "µs", "2.0", "µs")
+        *("<b>X\ufffd[J", "2", "3.0", "µs", "1.0", "µs", "2.0", "µs")
     ]
