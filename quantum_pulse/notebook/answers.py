@@ -75,6 +75,7 @@ def answer(
         "" if baseline is None else baseline.name,
         [] if baseline is None else _Samples.of(_outermost(facade.open(baseline).samples(operation))).finished,
         inside,
+        operation.budget_quantile,
         path,
     )
 

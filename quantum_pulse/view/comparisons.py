@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.view import budgets as words
 from quantum_pulse.view import html, numbers, text
 
 if TYPE_CHECKING:
@@ -75,21 +76,14 @@ def reasons(comparison: Comparison, quoted: Callable[[str], str] = text.clean) -
 
 def budget_lines(budgets: pd.DataFrame, quoted: Callable[[str], str] = text.clean) -> list[str]:
     """A line for each budget that is not shown to be kept, and how many are; `budgets` as of `Capture.budgets`."""
-    lines = []
-    for name, row in budgets.to_dict("index").items():
-        if row["verdict"] == "kept":
-            continue
-        low, high = (numbers.duration(row[f"ci_{end}_us"] * 1000) for end in ("low", "high"))
-        lines.append(
-            f"{_BUDGET_SIGNS[row['verdict']]} {row['verdict'].replace('_', ' ')}: {quoted(str(name))}, "
-            f"p{row['quantile'] * 100:g} {numbers.duration(row['value_us'] * 1000)} ({low} to {high}) of "
-            f"{numbers.duration(row['budget_us'] * 1000)}; {numbers.share(row['share'])} of its calls are above"
-        )
+    lines = [
+        f"{words.SIGNS[words.verdict(row)]} {words.word(row)}: {quoted(name)}, {words.told(row)}"
+        for name, row in words.ordered(budgets)
+        if row["verdict"] != "kept"
+    ]
     kept = int((budgets["verdict"] == "kept").sum())
-    return [*lines, f"= kept: {kept} of {len(budgets)}"] if len(budgets) else []
+    return [*lines, f"{words.SIGNS['kept']} kept: {kept} of {len(budgets)}"] if len(budgets) else []
 
-
-_BUDGET_SIGNS: Final = {"missed": "▲", "inconclusive": "?", "too_few": "·"}
 
 #: Why operations are reported together.
 _TOGETHER: Final = {
