@@ -14,7 +14,8 @@ from quantum_pulse.analysis.significance import benjamini_hochberg, binomial_tai
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.capture.budgets import Budget, Run
+    from quantum_pulse.capture.budgets import Budget
+    from quantum_pulse.capture.durations import Run
 
 COLUMNS: Final = ("quantile", "value_us", "ci_low_us", "ci_high_us", "q_value", "verdict")
 #: Beyond this size the binomial is so well approximated that its tails are not summed.

@@ -6,6 +6,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.capture import budgets as counting
+from quantum_pulse.capture import durations as reading
 from quantum_pulse.operations import Category, Definition
 from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
 
@@ -70,7 +71,7 @@ def test_operations_are_read_together_or_one_by_one(write_capture, monkeypatch):
     for capture in (qp.open(path), qp.open([path])):
         samples = capture.samples(columns=["operation", "duration_ns", "weight"]).astype({"operation": str})
         for most in (10**9, 1):
-            monkeypatch.setattr(counting, "AT_ONCE", most)
+            monkeypatch.setattr(reading, "AT_ONCE", most)
             found = dict(counting.runs(capture._source))
             assert sorted(found) == list(names)
             for name, runs in found.items():
