@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from quantum_pulse.facade import Capture
 
 FILE: Final = "history.jsonl"
+#: Key of a line: what was set aside of an operation, and the quantiles without that. Earlier versions have none.
+_WARMUP: Final = "warmup"
 QUANTILES: Final = {0.5: "p50_us", 0.95: "p95_us", 0.99: "p99_us"}
 #: Runs that `check` looks back, unless told otherwise.
 RECENT: Final = 20
@@ -29,16 +31,27 @@ RECENT: Final = 20
 class History:
     """A directory that keeps a few figures of each run: ``qp.History("baselines/")``.
 
-    One line of JSON a run in `history.jsonl`: label, time, capture, and for each operation its count and quantiles.
-    Small enough to stand in a repository, and merged there like any text.
+    One line of JSON a run in `history.jsonl`: label, time, capture, for each operation its count and quantiles, and
+    these once more without the warm-up where there was one. Small enough to stand in a repository, and merged there
+    like any text. In CI, after each build::
+
+        history, capture = qp.History("baselines/"), qp.open("captures/run")
+        found = history.check(capture)
+        print(found.to_markdown())
+        if found.failures():  # what regressed, and budgets that are missed
+            sys.exit(1)
+        history.add(capture, label=commit)
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = arguments.path(path, "path", "baselines/")
 
     def add(self, capture: Capture, *, label: str | None = None) -> None:
-        """Add a run. `label` tells it apart, such as a commit; by default the capture's name. Raises OSError."""
-        figures = _figures(capture)
+        """Add a run. `label` tells it apart, such as a commit; by default the capture's name. Raises OSError.
+
+        As many operations at once are in memory as have eight million samples together, at least one.
+        """
+        figures, warmup = _figures(capture), _warmup(capture)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
@@ -48,6 +61,7 @@ class History:
             "added": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "capture": capture.path.name,
             "operations": figures,
+            _WARMUP: warmup,
         }
         line = json.dumps(entry, ensure_ascii=False) + "\n"
         # One write to a file that is only appended to, so that two runs at once do not mix their lines.
@@ -57,43 +71,59 @@ class History:
         finally:
             os.close(descriptor)
 
-    def runs(self) -> pd.DataFrame:
+    def runs(self, *, skip_warmup: bool = False) -> pd.DataFrame:
         """A row per run and operation, oldest first: run, label, added, operation, count, p50_us, p95_us, p99_us.
+
+        `count` is of all calls. With `skip_warmup` the quantiles are of the calls that are left when the first ones
+        that were still settling are set aside; of runs that an earlier version added, which did not look, of all calls.
 
         Raises CaptureError where a line makes no sense.
         """
-        import pandas as pd
-
-        rows = [
-            {"run": number, "label": entry["label"], "added": entry["added"], "operation": name, **figures}
-            for number, entry in enumerate(self._entries())
-            for name, figures in entry["operations"].items()
-        ]
-        frame = pd.DataFrame(rows, columns=["run", "label", "added", "operation", "count", *QUANTILES.values()])
-        frame["added"] = pd.to_datetime(frame["added"], utc=True)
-        return frame
+        return _frame(self._entries(), skip_warmup=skip_warmup)
 
     def check(
-        self, capture: Capture, *, recent: int = RECENT, min_effect: float = 0.05, alpha: float = 0.05
+        self,
+        capture: Capture,
+        *,
+        recent: int = RECENT,
+        min_effect: float = 0.05,
+        alpha: float = 0.05,
+        skip_warmup: bool = True,
     ) -> Comparison:
-        """`capture` against the last `recent` runs: a Comparison as that of `Capture.compare`.
+        """`capture` against the last `recent` runs: a Comparison as that of `Capture.compare`, with `.budgets`.
 
         The unit is the run: the logarithm of a quantile must lie outside of what one more run of the past would show,
         by Student's prediction interval, beyond `min_effect`, with Benjamini & Hochberg's correction over the table.
-        At least three runs that have the operation are needed ("too_few" else). Raises CaptureError for an empty
-        history, and ValueError for arguments out of range.
+        At least three runs that have the operation are needed ("too_few" else).
+
+        The first samples of an operation that are still settling are set aside on both sides and counted in `.warmup`,
+        unless `skip_warmup` is False, or some of those runs was added by an earlier version, which did not look for
+        them: then all calls count on both sides. `.budgets` is what `Capture.budgets` says of `capture`, of all calls;
+        `.failures()` says what a build should fail on.
+
+        Raises CaptureError for an empty history, ValueError for arguments out of range.
         """
         import pandas as pd
 
         from quantum_pulse.analysis import comparison, history
 
+        comparison.checked(list(QUANTILES), min_effect, alpha)
         recent = arguments.whole(recent, "recent", 1)
-        past = self.runs()
-        if past.empty:
+        entries = [entry for entry in self._entries() if entry["operations"]][-recent:]
+        if not entries:
             raise CaptureError(f"{self.path} has no runs to compare with; History.add(capture) adds one")
-        last = sorted(past["run"].unique())[-recent:]
-        past = past[past["run"].isin(last)]
-        figures = _figures(capture)
+        skip_warmup = skip_warmup and all(_WARMUP in entry for entry in entries)
+        past, figures = _frame(entries, skip_warmup=skip_warmup), _figures(capture)
+        warmup = []
+        if skip_warmup:
+            own = _warmup(capture)
+            figures = {name: values | own.get(name, {}) for name, values in figures.items()}
+            sides = [*((0, number, entry[_WARMUP]) for number, entry in enumerate(entries)), (1, 0, own)]
+            warmup = [
+                (comparison.SIDES[side], run, name, int(row["set_aside"]), int(row["samples"]), row["change"])
+                for side, run, found in sides
+                for name, row in sorted(found.items())
+            ]
         series = {
             (name, level): (
                 past.loc[past["operation"] == name, column].tolist(),
@@ -105,14 +135,25 @@ class History:
         rows = history.check(series, min_effect=min_effect, alpha=alpha)
         table = pd.DataFrame(rows, columns=list(comparison.COLUMNS))
         table = table.astype(dict.fromkeys(comparison.COLUMNS[1:-1], "float64"))
-        return Comparison(table, min_effect, alpha, len(last), 1)
+        return Comparison(
+            table,
+            min_effect,
+            alpha,
+            len(entries),
+            1,
+            warmup=comparison.warmup_frame(warmup),
+            budgets=capture.budgets(alpha=alpha),
+        )
 
-    def change_points(self, *, quantiles: Sequence[float] = tuple(QUANTILES), alpha: float = 0.02) -> pd.DataFrame:
+    def change_points(
+        self, *, quantiles: Sequence[float] = tuple(QUANTILES), alpha: float = 0.02, skip_warmup: bool = True
+    ) -> pd.DataFrame:
         """When operations changed for good, one row a step, the newest last; `analysis.change_points` finds them.
 
         Columns: operation, quantile, label (of the first run after it), before_us, after_us, change (a share), p_value.
 
-        `alpha` is the probability of a false report for each operation and quantile. Raises ValueError for a quantile
+        `alpha` is the probability of a false report for each operation and quantile; `skip_warmup` as in `check`, if
+        all runs know of their warm-up. Raises ValueError for a quantile
         that is not kept.
         """
         import pandas as pd
@@ -123,7 +164,9 @@ class History:
             if level not in QUANTILES:
                 raise ValueError(f"quantiles must be of {', '.join(map(str, QUANTILES))}, not {level!r}")
         found: list[tuple[int, tuple[Any, ...]]] = []
-        for name, runs in self.runs().groupby("operation", sort=False):
+        entries = self._entries()
+        known = _frame(entries, skip_warmup=skip_warmup and all(_WARMUP in entry for entry in entries))
+        for name, runs in known.groupby("operation", sort=False):
             for level in quantiles:
                 for point in analysis.change_points(runs[QUANTILES[level]].to_numpy(), alpha=alpha):
                     first = runs.iloc[point.index]
@@ -149,7 +192,11 @@ class History:
             try:
                 entry = json.loads(line)
                 dt.datetime.fromisoformat(entry["added"])
-                if "label" not in entry or not all(map(_is_run, entry["operations"].values())):
+                settled = entry.get(_WARMUP, {}).values()
+                is_run = all(map(_is_run, entry["operations"].values())) and all(
+                    isinstance(one, dict) for one in settled
+                )
+                if "label" not in entry or not is_run:
                     raise TypeError
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise CaptureError(f"{self.path / FILE}, line {number}: this is no run; delete the line") from None
@@ -173,3 +220,34 @@ def _figures(capture: Capture) -> dict[str, dict[str, float]]:
         str(name): {"count": int(row["count"]), **{key: round(float(row[key]), 4) for key in QUANTILES.values()}}
         for name, row in zip(names, stats.to_dict("records"), strict=True)
     }
+
+
+def _warmup(capture: Capture) -> dict[str, dict[str, float]]:
+    """Of each operation whose first samples are still settling: what `analysis.history.settled` says."""
+    from quantum_pulse.analysis import history
+    from quantum_pulse.capture import durations
+
+    source = capture._source
+    names = list(dict.fromkeys(str(definition["name"]) for definition in source.definitions()))
+    levels = {column: level for level, column in QUANTILES.items()}
+    each = ((name, history.settled(runs, levels)) for name, runs in durations.of_each(source, names))
+    return {
+        name: {key: value if isinstance(value, int) else round(value, 4) for key, value in found.items()}
+        for name, found in each
+        if found is not None
+    }
+
+
+def _frame(entries: Sequence[dict[str, Any]], *, skip_warmup: bool) -> pd.DataFrame:
+    """As `History.runs`."""
+    import pandas as pd
+
+    rows = []
+    for number, entry in enumerate(entries):
+        settled = entry.get(_WARMUP, {}) if skip_warmup else {}
+        for name, figures in entry["operations"].items():
+            told = {"run": number, "label": entry["label"], "added": entry["added"], "operation": name}
+            rows.append(told | figures | settled.get(name, {}))
+    frame = pd.DataFrame(rows, columns=["run", "label", "added", "operation", "count", *QUANTILES.values()])
+    frame["added"] = pd.to_datetime(frame["added"], utc=True)
+    return frame

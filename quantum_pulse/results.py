@@ -73,6 +73,16 @@ class Comparison(analysis.Comparison):
         """
         return self.explanation.groups
 
+    @cached_property
+    def improvement_groups(self) -> pd.DataFrame:
+        """What got faster, as `groups` has what got slower; an operation that merely gave its time to the one around
+        it is in none. Where something improved, the samples of both sides are read once more for it."""
+        wanted = self.evidence is not None and self.table["verdict"].isin(["improved", "removed"]).any()
+        sides = self.evidence.nested() if wanted and self.evidence is not None else ([], [])
+        return analysis.explanation.improved_groups(
+            analysis.Comparison(self.table, self.min_effect, self.alpha, self.baseline_runs, self.current_runs), *sides
+        )
+
     @property
     def judged(self) -> pd.DataFrame:
         """`table`, with the verdict "moved" for regressions that are `shifts`."""

@@ -48,12 +48,16 @@ VERDICTS: Final = ("regressed", "improved", "inconclusive", "too_few", "equivale
 #: Of a regression: the operation took over time of the one around it, and together they are not slower.
 MOVED: Final = "moved"
 
+#: What `Comparison.failures` may name: verdicts, and budgets that the current side misses.
+FAIL_ON: Final = ("regressed", "improved", "inconclusive", "removed", "budget")
+
 #: A quantile is tested when this many samples are expected beyond it, on each side.
 FEWEST_BEYOND: Final = 5
 SIDES: Final = ("baseline", "current")
 
 
-def _warmup_frame(rows: Sequence[tuple[str, int, str, int, int, float]] = ()) -> pd.DataFrame:
+def warmup_frame(rows: Sequence[tuple[str, int, str, int, int, float]] = ()) -> pd.DataFrame:
+    """Rows of `Comparison.warmup`."""
     import pandas as pd
 
     return pd.DataFrame(rows, columns=list(WARMUP)).astype(WARMUP)
@@ -77,7 +81,9 @@ class Comparison:
     #: What was set aside because it was still settling, a row per side ("baseline", "current"), run (counted from 0)
     #: and operation of which something was: set_aside, of so many samples, and change, the ratio of the median of what
     #: was set aside to that of the rest, minus 1.
-    warmup: pd.DataFrame = field(default_factory=_warmup_frame)
+    warmup: pd.DataFrame = field(default_factory=warmup_frame)
+    #: What `Capture.budgets` says of the current side; None where nobody has asked.
+    budgets: pd.DataFrame | None = None
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -87,6 +93,11 @@ class Comparison:
     @property
     def explanation(self) -> Explanation | None:
         """Why operations regressed, where that can be known."""
+        return None
+
+    @property
+    def improvement_groups(self) -> pd.DataFrame | None:
+        """What got faster together, where that can be known."""
         return None
 
     @property
@@ -104,6 +115,25 @@ class Comparison:
         """One word for the whole: of the verdicts in the table the first of VERDICTS; "too_few" for an empty table."""
         present = set(self.judged["verdict"])
         return next((verdict for verdict in VERDICTS if verdict in present), "too_few")
+
+    def failures(self, fail_on: Sequence[str] = ("regressed", "budget")) -> list[str]:
+        """What of `fail_on` was found, a line each, as in "regressed: Shop.PARSE"; empty when a build may pass.
+
+        `fail_on`: of FAIL_ON, "budget" being budgets that are shown to be missed, where `budgets` are known. Raises
+        ValueError for another word.
+        """
+        for word in fail_on:
+            if word not in FAIL_ON:
+                raise ValueError(f"fail_on must be of {', '.join(map(repr, FAIL_ON))}, not {word!r}")
+        judged = self.judged
+        found = [
+            f"{word}: {name}"
+            for word in fail_on
+            for name in dict.fromkeys(map(str, judged.loc[judged["verdict"] == word, "operation"]))
+        ]
+        if "budget" in fail_on and self.budgets is not None:
+            found += [f"missed budget: {name}" for name in self.budgets.index[self.budgets["verdict"] == "missed"]]
+        return found
 
     @property
     def between_runs(self) -> bool:
@@ -174,7 +204,7 @@ def compare_samples(
     """
     import pandas as pd
 
-    levels = _checked(quantiles, min_effect, alpha)
+    levels = checked(quantiles, min_effect, alpha)
     sides = [_runs(baseline, "baseline"), _runs(current, "current")]
     warmup = []
     if skip_warmup:
@@ -195,7 +225,7 @@ def compare_samples(
         columns=list(COLUMNS),
     )
     table = table.astype(dict.fromkeys(COLUMNS[1:-1], "float64"))
-    return Comparison(table, min_effect, alpha, len(sides[0]), len(sides[1]), warmup=_warmup_frame(warmup))
+    return Comparison(table, min_effect, alpha, len(sides[0]), len(sides[1]), warmup=warmup_frame(warmup))
 
 
 def _set_aside(side: str, runs: list[dict[str, npt.NDArray[Any]]]) -> list[tuple[str, int, str, int, int, float]]:
@@ -212,7 +242,8 @@ def _set_aside(side: str, runs: list[dict[str, npt.NDArray[Any]]]) -> list[tuple
     return rows
 
 
-def _checked(quantiles: Sequence[float], min_effect: float, alpha: float) -> list[float]:
+def checked(quantiles: Sequence[float], min_effect: float, alpha: float) -> list[float]:
+    """The quantiles, ascending. Raises ValueError for arguments out of range."""
     several = isinstance(quantiles, Iterable) and not isinstance(quantiles, str | bytes)
     levels = sorted({real(level) for level in quantiles}) if several else []
     if not levels or not all(0 < level < 1 for level in levels):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from quantum_pulse.analysis.comparison import Comparison, compare_samples
@@ -89,6 +89,25 @@ def explain(comparison: Comparison, before: Sequence[Run], after: Sequence[Run])
         pd.DataFrame(shifts, columns=list(SHIFTS)),
         pd.DataFrame(groups, columns=list(GROUPS)),
     )
+
+
+def improved_groups(comparison: Comparison, before: Sequence[Run], after: Sequence[Run]) -> pd.DataFrame:
+    """What got faster together: `Explanation.groups` of the comparison with its sides exchanged.
+
+    What got faster from then to now is slower from now to then, so that the same evidence groups it: calls that enclose
+    each other, and operations that were slow at the same times before. An operation that merely gave its time to the
+    one around it is in no group. `change` is that of the comparison.
+    """
+    table = comparison.table
+    other = {"regressed": "improved", "improved": "regressed", "added": "removed", "removed": "added"}
+    exchanged = table.rename(columns={"baseline_us": "current_us", "current_us": "baseline_us"})
+    inverse = 1 / (1 + table[["change", "ci_low", "ci_high"]]) - 1
+    exchanged[["change", "ci_low", "ci_high"]] = inverse[["change", "ci_high", "ci_low"]].to_numpy()
+    exchanged["verdict"] = [other.get(str(verdict), str(verdict)) for verdict in table["verdict"]]
+    groups = explain(replace(comparison, table=exchanged), after, before).groups
+    changes = table.set_index(["operation", "quantile"])["change"]
+    groups["change"] = [changes[lead, level] for lead, level in zip(groups["lead"], groups["quantile"], strict=True)]
+    return groups
 
 
 @dataclass(frozen=True)

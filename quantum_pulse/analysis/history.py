@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from quantum_pulse.analysis.comparison import check_shares, verdict
+from quantum_pulse.analysis.ratios import ratio_of
 from quantum_pulse.analysis.significance import benjamini_hochberg, student_quantile, student_tail
+from quantum_pulse.analysis.warmup import settling
+
+if TYPE_CHECKING:
+    from quantum_pulse.capture.durations import Run
 
 #: Fewer runs say nothing of how much runs vary.
 FEWEST_RUNS: Final = 3
 
-Row = tuple[str, float, float, float, float, float, float, float, str]
+Checked = tuple[str, float, float, float, float, float, float, float, str]
 
 
 def check(
     series: Mapping[tuple[str, float], tuple[Sequence[float], float]], *, min_effect: float = 0.05, alpha: float = 0.05
-) -> list[Row]:
+) -> list[Checked]:
     """Rows of `Comparison.table` for figures of past runs and one of a new run, by operation and quantile, in µs.
 
     The new run's logarithm minus the mean of the past ones, over their standard deviation times sqrt(1 + 1/n), is
@@ -58,3 +63,37 @@ def check(
         (*row, q, known or verdict(is_slower, q, other, alpha))
         for row, (_, _, is_slower, known), q, other in zip(rows, tails, q_values, q_equivalent, strict=True)
     ]
+
+
+def settled(runs: Sequence[Run], levels: Mapping[str, float]) -> dict[str, float] | None:
+    """What is left of an operation's samples without those at the start that are still settling; None where none are.
+
+    `set_aside`, of so many `samples`; `change`, the ratio of the median of what was set aside to that of the rest,
+    minus 1; and the quantiles `levels` of the rest, in µs, each sample counting as many calls as it stands for.
+    """
+    import numpy as np
+
+    firsts = [settling(durations) for durations, _ in runs]
+    if not any(firsts):
+        return None
+    early = np.concatenate([durations[:first] for first, (durations, _) in zip(firsts, runs, strict=True)])
+    durations, weights = (
+        np.concatenate([column[first:] for first, column in zip(firsts, columns, strict=True)])
+        for columns in zip(*runs, strict=True)
+    )
+    order = np.argsort(durations, kind="stable")
+    ordered, reached = durations[order], np.cumsum(weights[order], dtype=np.int64)
+    found = {}
+    for name, level in levels.items():
+        place = (int(reached[-1]) - 1) * level
+        low, high = (
+            float(ordered[int(np.searchsorted(reached, rank, side="right"))])
+            for rank in (math.floor(place), min(math.floor(place) + 1, int(reached[-1]) - 1))
+        )
+        found[name] = (low + (high - low) * (place - math.floor(place))) / 1000
+    return {
+        "set_aside": int(early.size),
+        "samples": int(early.size + durations.size),
+        "change": ratio_of(float(np.median(early)), float(np.median(durations))) - 1,
+        **found,
+    }

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from quantum_pulse.analysis.budgets import check_budgets
 from quantum_pulse.analysis.comparison import compare_samples
 from quantum_pulse.analysis.ratios import SHORTEST
 from quantum_pulse.analysis.significance import student_tail
+from quantum_pulse.capture.budgets import Budget
+from quantum_pulse.operations import DEFAULT_BUDGET_QUANTILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,6 +167,8 @@ class Runs:
     capture_name: str = ""
     #: What ran inside; index: path of operations; columns: depth, operation, count, total_us, mean_us, max_us.
     inside: pd.DataFrame | None = None
+    #: Which quantile the budget is for.
+    budget_quantile: float = DEFAULT_BUDGET_QUANTILE
 
     @property
     def duration_ns(self) -> int | None:
@@ -184,3 +189,15 @@ class Runs:
     def over_budget(self) -> int:
         """How many runs took longer than their budget."""
         return 0 if self.budget_us is None else sum(value > self.budget_us * 1000 for value in self.durations_ns)
+
+    @property
+    def budget_verdict(self) -> str:
+        """Whether these runs show that the budget is kept: the verdict of `check_budgets`; "" where there is none."""
+        import numpy as np
+
+        if self.budget_us is None or not self.durations_ns:
+            return ""
+        durations = np.array(self.durations_ns, np.int64)
+        budgets = {self.name: Budget(self.budget_us, self.budget_quantile)}
+        checked = check_budgets(budgets, [(self.name, [(durations, np.ones(durations.size, np.int32))])])
+        return str(checked["verdict"].iloc[0])

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from quantum_pulse.capture import scan
+from quantum_pulse.capture import definitions, durations, scan
+from quantum_pulse.capture.durations import Run
 from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.runs import by_run
 from quantum_pulse.capture.selection import EVERYTHING, Selection
 from quantum_pulse.operations import DEFAULT_BUDGET_QUANTILE
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pandas as pd
 
 
@@ -24,17 +22,13 @@ class Budget(NamedTuple):
     quantile: float
 
 
-#: Durations in ns in the order recorded, and for how many calls each stands.
-Run = tuple["npt.NDArray[np.int64]", "npt.NDArray[np.int32]"]
-
-
 def defined(source: Source, chosen: Selection = EVERYTHING) -> dict[str, Budget]:
     """The budget of each operation in `chosen` that has one; the newest definition counts."""
     newest = {str(definition["name"]): definition for definition in source.definitions()}
     return {
-        name: Budget(float(one["budget_us"]), float(one.get("budget_quantile", DEFAULT_BUDGET_QUANTILE)))
+        name: Budget(limit_us, float(one.get("budget_quantile", DEFAULT_BUDGET_QUANTILE)))
         for name, one in newest.items()
-        if one.get("budget_us") is not None and (chosen.names is None or name in chosen.names)
+        if (limit_us := definitions.budget_us(one)) is not None and (chosen.names is None or name in chosen.names)
     }
 
 
@@ -56,13 +50,9 @@ def counted(source: Source, chosen: Selection = EVERYTHING) -> pd.DataFrame:
     return frame.sort_index().sort_values(["share", "over"], ascending=False, kind="stable")
 
 
-def runs(source: Source) -> Iterator[tuple[str, list[Run]]]:
-    """Each operation that has a budget and ran, with its durations in each capture; one at a time in memory."""
-    for name in defined(source):
-        frames = by_run(source, ["duration_ns", "weight"], Selection((name,)))
-        found = [(own["duration_ns"].to_numpy(), own["weight"].to_numpy()) for own in frames if len(own)]
-        if found:
-            yield name, found
+def runs(source: Source, chosen: Selection = EVERYTHING) -> Iterator[tuple[str, list[Run]]]:
+    """Each operation in `chosen` that has a budget and ran, with its durations in each capture."""
+    return durations.of_each(source, list(defined(source, chosen)), chosen)
 
 
 def _over(source: Source, limits: Mapping[str, float], within: Selection) -> dict[str, list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.capture.reader import Source
-from quantum_pulse.operations import Category
+from quantum_pulse.operations import LARGEST_BUDGET_US, Category
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +37,16 @@ def categories(source: Source) -> dict[str, Category]:
     return found
 
 
+def budget_us(definition: dict[str, Any]) -> float | None:
+    """The budget of a definition as a footer holds it; None for none, and for what no time is, such as infinity."""
+    found = definition.get("budget_us")
+    return float(found) if isinstance(found, int | float) and 0 < found <= LARGEST_BUDGET_US else None
+
+
 def _shown(definition: dict[str, Any]) -> dict[str, Any]:
     values = {name: definition.get(name) for name in FIELDS}
+    if budget_us(definition) is None:
+        values["budget_us"] = None
     return {**values, "category": str(definition["category"]["name"])}
 
 

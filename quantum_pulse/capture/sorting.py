@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 #: So many samples are few: about 200 MB while they are sorted.
 FEW_ROWS: Final = 3 << 20
+#: Samples of a group on average from which on groups are sorted one by one.
+EACH: Final = 500
+#: numpy sorts numbers of 16 bits by their digits, in a time that does not depend on their order.
+_MOST_GROUPS: Final = 1 << 16
 
 
 def describe(source: Source, calls: Calls, selection: Selection, quantiles: Sequence[float]) -> Described:
@@ -100,7 +104,17 @@ def _sorted(
     import numpy as np
 
     bits = int(rows.durations.max()).bit_length()
-    if rows.weights is None and int(rows.groups.max()) < 1 << (63 - bits):
+    groups = int(rows.groups.max()) + 1
+    if rows.weights is None and groups <= min(_MOST_GROUPS, len(rows.groups) // EACH):
+        # Several short sorts of small numbers, which stay in the cache, take less than half of the time of a long one.
+        order = np.argsort(rows.groups.astype(np.uint16), kind="stable")
+        durations = rows.durations.astype(np.uint32 if bits <= 32 else np.int64)[order]
+        calls = np.bincount(rows.groups, minlength=groups)
+        ends = np.cumsum(calls)
+        for first, end in zip((ends - calls).tolist(), ends.tolist(), strict=True):
+            durations[first:end].sort()
+        return np.repeat(np.arange(groups), calls), durations.astype(np.int64), None
+    if rows.weights is None and groups <= 1 << (63 - bits):
         # As one number, which numpy sorts many times as fast as it finds the order of two.
         key = (rows.groups << bits) | rows.durations
         key.sort()

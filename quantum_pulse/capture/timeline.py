@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import numbers
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import schema
 from quantum_pulse.arguments import real, whole
@@ -55,6 +56,8 @@ _OF_MACHINE: Final = frozenset(
 #: Of a heat map: no screen shows as many, and more of them would take memory for nothing.
 MOST_COLUMNS: Final = 100_000
 METRICS: Final = tuple(column.name for column in schema.METRICS[3:])
+#: Stretches of a timeline that are worked on at once: while one is sorted, the next is read.
+SLABS_AT_ONCE: Final = 2
 
 
 def timeline(
@@ -75,10 +78,25 @@ def timeline(
 
     def work() -> pd.DataFrame:
         slabs = _slabs(source, chosen, window_ns)
-        levels = ("window", "category", "operation")
-        groups = (Groups(levels, source.categories_of(), window_ns) for _ in slabs)
-        frames = [statistics.summarise(source, own, slab, wanted) for own, slab in zip(groups, slabs, strict=True)]
+        frames: list[pd.DataFrame] = []
+        with (
+            scan.progress(sum(part.rows for part in scan.parts(source, chosen)), "timeline") as advance,
+            ThreadPoolExecutor(min(len(slabs), SLABS_AT_ONCE), thread_name_prefix="timeline") as pool,
+        ):
+            try:
+                for slab, frame in zip(slabs, pool.map(one, slabs), strict=True):
+                    frames.append(frame)
+                    advance(slab.rows)
+            except BaseException:
+                # An interrupt, or a part that cannot be read: do not work on the rest first.
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
         return pd.concat([frame for frame in frames if len(frame)] or frames[:1])
+
+    def one(slab: _Slab) -> pd.DataFrame:
+        groups = Groups(("window", "category", "operation"), source.categories_of(), window_ns)
+        with scan.silent():
+            return statistics.summarise(source, groups, slab.chosen, wanted)
 
     frame = scan.whole(work)
     windows = frame.index.get_level_values("window").astype("int64")
@@ -88,21 +106,28 @@ def timeline(
     return frame.join(window_metrics(source, times.unique(), window_ns), on="time")
 
 
-def _slabs(source: Source, chosen: Selection, window_ns: int) -> list[Selection]:
+class _Slab(NamedTuple):
+    """A stretch of time, and about how many rows are read for it."""
+
+    chosen: Selection
+    rows: int
+
+
+def _slabs(source: Source, chosen: Selection, window_ns: int) -> list[_Slab]:
     """`chosen` cut along windows into stretches of few samples, as far as the windows are short enough."""
     parts = scan.parts(source, chosen)
     if any(part.first_ns is None or part.last_ns is None for part in parts):
-        return [chosen]
-    slabs: list[Selection] = []
+        return [_Slab(chosen, sum(part.rows for part in parts))]
+    slabs: list[_Slab] = []
     since, inside = chosen.start_ns, list[Part]()
     for part in sorted(parts, key=lambda part: part.first_ns or 0):
         cut = (part.first_ns or 0) // window_ns * window_ns
         if sum(one.rows for one in [*inside, part]) > sorting.FEW_ROWS and cut > (since or 0):
-            slabs.append(chosen._replace(start_ns=since, end_ns=cut))
+            slabs.append(_Slab(chosen._replace(start_ns=since, end_ns=cut), sum(one.rows for one in inside)))
             # What reaches beyond the cut is read again.
             since, inside = cut, [one for one in inside if (one.last_ns or 0) >= cut]
         inside.append(part)
-    return [*slabs, chosen._replace(start_ns=since)]
+    return [*slabs, _Slab(chosen._replace(start_ns=since), sum(one.rows for one in inside))]
 
 
 def window_metrics(source: Source, times: pd.DatetimeIndex, window_ns: int) -> pd.DataFrame:

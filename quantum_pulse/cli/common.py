@@ -76,7 +76,7 @@ def show(capture: qp.Capture, stats: pd.DataFrame, unit: str = "auto", *, keep_o
     from quantum_pulse.view import numbers, text
 
     print(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order))
-    budgets = text.budget_lines(capture.budgets(check=False))
+    budgets = text.budget_lines(capture.budgets(check=None))
     if budgets:
         print(f"\n{budgets}")
     unexpected = text.validation_lines(capture.validate(expected_only=True))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
+from quantum_pulse.analysis.comparison import FAIL_ON
 from quantum_pulse.cli.common import Misuse
 
 if TYPE_CHECKING:
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
 
     from quantum_pulse.cli.common import Commands
     from quantum_pulse.results import Comparison
-
-#: What `compare` may fail on: verdicts, and budgets that the current side misses.
-FAIL_ON = ("regressed", "improved", "inconclusive", "removed", "budget")
 
 
 def add_command(commands: Commands) -> None:
@@ -69,8 +68,6 @@ def _side(text: str) -> list[qp.Capture]:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from quantum_pulse.view import comparisons
-
     before, (current, *also) = _side(options.baseline), _side(options.current)
     try:
         found = current.compare(
@@ -82,19 +79,15 @@ def _compare(options: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise Misuse(f"compare: {error}") from error
-    budgets = _budgets([current, *also], options.alpha) if "budget" in options.fail_on else None
-    missed = budgets is not None and bool((budgets["verdict"] == "missed").any())
+    if "budget" in options.fail_on:
+        found = replace(found, budgets=_budgets([current, *also], options.alpha))
     if options.format == "json":
-        print(json.dumps(_as_json(found, budgets)))
+        print(json.dumps(_as_json(found)))
     elif options.format == "markdown":
         print(found.to_markdown(everything=options.all))
-        if budgets is not None and (lines := comparisons.budget_lines(budgets, quoted=comparisons.in_code)):
-            print("\n".join(["#### Budgets", "", *(f"- {line}" for line in lines)]))
     else:
         print(found.to_text(everything=options.all))
-        if budgets is not None and (lines := comparisons.budget_lines(budgets)):
-            print("\n".join(["", "Budgets", *(f"  {line}" for line in lines)]))
-    return 1 if missed or set(found.judged["verdict"]) & set(options.fail_on) else 0
+    return 1 if found.failures(options.fail_on) else 0
 
 
 def _budgets(captures: list[qp.Capture], alpha: float) -> pd.DataFrame:
@@ -103,7 +96,7 @@ def _budgets(captures: list[qp.Capture], alpha: float) -> pd.DataFrame:
     return one.budgets(alpha=alpha)
 
 
-def _as_json(found: Comparison, budgets: pd.DataFrame | None) -> dict[str, Any]:
+def _as_json(found: Comparison) -> dict[str, Any]:
     def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
         return json.loads(frame.to_json(orient="records"))  # type: ignore[no-any-return]
 
@@ -112,10 +105,11 @@ def _as_json(found: Comparison, budgets: pd.DataFrame | None) -> dict[str, Any]:
         "summary": found.summary,
         "rows": rows(found.judged),
         "groups": rows(found.groups),
+        "improvement_groups": rows(found.improvement_groups),
         "shifts": rows(found.shifts),
         "warmup": rows(found.warmup),
     }
-    if budgets is not None:
+    if (budgets := found.budgets) is not None:
         missed = budgets[budgets["verdict"] == "missed"]
         told["over_budget"] = {str(name): float(share) for name, share in missed["share"].items()}
         told["budgets"] = rows(budgets.reset_index())

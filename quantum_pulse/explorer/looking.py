@@ -16,7 +16,7 @@ from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Recorded, Selection
 from quantum_pulse.capture.slowest import Slowest, SlowSample
 from quantum_pulse.explorer.places import Place
-from quantum_pulse.view import findings, scales
+from quantum_pulse.view import budgets, findings, scales
 from quantum_pulse.view.findings import Findings
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class Overview:
     trends: Mapping[str, Sequence[float]]
     is_rough: bool
     findings: Findings | None = None
+
+    def budget(self, name: str) -> dict[Any, Any] | None:
+        """What is known by now of an operation's budget, by column."""
+        return dict(self.budgets.loc[name]) if name in self.budgets.index else None
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Looker:
         self.begin_ns, self.end_ns, *_ = findings.times(source)
         self.samples = sum(part.rows for part in source.parts["samples"])
         definitions = source.definitions()
-        self._budgets_us = {d["name"]: float(d["budget_us"]) for d in definitions if d.get("budget_us") is not None}
+        self._budgets_us = {name: one.limit_us for name, one in budget_pass.defined(source).items()}
         self._descriptions = {str(d["name"]): str(d.get("description") or "") for d in definitions}
         with scan.silent():
             self._overview = self._first_overview()
@@ -106,7 +110,7 @@ class Looker:
         with scan.silent():
             if known.is_rough:
                 stats = statistics.stats(self.source)
-                self._overview = Overview(stats, budget_pass.counted(self.source), known.trends, is_rough=False)
+                self._overview = Overview(stats, budgets.of(self.source, check=None), known.trends, is_rough=False)
                 return True
             if known.findings is None and self.samples <= MOST_SAMPLES:
                 found = self._gather()
@@ -154,7 +158,7 @@ class Looker:
         # Nobody waits for few. Budgets stand in no footer: of many they come with the exact statistics.
         is_rough = self.samples > _FEW_SAMPLES
         stats = statistics.stats(self.source, approximate=is_rough)
-        budgets = pd.DataFrame() if is_rough else budget_pass.counted(self.source)
+        limits = pd.DataFrame() if is_rough else budgets.of(self.source)
         most = max(_ROUGH_TRENDS // max(len(self.source.parts["samples"]), 1), 1)
         ordered = stats.sort_values("total_us", ascending=False).index[:most]
         trends = {
@@ -168,7 +172,7 @@ class Looker:
             ]
             for _, name in ordered
         }
-        return Overview(stats, budgets, trends, is_rough)
+        return Overview(stats, limits, trends, is_rough)
 
     def _view(self, place: Place, *, rough: bool) -> View:
         import pandas as pd

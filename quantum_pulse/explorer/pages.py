@@ -177,9 +177,11 @@ def _pictures(looker: Looker, view: View) -> list[Block]:
         return [Paragraph("It did not run in this stretch of time.", "missing")]
     edges, calls, before = on_one_scale(view.density, view.before)
     row = view.row or _rough_row(view)
+    # A budget is one of all calls.
+    budget = None if view.is_stretch else looker.overview.budget(view.name)
     picture = closeup.distribution(edges, calls, row, view.budget_us, before)
     content: list[Block] = [
-        Beside([picture, closeup.percentiles(view.row, view.budget_us)]) if view.row is not None else picture
+        Beside([picture, closeup.percentiles(view.row, view.budget_us, budget)]) if view.row is not None else picture
     ]
     density = view.density
     lines = {name: density.quantile_ns(q).tolist() for name, q in (("p50", 0.5), ("p99", 0.99))}

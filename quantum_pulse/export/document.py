@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import budgets, definitions, reader
+from quantum_pulse.capture import definitions, reader
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.export.chosen import Wanted, moment
+from quantum_pulse.view import budgets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +43,7 @@ def build(source: Source, wanted: Wanted) -> dict[str, Any]:
             "end": _time(chosen.end_ns),
         },
         "operations": _records(operations),
-        "budgets": _records(budgets.counted(source, chosen).reset_index()),
+        "budgets": _records(budgets.of(source, chosen).reset_index()),
         # After the statistics: a part that turns out to be damaged is a loss too.
         "losses": _records(reader.loss_frame(source)),
         "recordings": [_recording(name, process) for name, one in source.by_capture() for process in one.processes],
@@ -66,10 +68,10 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value of a frame as one of JSON's: times as text, what is missing as null."""
+    """A value of a frame as one of JSON's: times as text, what is missing or has no bound as null."""
     import pandas as pd
 
-    if value is None or pd.isna(value):
+    if value is None or pd.isna(value) or (isinstance(value, float) and math.isinf(value)):
         return None
     return value.isoformat() if isinstance(value, pd.Timestamp) else value
 

@@ -150,7 +150,7 @@ class Capture:
 
         return slowest.slowest(self._source, n, operation, start, end)
 
-    def budgets(self, *, check: bool = True, alpha: float = 0.05) -> pd.DataFrame:
+    def budgets(self, *, check: bool | None = True, alpha: float = 0.05) -> pd.DataFrame:
         """Whether operations keep the budgets that ``op(budget_us=, budget_quantile=)`` gave them, the worst first.
 
         Index: operation; only those that have a budget. Columns: budget_us, count, over (calls above the budget), share
@@ -159,18 +159,14 @@ class Capture:
         show that it is kept. At most a share `alpha` of "kept" and "missed" is wrong. That samples depend on each other
         is allowed for, and what varies between runs where several captures were opened; see `analysis.check_budgets`.
 
-        With ``check=False`` only the first five columns, in one pass and in memory that does not grow. Raises
-        ValueError for alpha out of range.
+        With ``check=False`` only the first five columns, in one pass and in memory that does not grow; to check, the
+        samples of an operation are in memory at once. ``check=None`` is what tables and the explorer show: checked,
+        unless that would take long, which is with more than 20 million samples of operations that have a budget.
+        Raises ValueError for alpha out of range.
         """
-        from quantum_pulse.capture import budgets
+        from quantum_pulse.view import budgets
 
-        counted = budgets.counted(self._source)
-        if not check:
-            return counted
-        from quantum_pulse import analysis
-
-        checked = analysis.check_budgets(budgets.defined(self._source), budgets.runs(self._source), alpha)
-        return counted.join(checked.drop(columns="quantile"))
+        return budgets.of(self._source, check=check, alpha=alpha)
 
     def validate(
         self,
@@ -490,7 +486,8 @@ class Capture:
         from quantum_pulse.view import html, text
 
         table = html.stats_table(self.stats(), self.categories, caption=f"Capture {self.path}")
-        return table + html.lines(text.validation_lines(self.validate(expected_only=True)))
+        below = (text.budget_lines(self.budgets(check=None)), text.validation_lines(self.validate(expected_only=True)))
+        return table + "".join(map(html.lines, below))
 
 
 def _sources(captures: object, name: str) -> list[reader.Source]:

@@ -86,6 +86,7 @@ def answer(
         against.why_not,
         capture_name,
         inside,
+        operation.budget_quantile,
         path,
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from quantum_pulse.capture.slowest import SlowSample
+from quantum_pulse.view import budgets as words
 from quantum_pulse.view import charts, numbers, verdict
 from quantum_pulse.view.charts import Mark, Strip
 from quantum_pulse.view.document import (
@@ -55,15 +56,18 @@ def build(findings: Findings, category: str, name: str, anchors: Mapping[str, st
     """What is shown of one operation."""
     row = findings.row(category, name)
     own = findings.closeups[name]
-    budget = findings.budgets_us.get(name)
+    budget = findings.budget(name)
+    limit_us = None if budget is None else float(budget["budget_us"])
     blocks: list[Block] = []
     if findings.descriptions.get(name):
         blocks.append(Paragraph([Name(findings.descriptions[name])]))
     if own.heat.empty:
-        blocks.append(percentiles(row, budget))
+        blocks.append(percentiles(row, limit_us, budget))
     else:
         calls = own.heat.to_numpy().sum(axis=1)
-        blocks.append(Beside([distribution(charts.edges_ns(own.heat), calls, row, budget), percentiles(row, budget)]))
+        blocks.append(
+            Beside([distribution(charts.edges_ns(own.heat), calls, row, limit_us), percentiles(row, limit_us, budget)])
+        )
         blocks += _over_time(findings, category, name)
     blocks += _ranges(findings, category, name)
     blocks += family(findings.tree, name, anchors)
@@ -95,8 +99,8 @@ _PERCENTILES: Final = (
 )
 
 
-def percentiles(row: Mapping[str, float], budget_us: float | None) -> Table:
-    """The statistics of an operation, one under the other."""
+def percentiles(row: Mapping[str, float], budget_us: float | None, budget: Mapping[Any, Any] | None = None) -> Table:
+    """The statistics of an operation, one under the other; `budget` is what `Capture.budgets` says of all its calls."""
     rows = [
         Row([Cell("calls"), Cell(numbers.count(row["count"]))]),
         Row([Cell("errors"), Cell(numbers.count(row["errors"]), kind="bad" if row["errors"] else "")]),
@@ -106,6 +110,10 @@ def percentiles(row: Mapping[str, float], budget_us: float | None) -> Table:
     ]
     if budget_us is not None:
         rows.append(Row([Cell("budget"), Cell(_us(budget_us))]))
+    if budget is not None:
+        kind: Literal["", "bad"] = "bad" if words.verdict(budget) == "missed" else ""
+        rows.append(Row([Cell(f"{words.quantile(budget)} within it"), Cell(words.word(budget), kind=kind)]))
+        rows.append(Row([Cell("calls above it"), Cell(numbers.share(budget["share"]))]))
     return Table("Statistics", [Column("", is_number=False), Column("")], rows, "facts")
 
 
@@ -116,9 +124,17 @@ def _over_time(findings: Findings, category: str, name: str) -> list[Block]:
     }
     calls = [0.0 if math.isnan(value) else value for value in findings.over_time(category, name, "count")]
     strips = metric_strips(lambda metric: verdict.metric_over_time(findings, metric))
-    budget = findings.budgets_us.get(name)
+    budget = findings.budget(name)
     moment = verdict.slow_moment(calls, findings.over_time(category, name, "total_us"))
-    return over_time(findings.closeups[name].heat, findings.window_ns, lines, calls, strips, budget, moment)
+    return over_time(
+        findings.closeups[name].heat,
+        findings.window_ns,
+        lines,
+        calls,
+        strips,
+        None if budget is None else float(budget["budget_us"]),
+        moment,
+    )
 
 
 def metric_strips(values_of: Callable[[str], Sequence[float]]) -> list[Strip]:

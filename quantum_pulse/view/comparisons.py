@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.view import budgets as words
 from quantum_pulse.view import html, numbers, text
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def change(value: float) -> str:
 
 
 def reasons(comparison: Comparison, quoted: Callable[[str], str] = text.clean) -> list[str]:
-    """What got slower, a line per cause, and which costs have merely moved; empty where nothing did.
+    """What got slower, a line per cause, which costs have merely moved, and what got faster together.
 
     `quoted` makes the name of an operation fit to be shown.
     """
@@ -70,32 +71,42 @@ def reasons(comparison: Comparison, quoted: Callable[[str], str] = text.clean) -
             f"{numbers.duration(row['gained_us'] * 1000)} a call, of {numbers.duration(row['given_us'] * 1000)} "
             "given away; a cost that moved, no regression"
         )
-    return lines
+    return lines + _improvements(comparison, quoted)
+
+
+def _improvements(comparison: Comparison, quoted: Callable[[str], str]) -> list[str]:
+    """What got faster together, a line each: that several did is one finding, or some."""
+    if comparison.improvements["operation"].nunique() < 2 or (groups := comparison.improvement_groups) is None:
+        return []
+    lines = []
+    for group in groups.to_dict("records"):
+        if others := [quoted(str(name)) for name in group["with"]]:
+            what = f"{quoted(str(group['lead']))} {change(group['change'])} at p{group['quantile'] * 100:g}"
+            lines.append(f"{SIGNS['improved']} {what}; with it {_names(others)}, {_TOGETHER_FASTER[group['reason']]}")
+    return lines[:_MOST_CAUSES]
 
 
 def budget_lines(budgets: pd.DataFrame, quoted: Callable[[str], str] = text.clean) -> list[str]:
     """A line for each budget that is not shown to be kept, and how many are; `budgets` as of `Capture.budgets`."""
-    lines = []
-    for name, row in budgets.to_dict("index").items():
-        if row["verdict"] == "kept":
-            continue
-        low, high = (numbers.duration(row[f"ci_{end}_us"] * 1000) for end in ("low", "high"))
-        lines.append(
-            f"{_BUDGET_SIGNS[row['verdict']]} {row['verdict'].replace('_', ' ')}: {quoted(str(name))}, "
-            f"p{row['quantile'] * 100:g} {numbers.duration(row['value_us'] * 1000)} ({low} to {high}) of "
-            f"{numbers.duration(row['budget_us'] * 1000)}; {numbers.share(row['share'])} of its calls are above"
-        )
+    lines = [
+        f"{words.SIGNS[words.verdict(row)]} {words.word(row)}: {quoted(name)}, {words.told(row)}"
+        for name, row in words.ordered(budgets)
+        if row["verdict"] != "kept"
+    ]
     kept = int((budgets["verdict"] == "kept").sum())
-    return [*lines, f"= kept: {kept} of {len(budgets)}"] if len(budgets) else []
+    return [*lines, f"{words.SIGNS['kept']} kept: {kept} of {len(budgets)}"] if len(budgets) else []
 
-
-_BUDGET_SIGNS: Final = {"missed": "▲", "inconclusive": "?", "too_few": "·"}
 
 #: Why operations are reported together.
 _TOGETHER: Final = {
     "nested": "around it",
     "same time": "slow at the same times",
     "nested and same time": "around it or slow at the same times",
+}
+_TOGETHER_FASTER: Final = {
+    "nested": "around it",
+    "same time": "slow at the same times before",
+    "nested and same time": "around it or slow at the same times before",
 }
 
 
@@ -110,8 +121,10 @@ def as_text(comparison: Comparison, *, everything: bool = False) -> str:
     """The summary and a table for a terminal; rows where nothing was found only with `everything`."""
     rows = list(_rows(comparison, everything=everything))
     above = "\n".join([comparison.summary, *(f"  {line}" for line in reasons(comparison))])
+    told = [] if comparison.budgets is None else budget_lines(comparison.budgets)
+    below = "".join(f"\n{line}" for line in (["", "Budgets", *(f"  {line}" for line in told)] if told else []))
     if not rows:
-        return above
+        return above + below
     lines = [_headings(comparison), *rows]
     widths = [max(text.width(line[column]) for line in lines) for column in range(len(HEADINGS))]
 
@@ -123,7 +136,7 @@ def as_text(comparison: Comparison, *, everything: bool = False) -> str:
         return "  ".join(cells).rstrip()
 
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([above, "", aligned(lines[0]), rule, *map(aligned, rows)])
+    return "\n".join([above, "", aligned(lines[0]), rule, *map(aligned, rows)]) + below
 
 
 def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
@@ -138,6 +151,8 @@ def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
         parts += _markdown_table(comparison, short) if short else []
         parts += ["", f"<details><summary>All {len(whole)} rows</summary>", "", *_markdown_table(comparison, whole)]
         parts += ["", "</details>"]
+    if comparison.budgets is not None and (told := budget_lines(comparison.budgets, quoted=in_code)):
+        parts += ["", "#### Budgets", "", *(f"- {line}" for line in told)]
     return "\n".join(parts).strip() + "\n"
 
 
@@ -151,6 +166,8 @@ def as_html(comparison: Comparison) -> str:
         parts.append(_html_table(comparison, short))
     if len(short) < len(whole):
         parts.append(f"<details><summary>All {len(whole)} rows</summary>{_html_table(comparison, whole)}</details>")
+    if comparison.budgets is not None and (told := budget_lines(comparison.budgets)):
+        parts.append(f"<div>Budgets</div><ul>{''.join(f'<li>{escape(line)}</li>' for line in told)}</ul>")
     return "\n".join(parts)
 
 

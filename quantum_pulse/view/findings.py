@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import budgets as budget_pass
 from quantum_pulse.capture import definitions, nesting, reader, scan, selection, slowest, statistics, tables, timeline
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Recorded
 from quantum_pulse.capture.slowest import SlowSample
 from quantum_pulse.operations import Category
-from quantum_pulse.view import scales
+from quantum_pulse.view import budgets, scales
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +55,6 @@ class Findings:
     path: Path
     stats: pd.DataFrame
     categories: Mapping[str, Category]
-    budgets_us: dict[str, float]
     budgets: pd.DataFrame
     descriptions: dict[str, str]
     begin_ns: int
@@ -103,6 +101,10 @@ class Findings:
         own: Any = self.stats.loc[(category, name)]
         return {str(column): float(value) for column, value in own.items()}
 
+    def budget(self, name: str) -> dict[Any, Any] | None:
+        """What is known of an operation's budget by column, if it has one."""
+        return dict(self.budgets.loc[name]) if name in self.budgets.index else None
+
     @property
     def _by_operation(self) -> dict[tuple[str, str], pd.DataFrame]:
         known: dict[tuple[str, str], pd.DataFrame] | None = self.__dict__.get("_split")
@@ -134,13 +136,11 @@ def gather(
     names = [name for _, name in stats.sort_values("total_us", ascending=False).index[:detailed]]
     for name in tqdm(names, desc="looking at operations", delay=1, leave=False, disable=not scan.is_shown()):
         closeups[str(name)] = _closeup(source, Recorded(name), begin, end, window)
-    budgets = budget_pass.counted(source)
     return Findings(
         path=source.path,
         stats=stats,
         categories=definitions.categories(source),
-        budgets_us={str(name): float(value) for name, value in budgets["budget_us"].items()},
-        budgets=budgets,
+        budgets=budgets.of(source),
         descriptions={str(one["name"]): str(one.get("description") or "") for one in source.definitions()},
         begin_ns=begin,
         end_ns=end,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from quantum_pulse.view import budgets as words
 from quantum_pulse.view import charts, numbers
 from quantum_pulse.view.document import Block, Cell, Column, Name, Paragraph, Row, Table
 from quantum_pulse.view.scales import LogScale
@@ -21,12 +23,13 @@ _COLUMNS: Final = (
     Column("p50"),
     Column("p99"),
     Column("max"),
-    Column("over budget", title="share of the calls that took longer than the budget"),
+    Column("budget", title="whether the quantile that it is for keeps it, and the share of the calls above it"),
 )
 _NOTE: Final = (
     "Latency: a thin line from the fastest call to the slowest, a bar from p50 to p99, a ring at p50, a dashed "
-    "mark at the budget. Times of enclosed operations are part of those around them, so shares are of all measured "
-    "time, not of the clock's."
+    "mark at the budget. A budget is for a quantile: missed or kept where that is shown, whatever single calls take; "
+    "neither where the quantile is so close to it, or calls are so few, that they do not tell. Times of enclosed "
+    "operations are part of those around them, so shares are of all measured time, not of the clock's."
 )
 
 
@@ -46,19 +49,21 @@ def build(
     total = float(stats["total_us"].sum()) or 1.0
     rows = []
     sums: dict[Any, float] = stats["total_us"].groupby(level="category").sum().to_dict()
-    over = budgets.to_dict("index")
+    limits = budgets.to_dict("index")
     for category in sorted(sums, key=lambda name: -sums[name]):
         own: Any = stats.xs(category, level="category")
         own = own.sort_values("total_us", ascending=False)
         rows.append(_category_row(str(category), own, sums[category], total))
         for name, row in own.iterrows():
             values = [] if trend is None else trend(str(category), str(name), "p99_us")
-            rows.append(_operation_row(str(name), row, over.get(name), total, scale, values, links))
+            rows.append(_operation_row(str(name), row, limits.get(name), total, scale, values, links))
     latency = Column(
         "latency", False, wide=True, title="from min to max, bar from p50 to p99", picture=charts.ranges_axis(scale)
     )
     columns = [*_COLUMNS, latency, Column("trend", False, wide=True, title="p99 over time")]
-    return [Table("Operations by category, most time first", columns, rows, "grid"), Paragraph(_NOTE, "note")]
+    blocks: list[Block] = [Table("Operations by category, most time first", columns, rows, "grid")]
+    blocks.append(Paragraph(_NOTE, "note"))
+    return [*blocks, _budgets(budgets, links)] if len(budgets) else blocks
 
 
 def _category_row(category: str, own: pd.DataFrame, took: float, total: float) -> Row:
@@ -86,7 +91,7 @@ def _category_row(category: str, own: pd.DataFrame, took: float, total: float) -
 def _operation_row(
     name: str,
     row: Any,
-    over: Mapping[Any, Any] | None,
+    budget: Mapping[Any, Any] | None,
     total: float,
     scale: LogScale,
     trend: Sequence[float],
@@ -94,7 +99,7 @@ def _operation_row(
 ) -> Row:
     share = row["total_us"] / total
     low, p50, p99, high = (float(row[key]) * 1000 for key in ("min_us", "p50_us", "p99_us", "max_us"))
-    picture = charts.ranges(scale, low, p50, p99, high, None if over is None else over["budget_us"] * 1000)
+    picture = charts.ranges(scale, low, p50, p99, high, None if budget is None else budget["budget_us"] * 1000)
     return Row(
         [
             Cell(Name(name, links.get(name, ""))),
@@ -105,7 +110,7 @@ def _operation_row(
             Cell(_us(row["p50_us"]), row["p50_us"]),
             Cell(_us(row["p99_us"]), row["p99_us"]),
             Cell(_us(row["max_us"]), row["max_us"]),
-            _over(over),
+            _budget(budget),
             Cell("", picture=picture),
             Cell("", picture=charts.trend(trend)),
         ],
@@ -113,12 +118,44 @@ def _operation_row(
     )
 
 
-def _over(over: Mapping[Any, Any] | None) -> Cell:
-    if over is None:
+def _budgets(budgets: pd.DataFrame, links: Mapping[str, str]) -> Table:
+    """What is known of each budget."""
+    columns = [
+        Column("budget of", is_number=False),
+        Column("for the"),
+        Column("budget"),
+        Column("measured"),
+        Column("95 % interval"),
+        Column("calls above"),
+        Column("verdict", is_number=False),
+    ]
+    rows = []
+    for name, row in words.ordered(budgets):
+        value, low, high = (row.get(key, math.nan) for key in ("value_us", "ci_low_us", "ci_high_us"))
+        rows.append(
+            Row(
+                [
+                    Cell(Name(name, links.get(name, ""))),
+                    Cell(words.quantile(row), row["quantile"]),
+                    Cell(_us(row["budget_us"]), row["budget_us"]),
+                    Cell(_us(value), value),
+                    Cell("–" if math.isnan(low) else f"{_us(low)} to {_us(high)}", low),
+                    Cell(words.share(row), row["share"]),
+                    Cell(words.word(row), kind=_kind(row)),
+                ]
+            )
+        )
+    return Table("Budgets, those that are missed first", columns, rows)
+
+
+def _kind(budget: Mapping[Any, Any]) -> Literal["", "bad"]:
+    return "bad" if words.verdict(budget) == "missed" else ""
+
+
+def _budget(budget: Mapping[Any, Any] | None) -> Cell:
+    if budget is None:
         return Cell("")
-    if not over["over"]:
-        return Cell("0 %", 0)
-    return Cell(f"{numbers.share(over['share'])} > {_us(over['budget_us'])}", over["share"], kind="bad")
+    return Cell(words.short(budget), words.rank(budget), kind=_kind(budget))
 
 
 def _errors(errors: float, count: float) -> Cell:

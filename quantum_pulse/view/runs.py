@@ -172,12 +172,19 @@ def _span(low: float, high: float) -> str:
 def _budget(runs: Runs) -> Line | None:
     if runs.budget_us is None or not runs.durations_ns:
         return None
-    budget = numbers.duration(runs.budget_us * 1000)
+    budget, verdict = numbers.duration(runs.budget_us * 1000), runs.budget_verdict
+    level = f"p{runs.budget_quantile * 100:.10g}"
+    if verdict == "kept":
+        return Line("✓", "keeps its budget", f" of {budget} at the {level}")
     if not runs.over_budget:
         return Line("✓", "within its budget", f" of {budget}")
     count = len(runs.durations_ns)
     times = f" in {numbers.count(runs.over_budget)} of {numbers.count(count)} runs" if count > 1 else ""
-    return Line("✗", "over its budget", f" of {budget}{times}", "bad")
+    if verdict == "missed":
+        return Line("✗", "misses its budget", f" of {budget} at the {level}, over it{times}", "bad")
+    # Single runs may be over a budget that a quantile keeps.
+    doubt = "too few to tell" if verdict == "too_few" else "which does not tell"
+    return Line("○", "over its budget", f" of {budget}{times}, {doubt} whether its {level} is")
 
 
 def _failures(runs: Runs) -> Line | None:

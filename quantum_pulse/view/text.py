@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from quantum_pulse.operations import Category
+from quantum_pulse.view import budgets as words
 from quantum_pulse.view import numbers, table
 
 if TYPE_CHECKING:
@@ -31,20 +32,18 @@ def clean(text: str) -> str:
 
 
 def budget_lines(budgets: pd.DataFrame) -> str:
-    """Which operations took longer than their budget, and whether so many calls may, as lines; empty when none did."""
-    broken = budgets[budgets["over"] > 0]
-    if broken.empty:
+    """Whether operations keep their budgets, and how many calls are above, as lines; empty where none has a budget."""
+    rows = [
+        (f"{words.SIGNS[words.verdict(row)]} {words.word(row)}", clean(name), words.told(row))
+        for name, row in words.ordered(budgets)
+    ]
+    if not rows:
         return ""
-    names = [clean(str(name)) for name in broken.index]
-    space = max(map(width, names))
-    lines = ["Calls above their budget"]
-    for name, (_, row) in zip(names, broken.iterrows(), strict=True):
-        limit = numbers.duration(row["budget_us"] * 1000)
-        calls = f"{numbers.count(row['over'])} of {numbers.count(row['count'])} calls"
-        share = f"{numbers.share(row['share']):>6} above {limit} ({calls})"
-        allowed = 1 - row["quantile"]
-        sign = "✗ more than" if row["share"] > allowed else "✓ within"
-        lines.append(f"  {name}{' ' * (space - width(name))}  {share}, {sign} {numbers.share(allowed)}")
+    widths = [max(width(row[place]) for row in rows) for place in (0, 1)]
+    lines = ["Budgets"]
+    for found, name, told in rows:
+        cells = [cell + " " * (space - width(cell)) for cell, space in zip((found, name), widths, strict=True)]
+        lines.append(f"  {cells[0]}  {cells[1]}  {told}")
     return "\n".join(lines)
 
 

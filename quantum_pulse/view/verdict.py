@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from quantum_pulse.view import budgets as words
 from quantum_pulse.view import numbers
 from quantum_pulse.view.document import Name, Text
 from quantum_pulse.view.findings import Findings
@@ -154,14 +155,9 @@ def _why(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) -
             ".",
         ]
         return inside
-    over = findings.budgets[findings.budgets["over"] > 0]
-    if slow is None and len(over):
-        broken = str(over.index[0])
-        return [
-            Name(broken, anchors.get(broken, "")),
-            f" breaks its budget of {_us(over['budget_us'].iloc[0])} in {numbers.share(over['share'].iloc[0])} of "
-            "its calls.",
-        ]
+    name, row = next(iter(words.ordered(findings.budgets)), ("", {}))
+    if slow is None and row and words.verdict(row) == "missed":
+        return [Name(name, anchors.get(name, "")), f" misses its budget: {words.told(row)}."]
     if findings.metrics.empty:
         return "No system metrics were recorded, so nothing here can tell why."
     where = "of the process and the machine changed with it" if slow is not None else "stands out"

@@ -1,9 +1,12 @@
 """Budgets of a capture: counts, and whether they are kept."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import quantum_pulse as qp
+from quantum_pulse.capture import budgets as counting
+from quantum_pulse.capture import durations as reading
 from quantum_pulse.operations import Category, Definition
 from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
 
@@ -52,6 +55,54 @@ def test_each_by_its_own_quantile(write_capture):  # noqa: F811 - the fixture
     assert (budgets["value_us"] < budgets["ci_high_us"]).all()
     with pytest.raises(ValueError, match="alpha must be"):
         qp.open(write_capture([rows], operations=operations)).budgets(alpha=2)
+
+
+def test_operations_are_read_together_or_one_by_one(write_capture, monkeypatch):  # noqa: F811 - the fixture
+    """The order recorded is that of the starts, whichever way; a part may have them in another."""
+    rng = np.random.default_rng(5)
+    names = ("W.A", "W.B", "W.C")
+    part = {
+        "operation": rng.integers(0, 3, 900),
+        "duration": rng.integers(1, 100, 900),
+        "weight": rng.integers(1, 3, 900),
+    }
+    part["start"] = rng.permutation(900)
+    path = write_capture([part, {**part, "start": 900 + part["start"]}], operations=[definition(n, 1) for n in names])
+    for capture in (qp.open(path), qp.open([path])):
+        samples = capture.samples(columns=["operation", "duration_ns", "weight"]).astype({"operation": str})
+        for most in (10**9, 1):
+            monkeypatch.setattr(reading, "AT_ONCE", most)
+            found = dict(counting.runs(capture._source))
+            assert sorted(found) == list(names)
+            for name, runs in found.items():
+                ((durations, weights),) = runs
+                own = samples[samples["operation"] == name]
+                assert durations.tolist() == own["duration_ns"].tolist()
+                assert weights.tolist() == own["weight"].tolist()
+
+
+def test_equal_weights_are_no_weights(write_capture):  # noqa: F811 - the fixture
+    """But for how many calls there are: sampling tells as much as the samples do."""
+    rng = np.random.default_rng(6)
+    rows = {"start": np.arange(3000) * 1000, "duration": rng.integers(1000, 20_000, 3000), "operation": np.ones(3000)}
+    told = ["value_us", "ci_low_us", "ci_high_us", "q_value", "verdict"]
+    plain, weighted = (
+        qp.open(write_capture([rows | {"weight": np.full(3000, weight)}])).budgets()[told] for weight in (1, 7)
+    )
+    pd.testing.assert_frame_equal(plain, weighted)
+    nearly = np.full(3000, 7)
+    nearly[0] = 8
+    other = qp.open(write_capture([rows | {"weight": nearly}])).budgets()[told]
+    assert other["ci_low_us"].iloc[0] == pytest.approx(plain["ci_low_us"].iloc[0], rel=0.01)
+    assert other["ci_high_us"].iloc[0] == pytest.approx(plain["ci_high_us"].iloc[0], rel=0.01)
+
+
+@pytest.mark.parametrize("no_time", [float("inf"), float("nan"), 10**400, -1, 0])
+def test_what_is_no_time_is_no_budget(write_capture, no_time):  # noqa: F811 - the fixture
+    """Earlier versions let some of them be."""
+    capture = qp.open(write_capture([[{"duration": 1}]], operations=[definition("A.B", no_time)]))
+    assert capture.budgets().empty
+    assert capture.definitions()["budget_us"].isna().all()
 
 
 def test_what_an_older_version_wrote_is_for_the_p99(write_capture, monkeypatch):  # noqa: F811 - the fixture

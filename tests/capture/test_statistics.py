@@ -31,9 +31,11 @@ captures = st.lists(st.lists(rows, min_size=1, max_size=30) | st.lists(unweighte
 slow = settings(deadline=None, derandomize=True, max_examples=15, suppress_health_check=list(HealthCheck))
 
 
-@pytest.fixture(params=["sorted", "in two passes"])
+@pytest.fixture(params=["sorted", "sorted group by group", "in two passes"])
 def way(request, monkeypatch):
     """Few samples are sorted; of many, histograms say what a second pass has to look for."""
+    if request.param == "sorted group by group":
+        monkeypatch.setattr(sorting, "EACH", 1)
     if request.param == "in two passes":
         monkeypatch.setattr(sorting, "FEW_ROWS", 0)
 

@@ -9,6 +9,7 @@ import quantum_pulse as qp
 from quantum_pulse.capture import scan
 from quantum_pulse.explorer import looking, widget
 from quantum_pulse.explorer.places import Place, RefusedError, follow
+from quantum_pulse.view import budgets
 from tests.view import captures
 from tests.view.captures import SLOW_EXCHANGE
 
@@ -75,6 +76,22 @@ def test_a_stretch_counts_what_the_statistics_count():
     starts = capture.samples(Engine.ORDER)["start"].astype("int64")
     expected = int(((starts >= begin) & (starts < begin + 500_000_000)).sum())
     assert f"calls {expected}" in page
+
+
+def test_budgets_go_by_their_verdict():
+    explorer = explore(SLOW_EXCHANGE)
+    rows = qp.open(SLOW_EXCHANGE).budgets()
+    assert set(rows["verdict"]) == {"kept", "missed", "inconclusive", "too_few"}
+    page = text(explorer).replace("&lt;", "<")
+    for name, row in rows.to_dict("index").items():
+        assert budgets.short(row) in page, name
+    assert len(re.findall(r'<td[^>]*class="[^"]*bad[^"]*"[^>]*>missed, ', explorer.widget.page)) == 2, "those missed"
+    page = step(explorer, {"to": number_of(explorer, "Engine.FEED_MESSAGE")})
+    assert "budget 200 µs p99 within it kept calls above it < 0.1 %" in page.replace("&lt;", "<")
+    begin = explorer._looker.begin_ns
+    page = step(explorer, {"begin": str(begin), "end": str(begin + 500_000_000)})
+    assert "budget 200 µs" in page
+    assert "within it" not in page, "the verdict is on all calls"
 
 
 def test_errors_are_told_apart():

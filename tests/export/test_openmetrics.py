@@ -1,6 +1,7 @@
 """Histograms for Prometheus, read by its own parsers."""
 
 import gzip
+import math
 
 import numpy as np
 import pytest
@@ -76,6 +77,25 @@ def test_strange_names(write_capture, written):
     found = families(written(qp.open(path)))
     assert {(s.labels["operation"], s.labels["category"]) for s in found[DURATION].samples} == {(odd, odd)}
     assert [s.value for s in found[DURATION].samples if s.name.endswith("_count")] == [3]
+
+
+def test_no_line_but_the_last_bucket_is_infinite(write_capture, written):
+    """Not for the longest durations and weights that there are, nor for budgets that are no time."""
+    longest, most = 2**63 - 1, 2**31 - 1
+    rows = [{"duration": longest, "weight": most}, {"duration": 0, "operation": 1}, {"duration": 7, "operation": 2}]
+    budgets = (float("inf"), 10**400, 1e15)
+    operations = [Definition(f"W.{place}", "w", "", Category("A"), 1, own) for place, own in enumerate(budgets)]
+    text = written(qp.open(write_capture([rows * 3], operations=operations)))
+    found = families(text)
+    assert {sample.labels["operation"]: sample.value for sample in found["quantum_pulse_budget_seconds"].samples} == {
+        "W.2": 1e9
+    }
+    sums = {sample.labels["operation"]: sample.value for sample in found[DURATION].samples if "sum" in sample.name}
+    assert sums == {"W.0": pytest.approx(3 * longest * most / 1e9), "W.1": 0, "W.2": 21e-9}
+    assert all(math.isfinite(sample.value) for family in found.values() for sample in family.samples)
+    last = [float(sample.labels["le"]) for sample in found[DURATION].samples if "le" in sample.labels]
+    assert [bound for bound in last if not math.isfinite(bound)] == [math.inf] * 3
+    assert families(text, parser)[DURATION].type == "histogram"
 
 
 def test_nothing_is_valid_too(write_capture, written):

@@ -121,6 +121,28 @@ def test_a_slow_child_is_one_finding(nested):
     assert re.search(f"<li>{line.format(q='')}</li>", found._repr_html_())
 
 
+def test_what_got_faster_together_is_one_finding(nested):
+    base, fast = nested(1, 20_000, 16_000), nested(2, 20_000, 10_000)
+    found = fast.compare(base)
+    assert set(found.improvements["operation"]) == {"Work.READ", "Work.COUNT"}
+    (group,) = found.improvement_groups.to_dict("records")
+    assert (group["lead"], group["with"], group["reason"]) == ("Work.COUNT", ("Work.READ",), "nested")
+    row = found.improvements.set_index(["operation", "quantile"]).loc[("Work.COUNT", group["quantile"])]
+    assert group["change"] == row["change"] < -0.3
+    assert base.compare(fast).improvement_groups.empty
+    line = r"▼ {q}Work\.COUNT{q} -3\d % at p\d+; with it {q}Work\.READ{q}, around it"
+    assert re.search(f"^  {line.format(q='')}$", found.to_text(), re.MULTILINE)
+    assert re.search(f"^- {line.format(q='`')}$", found.to_markdown(), re.MULTILINE)
+    (told,) = json.loads(cli(base.path, fast.path, "--format", "json").stdout)["improvement_groups"]
+    assert (told["lead"], told["with"]) == ("Work.COUNT", ["Work.READ"])
+
+
+def test_time_given_to_the_operation_around_is_no_improvement(nested):
+    found = nested(2, 20_000, 10_000).compare(nested(1, 14_000, 16_000))
+    assert set(found.improvements["operation"]) == {"Work.COUNT"}
+    assert found.improvement_groups.empty
+
+
 def test_a_cost_that_moved_into_a_child(nested):
     base, moved = nested(1, 20_000, 10_000), nested(2, 14_000, 16_000)
     found = moved.compare(base)
@@ -265,6 +287,95 @@ def test_a_history(make, tmp_path):
     few = qp.History(tmp_path / "few")
     few.add(make(1))
     assert set(few.check(make(2)).table["verdict"]) == {"too_few"}
+
+
+@pytest.fixture
+def starting(write_capture):  # noqa: F811 - the fixture
+    """Captures of which the first samples of Work.READ take so many times as long; Work.COUNT misses its budget."""
+
+    def again(seed, factor=1.0, cold=160):
+        rng = np.random.default_rng(seed)
+        duration = 50_000 * np.exp(0.3 * rng.standard_normal(8000))
+        operation = np.arange(8000) % 2
+        duration[: 2 * cold][operation[: 2 * cold] == 0] *= factor
+        rows = {"start": np.arange(8000) * 100_000, "duration": duration.astype(np.int64), "operation": operation}
+        return qp.open(write_capture([rows]))
+
+    return again
+
+
+def test_a_history_sets_warm_up_aside(starting, tmp_path):
+    history = qp.History(tmp_path / "baselines")
+    for seed in range(5):
+        history.add(starting(seed, factor=3 if seed == 2 else 1))
+    cold = starting(9, factor=6)
+    found = history.check(cold)
+    assert found.regressions.empty
+    assert found.warmup[["side", "run", "operation"]].to_numpy().tolist() == [
+        ["baseline", 2, "Work.READ"],
+        ["current", 0, "Work.READ"],
+    ]
+    assert found.warmup["set_aside"].between(80, 320).all()
+    assert found.warmup["samples"].tolist() == [4000, 4000]
+    assert "Set aside as warm-up" in found.summary
+    everything = history.check(cold, skip_warmup=False)
+    assert everything.warmup.empty
+    assert everything.table.set_index(["operation", "quantile"]).loc[("Work.READ", 0.99), "change"] > 0.5
+    own = cold.compare(starting(0)).table.set_index(["operation", "quantile"])["current_us"]
+    settled = found.table.set_index(["operation", "quantile"])["current_us"]
+    pd.testing.assert_series_equal(settled, own, rtol=1e-4, obj="quantiles of the same samples")
+    kept, whole = (history.runs(skip_warmup=skip).set_index(["run", "operation"])["p99_us"] for skip in (True, False))
+    assert kept.index[kept < whole].tolist() == [(2, "Work.READ")]
+    assert kept.index[kept > whole].tolist() == []
+
+
+def test_runs_of_earlier_versions_are_compared_with_all_calls(starting, tmp_path):
+    history = qp.History(tmp_path)
+    for seed in range(4):
+        history.add(starting(seed))
+    file = tmp_path / "history.jsonl"
+    first, *others = map(json.loads, file.read_text().splitlines())
+    del first["warmup"]
+    file.write_text("".join(f"{json.dumps(one)}\n" for one in (first, *others)))
+    cold = starting(9, factor=6)
+    assert history.check(cold).warmup.empty
+    assert len(history.check(cold, recent=3).warmup) == 1, "the newer ones have looked for it"
+
+
+def test_a_history_says_what_a_build_fails_on(starting, make, tmp_path):
+    history = qp.History(tmp_path)
+    for seed in range(5):
+        history.add(starting(seed))
+    found = history.check(make(20, slower=1.5))
+    assert found.budgets["verdict"].to_dict() == {"Work.COUNT": "missed"}
+    assert found.failures() == ["regressed: Work.READ", "missed budget: Work.COUNT"]
+    assert found.failures(["improved"]) == []
+    assert "Budgets\n  ▲ missed: Work.COUNT, p99 " in found.to_text()
+    assert "#### Budgets\n\n- ▲ missed: `Work.COUNT`, p99 " in found.to_markdown()
+    assert "<li>▲ missed: Work.COUNT, p99 " in found._repr_html_()
+    with pytest.raises(ValueError, match=r"fail_on must be of 'regressed', .*, not 'slower'"):
+        found.failures(["slower"])
+    for wrong in ({"recent": 0}, {"recent": True}, {"alpha": 1}, {"min_effect": -1}):
+        with pytest.raises(ValueError, match="must be"):
+            history.check(make(20), **wrong)
+
+
+def test_quantiles_of_what_has_settled_count_calls():
+    """Against every call written out."""
+    from quantum_pulse.analysis import history
+
+    rng = np.random.default_rng(3)
+    durations = (50_000 * np.exp(0.3 * rng.standard_normal(4000))).astype(np.int64)
+    durations[:150] *= 5
+    weights = rng.integers(1, 5, 4000).astype(np.int32)
+    levels = {"p50_us": 0.5, "p99_us": 0.99, "p100_us": 1.0}
+    found = history.settled([(durations, weights), (durations[150:], weights[150:])], levels)
+    first = found["set_aside"]
+    assert 75 < first < 300
+    assert found["samples"] == 4000 + 3850
+    calls = np.concatenate([np.repeat(durations[own:], weights[own:]) for own in (first, 150)])
+    assert [found[name] * 1000 for name in levels] == pytest.approx(np.quantile(calls, list(levels.values())))
+    assert history.settled([(durations[150:], weights[150:])], levels) is None
 
 
 def test_change_points_of_a_history(make, tmp_path):

@@ -58,12 +58,29 @@ def test_runs_that_failed_are_said_and_not_judged():
 def test_budget_and_baseline():
     text = view.as_text(found([2 * MS] * 3 + [5 * MS], budget_us=3000, baseline="main{", baseline_ns=[MS] * 6))
     assert "▲ slower: +100 % against the median of 6 runs in main{, 1.0 ms" in text
-    assert "✗ over its budget of 3.0 ms in 1 of 4 runs" in text
+    assert "○ over its budget of 3.0 ms in 1 of 4 runs, too few to tell whether its p99 is" in text
     never = view.as_text(found([MS], baseline="main", baseline_ns=[]))
     assert "○ it never ran to its end in main" in never
     why = view.as_text(found([MS], not_compared="main has no Op.CELL\x1b"))
     assert why.endswith("○ not compared: main has no Op.CELL\ufffd")
     assert "not compared" not in view.as_text(found([], errors=["ValueError"], not_compared="main has no Op.CELL"))
+
+
+def test_a_budget_is_for_a_quantile():
+    def line(over, runs, quantile):
+        durations = [5 * MS if place * over % runs < over else MS for place in range(runs)]
+        shown = found(durations, budget_us=3000, budget_quantile=quantile)
+        return shown.budget_verdict, view.as_text(shown).splitlines()[-1]
+
+    assert line(0, 4, 0.99) == ("too_few", "✓ within its budget of 3.0 ms")
+    assert line(1, 1, 0.99) == ("too_few", "○ over its budget of 3.0 ms, too few to tell whether its p99 is")
+    assert line(4, 40, 0.5) == ("kept", "✓ keeps its budget of 3.0 ms at the p50")
+    assert line(40, 40, 0.5) == ("missed", "✗ misses its budget of 3.0 ms at the p50, over it in 40 of 40 runs")
+    assert line(20, 40, 0.5) == (
+        "inconclusive",
+        "○ over its budget of 3.0 ms in 20 of 40 runs, which does not tell whether its p50 is",
+    )
+    assert found([], budget_us=3000).budget_verdict == found([MS]).budget_verdict == ""
 
 
 def test_names_are_shown_as_text():

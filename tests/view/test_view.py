@@ -87,16 +87,3 @@ def test_other_rows_and_quantiles_are_shown(stats):
     assert both[0].split()[:2] == ["operation", "thread"]
     assert both[3].split()[:2] == ["Op.<b>", "9"]
     assert "p90" in text.stats_table(stats.drop(columns="p99_us"))
-
-
-def test_calls_above_a_budget_and_whether_so_many_may_be():
-    budgets = pd.DataFrame(
-        {"budget_us": [10.0, 20.0], "count": [1000, 1000], "over": [11, 500], "share": [0.011, 0.5]},
-        index=["A.LONG", "A.B"],
-    ).assign(quantile=[0.99, 0.5])
-    assert text.budget_lines(budgets).splitlines() == [
-        "Calls above their budget",
-        "  A.LONG   1.1 % above 10.0 µs (11 of 1,000 calls), ✗ more than 1.0 %",
-        "  A.B       50 % above 20.0 µs (500 of 1,000 calls), ✓ within 50 %",
-    ]
-    assert text.budget_lines(budgets.assign(over=0)) == ""

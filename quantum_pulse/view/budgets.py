@@ -1,0 +1,85 @@
+"""Budgets: what a capture is asked about them, and how that is told. The same in every home."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from quantum_pulse.capture import budgets as budget_pass
+from quantum_pulse.capture import scan
+from quantum_pulse.capture.reader import Source
+from quantum_pulse.capture.selection import EVERYTHING, Selection
+from quantum_pulse.view import numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: A sign beside each verdict, so that none is told by colour alone. What needs somebody comes first.
+SIGNS: Final = {"missed": "▲", "inconclusive": "?", "too_few": "·", "not_checked": "·", "kept": "="}
+#: Samples of operations with budgets that are checked without being asked for: some seconds.
+MOST_CHECKED: Final = 20_000_000
+
+
+def of(
+    source: Source, chosen: Selection = EVERYTHING, *, check: bool | None = True, alpha: float = 0.05
+) -> pd.DataFrame:
+    """Budgets of the samples in `chosen`; see `Capture.budgets`."""
+    counted = budget_pass.counted(source, chosen)
+    if check is None:
+        names = tuple(budget_pass.defined(source, chosen))
+        check = scan.rows_at_most(source, chosen._replace(names=names)) <= MOST_CHECKED
+    if not check:
+        return counted
+    from quantum_pulse import analysis
+
+    checked = analysis.check_budgets(budget_pass.defined(source, chosen), budget_pass.runs(source, chosen), alpha)
+    return counted.join(checked.drop(columns="quantile"))
+
+
+def verdict(row: Mapping[Any, Any]) -> str:
+    """The verdict on a row of `Capture.budgets`, or that there is none."""
+    return str(row.get("verdict", "not_checked"))
+
+
+def word(row: Mapping[Any, Any]) -> str:
+    """The verdict as one reads it: kept, missed, inconclusive, too few, not checked."""
+    return verdict(row).replace("_", " ")
+
+
+def short(row: Mapping[Any, Any]) -> str:
+    """The verdict and the share of calls above the budget, in a cell: missed, 2.0 %."""
+    return f"{word(row)}, {share(row)}"
+
+
+def share(row: Mapping[Any, Any]) -> str:
+    """The share of calls above the budget."""
+    return numbers.share(row["share"]) if row["over"] else "0 %"
+
+
+def rank(row: Mapping[Any, Any]) -> float:
+    """What `short` is sorted by: the verdict, then the share of calls above the budget."""
+    return 2.0 * (len(SIGNS) - list(SIGNS).index(verdict(row))) + float(row["share"])
+
+
+def told(row: Mapping[Any, Any]) -> str:
+    """All but the verdict: p99 120 µs (110 µs to 130 µs) of 100 µs; 2.0 % of its calls are above."""
+    value = ""
+    if "verdict" in row:
+        low, high = (_us(row[f"ci_{end}_us"]) for end in ("low", "high"))
+        value = f" {_us(row['value_us'])} ({low} to {high})"
+    return f"{quantile(row)}{value} of {_us(row['budget_us'])}; {share(row)} of its calls are above"
+
+
+def ordered(budgets: pd.DataFrame) -> list[tuple[str, dict[Any, Any]]]:
+    """Operations and their rows, what needs somebody first."""
+    rows: dict[Any, dict[Any, Any]] = budgets.to_dict("index")
+    return sorted(((str(name), row) for name, row in rows.items()), key=lambda one: -rank(one[1]))
+
+
+def quantile(row: Mapping[Any, Any]) -> str:
+    """Which quantile the budget is for: p99, p99.9."""
+    return f"p{row['quantile'] * 100:.10g}"
+
+
+def _us(value: float) -> str:
+    return numbers.duration(value * 1000)
