@@ -73,9 +73,12 @@ def into(wanted: str | None, name: str) -> Path:
 
 
 def show(capture: qp.Capture, stats: pd.DataFrame, unit: str = "auto", *, keep_order: bool = False) -> None:
-    from quantum_pulse.view import numbers, text
+    from quantum_pulse.view import numbers, text, unfinished
 
     print(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order))
+    hanging = unfinished.lines(unfinished.of(capture._source))
+    if hanging:
+        print(f"\n{hanging}")
     budgets = text.budget_lines(capture.budgets(check=None))
     if budgets:
         print(f"\n{budgets}")

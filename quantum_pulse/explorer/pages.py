@@ -11,7 +11,7 @@ from quantum_pulse.capture import reader
 from quantum_pulse.capture.density import Density
 from quantum_pulse.explorer.looking import MOST_SAMPLES, Looker, Overview, View, on_one_scale
 from quantum_pulse.explorer.places import Place
-from quantum_pulse.view import closeup, numbers, operations, page, report, verdict
+from quantum_pulse.view import closeup, numbers, operations, page, report, unfinished, verdict
 from quantum_pulse.view.document import Beside, Block, Cell, Column, Fold, Name, Paragraph, Row, Table, plain
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ def _unfinished(overview: Overview, looker: Looker) -> Paragraph:
 
 def _missing(looker: Looker, found: Findings | None) -> list[Block]:
     """What is not in the capture and would be looked for."""
-    content: list[Block] = []
+    hanging = unfinished.of(looker.source)
+    content = unfinished.blocks(hanging) if hanging else []
     losses = reader.loss_frame(looker.source)
     if len(losses):
         known = losses["count"].dropna().sum()

@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import definitions, reader
+from quantum_pulse.capture import definitions, reader, unfinished
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.export.chosen import Wanted, moment
 from quantum_pulse.view import budgets
@@ -46,6 +46,7 @@ def build(source: Source, wanted: Wanted) -> dict[str, Any]:
         "budgets": _records(budgets.of(source, chosen).reset_index()),
         # After the statistics: a part that turns out to be damaged is a loss too.
         "losses": _records(reader.loss_frame(source)),
+        "unfinished": _records(unfinished.frame(source)),
         "recordings": [_recording(name, process) for name, one in source.by_capture() for process in one.processes],
     }
 

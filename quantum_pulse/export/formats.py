@@ -12,7 +12,7 @@ FORMATS: Final = {
     "parquet": "rows, for DuckDB, Polars, pandas, Spark",
     "csv": "rows, for spreadsheets and whatever else",
     "arrow": "rows, as an Arrow IPC file (Feather)",
-    "json": "statistics, budgets, losses, what was recorded where: for scripts",
+    "json": "statistics, budgets, losses, what had not ended, what was recorded where: for scripts",
     "trace": "Chrome's trace events: opens in Perfetto, chrome://tracing and Speedscope",
     "openmetrics": "histograms of durations, for Prometheus",
 }

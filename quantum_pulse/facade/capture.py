@@ -483,10 +483,14 @@ class Capture:
         return f"<Capture {what}: {count:,} samples>"
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.view import html, text
+        from quantum_pulse.view import html, text, unfinished
 
         table = html.stats_table(self.stats(), self.categories, caption=f"Capture {self.path}")
-        below = (text.budget_lines(self.budgets(check=None)), text.validation_lines(self.validate(expected_only=True)))
+        below = (
+            unfinished.lines(unfinished.of(self._source)),
+            text.budget_lines(self.budgets(check=None)),
+            text.validation_lines(self.validate(expected_only=True)),
+        )
         return table + "".join(map(html.lines, below))
 
 

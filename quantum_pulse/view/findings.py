@@ -13,7 +13,8 @@ from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Recorded
 from quantum_pulse.capture.slowest import SlowSample
 from quantum_pulse.operations import Category
-from quantum_pulse.view import budgets, scales
+from quantum_pulse.view import budgets, scales, unfinished
+from quantum_pulse.view.unfinished import Unfinished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +69,7 @@ class Findings:
     metrics: pd.DataFrame
     events: pd.DataFrame
     losses: pd.DataFrame
+    unfinished: list[Unfinished]
     processes: list[dict[str, Any]]
     comparison: Comparison | None
     baseline: Path | None
@@ -153,6 +155,7 @@ def gather(
         metrics=tables.whole(source, "metrics", "time"),
         events=tables.whole(source, "events", "start"),
         losses=reader.loss_frame(source),
+        unfinished=unfinished.of(source),
         processes=list(source.processes),
         comparison=comparison,
         baseline=baseline,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from quantum_pulse.view import charts, closeup, comparisons, numbers, operations, verdict
+from quantum_pulse.view import charts, closeup, comparisons, numbers, operations, unfinished, verdict
 from quantum_pulse.view.document import (
     Block,
     Cell,
@@ -39,12 +39,14 @@ def build(
     anchors = {name: f"{prefix}op-{number}" for number, (_, name) in enumerate(findings.operations, 1)}
     if links is None:
         links = {name: anchor for name, anchor in anchors.items() if name in findings.closeups}
-    sections = [
-        Section("verdict", "Verdict", _verdict(findings, links)),
+    sections = [Section("verdict", "Verdict", _verdict(findings, links))]
+    if findings.unfinished:
+        sections.append(Section("unfinished", "What had not ended", unfinished.blocks(findings.unfinished)))
+    sections.append(
         Section(
             "operations", "Operations", operations.build(findings.stats, findings.budgets, links, findings.over_time)
-        ),
-    ]
+        )
+    )
     if findings.comparison is not None:
         sections.append(Section("comparison", "Comparison", comparison(findings.comparison, findings.baseline, links)))
     if findings.closeups:

@@ -1,0 +1,93 @@
+"""Calls that had not ended, as they are shown."""
+
+import json
+import re
+
+import pytest
+
+import quantum_pulse as qp
+from quantum_pulse.cli import main
+from quantum_pulse.explorer import looking, pages
+from quantum_pulse.view import unfinished
+from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
+
+BLOCK = {"operation": "Work.READ", "category": "Input", "start": 0, "thread": 7, "task": 0, "span": 100, "parent": 0}
+STARTED_NS = 1_700_000_000 * 10**9
+
+
+@pytest.fixture
+def left(write_capture):  # noqa: F811 - the fixture
+    """A capture of a call of 1 ms, with these blocks that had not ended; call with them."""
+
+    def write(*blocks, state="finished", stopped_s=10):
+        path = write_capture([[{"duration": 1_000_000}]])
+        (file,) = (path / "processes").iterdir()
+        told = json.loads(file.read_text())
+        told |= {"state": state, "stopped_ns": STARTED_NS + int(stopped_s * 1e9)}
+        told["unfinished"] = [{**BLOCK, "start": STARTED_NS, "weight": 1, **block} for block in blocks]
+        file.write_text(json.dumps(told))
+        return path
+
+    return write
+
+
+def test_lines(left):
+    outer, inner = {"task": 3}, {"operation": "Work.<LOCK>", "span": 101, "parent": 100, "start": None, "task": 3}
+    found = unfinished.of(qp.open(left(outer, inner))._source)
+    assert unfinished.lines(found).splitlines() == [
+        "Not ended, and so in none of these figures",
+        "  Work.READ    10.0 s, until the recording stopped      "
+        "(thread 7, task 3, process 1; longest that ended: 1.0 ms)",
+        "  Work.<LOCK>  just begun, until the recording stopped  "
+        "(inside Work.READ, thread 7, task 3, process 1; longest that ended: none has)",
+    ]
+    killed = unfinished.of(qp.open(left({}, state="recovered"))._source)
+    assert "until the process was killed, at least" in unfinished.lines(killed)
+    assert unfinished.lines([]) == ""
+
+
+def test_many_are_added_up(left):
+    blocks = [{"span": 100 + number, "start": STARTED_NS + number} for number in range(25)]
+    found = unfinished.of(qp.open(left(*blocks))._source)
+    told = unfinished.lines(found).splitlines()
+    assert len(told) == 1 + unfinished.MOST_SHOWN + 1
+    assert told[-1] == "  and 5 more: capture.unfinished()"
+    assert len(unfinished.blocks(found)) == 3
+
+
+def test_what_runs_is_told_when_it_takes_longer_than_any_that_ended(left):
+    source = qp.open(left())._source
+    block = {**BLOCK, "start": STARTED_NS, "weight": 1}
+    for elapsed_ns, is_told in ((900_000, False), (1_100_000, True)):
+        source.note_open("1-abcd", [block], STARTED_NS + elapsed_ns)
+        assert bool(unfinished.of(source)) == is_told
+    source.note_open("1-abcd", [{**block, "operation": "Work.NEVER_ENDED"}], STARTED_NS + 1)
+    assert [one.operation for one in unfinished.of(source)] == ["Work.NEVER_ENDED"]
+
+
+def test_every_home_tells(left, tmp_path, capsys):
+    path = left({"operation": "Work.<b>HANGS</b>"})
+    capture = qp.open(path)
+    assert main(["stats", str(path)]) == 0
+    assert "  Work.<b>HANGS</b>  10.0 s, until the recording stopped" in capsys.readouterr().out
+    assert "Work.&lt;b&gt;HANGS&lt;/b&gt;  10.0 s" in capture._repr_html_()
+    capture.report(tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    assert "What had not ended" in html
+    assert "Work.&lt;b&gt;HANGS&lt;/b&gt;" in html
+    assert "<b>HANGS" not in html
+    capture.report(tmp_path / "report.md")
+    assert re.search(r"HANGS.*10\.0 s, until the recording stopped", (tmp_path / "report.md").read_text())
+    capture.export(tmp_path / "capture.json")
+    (told,) = json.loads((tmp_path / "capture.json").read_text())["unfinished"]
+    assert (told["operation"], told["elapsed_us"], told["state"]) == ("Work.<b>HANGS</b>", 10_000_000, "stopped")
+    looker = looking.Looker(capture._source, None, lambda: None)
+    assert "Work.&lt;b&gt;HANGS&lt;/b&gt;" in pages.static(looker)
+
+
+def test_nothing_is_said_of_nothing(left, tmp_path, capsys):
+    path = left()
+    assert main(["stats", str(path)]) == 0
+    assert "ended" not in capsys.readouterr().out
+    qp.open(path).report(tmp_path / "report.html")
+    assert "had not ended" not in (tmp_path / "report.html").read_text()
