@@ -57,11 +57,11 @@ def recover(capture: Path) -> list[Recovery]:
     Harmless when repeated, also after it was killed itself: rows that stand in a part already are not written again.
     Raises OSError when the disk does not take it.
     """
-    folder = capture / schema.RINGS
-    # The journal of names comes first and goes last; the ring may be missing, where the process died between.
-    left = {path.stem for suffix in (schema.NAMES_SUFFIX, schema.RING_SUFFIX) for path in _files(folder, suffix)}
-    left_rings = [folder / f"{name}{schema.RING_SUFFIX}" for name in sorted(left)]
-    found = [_recover(capture, ring) for ring in left_rings if not rings.is_alive(ring)]
+    found = []
+    for ring in _left(capture):
+        with rings.claimed(ring) as is_ours:
+            if is_ours:
+                found.append(_recover(capture, ring))
     for unfinished in (capture / schema.RINGS).glob(".*.tmp"):
         # Not locked yet, so the number of the process has to do.
         if not Path(f"/proc/{unfinished.name[1:].partition('-')[0]}").exists():
@@ -71,23 +71,41 @@ def recover(capture: Path) -> list[Recovery]:
     return found
 
 
-def sweep(capture: Path, own: Path) -> bool:
-    """Delete what forked processes left that ended, or became another program, before they recorded anything.
+def sweep(capture: Path, own: Path, within_s: float) -> bool:
+    """Take in what other processes left that have ended, as workers do that are killed, until so much time has passed.
 
-    `own` is the ring of whoever asks. Returns whether there are rings of others still.
+    Of one that recorded nothing, because it ended or became another program before, nothing is kept. `own` is the ring
+    of whoever asks. Returns whether there are rings of others still. Raises OSError when the disk does not take it.
     """
+    give_up = time.monotonic() + within_s
     left = False
-    for ring in _files(capture / schema.RINGS, schema.RING_SUFFIX):
+    for ring in _left(capture):
         if ring == own:
             continue
-        with contextlib.suppress(OSError, ValueError):
-            if rings.is_unused(ring) and not rings.is_alive(ring):
+        with rings.claimed(ring) as is_ours:
+            if not is_ours or time.monotonic() > give_up:
+                left = True
+            elif _is_unused(ring):
                 (capture / schema.PROCESSES / f"{ring.stem}.json").unlink(missing_ok=True)
                 for path in (ring, ring.with_suffix(schema.NAMES_SUFFIX)):
                     ringfiles.remove(path)
-                continue
-        left = True
+            else:
+                _recover(capture, ring)
     return left
+
+
+def _left(capture: Path) -> list[Path]:
+    """The rings in a capture. One may be missing, where its process died between making the journal and the ring."""
+    folder = capture / schema.RINGS
+    left = {path.stem for suffix in (schema.NAMES_SUFFIX, schema.RING_SUFFIX) for path in _files(folder, suffix)}
+    return [folder / f"{name}{schema.RING_SUFFIX}" for name in sorted(left)]
+
+
+def _is_unused(ring: Path) -> bool:
+    try:
+        return rings.is_unused(ring)
+    except (OSError, ValueError):
+        return False  # to be recovered, and named as damaged
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:

@@ -24,7 +24,7 @@ from quantum_pulse import arguments, records, rings, schema
 from quantum_pulse import core as cores
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, registry, writable
-from quantum_pulse.recorder import environment, imports, options, overhead, snapshots, tracing
+from quantum_pulse.recorder import environment, imports, options, overhead, recover, snapshots, tracing
 from quantum_pulse.recorder.metrics import MetricsSampler
 from quantum_pulse.recorder.ringfiles import RingFiles
 from quantum_pulse.recorder.writer import Writer
@@ -41,6 +41,9 @@ OFF: Final = "off"
 
 #: A recording of at least so long says that it ends with nothing.
 SAY_EMPTY_AFTER_NS: Final = 10**9
+
+#: Time after which no further ring of another process is taken in at the end.
+SWEEP_S: Final = 5.0
 
 NOTHING: Final = {"started": 0, "written": 0, "pending": 0, "open": 0, "lost": 0}
 
@@ -235,12 +238,22 @@ class Recorder:
         if self._writer.failure is None:
             with contextlib.suppress(OSError):
                 self._files.remove()
+            if not self._is_inherited:
+                self._take_in_others()
+
+    def _take_in_others(self) -> None:
+        """Make parts of what workers left that were killed, as those of a pool are that is terminated."""
+        try:
+            recover.sweep(self.path, self._files.ring, SWEEP_S)
+        except Exception as error:  # noqa: BLE001 - for tidiness only: whoever reads the capture reads them too
+            logger.debug("what other processes left stays: %s", error)
 
     def _say_if_empty(self, account: dict[str, int]) -> None:
         is_empty = not (account["written"] or account["pending"] or account["lost"]) and self._writer.failure is None
-        # A worker may well have had nothing to do.
+        # A worker may well have had nothing to do, and so may one that has workers.
         is_worker = self._is_inherited or _is_multiprocessing_child()
-        if is_empty and not is_worker and time.time_ns() - self._started_ns > SAY_EMPTY_AFTER_NS:
+        is_alone = not is_worker and list(self._process_path.parent.glob("*.json")) == [self._process_path]
+        if is_empty and is_alone and time.time_ns() - self._started_ns > SAY_EMPTY_AFTER_NS:
             why = records.why_nothing({**self._process("finished"), "account": account})
             logger.warning("nothing was recorded into %s: %s", self.path, why)
 

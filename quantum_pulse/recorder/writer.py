@@ -41,6 +41,8 @@ SHORTEST_SAVE_S: Final = 1.0
 PASSING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN)
 RETRY_S: Final = 0.5
 LONGEST_RETRY_S: Final = 10.0
+#: Time after which no further ring of a process that was killed is taken in, before it looks at its own again.
+SWEEP_S: Final = 0.2
 #: How long `finish` waits for the disk before it gives the rest up, in seconds.
 LONGEST_STOP_S: Final = 30.0
 
@@ -193,7 +195,7 @@ class Writer:
 
     def _sweep(self) -> None:
         try:
-            self.has_forked = recover.sweep(self._capture, self._ring)
+            self.has_forked = recover.sweep(self._capture, self._ring, SWEEP_S)
         except Exception as error:  # noqa: BLE001 - for tidiness only
             logger.debug("what forked processes left stays: %s", error)
 

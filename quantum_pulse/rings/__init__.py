@@ -5,11 +5,12 @@ The layout is `schema`'s. Nothing in a ring is trusted: it may have been cut, ze
 
 from quantum_pulse.rings.contents import Contents, read, read_open, selected, without
 from quantum_pulse.rings.names import Names, read_names
-from quantum_pulse.rings.owners import is_alive, is_unused, process_of
+from quantum_pulse.rings.owners import claimed, is_alive, is_unused, process_of
 
 __all__ = [
     "Contents",
     "Names",
+    "claimed",
     "is_alive",
     "is_unused",
     "process_of",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from quantum_pulse import files, schema
@@ -12,21 +15,40 @@ from quantum_pulse.rings.names import read_names
 
 def is_alive(ring: Path) -> bool:
     """Whether the process that records into `ring` is still there: it holds a lock on the journal of names."""
+    with _locked(ring, fcntl.LOCK_SH) as is_free:
+        return not is_free
+
+
+@contextlib.contextmanager
+def claimed(ring: Path) -> Iterator[bool]:
+    """Keep others from `ring` and its journal, as long as the block runs; false where that cannot be had.
+
+    That is where the process that records into it is still there, or somebody else has claimed it, or taken it away.
+    """
+    with _locked(ring, fcntl.LOCK_EX) as is_free:
+        # The journal goes last: one that was claimed before and is gone by now has been dealt with.
+        yield is_free and any(os.path.lexists(path) for path in (ring.with_suffix(schema.NAMES_SUFFIX), ring))
+
+
+@contextlib.contextmanager
+def _locked(ring: Path, kind: int) -> Iterator[bool]:
     path = ring.with_suffix(schema.NAMES_SUFFIX)
     try:
         files.check(path)
         journal = open(path, "rb")  # noqa: SIM115 - in the next line
     except OSError:
-        return _is_mapped(ring)
+        yield not _is_mapped(ring)
+        return
     with journal:
         try:
-            fcntl.flock(journal, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(journal, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True
+            yield False
         except OSError:
             # A file system without locks. The number may be another process's by now; then nothing is touched.
-            return Path(f"/proc/{process_of(ring)}").exists()
-    return False
+            yield not Path(f"/proc/{process_of(ring)}").exists()
+        else:
+            yield True
 
 
 def _is_mapped(ring: Path) -> bool:

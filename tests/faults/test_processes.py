@@ -8,10 +8,13 @@ import os
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from quantum_pulse import rings
+from quantum_pulse.recorder.recover import recover
 from tests.faults import account
 
 KILLS = int(os.environ.get("KILLS", "12"))
@@ -200,6 +203,67 @@ def test_children_that_record_nothing_leave_nothing(tmp_path):
     assert not (tmp_path / "capture" / "rings").exists()
     assert len(account.check(tmp_path / "capture")) == 1
     assert len(account.processes(tmp_path / "capture")) == 1
+
+
+TERMINATED = """
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[2])
+    with context.Pool(2) as pool:                # which terminates its workers in the end
+        pool.map(work, [0.1, 0.1])
+    if sys.argv[3] == "meanwhile":
+        (own,) = (FOLDER / "capture" / "rings").glob(f"{os.getpid()}-*.ring")
+        end = time.monotonic() + 30
+        while list((FOLDER / "capture" / "rings").glob("*.ring")) != [own]:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize(("method", "when"), [("fork", "at the end"), ("spawn", "at the end"), ("fork", "meanwhile")])
+@pytest.mark.parametrize("where", ["capture", "memory"])
+def test_what_terminated_workers_left_is_taken_in(tmp_path, method, when, where):
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    environment = {"QUANTUM_PULSE_RINGS": str(memory)} if where == "memory" else {}
+    run(tmp_path, TERMINATED, method, when, QUANTUM_PULSE=str(tmp_path / "capture"), **environment)
+    assert not (tmp_path / "capture" / "rings").exists()
+    assert not list(memory.iterdir())
+    workers = [one for one in account.processes(tmp_path / "capture").values() if one["state"] == "recovered"]
+    assert len(workers) == 2
+    check_workers(tmp_path, account.check(tmp_path / "capture"))
+
+
+LEAVES = """
+import os, sys
+import quantum_pulse as qp
+
+class Crowd(qp.Operation):
+    WORKER = qp.op()
+
+qp.start(sys.argv[1])
+for _ in range(1000):
+    with Crowd.WORKER:
+        pass
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_rings_are_taken_in_by_one_at_a_time(tmp_path):
+    capture = tmp_path / "capture"
+    assert subprocess.run([sys.executable, "-c", LEAVES, str(capture)], check=False).returncode == -9
+    (ring,) = (capture / "rings").glob("*.ring")
+    with rings.claimed(ring) as is_ours:
+        assert is_ours
+        with rings.claimed(ring) as is_theirs:
+            assert not is_theirs
+        assert recover(capture) == []
+        assert rings.is_alive(ring)
+    with ThreadPoolExecutor(8) as pool:
+        found = [one for own in pool.map(lambda _: recover(capture), range(8)) for one in own]
+    assert [one.samples for one in found] == [1000]
+    assert len(account.check(capture)) == 1000
+    with rings.claimed(ring) as is_ours:
+        assert not is_ours, "it is gone"
 
 
 LOST = """
