@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from quantum_pulse.analysis.series import normal_scores
 from quantum_pulse.arguments import between
@@ -21,14 +22,20 @@ SHORTEST: Final = 5
 SIMULATIONS: Final = 4000
 #: Share of the error probability that the search of a whole stretch gets; the searches of its halves share the rest.
 WHOLE: Final = 0.7
-#: Noise that the null distribution is simulated of: autocorrelation of first order, and its share of the variance, the
-#: rest being white. Between them it is interpolated. A faint autocorrelation is taken for the visible part of a strong
-#: one (of PERSISTENCE), which moves a mean further than one that is faint all through.
-PERSISTENCE: Final = 0.7
+#: Noise that is considered: autocorrelation of first order, its share of the variance, the rest being white, and how
+#: likely that is before anything is seen, in proportion. What wanders slowly under white noise is the hardest to tell.
 NOISES: Final = (
-    *((PERSISTENCE, share) for share in (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)),
-    *((persistence, 1.0) for persistence in (0.8, 0.87, 0.93, 0.97)),
+    (0.0, 0.0, 200),
+    (0.5, 1.0, 40),
+    (0.5, 0.5, 20),
+    (0.7, 1.0, 13),
+    (0.7, 0.5, 7),
+    *((persistence, share, 1) for persistence in (0.85, 0.93, 0.97) for share in (0.35, 0.5, 0.7, 1.0)),
 )
+#: Noise of less than this share of the likelihood is left out.
+UNLIKELY: Final = 1e-6
+#: Longer lags, whose mean autocorrelation tells what wanders from what merely follows the value before.
+LAGS: Final = range(2, 9)
 #: Cosines that the noise's long-run variance is estimated from as well, at most, and values that each needs.
 COSINES: Final = 12
 VALUES_A_COSINE: Final = 8
@@ -57,7 +64,8 @@ def change_points(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.0
 
     Method: the largest CUSUM of normal scores (rank-based: Pettitt 1979; efficient scores: van der Waerden 1952) over
     the noise's long-run standard deviation around the best step; its null distribution simulated with the same
-    estimates made (parametric bootstrap), of noise that is partly persistent and partly white; binary segmentation
+    estimates made (parametric bootstrap), of several kinds of noise that are partly persistent and partly white, each
+    counting as far as it is likely by the autocorrelations around the step (Meng 1994); binary segmentation
     (Vostrikova 1981) that looks at halves as well, each stretch tested at a share of `alpha` that is its share of the
     series.
 
@@ -117,17 +125,17 @@ def step(values: npt.NDArray[np.float64]) -> tuple[int, float]:
     import numpy as np
 
     statistics, splits, correlations = largest_cusum(normal_scores(values)[None, :])
-    statistic, correlation = float(statistics[0]), float(correlations[0])
-    lengths = _length(values.size)
-    right = min(int(np.searchsorted(_estimates(lengths), correlation)), len(NOISES) - 1)
-    left = max(right - 1, 0)
-    tails = []
-    for which in (left, right):
-        simulated = _null(lengths, *NOISES[which])[0]
-        tails.append((1 + simulated.size - int(np.searchsorted(simulated, statistic))) / (simulated.size + 1))
-    low, high = _estimates(lengths)[left], _estimates(lengths)[right]
-    share = min(max((correlation - low) / (high - low), 0.0), 1.0) if high > low else 0.0
-    return _placed(values, int(splits[0])), tails[0] + share * (tails[1] - tails[0])
+    nulls = [_null(_length(values.size), persistence, share) for persistence, share, _ in NOISES]
+    likely = np.array([math.log(odds) for *_, odds in NOISES])
+    likely += [null.log_density(correlations[0]) for null in nulls]
+    likely = np.exp(likely - likely.max())
+    likely /= likely.sum()
+    p_value = sum(
+        share * null.tail(float(statistics[0]))
+        for share, null in zip(likely.tolist(), nulls, strict=True)
+        if share >= UNLIKELY
+    )
+    return _placed(values, int(splits[0])), min(p_value, 1.0)
 
 
 def _placed(values: npt.NDArray[np.float64], split: int) -> int:
@@ -145,7 +153,8 @@ def _placed(values: npt.NDArray[np.float64], split: int) -> int:
 def largest_cusum(
     scores: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """For each row of scores (shape (m, n)): the largest CUSUM, its place, and the autocorrelation around the step.
+    """For each row of scores (shape (m, n)): the largest CUSUM, its place, and autocorrelations of the noise around the
+    step (shape (m, 2)): that of first order, and the mean over LAGS.
 
     The CUSUM at k is the difference of the means before and after k, over its standard error for independent values,
     times what dependence does to that. The long-run variance of the noise is the larger of two estimates, each of which
@@ -166,13 +175,15 @@ def largest_cusum(
     after = np.arange(count) >= splits[:, None]
     noise = centred - np.where(after, (-total / (count - splits))[:, None], (total / splits)[:, None])
     power = np.sum(noise**2, axis=1)
-    products = np.sum(noise[:, 1:] * noise[:, :-1], axis=1)
-    correlations = np.clip(products / np.maximum(power, 1e-300), 0, 0.97)
-    variances = power * (1 + correlations) / (1 - correlations)
+    first, *longer = (
+        np.sum(noise[:, lag:] * noise[:, :-lag], axis=1) / np.maximum(power, 1e-300) for lag in (1, *LAGS)
+    )
+    follows = np.clip(first, 0, 0.97)
+    variances = power * (1 + follows) / (1 - follows)
     if (waves := _cosines(count)) is not None:
         variances = np.maximum(variances, np.mean((noise @ waves) ** 2, axis=1) * count)
     deviations = np.sqrt(np.maximum(variances / (count - 2), 1e-12))
-    return cusums[rows, best] / deviations, splits, correlations
+    return cusums[rows, best] / deviations, splits, np.stack((first, np.mean(longer, axis=0)), axis=1)
 
 
 @lru_cache(maxsize=64)
@@ -196,9 +207,29 @@ def _length(count: int) -> int:
     return length
 
 
+class _Null(NamedTuple):
+    """What `largest_cusum` finds in noise without a step: statistics, ascending, and the distribution of the
+    autocorrelations, taken for normal."""
+
+    statistics: npt.NDArray[np.float64]
+    means: npt.NDArray[np.float64]
+    precision: npt.NDArray[np.float64]
+    log_scale: float
+
+    def tail(self, statistic: float) -> float:
+        """The probability of at least so large a statistic."""
+        below = int(self.statistics.searchsorted(statistic))
+        return (1 + self.statistics.size - below) / (self.statistics.size + 1)
+
+    def log_density(self, correlations: npt.NDArray[np.float64]) -> float:
+        """But for a constant."""
+        distance = correlations - self.means
+        return self.log_scale - float(distance @ self.precision @ distance) / 2
+
+
 @lru_cache(maxsize=512)
-def _null(count: int, persistence: float, share: float) -> tuple[npt.NDArray[np.float64], float]:
-    """Sorted statistics of simulated series without a step, and the median of their estimated autocorrelations."""
+def _null(count: int, persistence: float, share: float) -> _Null:
+    """Simulated of series of `count` values of one of NOISES."""
     import numpy as np
 
     # Its own generator with a fixed seed: the same values always give the same answer.
@@ -208,10 +239,11 @@ def _null(count: int, persistence: float, share: float) -> tuple[npt.NDArray[np.
         scale = np.sqrt(1 - persistence**2)
         for place in range(1, count):
             noise[place] = persistence * noise[place - 1] + scale * noise[place]
-    if share < 1:
+    if 0 < share < 1:
         noise = np.sqrt(share) * noise + np.sqrt(1 - share) * rng.standard_normal((count, SIMULATIONS))
     statistics, _, correlations = largest_cusum(_row_scores(noise.T))
-    return np.sort(statistics), float(np.median(correlations))
+    precision: npt.NDArray[np.float64] = np.linalg.inv(np.cov(correlations.T)).astype(np.float64)
+    return _Null(np.sort(statistics), correlations.mean(axis=0), precision, float(np.linalg.slogdet(precision)[1]) / 2)
 
 
 def _row_scores(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -222,12 +254,3 @@ def _row_scores(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     result = np.empty(values.shape)
     np.put_along_axis(result, np.argsort(values, axis=1), scores[None, :], axis=1)
     return result
-
-
-@lru_cache(maxsize=64)
-def _estimates(count: int) -> tuple[float, ...]:
-    """What the autocorrelation is estimated as, around the best step, for each of NOISES; increasing."""
-    import numpy as np
-
-    medians = [_null(count, *noise)[1] for noise in NOISES]
-    return tuple(np.maximum.accumulate(medians).tolist())

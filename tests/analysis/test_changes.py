@@ -23,8 +23,10 @@ def test_the_cusum_by_its_definition(rng):
     cosines = [[np.sqrt(2 / 40) * np.cos(np.pi * j * (t + 0.5) / 40) for t in range(40)] for j in range(1, 6)]
     slow = np.mean([(noise @ cosine) ** 2 for cosine in cosines])
     deviation = np.sqrt(max(noise @ noise / 40 * (1 + phi) / (1 - phi), slow) * 40 / 38)
-    statistic, split, persistence = (float(each[0]) for each in largest_cusum(series[None, :]))
-    assert (statistic, split, persistence) == pytest.approx((differences[best] / deviation, best, phi))
+    statistics, splits, correlations = largest_cusum(series[None, :])
+    assert (statistics[0], splits[0]) == pytest.approx((differences[best] / deviation, best))
+    by_lag = [noise[lag:] @ noise[:-lag] / (noise @ noise) for lag in range(1, 9)]
+    assert correlations[0] == pytest.approx([by_lag[0], np.mean(by_lag[1:])])
 
 
 def test_steps_up_and_down():
@@ -40,10 +42,10 @@ def test_steps_up_and_down():
 
 
 def test_missing_values_keep_places(rng):
-    series = 100 + rng.standard_normal(60)
-    series[30:] += 30
+    series = 100 + rng.standard_normal(80)
+    series[40:] += 30
     series[5:10] = np.nan
-    assert [point.index for point in analysis.change_points(series)] == [30]
+    assert [point.index for point in analysis.change_points(series)] == [40]
 
 
 def test_little_and_constant_values():
@@ -68,6 +70,16 @@ def test_persistent_noise_under_white_noise_has_no_steps(rng):
         noise[row] = 0.8 * noise[row - 1] + 0.6 * noise[row]
     noise += 0.6 * rng.standard_normal((100, 120))
     assert sum(bool(analysis.change_points(column)) for column in noise.T) <= 12
+
+
+@pytest.mark.parametrize(("count", "most"), [(100, 42), (300, 24)])
+def test_what_wanders_under_as_much_white_noise_has_few(rng, count, most):
+    """Of 120 series; whoever only looks at what follows directly reports every second or third of them."""
+    noise = rng.standard_normal((count, 120))
+    for row in range(1, count):
+        noise[row] = 0.95 * noise[row - 1] + np.sqrt(1 - 0.95**2) * noise[row]
+    noise += rng.standard_normal((count, 120))
+    assert sum(bool(analysis.change_points(column)) for column in noise.T) <= most
 
 
 @pytest.mark.parametrize("values", [[[1.0, 2.0]], [1.0, float("inf")]])
