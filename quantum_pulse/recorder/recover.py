@@ -91,6 +91,8 @@ def sweep(capture: Path, own: Path, within_s: float) -> bool:
                     ringfiles.remove(path)
             else:
                 _recover(capture, ring)
+    with contextlib.suppress(OSError):
+        (capture / schema.RINGS).rmdir()
     return left
 
 
