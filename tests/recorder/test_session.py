@@ -232,7 +232,7 @@ def test_a_thousand_recordings_leave_nothing(tmp_path):
         one()
     gc.collect()
     assert process.num_fds() == files
-    assert process.num_threads() == threads
+    assert process.num_threads() <= threads, "those of other libraries may end"
     assert process.memory_info().rss - memory < 16 * 2**20, "16 kB a recording would be a leak"
     assert len(qp.open(tmp_path / "capture").samples()) == 10
     assert not list((tmp_path / "capture" / "rings").glob("*"))
