@@ -37,6 +37,8 @@ class RingFiles:
         # A descriptor, so that nothing is ever left in a buffer: not when killed, and not twice after a fork.
         with self._naming_folder():
             self._journal = self._open_locked()
+        if self._is_linked:
+            self.note({"link": str(self.journal), "namespace": _namespace()})
 
     def begin(self, begin: Callable[[str], None]) -> None:
         """Make the ring by `begin`, which is told the path. Raises OSError."""
@@ -100,6 +102,37 @@ class RingFiles:
 
     def _link(self, path: Path) -> None:
         path.symlink_to(self._place(path))
+
+
+def tell_orphans(folder: Path) -> None:
+    """Say how much recordings left in a folder of their own whose captures are not where they were.
+
+    Not deleted: a capture that was moved still has links to them, and can be recovered.
+    """
+    found = []
+    for journal in folder.glob(f"{LINKED}*{schema.NAMES_SUFFIX}"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            files.check(journal)
+            with open(journal, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a process that records has it
+                told = json.loads(file.readline().partition(b" ")[2])
+            # In another container its capture may well stand where we do not see it.
+            if told["namespace"] == _namespace() and not os.path.lexists(told["link"]):
+                found.append(journal.with_suffix(schema.RING_SUFFIX))
+    if found:
+        blocks = sum(ring.stat().st_blocks for ring in found if ring.exists())
+        logger.warning(
+            "%s holds %d MB of rings whose captures were deleted or moved, such as %s; delete them if nobody recovers "
+            "them",
+            folder,
+            blocks * 512 // 2**20,
+            found[0].name,
+        )
+
+
+def _namespace() -> str:
+    """Which of the machine's views of its files this process has."""
+    return os.readlink("/proc/self/ns/mnt")  # noqa: PTH115 - it is text, and no path
 
 
 def remove(path: Path) -> None:

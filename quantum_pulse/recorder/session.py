@@ -24,7 +24,7 @@ from quantum_pulse import arguments, records, rings, schema
 from quantum_pulse import core as cores
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, registry, writable
-from quantum_pulse.recorder import environment, imports, options, overhead, recover, snapshots, tracing
+from quantum_pulse.recorder import environment, imports, options, overhead, recover, ringfiles, snapshots, tracing
 from quantum_pulse.recorder.metrics import MetricsSampler
 from quantum_pulse.recorder.ringfiles import RingFiles
 from quantum_pulse.recorder.writer import Writer
@@ -78,6 +78,8 @@ class Recorder:
         for folder in (schema.PROCESSES, schema.RINGS, *schema.TABLES):
             (path / folder).mkdir(parents=True, exist_ok=True)
         _write_json(path / schema.MANIFEST, self._manifest(), keep=True)
+        if chosen.ring_folder is not None and not self._is_inherited:
+            ringfiles.tell_orphans(chosen.ring_folder)
         self._files = RingFiles(path, self._name, chosen.ring_folder)
         self._final_account: dict[str, int] | None = None
         self.errors: list[str] = [""]

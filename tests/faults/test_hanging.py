@@ -154,6 +154,20 @@ def test_rings_that_went_with_the_machine_are_missed(killed):
     assert not (capture / "rings").exists()
 
 
+def test_rings_whose_capture_is_gone_are_told(killed, tmp_path, caplog):
+    capture, rings = killed
+    with qp.record(tmp_path / "another", ring_folder=rings):
+        assert not caplog.records, "it is there, so it may be recovered"
+    moved = capture.rename(tmp_path / "moved")
+    with qp.record(tmp_path / "another", ring_folder=rings):
+        (said,) = [record.getMessage() for record in caplog.records]
+    assert f"{rings} holds 4 MB of rings whose captures were deleted or moved, such as quantum_pulse-" in said
+    assert len(account.check(moved)) == 5000, "links go with it"
+    caplog.clear()
+    with qp.record(tmp_path / "another", ring_folder=rings):
+        assert not caplog.records
+
+
 def test_no_file_of_others_is_deleted_through_a_link(killed, tmp_path):
     capture, _ = killed
     precious = tmp_path / "precious"
