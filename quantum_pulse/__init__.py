@@ -12,7 +12,8 @@ from quantum_pulse._version import __version__
 from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.facade import Capture, last, open  # noqa: A004 - qp.open is the name that reads best
 from quantum_pulse.operations import Category, Operation, op
-from quantum_pulse.recorder.session import Recorder, record, start, start_from_environment, stop
+from quantum_pulse.recorder.recording import Recorder
+from quantum_pulse.recorder.session import record, start, start_from_environment, stop
 from quantum_pulse.timers import PausableTimer
 
 if TYPE_CHECKING:

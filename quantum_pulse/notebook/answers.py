@@ -19,7 +19,7 @@ from quantum_pulse.view import runs as view
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.recorder.session import Recorder
+    from quantum_pulse.recorder.recording import Recorder
 
 
 @dataclass(frozen=True, eq=False, repr=False)

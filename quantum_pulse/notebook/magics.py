@@ -24,7 +24,7 @@ from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.notebook import answers, names, options
 from quantum_pulse.notebook.cells import Cell, OutOfSight
 from quantum_pulse.operations import Operation
-from quantum_pulse.recorder import session
+from quantum_pulse.recorder import recording, session
 
 
 @magics_class
@@ -199,7 +199,9 @@ class PulseMagics(Magics):
         finally:
             self._answer(recorder, operation, begun_ns, chosen)
 
-    def _answer(self, recorder: session.Recorder, operation: Operation, begun_ns: int, chosen: options.Options) -> None:
+    def _answer(
+        self, recorder: recording.Recorder, operation: Operation, begun_ns: int, chosen: options.Options
+    ) -> None:
         """Show what is known of the runs since `begun_ns`. The cell's value or error goes on, whatever happens here."""
         if chosen.quiet and not chosen.name:
             return
@@ -231,7 +233,7 @@ class PulseMagics(Magics):
             return None if named is None else []
         return [Path(wanted), Path(self.folder) / wanted]
 
-    def _recorder(self, into: str | None, magic: str = "%%pulse") -> session.Recorder:
+    def _recorder(self, into: str | None, magic: str = "%%pulse") -> recording.Recorder:
         """The recording that was asked for, if one goes on, or else one into `into` or the capture of this session."""
         running = session.active()
         wanted = None if into is None else Path(into).absolute()
@@ -259,7 +261,7 @@ class PulseMagics(Magics):
         return recorder
 
 
-def _account(recorder: session.Recorder) -> str:
+def _account(recorder: recording.Recorder) -> str:
     account = recorder.account()
     samples = "1 sample" if account["started"] == 1 else f"{account['started']:,} samples"
     lost = f", {account['lost']:,} lost" if account["lost"] else ""
