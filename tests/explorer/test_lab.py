@@ -193,7 +193,7 @@ def test_the_command_opens_a_notebook_for_a_capture(tmp_path):
     ("arguments", "why"),
     [
         (["nowhere"], "nowhere does not exist"),
-        ([str(ROOT / "sample_data" / "engine"), "-o", "x.py"], "end it in .ipynb"),
+        ([str(ROOT / "sample_data" / "engine"), "-o", "x.py"], "name a file that ends in .ipynb"),
     ],
 )
 def test_misuse_of_the_command(arguments, why, capsys):
