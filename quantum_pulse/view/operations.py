@@ -28,9 +28,9 @@ _COLUMNS: Final = (
 _NOTE: Final = (
     "Latency: a thin line from the fastest call to the slowest, a bar from p50 to p99, a ring at p50, a dashed "
     "mark at the budget. A budget is for a quantile: missed or kept where that is shown, whatever single calls take; "
-    "neither where the quantile is so close to it, calls are so few, or so much of what is above is of one moment, that "
-    "they do not tell. Times of enclosed operations are part of those around them, so shares are of all measured time, "
-    "not of the clock's."
+    "neither where the quantile is so close to it, calls are so few, or so much of what is above is of one moment, "
+    "that they do not tell. Times of enclosed operations are part of those around them, so shares are of all measured "
+    "time, not of the clock's."
 )
 
 
