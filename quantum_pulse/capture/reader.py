@@ -132,6 +132,8 @@ class Source:
         for file in self._listed(self.path / schema.PROCESSES, ".json"):
             try:
                 self.recordings[file.stem] = records.process(file)
+            except FileNotFoundError:
+                continue  # it recorded nothing, and was swept away meanwhile
             except (OSError, ValueError) as error:
                 # Who recorded is worth knowing, but the samples stand without it.
                 self.report_bad(file, error)
@@ -185,7 +187,7 @@ class Source:
         rings = self.path / schema.RINGS
         if process.get("state") != "recording" or (rings / f"{name}{schema.RING_SUFFIX}").exists():
             return
-        if Path(f"/proc/{process.get('pid')}").exists() or files.read_json(file).get("state") != "recording":
+        if Path(f"/proc/{process.get('pid')}").exists() or not _still_records(file):
             return  # it has ended meanwhile, in good order
         cause = f"process {process.get('pid')} did not end in good order, and what it left in {schema.RINGS} is gone"
         self.note_loss(f"{name}:ring", {"start": process.get("started_ns"), "cause": cause})
@@ -272,6 +274,16 @@ class Source:
         for path, loss in self._bad.items():
             note(str(path), loss)
         return list(found.values())
+
+
+def _still_records(file: Path) -> bool:
+    """Whether a process file says so, now that it is read again."""
+    try:
+        return bool(files.read_json(file).get("state") == "recording")
+    except FileNotFoundError:
+        return False  # it recorded nothing, and was swept away
+    except (OSError, ValueError):
+        return True  # as it said before
 
 
 def _may_vanish(part: Path, rows: int) -> bool:

@@ -259,12 +259,12 @@ def look(capture: Path) -> list[Leftover]:
         now_ns = time.time_ns() if rings.is_alive(ring) else None
         try:
             contents = rings.read(ring)
-        except FileNotFoundError:
-            continue  # its recording has just ended
+            leftover = Leftover(ring, contents, contents.damage, process, now_ns)
         except (OSError, ValueError) as error:
-            found.append(Leftover(ring, None, [files.reason(error)], process, now_ns))
-        else:
-            found.append(Leftover(ring, contents, contents.damage, process, now_ns))
+            leftover = Leftover(ring, None, [files.reason(error)], process, now_ns)
+        # Else its recording has just ended: all that it held stands in parts, which are read after this.
+        if os.path.lexists(ring):
+            found.append(leftover)
     return found
 
 

@@ -198,6 +198,44 @@ recorder.stop()
 """
 
 
+READ = """
+recorder = qp.start(FOLDER / "capture")
+with Crowd.MASTER:
+    pass
+recorder.flush()
+stopping = threading.Event()
+opened, wrong = 0, []
+
+def read():
+    global opened
+    while not stopping.is_set():
+        try:
+            wrong.extend(qp.open(FOLDER / "capture").losses()["cause"])
+        except BaseException as error:
+            wrong.append(repr(error))
+        opened += 1
+
+reader = threading.Thread(target=read)
+reader.start()
+for _ in range(100):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    recorder.flush()                             # what the child left is swept away
+stopping.set()
+reader.join()
+recorder.stop()
+assert wrong == [], wrong[:3]
+assert opened > 20
+"""
+
+
+def test_whoever_reads_while_children_are_swept_away_misses_nothing(tmp_path):
+    run(tmp_path, READ)
+    assert len(account.check(tmp_path / "capture")) == 1
+
+
 def test_children_that_record_nothing_leave_nothing(tmp_path):
     run(tmp_path, IDLE)
     assert not (tmp_path / "capture" / "rings").exists()
