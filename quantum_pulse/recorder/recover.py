@@ -6,13 +6,14 @@ import contextlib
 import json
 import logging
 import os
+import platform
 import shutil
 import tempfile
 import time
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from quantum_pulse import files, records, rings, schema
 from quantum_pulse.recorder import parts, ringfiles
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from quantum_pulse.core.contract import Batch
 
 logger = logging.getLogger("quantum_pulse")
+
+#: A ring that takes more of the disk is not made into parts beside a program that goes on: it takes four times as much
+#: memory. A writer that keeps up leaves less.
+LARGEST_SWEPT: Final = 64 * 2**20
 
 
 class Source(Protocol):
@@ -75,25 +80,41 @@ def sweep(capture: Path, own: Path, within_s: float) -> bool:
     """Take in what other processes left that have ended, as workers do that are killed, until so much time has passed.
 
     Of one that recorded nothing, because it ended or became another program before, nothing is kept. `own` is the ring
-    of whoever asks. Returns whether there are rings of others still. Raises OSError when the disk does not take it.
+    of whoever asks. What is damaged, large, or of another host or container is left for `recover`, which somebody asks
+    for. Returns whether there are rings of others that record still.
     """
     give_up = time.monotonic() + within_s
     left = False
     for ring in _left(capture):
         if ring == own:
             continue
-        with rings.claimed(ring) as is_ours:
+        with rings.claimed(ring, surely=True) as is_ours:
             if not is_ours or time.monotonic() > give_up:
                 left = True
-            elif _is_unused(ring):
-                (capture / schema.PROCESSES / f"{ring.stem}.json").unlink(missing_ok=True)
-                for path in (ring, ring.with_suffix(schema.NAMES_SUFFIX)):
-                    ringfiles.remove(path)
-            else:
-                _recover(capture, ring)
+                continue
+            try:
+                _take_in(capture, ring)
+            except Exception as error:  # noqa: BLE001 - for tidiness only, and the next one may be better
+                logger.debug("%s stays: %s", ring.name, error)
     with contextlib.suppress(OSError):
         (capture / schema.RINGS).rmdir()
     return left
+
+
+def _take_in(capture: Path, ring: Path) -> None:
+    """As `sweep` does. Raises OSError, ValueError and pyarrow's errors for a ring that stays."""
+    process_path = capture / schema.PROCESSES / f"{ring.stem}.json"
+    host = records.process(process_path).get("host")
+    if host != platform.node():  # to which locks may not reach
+        raise ValueError(f"it is of {host!r}")
+    if ring.exists() and rings.is_unused(ring):
+        process_path.unlink(missing_ok=True)
+        for path in (ring, ring.with_suffix(schema.NAMES_SUFFIX)):
+            ringfiles.remove(path)
+    elif ring.exists() and ring.stat().st_blocks * 512 > LARGEST_SWEPT:
+        raise ValueError("it is large")
+    else:
+        _recover(capture, ring)
 
 
 def _left(capture: Path) -> list[Path]:
@@ -101,13 +122,6 @@ def _left(capture: Path) -> list[Path]:
     folder = capture / schema.RINGS
     left = {path.stem for suffix in (schema.NAMES_SUFFIX, schema.RING_SUFFIX) for path in _files(folder, suffix)}
     return [folder / f"{name}{schema.RING_SUFFIX}" for name in sorted(left)]
-
-
-def _is_unused(ring: Path) -> bool:
-    try:
-        return rings.is_unused(ring)
-    except (OSError, ValueError):
-        return False  # to be recovered, and named as damaged
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
