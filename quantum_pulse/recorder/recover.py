@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from quantum_pulse.core.contract import Batch
 
 logger = logging.getLogger("quantum_pulse")
 
@@ -130,15 +129,15 @@ def _files(folder: Path, suffix: str) -> list[Path]:
 
 
 class _Written(NamedTuple):
-    """What parts hold: spans that may be those of some batch, how many rows, and the losses that they tell."""
+    """What parts hold: spans that may be those that were asked for, how many rows, and the losses that they tell."""
 
     spans: npt.NDArray[np.int64]
     rows: int
     losses: list[dict[str, Any]]
 
 
-def _written(paths: Iterable[Path], batch: Batch) -> _Written:
-    """What stands in the parts `paths`, with those spans that may be in `batch` too.
+def _written(paths: Iterable[Path], contents: rings.Contents) -> _Written:
+    """What stands in the parts `paths`, with those spans that may be in `contents` too.
 
     A part that cannot be read is taken for empty: its rows are given up for lost by whoever reads the capture.
     """
@@ -148,8 +147,9 @@ def _written(paths: Iterable[Path], batch: Batch) -> _Written:
 
     paths = list(paths)
     merged = parts.merged(paths)
-    own = np.frombuffer(batch.columns["span"], np.int64)
-    lowest, highest = (int(own.min()), int(own.max())) if batch.rows else (0, -1)
+    own = np.frombuffer(contents.batch.columns["span"], np.int64)
+    lowest, highest = (int(own.min()), int(own.max())) if len(own) else (0, -1)
+    opened = np.sort(np.fromiter((block.span for block in contents.unfinished), np.int64))
     spans, rows = [np.zeros(0, np.int64)], 0
     losses: list[dict[str, Any]] = []
     for path in paths:
@@ -166,8 +166,10 @@ def _written(paths: Iterable[Path], batch: Batch) -> _Written:
                         one for one in map(group.column, range(group.num_columns)) if one.path_in_schema == "span"
                     )
                     known: Any = column.statistics
-                    if known is not None and known.has_min_max and (known.min > highest or known.max < lowest):
-                        continue
+                    if known is not None and known.has_min_max:
+                        is_between = np.searchsorted(opened, known.min) < np.searchsorted(opened, known.max, "right")
+                        if not is_between and (known.min > highest or known.max < lowest):
+                            continue
                     spans.append(file.read_row_group(number, columns=["span"])["span"].to_numpy())
         except (OSError, pa.ArrowException, ValueError, MemoryError, StopIteration):
             continue
@@ -190,10 +192,11 @@ def _recover(capture: Path, ring: Path) -> Recovery:
         found = Recovery(name, pid, 0, 0, 0, damage)
         process["rows"] = rings.read_names(ring).written
     else:
-        known = _written(sorted((capture / "samples").glob(f"{name}-*.parquet")), contents.batch)
-        batch = rings.without(contents.batch, known.spans)
+        known = _written(sorted((capture / "samples").glob(f"{name}-*.parquet")), contents)
+        contents = contents.without(known.spans)
+        batch = contents.batch
         if batch.rows:
-            _write(_next_part(capture, name), contents._replace(batch=batch), process)
+            _write(_next_part(capture, name), contents, process)
         # A part that was written and is not there now is missing, as the reader will say; it is not open.
         written = max(known.rows, contents.written.get("samples", 0)) + batch.rows
         process["rows"] = {**contents.written, "samples": written}
@@ -247,17 +250,17 @@ class Leftover(NamedTuple):
         told = [loss for part in own for loss in part.footer.get("losses", ())]
         for number, loss in enumerate(self.contents.untold(told)):
             source.note_loss(f"{self.ring}:lost:{number}", loss)
-        source.note_open(self.ring.stem, self.contents.open_blocks(), self.now_ns)
-        known = _written([part.file for part in own], self.contents.batch).spans
-        batch = rings.without(self.contents.batch, known)
-        written = self.contents.written
+        # A process that goes on may have written some of it meanwhile, and ended some blocks.
+        contents = self.contents.without(_written([part.file for part in own], self.contents).spans)
+        source.note_open(self.ring.stem, contents.open_blocks(), self.now_ns)
+        batch, written = contents.batch, contents.written
         source.note_written(self.ring.stem, {**written, "samples": written.get("samples", 0) + batch.rows})
         if not batch.rows:
             return
         folder = Path(tempfile.mkdtemp(prefix="quantum-pulse-"))
         weakref.finalize(source, _remove, folder, os.getpid())
         part = folder / f"{self.ring.stem}-ring.parquet"
-        _write(part, self.contents._replace(batch=batch), self.process)
+        _write(part, contents, self.process)
         source.add_part("samples", part)
 
 
