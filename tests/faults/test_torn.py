@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,19 @@ def test_names_that_end_in_the_middle_of_a_line(left, tmp_path):
     (found,), samples = damaged(left, tmp_path, damage)
     assert found.damage
     assert len(samples) > 2002
+
+
+@pytest.mark.parametrize(
+    "text", [b"[" * 10**5, b'{"operation": Infinity}', b'{"clock_anchor_ns": -Infinity}', b"1", b"{}"]
+)
+def test_lines_of_names_that_make_no_sense(left, tmp_path, text):
+    def damage(ring):
+        with open(ring.with_suffix(schema.NAMES_SUFFIX), "ab") as file:
+            file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+
+    (found,), samples = damaged(left, tmp_path, damage)
+    assert found.damage == ["a line of its names makes no sense"]
+    assert len(samples) == 6000
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
