@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import tables
+from quantum_pulse import rings
+from quantum_pulse.capture import scan, tables
 from quantum_pulse.capture.reader import Source
+from quantum_pulse.capture.selection import EVERYTHING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,15 +28,18 @@ COLUMNS: Final = (
 )
 
 
-def frame(source: Source) -> pd.DataFrame:
-    """A row for each block that is open as far as the capture can tell; see `Capture.unfinished`."""
+def frame(source: Source, more: Sequence[str] = ()) -> pd.DataFrame:
+    """A row for each block that is open as far as the capture can tell; see `Capture.unfinished`.
+
+    `more`: further columns. "inside" is the operation of the parent, where that is open too, else an empty text.
+    """
     import pandas as pd
 
     rows = []
     for name, own in source.by_capture():
         for recording in sorted({*own.recordings, *own.open}):
             rows += [{**row, "capture": name} for row in _of_recording(own, recording)]
-    columns = [*COLUMNS, *(["capture"] if source.captures else [])]
+    columns = [*COLUMNS, *(["capture"] if source.captures else []), *more]
     found = pd.DataFrame(rows, columns=columns)
     found["start"] = pd.to_datetime(found["start"].astype("Int64"), unit="ns", utc=True).astype("datetime64[ns, UTC]")
     integers = dict.fromkeys(("thread", "task", "span", "parent", "process"), "int64")
@@ -50,12 +57,14 @@ def _of_recording(source: Source, recording: str) -> list[dict[str, Any]]:
         state, until_ns = "stopped", process.get("stopped_ns")
     else:
         state, until_ns = "killed", _last_known_ns(source, recording, blocks)
+    names = {block["span"]: block["operation"] for block in blocks}
     return [
         {
             **block,
             "state": state,
             "elapsed_us": _elapsed_us(block.get("start"), until_ns),
-            "process": process.get("pid") or int(recording.partition("-")[0]),
+            "process": process.get("pid") or rings.process_of(Path(recording)),
+            "inside": names.get(block["parent"], ""),
         }
         for block in blocks
     ]
@@ -69,7 +78,19 @@ def _last_known_ns(source: Source, recording: str, blocks: list[dict[str, Any]])
     """The last moment at which a process that was killed is known to have lived, Unix time."""
     known = [part.last_ns for part in source.parts["samples"] if part.recording == recording]
     known += [block.get("start") for block in blocks]
-    metrics = tables.whole(source, "metrics", "time")
-    own = metrics.loc[metrics["process"] == source.recordings.get(recording, {}).get("pid"), "time"]
-    known += [int(own.max().value)] if len(own) else []
+    known += [_last_metrics_ns(source, recording)]
     return max((moment for moment in known if moment is not None), default=None)
+
+
+def _last_metrics_ns(source: Source, recording: str) -> int | None:
+    # Not by the number of the process: in a container that is the same again each time that it is started.
+    def work() -> int | None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        own = [part for part in source.sound("metrics") if part.recording == recording]
+        times = [tables.read_part(source, part, ["time"], EVERYTHING, table="metrics")["time"] for part in own]
+        found = [pc.max(column.cast(pa.int64())).as_py() for column in times]
+        return max((moment for moment in found if moment is not None), default=None)
+
+    return scan.whole(work)

@@ -6,13 +6,14 @@ import contextlib
 import json
 import logging
 import os
+import platform
 import shutil
 import tempfile
 import time
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from quantum_pulse import files, records, rings, schema
 from quantum_pulse.recorder import parts, ringfiles
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from quantum_pulse.core.contract import Batch
 
 logger = logging.getLogger("quantum_pulse")
+
+#: A ring that takes more of the disk is not made into parts beside a program that goes on: it takes four times as much
+#: memory. A writer that keeps up leaves less.
+LARGEST_SWEPT: Final = 64 * 2**20
 
 
 class Source(Protocol):
@@ -75,25 +79,41 @@ def sweep(capture: Path, own: Path, within_s: float) -> bool:
     """Take in what other processes left that have ended, as workers do that are killed, until so much time has passed.
 
     Of one that recorded nothing, because it ended or became another program before, nothing is kept. `own` is the ring
-    of whoever asks. Returns whether there are rings of others still. Raises OSError when the disk does not take it.
+    of whoever asks. What is damaged, large, or of another host or container is left for `recover`, which somebody asks
+    for. Returns whether there are rings of others that record still.
     """
     give_up = time.monotonic() + within_s
     left = False
     for ring in _left(capture):
         if ring == own:
             continue
-        with rings.claimed(ring) as is_ours:
+        with rings.claimed(ring, surely=True) as is_ours:
             if not is_ours or time.monotonic() > give_up:
                 left = True
-            elif _is_unused(ring):
-                (capture / schema.PROCESSES / f"{ring.stem}.json").unlink(missing_ok=True)
-                for path in (ring, ring.with_suffix(schema.NAMES_SUFFIX)):
-                    ringfiles.remove(path)
-            else:
-                _recover(capture, ring)
+                continue
+            try:
+                _take_in(capture, ring)
+            except Exception as error:  # noqa: BLE001 - for tidiness only, and the next one may be better
+                logger.debug("%s stays: %s", ring.name, error)
     with contextlib.suppress(OSError):
         (capture / schema.RINGS).rmdir()
     return left
+
+
+def _take_in(capture: Path, ring: Path) -> None:
+    """As `sweep` does. Raises OSError, ValueError and pyarrow's errors for a ring that stays."""
+    process_path = capture / schema.PROCESSES / f"{ring.stem}.json"
+    host = records.process(process_path).get("host")
+    if host != platform.node():  # to which locks may not reach
+        raise ValueError(f"it is of {host!r}")
+    if ring.exists() and rings.is_unused(ring):
+        process_path.unlink(missing_ok=True)
+        for path in (ring, ring.with_suffix(schema.NAMES_SUFFIX)):
+            ringfiles.remove(path)
+    elif ring.exists() and ring.stat().st_blocks * 512 > LARGEST_SWEPT:
+        raise ValueError("it is large")
+    else:
+        _recover(capture, ring)
 
 
 def _left(capture: Path) -> list[Path]:
@@ -103,28 +123,21 @@ def _left(capture: Path) -> list[Path]:
     return [folder / f"{name}{schema.RING_SUFFIX}" for name in sorted(left)]
 
 
-def _is_unused(ring: Path) -> bool:
-    try:
-        return rings.is_unused(ring)
-    except (OSError, ValueError):
-        return False  # to be recovered, and named as damaged
-
-
 def _files(folder: Path, suffix: str) -> list[Path]:
     """The files in `folder` with this suffix, but for hidden ones; folders are nobody's rings."""
     return [path for path in folder.glob(f"[!.]*{suffix}") if not path.is_dir()]
 
 
 class _Written(NamedTuple):
-    """What parts hold: spans that may be those of some batch, how many rows, and the losses that they tell."""
+    """What parts hold: spans that may be those that were asked for, how many rows, and the losses that they tell."""
 
     spans: npt.NDArray[np.int64]
     rows: int
     losses: list[dict[str, Any]]
 
 
-def _written(paths: Iterable[Path], batch: Batch) -> _Written:
-    """What stands in the parts `paths`, with those spans that may be in `batch` too.
+def _written(paths: Iterable[Path], contents: rings.Contents) -> _Written:
+    """What stands in the parts `paths`, with those spans that may be in `contents` too.
 
     A part that cannot be read is taken for empty: its rows are given up for lost by whoever reads the capture.
     """
@@ -134,8 +147,9 @@ def _written(paths: Iterable[Path], batch: Batch) -> _Written:
 
     paths = list(paths)
     merged = parts.merged(paths)
-    own = np.frombuffer(batch.columns["span"], np.int64)
-    lowest, highest = (int(own.min()), int(own.max())) if batch.rows else (0, -1)
+    own = np.frombuffer(contents.batch.columns["span"], np.int64)
+    lowest, highest = (int(own.min()), int(own.max())) if len(own) else (0, -1)
+    opened = np.sort(np.fromiter((block.span for block in contents.unfinished), np.int64))
     spans, rows = [np.zeros(0, np.int64)], 0
     losses: list[dict[str, Any]] = []
     for path in paths:
@@ -152,8 +166,10 @@ def _written(paths: Iterable[Path], batch: Batch) -> _Written:
                         one for one in map(group.column, range(group.num_columns)) if one.path_in_schema == "span"
                     )
                     known: Any = column.statistics
-                    if known is not None and known.has_min_max and (known.min > highest or known.max < lowest):
-                        continue
+                    if known is not None and known.has_min_max:
+                        is_between = np.searchsorted(opened, known.min) < np.searchsorted(opened, known.max, "right")
+                        if not is_between and (known.min > highest or known.max < lowest):
+                            continue
                     spans.append(file.read_row_group(number, columns=["span"])["span"].to_numpy())
         except (OSError, pa.ArrowException, ValueError, MemoryError, StopIteration):
             continue
@@ -176,10 +192,11 @@ def _recover(capture: Path, ring: Path) -> Recovery:
         found = Recovery(name, pid, 0, 0, 0, damage)
         process["rows"] = rings.read_names(ring).written
     else:
-        known = _written(sorted((capture / "samples").glob(f"{name}-*.parquet")), contents.batch)
-        batch = rings.without(contents.batch, known.spans)
+        known = _written(sorted((capture / "samples").glob(f"{name}-*.parquet")), contents)
+        contents = contents.without(known.spans)
+        batch = contents.batch
         if batch.rows:
-            _write(_next_part(capture, name), contents._replace(batch=batch), process)
+            _write(_next_part(capture, name), contents, process)
         # A part that was written and is not there now is missing, as the reader will say; it is not open.
         written = max(known.rows, contents.written.get("samples", 0)) + batch.rows
         process["rows"] = {**contents.written, "samples": written}
@@ -233,17 +250,17 @@ class Leftover(NamedTuple):
         told = [loss for part in own for loss in part.footer.get("losses", ())]
         for number, loss in enumerate(self.contents.untold(told)):
             source.note_loss(f"{self.ring}:lost:{number}", loss)
-        source.note_open(self.ring.stem, self.contents.open_blocks(), self.now_ns)
-        known = _written([part.file for part in own], self.contents.batch).spans
-        batch = rings.without(self.contents.batch, known)
-        written = self.contents.written
+        # A process that goes on may have written some of it meanwhile, and ended some blocks.
+        contents = self.contents.without(_written([part.file for part in own], self.contents).spans)
+        source.note_open(self.ring.stem, contents.open_blocks(), self.now_ns)
+        batch, written = contents.batch, contents.written
         source.note_written(self.ring.stem, {**written, "samples": written.get("samples", 0) + batch.rows})
         if not batch.rows:
             return
         folder = Path(tempfile.mkdtemp(prefix="quantum-pulse-"))
         weakref.finalize(source, _remove, folder, os.getpid())
         part = folder / f"{self.ring.stem}-ring.parquet"
-        _write(part, self.contents._replace(batch=batch), self.process)
+        _write(part, contents, self.process)
         source.add_part("samples", part)
 
 

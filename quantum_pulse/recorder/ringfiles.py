@@ -15,14 +15,19 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from quantum_pulse import files, schema
+
+T = TypeVar("T")
 
 logger = logging.getLogger("quantum_pulse")
 
 #: What the names of files in a folder of their own begin with. No other file is ever deleted through a link.
 LINKED: Final = "quantum_pulse-"
+
+#: Bytes that are read of the first line of a journal, which holds a path.
+LONGEST_LINE: Final = 1 << 16
 
 
 class RingFiles:
@@ -89,13 +94,25 @@ class RingFiles:
         """A descriptor to append to the new journal, which is locked from its first moment."""
         place = self._place(self.journal)
         temporary = place.with_name(f".{place.name}.tmp")
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        file = self._in_capture(lambda: os.open(temporary, flags, 0o644))
         with contextlib.suppress(OSError):  # there are file systems without locks
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.replace(temporary, place)
         if self._is_linked:
-            self._link(self.journal)
+            self._in_capture(lambda: self._link(self.journal))
         return file
+
+    def _in_capture(self, make: Callable[[], T]) -> T:
+        """What `make` gives, which makes the first file of the recording among the rings of the capture. Their folder
+        goes with the last of others', also in this moment."""
+        while True:
+            self.ring.parent.mkdir(exist_ok=True)
+            try:
+                return make()
+            except FileNotFoundError:
+                if self.ring.parent.exists():
+                    raise
 
     def _place(self, path: Path) -> Path:
         return self.folder / f"{LINKED}{path.name}" if self._is_linked else path
@@ -111,16 +128,20 @@ def tell_orphans(folder: Path) -> None:
     """
     found = []
     for journal in folder.glob(f"{LINKED}*{schema.NAMES_SUFFIX}"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        # The folder may be one that others write to as well.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             files.check(journal)
             with open(journal, "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a process that records has it
-                told = json.loads(file.readline().partition(b" ")[2])
+                told = json.loads(file.readline(LONGEST_LINE).partition(b" ")[2])
             # In another container its capture may well stand where we do not see it.
             if told["namespace"] == _namespace() and not os.path.lexists(told["link"]):
                 found.append(journal.with_suffix(schema.RING_SUFFIX))
     if found:
-        blocks = sum(ring.stat().st_blocks for ring in found if ring.exists())
+        blocks = 0
+        for ring in found:
+            with contextlib.suppress(OSError):  # it never had one, or somebody has just deleted it
+                blocks += ring.stat().st_blocks
         logger.warning(
             "%s holds %d MB of rings whose captures were deleted or moved, such as %s; delete them if nobody recovers "
             "them",

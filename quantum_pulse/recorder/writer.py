@@ -194,8 +194,10 @@ class Writer:
             self._answer(self._asked)
 
     def _sweep(self) -> None:
+        self.has_forked = False  # first: it may fork again meanwhile
         try:
-            self.has_forked = recover.sweep(self._capture, self._ring, SWEEP_S)
+            if recover.sweep(self._capture, self._ring, SWEEP_S):
+                self.has_forked = True
         except Exception as error:  # noqa: BLE001 - for tidiness only
             logger.debug("what forked processes left stays: %s", error)
 

@@ -3,7 +3,7 @@
 The layout is `schema`'s. Nothing in a ring is trusted: it may have been cut, zeroed or overwritten since.
 """
 
-from quantum_pulse.rings.contents import Contents, read, read_open, selected, without
+from quantum_pulse.rings.contents import Contents, read, read_open, selected
 from quantum_pulse.rings.names import Names, read_names
 from quantum_pulse.rings.owners import claimed, is_alive, is_unused, process_of
 
@@ -18,5 +18,4 @@ __all__ = [
     "read_names",
     "read_open",
     "selected",
-    "without",
 ]

@@ -48,6 +48,15 @@ class Contents(NamedTuple):
         """The blocks that are open, as a process file tells them; `start` is Unix time, None where it is not known."""
         return _plain(self.unfinished, self.operations, self.anchor_ns)
 
+    def without(self, spans: npt.NDArray[np.int64]) -> Contents:
+        """These contents but for the rows and open blocks whose span is one of `spans`, which stand in parts."""
+        import numpy as np
+
+        ended = ~np.isin(np.frombuffer(self.batch.columns["span"], np.int64), spans)
+        still = ~np.isin(np.fromiter((block.span for block in self.unfinished), np.int64), spans)
+        unfinished = [block for block, is_open in zip(self.unfinished, still.tolist(), strict=True) if is_open]
+        return self._replace(batch=selected(self.batch, ended), unfinished=unfinished)
+
     def untold(self, told: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """Losses that are not among those that were `told` already, in footers, and in their form."""
         counts = Counter[tuple[str, int, str]]()
@@ -80,11 +89,10 @@ class Contents(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """What the ring says of itself; `blocks` were entered in the whole recording."""
+    """What the ring says of itself; blocks with the numbers `spans` were entered in the whole recording."""
 
     process: int
-    last_span: int
-    blocks: int
+    spans: range
     lost: int
 
 
@@ -111,7 +119,7 @@ def read_open(ring: Path) -> list[dict[str, Any]]:
         found = slots.read(file.fileno(), segments.with_slots(file.fileno(), count))
         header = _header(file.fileno(), ring, damage)
     names = read_names(ring)
-    unfinished, _ = slots.unfinished(found, found, header.last_span, np.zeros(0, np.int64), _known(names))
+    unfinished, _ = slots.unfinished(found, found, header.spans, np.zeros(0, np.int64), _known(names))
     return _plain(unfinished, names.operations, names.anchor_ns)
 
 
@@ -127,7 +135,7 @@ def _read(file: int, ring: Path) -> Contents:
     after = slots.read(file, with_slots)
     names = read_names(ring)
     known = _known(names)
-    unfinished, nonsense = slots.unfinished(before, after, header.last_span, columns["span"], known)
+    unfinished, nonsense = slots.unfinished(before, after, header.spans, columns["span"], known)
     losses, more = slots.losses(before, known, header.lost)
     if nonsense + more:
         damage.append(f"{nonsense + more} slots make no sense")
@@ -141,7 +149,7 @@ def _read(file: int, ring: Path) -> Contents:
         process=header.process,
         anchor_ns=names.anchor_ns,
         written=names.written,
-        entered=header.blocks,
+        entered=len(header.spans),
         lost=header.lost,
         batch=_batch(columns),
         operations=[unknown if one is None else one for one in names.operations],
@@ -173,8 +181,8 @@ def _header(file: int, ring: Path, damage: list[str]) -> _Header:
     process, first_span, last_span, lost = (found[name] for name in ("process", "first_span", "last_span", "lost"))
     if process != process_of(ring) or first_span < 0 or not 0 <= lost <= last_span - first_span:
         damage.append("its header makes no sense")
-        return _Header(process_of(ring), last_span, 0, 0)
-    return _Header(process, last_span, last_span - first_span, lost)
+        return _Header(process_of(ring), range(0), 0)
+    return _Header(process, range(first_span + 1, last_span + 1), lost)
 
 
 def _known(names: Names) -> set[int]:
@@ -203,13 +211,6 @@ def _plain(
             }
         )
     return found
-
-
-def without(batch: Batch, spans: npt.NDArray[np.int64]) -> Batch:
-    """`batch` without the rows whose span is one of `spans`."""
-    import numpy as np
-
-    return selected(batch, ~np.isin(np.frombuffer(batch.columns["span"], np.int64), spans))
 
 
 def selected(batch: Batch, rows: npt.NDArray[np.bool_]) -> Batch:

@@ -50,7 +50,7 @@ def read_names(ring: Path) -> Names:
                 written = {str(table): int(rows) for table, rows in entry["written"].items()}
             else:
                 errors[int(entry["error"])] = str(entry["name"])
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
             damage.append("a line of its names makes no sense")
     if len(operations) > 1_000_000 or max(operations, default=0) > 10_000_000 or max(errors) > 10_000_000:
         return Names([], [""], anchor_ns, written, ["its names make no sense"])

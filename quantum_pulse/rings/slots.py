@@ -39,9 +39,13 @@ class Lost(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """What the slots of a ring said at one moment, row by row as arrays of their fields."""
+    """What the slots of a ring said at one moment, row by row as arrays of their fields.
+
+    `places` are the numbers of the slots of those that are open.
+    """
 
     open: npt.NDArray[Any]
+    places: npt.NDArray[np.int64]
     lost: npt.NDArray[Any]
     nonsense: int
 
@@ -76,32 +80,35 @@ def read(file: int, segments: Iterable[int]) -> Slots:
     opened = np.frombuffer(data, _dtype(schema.OPEN_SLOT_FIELDS))
     lost = np.frombuffer(data, _dtype(schema.LOST_SLOT_FIELDS))
     kinds = opened["kind"]
-    return Slots(
-        opened[kinds == schema.SLOT_OPEN], lost[kinds == schema.SLOT_LOST], int((kinds > schema.SLOT_LOST).sum())
-    )
+    is_open = kinds == schema.SLOT_OPEN
+    nonsense = int((kinds > schema.SLOT_LOST).sum())
+    return Slots(opened[is_open], np.flatnonzero(is_open), lost[kinds == schema.SLOT_LOST], nonsense)
 
 
 def unfinished(
-    before: Slots, after: Slots, last_span: int, ended: npt.NDArray[np.int64], known: Iterable[int]
+    before: Slots, after: Slots, entered: range, ended: npt.NDArray[np.int64], known: Iterable[int]
 ) -> tuple[list[Unfinished], int]:
     """The blocks that were open all the time between two readings, and how many slots made no sense.
 
-    A program that goes on fills slots while they are read, and what it changed meanwhile is not what they say. `ended`
-    are the numbers of samples that were found between the two, `known` the operations that have a name.
+    A program that goes on fills slots while they are read, and what it changed meanwhile is not what they say.
+    `entered` are the numbers of blocks of the recording, `ended` those of samples that were found between the two,
+    `known` the operations that have a name.
     """
     import numpy as np
 
-    rows = after.open[np.isin(after.open, before.open)]
+    _, at, then = np.intersect1d(before.places, after.places, assume_unique=True, return_indices=True)
+    rows = after.open[then][before.open[at] == after.open[then]]
     # A block has a slot before it counts, and still has it for a moment when its sample stands.
-    rows = rows[(rows["span"] <= last_span) & ~np.isin(rows["span"], ended)]
-    good = np.isin(rows["operation"], np.fromiter(known, np.uint32)) & (rows["span"] > 0) & (rows["weight"] > 0)
-    good &= (rows["start"] >= 0) & (rows["start"] < 1 << 62) & (rows["parent"] >= 0) & (rows["task"] >= 0)
+    rows = rows[(rows["span"] < entered.stop) & ~np.isin(rows["span"], ended)]
+    good = np.isin(rows["operation"], np.fromiter(known, np.uint32)) & (rows["span"] >= entered.start)
+    good &= (rows["weight"] > 0) & (rows["parent"] >= 0) & (rows["parent"] < rows["span"]) & (rows["task"] >= 0)
+    good &= (rows["start"] >= 0) & (rows["start"] < 1 << 62)
     _, first = np.unique(rows["span"], return_index=True)
     alone = np.zeros(len(rows), np.bool_)
     alone[first] = True
     good &= alone
     names = [*Unfinished._fields]
-    return [Unfinished(*map(int, row)) for row in rows[names][good]], int(len(good) - good.sum()) + after.nonsense
+    return [Unfinished._make(row) for row in rows[names][good].tolist()], int(len(good) - good.sum()) + after.nonsense
 
 
 def losses(slots: Slots, known: Iterable[int], total: int) -> tuple[list[Lost], int]:
@@ -112,7 +119,7 @@ def losses(slots: Slots, known: Iterable[int], total: int) -> tuple[list[Lost], 
     good = np.isin(rows["operation"], np.fromiter(known, np.uint32)) & np.isin(rows["cause"], (0, 1))
     good &= (rows["samples"] <= total) & (rows["first"] >= 0) & (rows["first"] <= rows["last"])
     good &= rows["last"] < 1 << 62
-    found = [Lost(*map(int, row)) for row in rows[[*Lost._fields]][good]]
+    found = [Lost._make(row) for row in rows[[*Lost._fields]][good].tolist()]
     if sum(one.samples for one in found) > total:
         return [], len(rows)
     return found, int(len(good) - good.sum())

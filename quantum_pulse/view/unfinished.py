@@ -58,12 +58,11 @@ def of(source: Source) -> list[Unfinished]:
     That is all that a stopped or killed program was in the middle of, and in one that goes on what has taken longer
     than any call that ended.
     """
-    frame = unfinished.frame(source)
+    frame = unfinished.frame(source, ["inside"])
     if frame.empty:
         return []
     # From what the parts say of themselves: the longest is exact there.
     longest = statistics.stats(source, approximate=True)["max_us"].groupby(level="operation").max()
-    names = {(row.process, row.span): str(row.operation) for row in frame.itertuples()}
     found = []
     for row in frame.itertuples():
         one: Any = row
@@ -73,7 +72,7 @@ def of(source: Source) -> list[Unfinished]:
             found.append(
                 Unfinished(
                     one.operation,
-                    names.get((one.process, one.parent), ""),
+                    one.inside,
                     one.state,
                     elapsed,
                     highest,

@@ -1,6 +1,8 @@
 """What a program was in the middle of: in one that goes on, that has stopped, that was killed."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,9 +12,11 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse.capture import unfinished
+from quantum_pulse import schema
+from quantum_pulse.capture import reader, unfinished
 from quantum_pulse.errors import EmptyCaptureError
-from quantum_pulse.recorder.recover import recover
+from quantum_pulse.recorder.recover import look, recover
+from tests.faults import account
 
 
 class Hanging(qp.Operation):
@@ -149,3 +153,75 @@ def test_a_capture_without_samples_says_what_hangs(tmp_path):
             qp.open(tmp_path / "capture")
     with pytest.raises(EmptyCaptureError, match=r"one block was entered while it was recorded \(Hanging.INNER\)"):
         qp.open(tmp_path / "capture")
+
+
+def test_a_later_process_of_the_same_number_says_nothing_of_it(tmp_path):
+    # As in a container, where it is the same each time that it is started.
+    path = tmp_path / "capture"
+    killed(path)
+    recover(path)
+    before = qp.open(path).unfinished()
+    (file,) = (path / "processes").iterdir()
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pid": os.getpid()}))
+    time.sleep(0.3)
+    with qp.record(path, metrics_interval_s=0.1), Hanging.STEP:
+        time.sleep(0.3)
+    found = qp.open(path).unfinished()
+    assert set(found["process"]) == {os.getpid()}
+    pd.testing.assert_frame_equal(before.drop(columns="process"), found.drop(columns="process"))
+
+
+def test_names_of_blocks_around_are_those_of_the_same_recording(tmp_path):
+    path = tmp_path / "capture"
+    killed(path)
+    recover(path)
+    (process,) = account.processes(path).values()
+    (file,) = (path / "processes").iterdir()
+    others = [{**block, "operation": "Other.X", "parent": 0} for block in process["unfinished"]]
+    content = json.dumps({**process, "unfinished": others})
+    (file.parent / f"{process['pid']}-00000000.json").write_text(content)
+    (file.parent / f"{process['pid']}-zzzzzzzz.json").write_text(content)
+    found = unfinished.frame(qp.open(path)._source, ["inside"])
+    assert found.set_index("operation")["inside"]["Killed.QUERY"] == "Killed.REQUEST"
+
+
+def test_rings_that_were_renamed(tmp_path):
+    path = tmp_path / "capture"
+    killed(path)
+    for file in [*(path / "rings").iterdir(), *(path / "processes").iterdir()]:
+        if file.suffix == ".json":
+            file.unlink()
+        else:
+            file.rename(file.with_name(f"renamed{file.suffix}"))
+    capture = qp.open(path)
+    assert capture.unfinished().empty
+    assert any("its header makes no sense" in cause for cause in capture.losses()["cause"])
+
+
+def test_what_ended_while_the_capture_was_opened_is_a_sample_only(hanging):
+    recorder, thread, released = hanging
+    (seen,) = look(recorder.path)
+    released.set()
+    thread.join()
+    recorder.flush()
+    source = reader.find(recorder.path)
+    seen.add_to(source)
+    assert sum(part.rows for part in source.parts["samples"]) == 3
+    assert unfinished.frame(source).empty
+
+
+def test_what_stands_in_a_part_is_not_open(hanging, tmp_path):
+    # As a machine leaves it that lost its power: what was written last may be older than the rest.
+    recorder, thread, released = hanging
+    (ring,) = (recorder.path / "rings").glob("*.ring")
+    with open(ring, "rb") as file:
+        page = file.read(schema.RING_HEADER_BYTES)
+    released.set()
+    thread.join()
+    recorder.flush()
+    copy = shutil.copytree(recorder.path, tmp_path / "copy")
+    with open(copy / "rings" / ring.name, "r+b") as file:
+        file.seek(schema.SLOTS_OFFSET)
+        file.write(page[schema.SLOTS_OFFSET :])
+    assert len(account.check(copy)) == 3
+    assert qp.open(copy).unfinished().empty

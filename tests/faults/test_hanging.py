@@ -168,6 +168,17 @@ def test_rings_whose_capture_is_gone_are_told(killed, tmp_path, caplog):
         assert not caplog.records
 
 
+@pytest.mark.parametrize("line", [b"[" * 10**5, b"1", b"[]", b"", b"{}", b'{"namespace": 1, "link": 1}', b"\xff"])
+def test_what_others_leave_in_a_folder_of_rings_hinders_no_recording(tmp_path, caplog, line):
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    (memory / "quantum_pulse-1-2.names").write_bytes(b"00000000 " + line + b"\n")
+    (memory / "quantum_pulse-1-3.names").mkdir()
+    with qp.record(tmp_path / "capture", ring_folder=memory) as recorder:
+        assert recorder.is_recording
+    assert not caplog.records
+
+
 def test_no_file_of_others_is_deleted_through_a_link(killed, tmp_path):
     capture, _ = killed
     precious = tmp_path / "precious"

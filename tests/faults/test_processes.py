@@ -267,8 +267,8 @@ def test_what_terminated_workers_left_is_taken_in(tmp_path, method, when, where)
     assert not (tmp_path / "capture" / "rings").exists()
     assert not list(memory.iterdir())
     workers = [one for one in account.processes(tmp_path / "capture").values() if one["state"] == "recovered"]
-    assert len(workers) == 2
-    check_workers(tmp_path, account.check(tmp_path / "capture"))
+    # One of them may have done all the work before the other had begun.
+    assert len(workers) == len(check_workers(tmp_path, account.check(tmp_path / "capture"))) > 0
 
 
 LEAVES = """

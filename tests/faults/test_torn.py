@@ -4,9 +4,11 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 import quantum_pulse as qp
 from quantum_pulse import schema
 from quantum_pulse.recorder.recover import recover
+from tests.faults import account
 
 #: Random damages to try; `EXAMPLES=2000 pytest tests/faults/test_torn.py` looks harder.
 EXAMPLES = int(os.environ.get("EXAMPLES", "60"))
@@ -138,6 +141,19 @@ def test_names_that_end_in_the_middle_of_a_line(left, tmp_path):
     assert len(samples) > 2002
 
 
+@pytest.mark.parametrize(
+    "text", [b"[" * 10**5, b'{"operation": Infinity}', b'{"clock_anchor_ns": -Infinity}', b"1", b"{}"]
+)
+def test_lines_of_names_that_make_no_sense(left, tmp_path, text):
+    def damage(ring):
+        with open(ring.with_suffix(schema.NAMES_SUFFIX), "ab") as file:
+            file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+
+    (found,), samples = damaged(left, tmp_path, damage)
+    assert found.damage == ["a line of its names makes no sense"]
+    assert len(samples) == 6000
+
+
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     # The headers of the ring and of its first segment as often as all the rest.
@@ -157,3 +173,80 @@ def test_garbage(left, tmp_path, offset, length, seed, suffix):
 
     _, samples = damaged(left, tmp_path, damage)
     assert len(samples) >= 2002
+
+
+SLOT_CHILD = """
+import contextvars, os, sys, time
+import quantum_pulse as qp
+
+class Torn(qp.Operation):
+    A = qp.op("First", category="One")
+    B = qp.op("Second", category="Two")
+
+recorder = qp.start(sys.argv[1], budget_bytes=4096 + 8 * 65536)
+open_in = [contextvars.copy_context() for _ in range(100)]
+for context in open_in:
+    context.run(Torn.A.__enter__)
+for number in range(20_000):
+    with Torn.B:
+        pass
+    if number == 1000:
+        recorder._writer._write_patiently = lambda: time.sleep(60)  # so that the rings are full
+        recorder._writer._wake()
+        time.sleep(0.1)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture(scope="module")
+def with_slots(tmp_path_factory):
+    """A capture that a killed process left with 100 open blocks and some thousand losses: slots in the first page, in a
+    segment, or both."""
+    path = tmp_path_factory.mktemp("torn") / "capture"
+    assert subprocess.run([sys.executable, "-c", SLOT_CHILD, str(path)], check=False).returncode == -signal.SIGKILL
+    return path
+
+
+#: What stands in a slot: mostly numbers that are nearly right, else anything.
+NUMBERS = st.sampled_from([0, 1, 2, 50, 2**31, 2**62, 2**63 - 1, 2**63, 2**64 - 1]) | st.integers(0, 2**64 - 1)
+SLOT = st.builds(
+    lambda kind, operation, fields: struct.pack("=II7Q", kind, operation, *fields),
+    st.integers(0, 3),
+    st.integers(0, 300) | st.integers(0, 2**32 - 1),
+    st.lists(NUMBERS, min_size=7, max_size=7),
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(slots=st.lists(st.tuples(st.integers(0, 200), SLOT), min_size=1, max_size=12))
+def test_garbage_in_slots(with_slots, tmp_path, slots):
+    def damage(ring):
+        content = bytearray(ring.read_bytes())
+        segments = range(schema.RING_HEADER_BYTES, len(content), schema.SEGMENT_BYTES)
+        (base,) = [at for at in segments if content[at] == 3]
+        pages = [
+            *range(schema.SLOTS_OFFSET, schema.RING_HEADER_BYTES, schema.SLOT_BYTES),
+            *range(base + schema.SLOTS_OFFSET, base + schema.SEGMENT_BYTES, schema.SLOT_BYTES),
+        ]
+        for number, slot in slots:
+            content[pages[number] : pages[number] + len(slot)] = slot
+        ring.write_bytes(content)
+
+    target = tmp_path / f"capture{time.monotonic_ns()}"
+    shutil.copytree(with_slots, target)
+    (ring,) = (target / "rings").glob("*.ring")
+    before = qp.open(target)
+    whole, lost = len(before.samples()), before.losses()["count"].sum()
+    damage(ring)
+    left_there = qp.open(target)
+    left_there.unfinished()
+    left_there.report(target / "report.html")
+    recover(target)
+    capture = qp.open(target)
+    assert len(capture.samples()) == len(left_there.samples()) == whole
+    assert capture.losses()["count"].sum() == left_there.losses()["count"].sum() == lost
+    (process,) = account.processes(target).values()
+    told = process["account"]
+    assert told["started"] == told["written"] + told["open"] + told["lost"]
+    assert len(capture.unfinished()) == len(process["unfinished"]) <= told["open"]
+    shutil.rmtree(target)

@@ -11,6 +11,7 @@ import pytest
 import quantum_pulse as qp
 from quantum_pulse import schema
 from quantum_pulse.recorder import session
+from quantum_pulse.recorder.ringfiles import RingFiles
 from tests.recorder.work import Step, assert_balances, processes, work
 
 
@@ -155,3 +156,24 @@ def test_after_a_failure_probes_cost_nothing_and_record_nothing(tmp_path, caplog
     work(100)
     assert recorder.account()["started"] == started
     recorder.stop()
+
+
+@pytest.mark.parametrize("where", ["capture", "memory"])
+def test_the_last_of_others_ends_while_one_begins(tmp_path, monkeypatch, where):
+    """The folder of rings goes with the last of them."""
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    path, times = tmp_path / "capture", []
+
+    def removing(open_locked):
+        def work(self):
+            times.append(self.ring.parent.rmdir())
+            return open_locked(self)
+
+        return work
+
+    monkeypatch.setattr(RingFiles, "_open_locked", removing(RingFiles._open_locked))
+    with qp.record(path, ring_folder=memory if where == "memory" else None), Step.A:
+        pass
+    assert times == [None]
+    assert len(qp.open(path).samples()) == 1
