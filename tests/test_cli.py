@@ -160,3 +160,33 @@ def test_output_that_nothing_takes():
     assert run(" >/dev/full") == (2, "quantum-pulse: No space left on device\n")
     assert run(" >&-") == (0, "")
     assert run(" | true") == (0, ""), "of true"
+
+
+SPAWNS = """
+import multiprocessing
+import quantum_pulse as qp
+
+class Spawned(qp.Operation):
+    MASTER = qp.op()
+    WORKER = qp.op()
+
+def work(number):
+    with Spawned.WORKER:
+        return number
+
+if __name__ == "__main__":
+    with Spawned.MASTER, multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.map(work, range(3))
+        pool.close()
+        pool.join()
+"""
+
+
+def test_run_records_workers_that_are_not_forked(tmp_path, monkeypatch):
+    monkeypatch.delenv("QUANTUM_PULSE", raising=False)
+    (tmp_path / "spawns.py").write_text(SPAWNS)
+    command = [sys.executable, "-m", "quantum_pulse", "run", "--into", str(tmp_path / "c"), str(tmp_path / "spawns.py")]
+    subprocess.run(command, check=True, timeout=60)
+    samples = qp.open(tmp_path / "c").samples()
+    assert samples["operation"].value_counts().to_dict() == {"Spawned.WORKER": 3, "Spawned.MASTER": 1}
+    assert samples["process"].nunique() == 2

@@ -31,7 +31,8 @@ COLUMNS: Final = (
 def frame(source: Source, more: Sequence[str] = ()) -> pd.DataFrame:
     """A row for each block that is open as far as the capture can tell; see `Capture.unfinished`.
 
-    `more`: further columns. "inside" is the operation of the parent, where that is open too, else an empty text.
+    `more`: further columns. "recording" tells spans of different ones apart, "around" are the spans of open blocks
+    around it, the outermost first, and "path" the operations of these.
     """
     import pandas as pd
 
@@ -57,17 +58,28 @@ def _of_recording(source: Source, recording: str) -> list[dict[str, Any]]:
         state, until_ns = "stopped", process.get("stopped_ns")
     else:
         state, until_ns = "killed", _last_known_ns(source, recording, blocks)
-    names = {block["span"]: block["operation"] for block in blocks}
+    by_span = {block["span"]: block for block in blocks}
     return [
         {
             **block,
             "state": state,
             "elapsed_us": _elapsed_us(block.get("start"), until_ns),
             "process": process.get("pid") or rings.process_of(Path(recording)),
-            "inside": names.get(block["parent"], ""),
+            "recording": recording,
+            "around": (around := _around(block, by_span)),
+            "path": tuple(by_span[span]["operation"] for span in around),
         }
         for block in blocks
     ]
+
+
+def _around(block: dict[str, Any], by_span: dict[int, dict[str, Any]]) -> tuple[int, ...]:
+    found: list[int] = []
+    span = block["parent"]
+    while span in by_span and span not in found:  # a damaged file may hold anything
+        found.append(span)
+        span = by_span[span]["parent"]
+    return tuple(reversed(found))
 
 
 def _elapsed_us(start_ns: int | None, until_ns: int | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import runpy
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import quantum_pulse as qp
 from quantum_pulse.cli.common import Misuse, into
 from quantum_pulse.errors import CaptureError
+from quantum_pulse.recorder.session import ENVIRONMENT
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -48,10 +50,14 @@ def _run(options: argparse.Namespace) -> int:
         raise Misuse(f"run: there is no {'module' if is_module else 'script'} {target!r}")
     path = into(options.into, target.rpartition(".")[2] if is_module else Path(target).stem)
     argv, search, main_module = sys.argv[:], sys.path[:], sys.modules["__main__"]
+    before = os.environ.get(ENVIRONMENT)
     others = set(threading.enumerate())
     recorder = qp.start(path)
     try:
         sys.argv = [target, *arguments]
+        if before is None:
+            # The program is its workers too, those that are not forked as well.
+            os.environ[ENVIRONMENT] = str(path.absolute())
         # As python itself does: the folder of a script, the current one for a module.
         sys.path[:0] = [str(Path.cwd() if is_module else Path(target).resolve().parent)]
         code = _exit_code(lambda: _run_module(target) if is_module else _run_script(target))
@@ -62,6 +68,8 @@ def _run(options: argparse.Namespace) -> int:
     finally:
         recorder.stop()
         sys.argv, sys.path[:], sys.modules["__main__"] = argv, search, main_module
+        if before is None:
+            os.environ.pop(ENVIRONMENT, None)
     _say_where(path)
     return code
 

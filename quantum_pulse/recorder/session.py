@@ -44,7 +44,9 @@ def start(
 ) -> Recorder:
     """Record all operations of this process into the capture directory `path` until `stop`.
 
-    A process that is forked from this one goes on recording, into the same capture and under its own name.
+    A process that is forked from this one goes on recording, into the same capture and under its own name. One that is
+    started anew, as by multiprocessing's "spawn" and "forkserver", records where QUANTUM_PULSE in the environment names
+    the capture, as ``quantum-pulse run`` sees to.
 
     `if_exists` says what to do when `path` holds a capture already: add to it, delete it first, or raise.
     `budget_bytes` bounds the memory of the rings. `metrics_interval_s` is the time between two samples of system

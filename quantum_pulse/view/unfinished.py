@@ -10,8 +10,9 @@ from quantum_pulse.capture.reader import Source
 from quantum_pulse.view import numbers
 from quantum_pulse.view.document import Block, Cell, Column, Name, Paragraph, Row, Table
 
-#: More of them say no more.
-MOST_SHOWN: Final = 20
+#: More of them say no more: in lines of text, and in a table.
+MOST_LINES: Final = 5
+MOST_ROWS: Final = 20
 #: What became of it, as one reads it.
 _STATES: Final = {
     "running": "still running",
@@ -21,15 +22,17 @@ _STATES: Final = {
 
 
 class Unfinished(NamedTuple):
-    """A block that had not ended, `inside` of another one, or of none.
+    """Calls of an operation that had not ended, all in the same place: inside of calls of `path`, the outermost first.
 
-    `longest_ns` is the longest call of its operation that had ended, NaN for none; `elapsed_ns` is NaN where the block
-    had only just begun.
+    They are the innermost ones, so that is where it hangs. `elapsed_ns` is how long the first of them has taken, NaN
+    where it had only just begun, and thread, task and process are of that one. `longest_ns` is the longest call of the
+    operation that had ended, NaN for none.
     """
 
     operation: str
-    inside: str
+    path: tuple[str, ...]
     state: str
+    calls: int
     elapsed_ns: float
     longest_ns: float
     thread: int
@@ -40,7 +43,8 @@ class Unfinished(NamedTuple):
     def how_long(self) -> str:
         """37.2 s, still running."""
         known = "just begun" if math.isnan(self.elapsed_ns) else numbers.duration(self.elapsed_ns)
-        return f"{known}, {_STATES[self.state]}"
+        first = "the first " if self.calls > 1 else ""
+        return f"{first}{known}, {_STATES[self.state]}"
 
     @property
     def longest(self) -> str:
@@ -56,32 +60,32 @@ def of(source: Source) -> list[Unfinished]:
     """What is worth telling, what takes longest first.
 
     That is all that a stopped or killed program was in the middle of, and in one that goes on what has taken longer
-    than any call that ended.
+    than any call that ended; and of these the innermost.
     """
-    frame = unfinished.frame(source, ["inside"])
+    frame = unfinished.frame(source, ["recording", "around", "path"])
     if frame.empty:
         return []
     # From what the parts say of themselves: the longest is exact there.
     longest = statistics.stats(source, approximate=True)["max_us"].groupby(level="operation").max()
-    found = []
-    for row in frame.itertuples():
-        one: Any = row
-        highest = float(longest.get(one.operation, math.nan)) * 1000
-        elapsed = float(one.elapsed_us) * 1000
-        if one.state != "running" or not elapsed <= highest:
-            found.append(
-                Unfinished(
-                    one.operation,
-                    one.inside,
-                    one.state,
-                    elapsed,
-                    highest,
-                    one.thread,
-                    one.task,
-                    one.process,
-                )
-            )
-    return sorted(found, key=lambda one: 0.0 if math.isnan(one.elapsed_ns) else -one.elapsed_ns)
+    rows: list[Any] = [
+        row
+        for row in frame.itertuples()
+        if row.state != "running" or not row.elapsed_us <= longest.get(row.operation, math.nan)
+    ]
+    enclosing = {(row.recording, span) for row in rows for span in row.around}
+    groups: dict[tuple[Any, ...], Unfinished] = {}
+    for row in rows:  # those that began first come first
+        if (row.recording, row.span) in enclosing:
+            continue
+        key = (row.recording, row.operation, row.path)
+        if key in groups:
+            groups[key] = groups[key]._replace(calls=groups[key].calls + 1)
+            continue
+        highest = float(longest.get(row.operation, math.nan)) * 1000
+        elapsed = float(row.elapsed_us) * 1000
+        where = (row.thread, row.task, row.process)
+        groups[key] = Unfinished(row.operation, row.path, row.state, 1, elapsed, highest, *where)
+    return sorted(groups.values(), key=lambda one: 0.0 if math.isnan(one.elapsed_ns) else -one.elapsed_ns)
 
 
 def lines(found: list[Unfinished]) -> str:
@@ -91,16 +95,17 @@ def lines(found: list[Unfinished]) -> str:
     if not found:
         return ""
     rows = []
-    for one in found[:MOST_SHOWN]:
-        inside = f"inside {clean(one.inside)}, " if one.inside else ""
-        rows.append((clean(one.operation), one.how_long, f"{inside}{one.where}; longest that ended: {one.longest}"))
+    for one in found[:MOST_LINES]:
+        name = clean(one.operation) + (f" × {numbers.count(one.calls)}" if one.calls > 1 else "")
+        inside = f"inside {clean(' > '.join(one.path))}; " if one.path else ""
+        rows.append((name, one.how_long, f"{inside}{one.where}; longest that ended: {one.longest}"))
     widths = [max(width(row[place]) for row in rows) for place in range(2)]
     told = ["Not ended, and so in none of these figures"]
     for name, how_long, rest in rows:
         cells = [cell + " " * (space - width(cell)) for cell, space in zip((name, how_long), widths, strict=True)]
         told.append(f"  {cells[0]}  {cells[1]}  ({rest})")
-    if len(found) > MOST_SHOWN:
-        told.append(f"  and {numbers.count(len(found) - MOST_SHOWN)} more: capture.unfinished()")
+    if len(found) > MOST_LINES:
+        told.append(f"  and elsewhere {numbers.count(_calls(found[MOST_LINES:]))} more: capture.unfinished()")
     return "\n".join(told)
 
 
@@ -109,6 +114,7 @@ def blocks(found: list[Unfinished]) -> list[Block]:
     columns = [
         Column("operation", is_number=False),
         Column("inside", is_number=False),
+        Column("calls"),
         Column("for", is_number=False),
         Column("longest that ended"),
         Column("where", is_number=False),
@@ -117,19 +123,24 @@ def blocks(found: list[Unfinished]) -> list[Block]:
         Row(
             [
                 Cell(Name(one.operation)),
-                Cell(Name(one.inside)),
+                Cell(Name(" > ".join(one.path))),
+                Cell(numbers.count(one.calls), one.calls),
                 Cell(one.how_long),
                 Cell(one.longest, one.longest_ns),
                 Cell(one.where),
             ]
         )
-        for one in found[:MOST_SHOWN]
+        for one in found[:MOST_ROWS]
     ]
     content: list[Block] = [
         Paragraph("These calls had not ended, so they are in none of the figures.", "warning"),
-        Table("Calls that had not ended", columns, rows),
+        Table("Where it had not ended: the innermost calls, the longest first", columns, rows),
     ]
-    if len(found) > MOST_SHOWN:
-        more = numbers.count(len(found) - MOST_SHOWN)
-        content.append(Paragraph(f"And {more} more: capture.unfinished() has them all.", "note"))
+    if len(found) > MOST_ROWS:
+        more = numbers.count(_calls(found[MOST_ROWS:]))
+        content.append(Paragraph(f"And elsewhere {more} more: capture.unfinished() has them all.", "note"))
     return content
+
+
+def _calls(found: list[Unfinished]) -> int:
+    return sum(one.calls for one in found)

@@ -181,8 +181,8 @@ def test_names_of_blocks_around_are_those_of_the_same_recording(tmp_path):
     content = json.dumps({**process, "unfinished": others})
     (file.parent / f"{process['pid']}-00000000.json").write_text(content)
     (file.parent / f"{process['pid']}-zzzzzzzz.json").write_text(content)
-    found = unfinished.frame(qp.open(path)._source, ["inside"])
-    assert found.set_index("operation")["inside"]["Killed.QUERY"] == "Killed.REQUEST"
+    found = unfinished.frame(qp.open(path)._source, ["path"])
+    assert found.set_index("operation")["path"]["Killed.QUERY"] == ("Killed.REQUEST",)
 
 
 def test_rings_that_were_renamed(tmp_path):

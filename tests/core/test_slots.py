@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from quantum_pulse import schema
+from quantum_pulse.core import contract
 from tests.core.rig import MODULES, ONE_SEGMENT, in_thread
 
 IN_PAGE = (schema.RING_HEADER_BYTES - schema.SLOTS_OFFSET) // schema.SLOT_BYTES
@@ -127,3 +128,16 @@ def test_a_block_that_outlives_the_recording_leaves_the_next_alone(rig, restart)
 def test_the_sizes_in_c_are_those_of_the_schema():
     native = pytest.importorskip(MODULES["native"])
     assert (native.SLOT_BYTES, native.SLOTS_OFFSET) == (schema.SLOT_BYTES, schema.SLOTS_OFFSET)
+
+
+def test_a_flight_recorder_tells_what_is_open_although_it_is_full(rig, restart):
+    restart(schema.RING_HEADER_BYTES + 16 * schema.SEGMENT_BYTES, on_full=contract.OVERWRITE)
+    for _ in range(20 * schema.SEGMENT_ROWS):
+        with rig.probe(2):
+            pass
+    closing = open_in_contexts(rig.probe(1), 1000)
+    opened, lost, *_ = rig.slots()
+    assert opened == {(1, threading.get_native_id()): 1000}
+    assert lost.total() == rig.totals()[2] >= 5 * schema.SEGMENT_ROWS
+    for close in closing:
+        close()

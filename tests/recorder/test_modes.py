@@ -242,7 +242,8 @@ def test_overwriting_keeps_the_newest(tmp_path):
     account = balanced(recorder)
     capture = qp.open(tmp_path / "capture")
     samples, losses = capture.samples(), capture.losses()
-    assert 7 * schema.SEGMENT_ROWS < len(samples) <= 8 * schema.SEGMENT_ROWS
+    # Of its eight segments one tells of open blocks.
+    assert 6 * schema.SEGMENT_ROWS < len(samples) <= 7 * schema.SEGMENT_ROWS
     assert account == {
         "started": 100_001,
         "written": len(samples),

@@ -36,23 +36,43 @@ def test_lines(left):
     found = unfinished.of(qp.open(left(outer, inner))._source)
     assert unfinished.lines(found).splitlines() == [
         "Not ended, and so in none of these figures",
-        "  Work.READ    10.0 s, until the recording stopped      "
-        "(thread 7, task 3, process 1; longest that ended: 1.0 ms)",
         "  Work.<LOCK>  just begun, until the recording stopped  "
-        "(inside Work.READ, thread 7, task 3, process 1; longest that ended: none has)",
+        "(inside Work.READ; thread 7, task 3, process 1; longest that ended: none has)",
     ]
     killed = unfinished.of(qp.open(left({}, state="recovered"))._source)
     assert "until the process was killed, at least" in unfinished.lines(killed)
+    assert "longest that ended: 1.0 ms" in unfinished.lines(killed)
     assert unfinished.lines([]) == ""
 
 
-def test_many_are_added_up(left):
-    blocks = [{"span": 100 + number, "start": STARTED_NS + number} for number in range(25)]
+def test_calls_in_the_same_place_are_one_line(left):
+    """Many requests wait, each in a lock that one has, whose query hangs: that is seen at once."""
+    waiting = [
+        block
+        for number in range(100, 190, 2)
+        for block in (
+            {"span": number, "start": STARTED_NS + number},
+            {"span": number + 1, "parent": number, "operation": "Work.LOCK", "start": STARTED_NS + number + 1},
+        )
+    ]
+    culprit = {"span": 90, "operation": "Work.QUERY", "start": STARTED_NS - 10**9, "thread": 8}
+    found = unfinished.of(qp.open(left(culprit, *waiting))._source)
+    assert [(one.operation, one.path, one.calls, one.thread) for one in found] == [
+        ("Work.QUERY", (), 1, 8),
+        ("Work.LOCK", ("Work.READ",), 45, 7),
+    ]
+    assert "  Work.LOCK × 45  the first 10.0 s, until" in unfinished.lines(found)
+
+
+def test_many_places_are_added_up(left):
+    blocks = [
+        {"span": 100 + number, "operation": f"Work.OP_{number}", "start": STARTED_NS + number} for number in range(25)
+    ]
     found = unfinished.of(qp.open(left(*blocks))._source)
     told = unfinished.lines(found).splitlines()
-    assert len(told) == 1 + unfinished.MOST_SHOWN + 1
-    assert told[-1] == "  and 5 more: capture.unfinished()"
-    assert len(unfinished.blocks(found)) == 3
+    assert len(told) == 1 + unfinished.MOST_LINES + 1
+    assert told[-1] == "  and elsewhere 20 more: capture.unfinished()"
+    assert "elsewhere 5 more" in unfinished.blocks(found)[-1].text
 
 
 def test_what_runs_is_told_when_it_takes_longer_than_any_that_ended(left):

@@ -338,6 +338,8 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
     ring.production = production;
     ring.released_ns = now_ns();
     ring.last_error = 0;
+    if (on_full == OVERWRITE)
+        reserve_slots(); /* all segments will be full of samples, and none given back */
     ring.session++;
     ring.in_use = 1;
     ring.recording = 1;

@@ -24,11 +24,11 @@ begin_slots(void)
     add_slots(ring.memory, RING_HEADER_BYTES);
 }
 
-Slot *
-more_slots(void)
+int
+reserve_slots(void)
 {
     if ((ring.slot_segments + 1) * SEGMENTS_PER_SLOT_SEGMENT > ring.limit || !make_room())
-        return NULL;
+        return 0;
     Segment *segment = ring.free_segments[--ring.free_length];
     segment->sequence = ++ring.sequence;
     segment->written = segment->consumed = 0;
@@ -37,7 +37,13 @@ more_slots(void)
     add_slots((char *)segment, SEGMENT_BYTES);
     __atomic_store_n(&segment->state, 3, __ATOMIC_RELEASE);
     ring.slot_segments++;
-    return take_slot();
+    return 1;
+}
+
+Slot *
+more_slots(void)
+{
+    return reserve_slots() ? take_slot() : NULL;
 }
 
 void

@@ -35,6 +35,9 @@ _Static_assert(offsetof(Slot, open) == 16 && offsetof(Slot, next) == 56, "slots 
 /* The rest of the first page; then ring.free_slots is no longer empty. */
 void begin_slots(void);
 
+/* Take a segment for slots, while that does not take too many from the samples. Returns whether it did. */
+int reserve_slots(void);
+
 /* The slow half of take_slot: from a segment, while that does not take too many from the samples. */
 Slot *more_slots(void);
 

@@ -99,6 +99,8 @@ class Session:
         self.slot_segments = 0
         self.overwritten: dict[tuple[int, int], int | None] = {}  # by probe and thread: slot
         self.sequence = 0
+        if on_full == contract.OVERWRITE:
+            self.slots.reserve()  # all segments will be full of samples, and none given back
         self.wake_fd = wake_fd
         self.wake_at = max(1, min(self.limit // 2, schema.WAKE_SEGMENTS))
         if on_full == contract.OVERWRITE:

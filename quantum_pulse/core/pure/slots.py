@@ -40,11 +40,15 @@ class Slots:
             return self._free.pop()
         except IndexError:
             pass
+        return self._free.pop() if self.reserve() else None
+
+    def reserve(self) -> bool:
+        """Put slots into a further segment, while that does not take too many from the samples."""
         base = self._more()
         if base is None:
-            return None
+            return False
         self._add(base, schema.SEGMENT_BYTES)
-        return self._free.pop()
+        return True
 
     def take(self, entry: Open) -> int | None:
         """A slot for a block that is entered, to be shown."""
