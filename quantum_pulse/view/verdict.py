@@ -17,6 +17,11 @@ _SLOW: Final = 1.5
 #: A moment is only spoken of when it cost so much of the operation's time, and so much of all time.
 _WORTH_SAYING: Final = 0.03
 _WORTH_SAYING_OF_ALL: Final = 0.01
+#: A call hangs when it has taken so many times what the longest that ended took, or where none did so many ns.
+_HANGS: Final = 2
+_HANGS_NS: Final = 10**9
+#: Operations that hang, by name.
+_MOST_NAMED: Final = 4
 #: A child explains its parent when it has so much of the parent's excess.
 _EXPLAINS: Final = 0.6
 
@@ -106,11 +111,37 @@ def _descendants(findings: Findings, name: str) -> dict[str, int]:
 
 
 def sentences(findings: Findings, anchors: Mapping[str, str]) -> list[Text]:
-    """What, when, and why. Says so where there is nothing to say."""
+    """What, when, and why; and first of all what hangs, if anything does. Says so where there is nothing to say."""
     if findings.stats.empty:
         return ["This capture has no samples."]
     slow = culprit(findings)
-    return [_what(findings, anchors), _when(findings, slow, anchors), _why(findings, slow, anchors)]
+    hangs = _hangs(findings, anchors)
+    return [
+        *([hangs] if hangs else []),
+        _what(findings, anchors),
+        _when(findings, slow, anchors),
+        _why(findings, slow, anchors),
+    ]
+
+
+def _hangs(findings: Findings, anchors: Mapping[str, str]) -> Text | None:
+    """What had taken much longer than any call that ended, as far as it is known; None for nothing."""
+    found = [
+        one
+        for one in findings.unfinished
+        if one.elapsed_ns > (_HANGS_NS if math.isnan(one.longest_ns) else _HANGS * one.longest_ns)
+    ]
+    if not found:
+        return None
+    names: list[str | Name] = []
+    for place, one in enumerate(found[:_MOST_NAMED]):
+        between = "" if not place else " and " if place + 1 == len(found) else ", "
+        calls = f" ({numbers.count(one.calls)} calls)" if one.calls > 1 else ""
+        names += [between, Name(one.operation, anchors.get(one.operation, "")), calls]
+    more = " and others" if len(found) > _MOST_NAMED else ""
+    longest = numbers.duration(max(one.elapsed_ns for one in found))
+    verb = "hangs" if len(found) == 1 and found[0].calls == 1 else "hang"
+    return [*names, f"{more} {verb}: not ended after {longest}, longer by far than any call that did end."]
 
 
 def _what(findings: Findings, anchors: Mapping[str, str]) -> Text:

@@ -91,6 +91,9 @@ def test_every_home_tells(left, tmp_path, capsys):
     assert main(["stats", str(path)]) == 0
     assert "  Work.<b>HANGS</b>  10.0 s, until the recording stopped" in capsys.readouterr().out
     assert "Work.&lt;b&gt;HANGS&lt;/b&gt;  10.0 s" in capture._repr_html_()
+    capture.report(tmp_path / "report.txt")
+    said = (tmp_path / "report.txt").read_text()
+    assert "Work.<b>HANGS</b> hangs: not ended after 10.0 s, longer by far than any call that did end." in said
     capture.report(tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text()
     assert "What had not ended" in html
