@@ -191,7 +191,7 @@ def _change(value: float) -> str:
 def _losses(findings: Findings) -> list[Block]:
     blocks: list[Block] = []
     if findings.losses.empty:
-        blocks.append(Paragraph("Nothing was lost: every call that ended stands in this report."))
+        blocks.append(Paragraph("Nothing was lost: every call that was recorded and ended stands in this report."))
     else:
         columns = [Column("cause", is_number=False), Column("operation", is_number=False), Column("samples")]
         rows = []
@@ -205,10 +205,20 @@ def _losses(findings: Findings) -> list[Block]:
         blocks.append(Table("Samples that were lost or cannot be read", columns, rows))
     if findings.metrics.empty:
         blocks.append(Paragraph("No system metrics were recorded.", "missing"))
-    if not any(process.get("account") for process in findings.processes):
-        blocks.append(
-            Paragraph("No process of this capture has left its account, so losses may not all be known.", "missing")
+    without = sum(not process.get("account") for process in findings.processes)
+    if without:
+        which = (
+            f"{without} of {len(findings.processes)} recordings" if len(findings.processes) > 1 else "This recording"
         )
+        verb = "have" if without > 1 else "has"
+        blocks.append(
+            Paragraph(
+                f"{which} {verb} not ended yet, or not in good order, and so left no account: quantum-pulse recover "
+                "makes one of what was left.",
+                "missing",
+            )
+        )
+    if without == len(findings.processes):
         return blocks
     accounts = [process["account"] for process in findings.processes if process.get("account")]
     sums = {
