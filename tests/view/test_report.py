@@ -141,6 +141,9 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert main(["report", str(captures.ENGINE)]) == 0
     assert Path("engine.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert main(["report", str(captures.ENGINE), "-o", "deep/er/x.md", "--baseline", str(captures.ENGINE)]) == 0
+    assert "replaced" not in capsys.readouterr().out
+    assert main(["report", str(captures.ENGINE), "-o", "deep/er/x.md", "--baseline", str(captures.ENGINE)]) == 0
+    assert re.fullmatch(r"deep/er/x\.md: \d+ kB, replaced\n", capsys.readouterr().out)
     assert "## Comparison" in Path("deep/er/x.md").read_text(encoding="utf-8")
     capsys.readouterr()
     for misuse, why in (
