@@ -1,7 +1,11 @@
 """The command line."""
 
+import fcntl
+import os
+import struct
 import subprocess
 import sys
+import termios
 import threading
 
 import pytest
@@ -190,3 +194,52 @@ def test_run_records_workers_that_are_not_forked(tmp_path, monkeypatch):
     samples = qp.open(tmp_path / "c").samples()
     assert samples["operation"].value_counts().to_dict() == {"Spawned.WORKER": 3, "Spawned.MASTER": 1}
     assert samples["process"].nunique() == 2
+
+
+#: Commands whose work takes two seconds, whatever the machine.
+SLOW = """
+import sys, time
+from quantum_pulse.capture import slowest
+from quantum_pulse.cli import main
+from quantum_pulse.export import trace
+
+def slowed(function):
+    def call(*arguments):
+        time.sleep(0.1)
+        return function(*arguments)
+    return call
+
+slowest.slowest = slowed(slowest.slowest)
+trace._Recording.add = slowed(trace._Recording.add)
+trace._PROGRESS_ROWS, trace._CHUNK = 1, 1 << 12
+sys.exit(main())
+"""
+
+
+def told(arguments, lines):
+    """What a command writes to standard error, which is a terminal of so many lines; None: a pipe."""
+    command = [sys.executable, "-c", SLOW, *arguments]
+    if lines is None:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", lines, lines and 80, 0, 0))
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        with subprocess.Popen(command, stderr=theirs, stdout=subprocess.PIPE) as child:
+            os.close(theirs)
+            shown = []
+            try:
+                while chunk := terminal.read(4096):
+                    shown.append(chunk)
+            except OSError:
+                pass  # that is how a terminal ends whose other side is closed
+        assert child.returncode == 0
+    return b"".join(shown).decode()
+
+
+@pytest.mark.parametrize(("name", "bar"), [("report", "report: "), ("export", "trace: ")])
+def test_work_over_a_second_shows_progress_in_a_terminal(tmp_path, name, bar):
+    output = tmp_path / "out.html" if name == "report" else tmp_path / "out.trace.json"
+    arguments = [name, str(ENGINE), "-o", str(output), *(["--force"] if name == "export" else [])]
+    for lines in (24, 0):
+        assert f"\r{bar}" in told(arguments, lines), f"{lines} lines"
+    assert "\r" not in told(arguments, None)

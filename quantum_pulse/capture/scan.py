@@ -226,11 +226,32 @@ def progress(total: int, label: str, least: int | None = None) -> Iterator[Calla
     if total < (PROGRESS_ROWS if least is None else least):
         yield lambda _: None
         return
+    with _bar(total=total, desc=label, unit="sample", unit_scale=True) as bar:
+        yield bar.update
+
+
+@contextlib.contextmanager
+def steps(total: int, label: str) -> Iterator[Callable[[], object]]:
+    """A bar over `total` steps, as `progress`: for work of many passes, of which each may be over within a second."""
+    with _bar(total=total, desc=label, unit="step") as bar:
+        yield bar.update
+
+
+def _bar(**options: Any) -> Any:
     from tqdm.auto import tqdm
 
-    bar = tqdm(total=total, desc=label, unit="sample", unit_scale=True, delay=1, leave=False, disable=not is_shown())
-    with bar:
-        yield bar.update
+    if _is_unsized():
+        # Where a terminal has no lines, tqdm writes none.
+        options |= {"ncols": 80, "nrows": 24}
+    return tqdm(delay=1, leave=False, disable=not is_shown(), **options)
+
+
+def _is_unsized() -> bool:
+    """Whether standard error is a terminal that does not say how large it is, as that of a serial line."""
+    try:
+        return 0 in os.get_terminal_size(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 #: Threads in which `silent` holds.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 COLUMNS: Final = tuple(column.name for column in schema.SAMPLES)
 #: Not a column of the files: which of several captures a row is from.
 CAPTURE: Final = "capture"
+#: From so many on, whoever writes batches elsewhere may take a second over them, however fast they are read.
+_PROGRESS_ROWS: Final = 200_000
 
 
 def samples(
@@ -58,7 +60,7 @@ def iter_tables(source: Source, wanted: list[str], selection: Selection, rows: i
     layout = _layout("samples", names)
     parts = sorted(scan.parts(source, selection), key=lambda part: part.first_ns or 0)
     held = layout.empty_table()
-    with scan.progress(sum(part.rows for part in parts), "samples") as advance:
+    with scan.progress(sum(part.rows for part in parts), "samples", _PROGRESS_ROWS) as advance:
         for part in parts:
             stored = _stored(source, names)
             # What stood in a part before it turned out to be damaged has been handed out, and the rest is a loss.

@@ -44,6 +44,7 @@ def _report(options: argparse.Namespace) -> int:
         kind = options.format or formats.format_of(Path(output))
         if options.open and kind != "html":
             raise Misuse(f"report: --open shows html, not {kind}")
+        is_there = output is not None and Path(output).exists()
         report = capture.report(baseline=options.baseline, title=options.title)
         path = None if output is None else report.write(output, kind)
     except ValueError as error:
@@ -53,7 +54,8 @@ def _report(options: argparse.Namespace) -> int:
     if path is None:
         print(report.text(kind), end="")
         return 0
-    print(f"{path}: {path.stat().st_size / 1000:,.0f} kB")
+    # It is made of the capture and can be made again: replaced without being asked, but not in silence.
+    print(f"{path}: {path.stat().st_size / 1000:,.0f} kB{', replaced' if is_there else ''}")
     if options.open:
         import webbrowser
 

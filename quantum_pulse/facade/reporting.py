@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from quantum_pulse.capture import overhead, tables
+from quantum_pulse.capture import overhead, scan, tables
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.facade import comparing, correlating
 from quantum_pulse.view import findings
 
 
 def gather(source: Source, baseline: Source | None, detailed: int = findings.MOST_DETAILED) -> findings.Findings:
-    """What is found in `source`, also against `baseline`, with `detailed` operations looked at closely."""
-    has_metrics = len(tables.whole(source, "metrics", "time")) > 0
-    return findings.gather(
-        source,
-        comparison=None if baseline is None else comparing.compare([baseline], [source]),
-        baseline=None if baseline is None else baseline.path,
-        overhead=overhead.stored(source),
-        recommendations=correlating.correlate(source).recommendations if has_metrics else [],
-        detailed=detailed,
-    )
+    """What is found in `source`, also against `baseline`, with `detailed` operations looked at closely.
+
+    A bar of progress is shown when that takes over a second.
+    """
+    with scan.steps(2 + findings.steps(source, detailed), "report") as advance:
+        comparison = None if baseline is None else comparing.compare([baseline], [source])
+        advance()
+        has_metrics = len(tables.whole(source, "metrics", "time")) > 0
+        recommendations = correlating.correlate(source).recommendations if has_metrics else []
+        advance()
+        return findings.gather(
+            source,
+            comparison=comparison,
+            baseline=None if baseline is None else baseline.path,
+            overhead=overhead.stored(source),
+            recommendations=recommendations,
+            detailed=detailed,
+            advance=advance,
+        )

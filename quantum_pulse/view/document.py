@@ -110,7 +110,14 @@ class Beside:
     blocks: Sequence[Block]
 
 
-Block: TypeAlias = "Paragraph | Picture | Table | Fold | Beside"
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Things of which several are told in sentences: each is pairs of a term and its text, the first says the most."""
+
+    entries: Sequence[Sequence[tuple[str, Text]]]
+
+
+Block: TypeAlias = "Paragraph | Picture | Table | Fold | Beside | Entries"
 
 
 @dataclass(frozen=True, slots=True)

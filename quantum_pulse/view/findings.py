@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -127,17 +127,22 @@ def gather(
     recommendations: Sequence[Recommendation] = (),
     overhead: Sequence[Mapping[str, Any]] = (),
     detailed: int = MOST_DETAILED,
+    advance: Callable[[], object] = lambda: None,
 ) -> Findings:
-    """Ask a capture all that a report needs, with a bar of progress when that takes over a second."""
-    from tqdm.auto import tqdm
-
+    """Ask a capture all that a report needs. `advance` is called after each of `steps(source, detailed)`."""
     stats = statistics.stats(source)
+    advance()
     begin, end, window, wide = times(source)
     windows = timeline.timeline(source, window / 1e9) if len(stats) else _no_windows(stats)
+    advance()
+    ranges = timeline.timeline(source, wide / 1e9) if len(stats) else windows
+    advance()
+    tree = nesting.tree(source)
+    advance()
     closeups = {}
-    names = [name for _, name in stats.sort_values("total_us", ascending=False).index[:detailed]]
-    for name in tqdm(names, desc="looking at operations", delay=1, leave=False, disable=not scan.is_shown()):
+    for _, name in stats.sort_values("total_us", ascending=False).index[:detailed]:
         closeups[str(name)] = _closeup(source, Recorded(name), begin, end, window)
+        advance()
     return Findings(
         path=source.path,
         stats=stats,
@@ -149,8 +154,8 @@ def gather(
         window_ns=window,
         range_ns=wide,
         windows=windows,
-        ranges=timeline.timeline(source, wide / 1e9) if len(stats) else windows,
-        tree=nesting.tree(source),
+        ranges=ranges,
+        tree=tree,
         closeups=closeups,
         metrics=tables.whole(source, "metrics", "time"),
         events=tables.whole(source, "events", "start"),
@@ -162,6 +167,12 @@ def gather(
         recommendations=recommendations,
         overhead=overhead,
     )
+
+
+def steps(source: Source, detailed: int = MOST_DETAILED) -> int:
+    """About how many steps `gather` takes, going by what the footers say: it is not worth a pass to know."""
+    held = (scan.names_in(part) or () for part in source.sound("samples"))
+    return 4 + min(len(set().union(*held)), detailed)
 
 
 def _no_windows(stats: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from quantum_pulse.view.document import Document, Name, Paragraph, Table, Text, visible
+from quantum_pulse.view.document import Document, Entries, Name, Paragraph, Table, Text, visible
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&@-])")
 
@@ -20,6 +20,8 @@ def write(document: Document) -> str:
                     parts.append(inline(block.text))
                 elif isinstance(block, Table):
                     parts.append(table(block))
+                elif isinstance(block, Entries):
+                    parts.append(entries(block))
     return "\n\n".join(parts) + "\n"
 
 
@@ -35,6 +37,15 @@ def table(content: Table) -> str:
         cells = [inline(row.cells[place].text) for place in kept]
         cells[0] = f"**{cells[0]}**" if row.is_group else "&emsp;" * (row.level - 1) + cells[0]
         lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def entries(content: Entries) -> str:
+    """A list: an item for each entry, its first term in bold, the others in a list below it."""
+    lines = []
+    for (term, text), *others in content.entries:
+        lines.append(f"- **{term}: {inline(text)}**")
+        lines += [f"  - {term}: {inline(text)}" for term, text in others]
     return "\n".join(lines)
 
 

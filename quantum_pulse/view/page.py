@@ -16,6 +16,7 @@ from quantum_pulse.view.document import (
     Block,
     Cell,
     Document,
+    Entries,
     Fold,
     Name,
     Paragraph,
@@ -110,6 +111,14 @@ def block(content: Block) -> str:
             return _fold(content)
         case Beside(inner):
             return f'<div class="beside">{blocks(inner)}</div>'
+        case Entries(entries):
+            items = "".join(f"<li><dl>{''.join(_term(*pair) for pair in pairs)}</dl></li>" for pairs in entries)
+            # Without its bullets a list is none to some screen readers, unless it says so.
+            return f'<ul class="entries" role="list">{items}</ul>'
+
+
+def _term(term: str, text: Text) -> str:
+    return f"<dt>{escape(term)}</dt><dd>{inline(text)}</dd>"
 
 
 def _fold(fold: Fold) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from quantum_pulse.view.document import Document, Paragraph, Table, plain
+from quantum_pulse.view.document import Document, Entries, Paragraph, Table, plain
 from quantum_pulse.view.text import width
 
 #: Columns that running text is broken at; tables are as wide as they are.
@@ -23,7 +23,20 @@ def write(document: Document) -> str:
                     parts.append(textwrap.fill(plain(block.text), _WIDTH))
                 elif isinstance(block, Table):
                     parts.append(table(block))
+                elif isinstance(block, Entries):
+                    parts.append(entries(block))
     return "\n\n".join(parts) + "\n"
+
+
+def entries(content: Entries) -> str:
+    """A list: an item for each entry, a line for each term."""
+    lines = []
+    for pairs in content.entries:
+        for number, (term, text) in enumerate(pairs):
+            line = f"{term}: {plain(text)}".replace("\n", " ")
+            first = "  " if number else "- "
+            lines.append(textwrap.fill(line, _WIDTH, initial_indent=first, subsequent_indent="    "))
+    return "\n".join(lines)
 
 
 def table(content: Table) -> str:

@@ -14,6 +14,7 @@ from quantum_pulse.view.document import (
     Cell,
     Column,
     Document,
+    Entries,
     Fold,
     Name,
     Paragraph,
@@ -254,14 +255,18 @@ def _own_cost(findings: Findings, started: int) -> str:
 def _advice(findings: Findings) -> list[Block]:
     if findings.metrics.empty:
         return [Paragraph("No system metrics were recorded, so there is nothing to found advice on.", "missing")]
-    columns = [Column(name, is_number=False) for name in ("subject", "evidence", "reason", "what to do", "record next")]
-    rows = [
-        Row([Cell(Name(str(text))) for text in (one.subject, one.evidence, one.reason, one.action, one.record_next)])
+    if not findings.recommendations:
+        return [Paragraph("Nothing applies: no metric moves with the latency of an operation strongly enough.")]
+    entries: list[list[tuple[str, Text]]] = [
+        [
+            ("Try", Name(one.action)),
+            ("Evidence", [Name(one.subject), ": ", Name(one.evidence)]),
+            ("Why", Name(one.reason)),
+            ("Record next time", Name(one.record_next)),
+        ]
         for one in findings.recommendations
     ]
-    if not rows:
-        return [Paragraph("Nothing applies: no metric moves with the latency of an operation strongly enough.")]
-    return [Table("What could be done, the best founded first", columns, rows)]
+    return [Paragraph("What could be done, the best founded first.", "note"), Entries(entries)]
 
 
 def _environment(findings: Findings) -> list[Block]:

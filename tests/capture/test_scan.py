@@ -9,7 +9,7 @@ import pytest
 import tqdm.asyncio
 
 import quantum_pulse as qp
-from quantum_pulse.capture import scan, sorting
+from quantum_pulse.capture import scan, sorting, tables
 
 
 class Live(qp.Operation):
@@ -29,6 +29,7 @@ class Terminal(io.StringIO):
 
 def test_long_work_shows_progress_in_a_terminal_only(capture, monkeypatch):
     monkeypatch.setattr(scan, "PROGRESS_ROWS", 1)
+    monkeypatch.setattr(tables, "_PROGRESS_ROWS", 1)
     monkeypatch.setattr(sorting, "FEW_ROWS", 0)
     begun = tqdm.asyncio.tqdm_asyncio.__init__
 

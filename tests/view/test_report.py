@@ -11,6 +11,8 @@ from axe_playwright_python.sync_playwright import Axe
 
 import quantum_pulse as qp
 from quantum_pulse.cli import main
+from quantum_pulse.view import document, markdown, plain
+from quantum_pulse.view import page as html_page
 from tests.browser import pages
 from tests.view import captures
 
@@ -139,6 +141,9 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert main(["report", str(captures.ENGINE)]) == 0
     assert Path("engine.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert main(["report", str(captures.ENGINE), "-o", "deep/er/x.md", "--baseline", str(captures.ENGINE)]) == 0
+    assert "replaced" not in capsys.readouterr().out
+    assert main(["report", str(captures.ENGINE), "-o", "deep/er/x.md", "--baseline", str(captures.ENGINE)]) == 0
+    assert re.fullmatch(r"deep/er/x\.md: \d+ kB, replaced\n", capsys.readouterr().out)
     assert "## Comparison" in Path("deep/er/x.md").read_text(encoding="utf-8")
     capsys.readouterr()
     for misuse, why in (
@@ -149,6 +154,31 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     ):
         assert main(["report", str(captures.ENGINE), *misuse]) == 2
         assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [1300, 420])
+def test_recommendations_are_read_without_scrolling(tmp_path, width):
+    qp.open(captures.SLOW_EXCHANGE).report(tmp_path / "report.html")
+    with pages(viewport={"width": width, "height": 900}) as new_page:
+        page = new_page()
+        page.goto((tmp_path / "report.html").as_uri())
+        advice = page.locator("#advice")
+        assert advice.locator("dt").all_inner_texts()[:4] == ["Try", "Evidence", "Why", "Record next time"]
+        assert advice.locator(".scroll").count() == 0
+        assert advice.evaluate("one => one.scrollWidth <= one.clientWidth")
+
+
+def test_entries_in_each_format():
+    name = document.Name("<b>Op*</b>")
+    entries = document.Entries([[("Try", "less"), ("Evidence", [name, ": " + "slow " * 30])], [("Try", "more")]])
+    whole = document.Document("T", "", [document.Section("advice", "Advice", [entries])])
+    assert "<dd><bdi>&lt;b&gt;Op*&lt;/b&gt;</bdi>: slow" in html_page.block(entries)
+    assert html_page.block(entries).count("<li>") == 2
+    assert "- **Try: less**\n  - Evidence: \\<b\\>Op\\*\\</b\\>: slow" in markdown.write(whole)
+    lines = plain.write(whole).splitlines()
+    assert lines[lines.index("- Try: less") + 1].startswith("  Evidence: <b>Op*</b>: slow")
+    assert lines[-1] == "- Try: more"
+    assert max(map(len, lines)) <= 100
 
 
 def test_arguments_that_are_none(tmp_path):
