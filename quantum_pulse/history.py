@@ -38,7 +38,7 @@ class History:
         history, capture = qp.History("baselines/"), qp.open("captures/run")
         found = history.check(capture)
         print(found.to_markdown())
-        if found.failures():  # what regressed, and budgets that are missed
+        if found.failures():  # what regressed, budgets that are missed, calls that had not ended
             sys.exit(1)
         history.add(capture, label=commit)
     """
@@ -99,13 +99,14 @@ class History:
         The first samples of an operation that are still settling are set aside on both sides and counted in `.warmup`,
         unless `skip_warmup` is False, or some of those runs was added by an earlier version, which did not look for
         them: then all calls count on both sides. `.budgets` is what `Capture.budgets` says of `capture`, of all calls;
-        `.failures()` says what a build should fail on.
+        `.unfinished` is what had not ended in it; `.failures()` says what a build should fail on.
 
         Raises CaptureError for an empty history, ValueError for arguments out of range.
         """
         import pandas as pd
 
         from quantum_pulse.analysis import comparison, history
+        from quantum_pulse.view import unfinished
 
         comparison.checked(list(QUANTILES), min_effect, alpha)
         recent = arguments.whole(recent, "recent", 1)
@@ -143,6 +144,7 @@ class History:
             1,
             warmup=comparison.warmup_frame(warmup),
             budgets=capture.budgets(alpha=alpha),
+            unfinished=unfinished.of_side([capture._source]),
         )
 
     def change_points(
