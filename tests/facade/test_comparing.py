@@ -1,5 +1,6 @@
 """Captures against each other, and against a history: on real recordings, and on captures of our own choice."""
 
+import itertools
 import json
 import re
 import shutil
@@ -19,13 +20,17 @@ from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
 def make(write_capture):  # noqa: F811 - the fixture
     """A capture with lognormal durations around 50 µs of two operations, those of the first times `slower`."""
 
+    # Each is a recording of its own.
+    numbers = itertools.count()
+
     def again(seed, slower=1.0, count=5000):
         rng = np.random.default_rng(seed)
         operation = np.tile([0, 1], count)
         duration = 50_000 * np.exp(0.3 * rng.standard_normal(2 * count))
         duration[operation == 0] *= slower
         start = np.arange(2 * count) * 100_000
-        return qp.open(write_capture([{"start": start, "duration": duration.astype(np.int64), "operation": operation}]))
+        rows = {"start": start, "duration": duration.astype(np.int64), "operation": operation}
+        return qp.open(write_capture([rows], name=f"{next(numbers):08x}"))
 
     return again
 
@@ -373,6 +378,8 @@ def test_a_history(make, tmp_path):
 @pytest.fixture
 def starting(write_capture):  # noqa: F811 - the fixture
     """Captures of which the first samples of Work.READ take so many times as long; Work.COUNT misses its budget."""
+    # They are no recordings that `make` made.
+    numbers = itertools.count(0x1000)
 
     def again(seed, factor=1.0, cold=160):
         rng = np.random.default_rng(seed)
@@ -380,9 +387,37 @@ def starting(write_capture):  # noqa: F811 - the fixture
         operation = np.arange(8000) % 2
         duration[: 2 * cold][operation[: 2 * cold] == 0] *= factor
         rows = {"start": np.arange(8000) * 100_000, "duration": duration.astype(np.int64), "operation": operation}
-        return qp.open(write_capture([rows]))
+        return qp.open(write_capture([rows], name=f"{next(numbers):08x}"))
 
     return again
+
+
+def test_a_run_counts_once_in_a_history(make, tmp_path):
+    history = qp.History(tmp_path / "history")
+    first, second = make(1), make(2)
+    history.add(first, label="main")
+    history.add(second)
+    copy = shutil.copytree(first.path, tmp_path / "copy")
+    for again in (first, qp.open(copy), qp.open([make(3).path, first.path])):
+        with pytest.raises(ValueError, match=r"is in .*history already, as 'main'; a run counts once"):
+            history.add(again, label="branch")
+    assert history.runs()["run"].nunique() == 2
+    assert len(json.loads((history.path / "history.jsonl").read_text().splitlines()[0])["recordings"]) == 1
+
+
+def test_lines_of_earlier_versions_do_not_name_their_recordings(make, tmp_path):
+    history, capture = qp.History(tmp_path / "history"), make(1)
+    history.add(capture)
+    file = history.path / "history.jsonl"
+    entry = json.loads(file.read_text())
+    del entry["recordings"]
+    file.write_text(json.dumps(entry) + "\n")
+    history.add(capture)
+    assert history.runs()["run"].nunique() == 2
+    for wrong in ("1-abcd", [1], None):
+        file.write_text(json.dumps(entry | {"recordings": wrong}) + "\n")
+        with pytest.raises(CaptureError, match="line 1: this is no run"):
+            history.add(capture)
 
 
 def test_a_history_sets_warm_up_aside(starting, tmp_path):
