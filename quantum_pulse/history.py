@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FILE: Final = "history.jsonl"
 #: Key of a line: what was set aside of an operation, and the quantiles without that. Earlier versions have none.
 _WARMUP: Final = "warmup"
+#: Key of a line: the names of its recordings, which tell runs apart. Earlier versions have none.
+_RECORDINGS: Final = "recordings"
 QUANTILES: Final = {0.5: "p50_us", 0.95: "p95_us", 0.99: "p99_us"}
 #: Runs that `check` looks back, unless told otherwise.
 RECENT: Final = 20
@@ -31,14 +33,14 @@ RECENT: Final = 20
 class History:
     """A directory that keeps a few figures of each run: ``qp.History("baselines/")``.
 
-    One line of JSON a run in `history.jsonl`: label, time, capture, for each operation its count and quantiles, and
-    these once more without the warm-up where there was one. Small enough to stand in a repository, and merged there
-    like any text. In CI, after each build::
+    One line of JSON a run in `history.jsonl`: label, time, capture, the names of its recordings, for each operation its
+    count and quantiles, and these once more without the warm-up where there was one. Small enough to stand in a
+    repository, and merged there like any text. In CI, after each build::
 
         history, capture = qp.History("baselines/"), qp.open("captures/run")
         found = history.check(capture)
         print(found.to_markdown())
-        if found.failures():  # what regressed, and budgets that are missed
+        if found.failures():  # what regressed, budgets that are missed, calls that had not ended
             sys.exit(1)
         history.add(capture, label=commit)
     """
@@ -47,19 +49,27 @@ class History:
         self.path = arguments.path(path, "path", "baselines/")
 
     def add(self, capture: Capture, *, label: str | None = None) -> None:
-        """Add a run. `label` tells it apart, such as a commit; by default the capture's name. Raises OSError.
+        """Add a run. `label` tells it apart, such as a commit; by default the capture's name.
 
         As many operations at once are in memory as have eight million samples together, at least one.
+
+        Raises ValueError for a capture that is in the history already, or has a recording that is, since a run is one
+        piece of evidence, CaptureError where a line makes no sense, and OSError.
         """
-        figures, warmup = _figures(capture), _warmup(capture)
+        recordings = _recordings(capture)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path)) from error
+        for entry in self._entries():
+            if not recordings.isdisjoint(entry.get(_RECORDINGS, ())):
+                raise ValueError(f"{capture.path} is in {self.path} already, as {entry['label']!r}; a run counts once")
+        figures, warmup = _figures(capture), _warmup(capture)
         entry = {
             "label": capture.path.name if label is None else str(label),
             "added": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "capture": capture.path.name,
+            _RECORDINGS: sorted(recordings),
             "operations": figures,
             _WARMUP: warmup,
         }
@@ -99,13 +109,14 @@ class History:
         The first samples of an operation that are still settling are set aside on both sides and counted in `.warmup`,
         unless `skip_warmup` is False, or some of those runs was added by an earlier version, which did not look for
         them: then all calls count on both sides. `.budgets` is what `Capture.budgets` says of `capture`, of all calls;
-        `.failures()` says what a build should fail on.
+        `.unfinished` is what had not ended in it; `.failures()` says what a build should fail on.
 
         Raises CaptureError for an empty history, ValueError for arguments out of range.
         """
         import pandas as pd
 
         from quantum_pulse.analysis import comparison, history
+        from quantum_pulse.view import unfinished
 
         comparison.checked(list(QUANTILES), min_effect, alpha)
         recent = arguments.whole(recent, "recent", 1)
@@ -143,6 +154,7 @@ class History:
             1,
             warmup=comparison.warmup_frame(warmup),
             budgets=capture.budgets(alpha=alpha),
+            unfinished=unfinished.of_side([capture._source]),
         )
 
     def change_points(
@@ -196,7 +208,9 @@ class History:
                 is_run = all(map(_is_run, entry["operations"].values())) and all(
                     isinstance(one, dict) for one in settled
                 )
-                if "label" not in entry or not is_run:
+                recordings = entry.get(_RECORDINGS, [])
+                are_names = isinstance(recordings, list) and all(isinstance(name, str) for name in recordings)
+                if "label" not in entry or not is_run or not are_names:
                     raise TypeError
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise CaptureError(f"{self.path / FILE}, line {number}: this is no run; delete the line") from None
@@ -209,12 +223,24 @@ def _is_run(figures: dict[str, Any]) -> bool:
     return all(isinstance(figures[name], int | float) for name in ("count", *QUANTILES.values()))
 
 
-def _figures(capture: Capture) -> dict[str, dict[str, float]]:
+def _checked(capture: Capture) -> Capture:
+    """The capture. Raises TypeError for what is none."""
     from quantum_pulse.facade import Capture
 
     if not isinstance(capture, Capture):
         raise TypeError(f"a history is made of captures, as qp.open(path) gives them, not of {capture!r}")
-    stats = capture.stats(quantiles=list(QUANTILES))
+    return capture
+
+
+def _recordings(capture: Capture) -> set[str]:
+    """The names of its recordings, which are the same whether it was opened alone, with others, or from elsewhere."""
+    each = [own for _, own in _checked(capture)._source.by_capture()]
+    # Of a process that was killed its ring may be all that there is.
+    return {name for own in each for name in (*own.recordings, *own.open)}
+
+
+def _figures(capture: Capture) -> dict[str, dict[str, float]]:
+    stats = _checked(capture).stats(quantiles=list(QUANTILES))
     names = stats.index.get_level_values("operation")
     return {
         str(name): {"count": int(row["count"]), **{key: round(float(row[key]), 4) for key in QUANTILES.values()}}

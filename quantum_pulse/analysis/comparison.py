@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from quantum_pulse.analysis.ratios import Between, Side, Within, ratio_of
 from quantum_pulse.analysis.significance import benjamini_hochberg
@@ -48,8 +48,10 @@ VERDICTS: Final = ("regressed", "improved", "inconclusive", "too_few", "equivale
 #: Of a regression: the operation took over time of the one around it, and together they are not slower.
 MOVED: Final = "moved"
 
-#: What `Comparison.failures` may name: verdicts, and budgets that the current side misses.
-FAIL_ON: Final = ("regressed", "improved", "inconclusive", "removed", "budget")
+#: What `Comparison.failures` may name: verdicts, budgets that the current side misses, and what had not ended in it.
+FAIL_ON: Final = ("regressed", "improved", "inconclusive", "removed", "budget", "unfinished")
+#: States of a call whose process or recording ended before it did; one that is "running" may still end.
+ENDED_STATES: Final = ("killed", "stopped")
 
 #: A quantile is tested when this many samples are expected beyond it, on each side.
 FEWEST_BEYOND: Final = 5
@@ -61,6 +63,30 @@ def warmup_frame(rows: Sequence[tuple[str, int, str, int, int, float]] = ()) -> 
     import pandas as pd
 
     return pd.DataFrame(rows, columns=list(WARMUP)).astype(WARMUP)
+
+
+class OpenCall(NamedTuple):
+    """A call that had not ended; `elapsed_ns` is NaN where it had only just begun."""
+
+    operation: str
+    #: "killed", "stopped" or "running", as in `Capture.unfinished`.
+    state: str
+    elapsed_ns: float
+
+
+@dataclass(frozen=True)
+class StillOpen:
+    """What had not ended on the current side: no sample says anything of it, and so no row of the table does."""
+
+    #: What takes longest first. Of what is still recorded only calls that take longer than any that ended.
+    calls: tuple[OpenCall, ...] = ()
+    #: Whether some process of it is still recorded, so that it is no finished run.
+    still_recorded: bool = False
+    #: How many processes were recorded.
+    processes: int = 1
+
+    def of_state(self, *states: str) -> list[OpenCall]:
+        return [call for call in self.calls if call.state in states]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +110,8 @@ class Comparison:
     warmup: pd.DataFrame = field(default_factory=warmup_frame)
     #: What `Capture.budgets` says of the current side; None where nobody has asked.
     budgets: pd.DataFrame | None = None
+    #: What had not ended on the current side, whichever operations are compared.
+    unfinished: StillOpen = StillOpen()
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -116,11 +144,12 @@ class Comparison:
         present = set(self.judged["verdict"])
         return next((verdict for verdict in VERDICTS if verdict in present), "too_few")
 
-    def failures(self, fail_on: Sequence[str] = ("regressed", "budget")) -> list[str]:
+    def failures(self, fail_on: Sequence[str] = ("regressed", "budget", "unfinished")) -> list[str]:
         """What of `fail_on` was found, a line each, as in "regressed: Shop.PARSE"; empty when a build may pass.
 
-        `fail_on`: of FAIL_ON, "budget" being budgets that are shown to be missed, where `budgets` are known. Raises
-        ValueError for another word.
+        `fail_on`: of FAIL_ON, "budget" being budgets that are shown to be missed, where `budgets` are known, and
+        "unfinished" calls that had not ended when the current side was stopped or killed. Raises ValueError for another
+        word.
         """
         for word in fail_on:
             if word not in FAIL_ON:
@@ -133,6 +162,9 @@ class Comparison:
         ]
         if "budget" in fail_on and self.budgets is not None:
             found += [f"missed budget: {name}" for name in self.budgets.index[self.budgets["verdict"] == "missed"]]
+        if "unfinished" in fail_on:
+            names = (call.operation for call in self.unfinished.of_state(*ENDED_STATES))
+            found += [f"unfinished: {name}" for name in dict.fromkeys(names)]
         return found
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,9 @@ def add_command(commands: Commands) -> None:
         "--fail-on",
         metavar="WHAT",
         type=_verdicts,
-        default=("regressed",),
-        help=f"what makes the exit status 1: {', '.join(FAIL_ON)}, or none; several with commas (default: regressed)",
+        default=("regressed", "unfinished"),
+        help=f"what makes the exit status 1: {', '.join(FAIL_ON)}, or none; several with commas "
+        "(default: regressed,unfinished)",
     )
     compare.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="default: text")
     compare.add_argument("--min-effect", metavar="SHARE", type=float, default=0.05, help="smallest change that matters")
@@ -108,6 +110,17 @@ def _as_json(found: Comparison) -> dict[str, Any]:
         "improvement_groups": rows(found.improvement_groups),
         "shifts": rows(found.shifts),
         "warmup": rows(found.warmup),
+        "unfinished": {
+            "still_recorded": found.unfinished.still_recorded,
+            "calls": [
+                {
+                    "operation": call.operation,
+                    "state": call.state,
+                    "elapsed_us": None if math.isnan(call.elapsed_ns) else call.elapsed_ns / 1000,
+                }
+                for call in found.unfinished.calls
+            ],
+        },
     }
     if (budgets := found.budgets) is not None:
         missed = budgets[budgets["verdict"] == "missed"]

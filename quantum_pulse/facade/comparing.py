@@ -12,6 +12,7 @@ from quantum_pulse.analysis import environments as conditions
 from quantum_pulse.capture import environments, own, runs, selection, statistics
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Operations
+from quantum_pulse.view import unfinished
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,8 @@ def compare(
         *sides.runs(), quantiles=quantiles, min_effect=min_effect, alpha=alpha, skip_warmup=skip_warmup
     )
     differences = conditions.differences(*sides.environments())
-    return results.Comparison.of(replace(found, differences=tuple(differences)), sides)
+    found = replace(found, differences=tuple(differences), unfinished=unfinished.of_side(after))
+    return results.Comparison.of(found, sides)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.analysis.comparison import ENDED_STATES
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import html, numbers, text
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from quantum_pulse.analysis import Comparison
+    from quantum_pulse.analysis.comparison import OpenCall
 
 HEADINGS: Final = ("operation", "quantile", "baseline", "current", "change", "95 % interval", "q", "verdict")
 
@@ -27,6 +31,8 @@ SIGNS: Final = {
     "added": "+",
     "removed": "-",
 }
+#: Before what had not ended: no verdict on an operation, but one on the run.
+NOT_ENDED: Final = "✗"
 #: Operations that are named in a line; of more there is their number.
 _MOST_NAMES: Final = 6
 #: Causes that have a line.
@@ -86,6 +92,35 @@ def _improvements(comparison: Comparison, quoted: Callable[[str], str]) -> list[
     return lines[:_MOST_CAUSES]
 
 
+def not_ended(comparison: Comparison, quoted: Callable[[str], str] = text.clean) -> list[str]:
+    """What had not ended on the current side, a line for each way to end, as it is in none of the figures."""
+    found = comparison.unfinished
+    lines = []
+    for state in ENDED_STATES:
+        if calls := found.of_state(state):
+            whose = "CURRENT" if found.processes <= 1 else "A process of CURRENT"
+            had = f"{numbers.count(len(calls))} call{'s' if len(calls) > 1 else ''} had not ended"
+            lines.append(f"{NOT_ENDED} {whose} was {state}; {had}: {_open(calls, quoted)}")
+    if found.still_recorded:
+        line = f"{NOT_ENDED} CURRENT is still recorded, and so not a finished run"
+        if calls := found.of_state("running"):
+            line += f"; longer than any call that ended: {_open(calls, quoted)}"
+        lines.append(line)
+    return lines
+
+
+def _open(calls: list[OpenCall], quoted: Callable[[str], str]) -> str:
+    """H.CALL for 3.2 s and H.STEP 12 times, for up to 1.0 s: an operation once, by its longest call."""
+    counts = Counter(call.operation for call in calls)
+    told = []
+    for name, count in counts.items():
+        longest = next(call for call in calls if call.operation == name)
+        times = f" {numbers.count(count)} times," if count > 1 else ""
+        known = f" for {'up to ' if count > 1 else ''}{numbers.duration(longest.elapsed_ns)}"
+        told.append(f"{quoted(name)}{times}{' just begun' if math.isnan(longest.elapsed_ns) else known}")
+    return _names(told)
+
+
 def budget_lines(budgets: pd.DataFrame, quoted: Callable[[str], str] = text.clean) -> list[str]:
     """A line for each budget that is not shown to be kept, and how many are; `budgets` as of `Capture.budgets`."""
     lines = [
@@ -120,7 +155,7 @@ def _names(names: list[str]) -> str:
 def as_text(comparison: Comparison, *, everything: bool = False) -> str:
     """The summary and a table for a terminal; rows where nothing was found only with `everything`."""
     rows = list(_rows(comparison, everything=everything))
-    above = "\n".join([comparison.summary, *(f"  {line}" for line in reasons(comparison))])
+    above = "\n".join([*not_ended(comparison), comparison.summary, *(f"  {line}" for line in reasons(comparison))])
     told = [] if comparison.budgets is None else budget_lines(comparison.budgets)
     below = "".join(f"\n{line}" for line in (["", "Budgets", *(f"  {line}" for line in told)] if told else []))
     if not rows:
@@ -141,7 +176,10 @@ def as_text(comparison: Comparison, *, everything: bool = False) -> str:
 
 def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
     """The same as Markdown, for a pull request: all rows are behind a fold when only some are remarkable."""
-    parts = [f"### {SIGNS[comparison.verdict]} Latency: {_title(comparison)}", "", comparison.summary, ""]
+    parts = [f"### {SIGNS[comparison.verdict]} Latency: {_title(comparison)}", ""]
+    # A paragraph each.
+    parts += [part for line in not_ended(comparison, quoted=in_code) for part in (f"**{line}**", "")]
+    parts += [comparison.summary, ""]
     told = [f"- {line}" for line in reasons(comparison, quoted=in_code)]
     parts += [*told, ""] if told else []
     short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
@@ -159,7 +197,8 @@ def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
 def as_html(comparison: Comparison) -> str:
     """The same as HTML that stands alone: remarkable rows, and all of them in a fold."""
     short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
-    parts = [html.STYLE, f"<div><strong>{escape(comparison.summary)}</strong></div>"]
+    first = [*not_ended(comparison), comparison.summary]
+    parts = [html.STYLE, *(f"<div><strong>{escape(line)}</strong></div>" for line in first)]
     if told := reasons(comparison):
         parts.append(f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in told)}</ul>")
     if short:

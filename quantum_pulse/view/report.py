@@ -180,7 +180,8 @@ def comparison(found: Comparison, baseline: Path | None, anchors: Mapping[str, s
         )
     where: Text = ["Baseline: ", Name(str(baseline)), ". ", found.summary]
     told = [Paragraph(line) for line in comparisons.reasons(found)]
-    return [Paragraph(where), *told, Table("Quantiles against the baseline", columns, rows, "grid")]
+    open_calls = [Paragraph(line, "warning") for line in comparisons.not_ended(found)]
+    return [*open_calls, Paragraph(where), *told, Table("Quantiles against the baseline", columns, rows, "grid")]
 
 
 def _change(value: float) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from quantum_pulse.analysis.comparison import OpenCall, StillOpen
 from quantum_pulse.capture import statistics, unfinished
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.view import numbers
@@ -86,6 +88,16 @@ def of(source: Source) -> list[Unfinished]:
         where = (row.thread, row.task, row.process)
         groups[key] = Unfinished(row.operation, row.path, row.state, 1, elapsed, highest, *where)
     return sorted(groups.values(), key=lambda one: 0.0 if math.isnan(one.elapsed_ns) else -one.elapsed_ns)
+
+
+def of_side(sources: Sequence[Source]) -> StillOpen:
+    """What had not ended in one side of a comparison; of several captures on it what `of` tells of each."""
+    calls = [OpenCall(one.operation, one.state, one.elapsed_ns) for source in sources for one in of(source)]
+    return StillOpen(
+        tuple(sorted(calls, key=lambda call: 0.0 if math.isnan(call.elapsed_ns) else -call.elapsed_ns)),
+        any(now_ns is not None for source in sources for _, now_ns in source.open.values()),
+        sum(len({*source.recordings, *source.open}) for source in sources),
+    )
 
 
 def lines(found: list[Unfinished]) -> str:

@@ -25,37 +25,37 @@ ERRORS = ["", "KeyError", "ValueError"]
 @pytest.fixture
 def write_capture(tmp_path):
     """Call with a list of parts, each a list of dictionaries (or a dictionary of arrays); gives the directory.
+    A recording is named after its `process` and its `name`.
 
     Rows are those of the rings, `start` from `anchor_ns` on; what is left out is DEFAULTS. Spans count from 1.
     """
     made = []
 
-    def write(contents, *, path=None, operations=OPERATIONS, process=1):
+    def write(contents, *, path=None, operations=OPERATIONS, process=1, name="abcd"):
         target = path or tmp_path / f"capture-{len(made)}"
         made.append(target)
         for folder in (*schema.TABLES, schema.PROCESSES):
             (target / folder).mkdir(parents=True, exist_ok=True)
         told = {"format": schema.FORMAT_VERSION, "pid": process, "state": "finished", "losses": []}
-        (target / schema.PROCESSES / f"{process}-abcd.json").write_text(json.dumps(told))
+        (target / schema.PROCESSES / f"{process}-{name}.json").write_text(json.dumps(told))
         (target / schema.MANIFEST).write_text(json.dumps({"format": schema.FORMAT_VERSION}))
         spans = 1
         for number, content in enumerate(contents):
             columns = content
             if isinstance(content, list):
-                names = sorted({name for row in content for name in row})
-                columns = {name: [row.get(name, DEFAULTS.get(name)) for row in content] for name in names}
+                keys = sorted({key for row in content for key in row})
+                columns = {key: [row.get(key, DEFAULTS.get(key)) for row in content] for key in keys}
             rows = len(next(iter(columns.values())))
-            whole = {name: np.full(rows, value) for name, value in DEFAULTS.items()}
+            whole = {key: np.full(rows, value) for key, value in DEFAULTS.items()}
             whole["span"] = np.arange(spans, spans + rows)
             spans += rows
             whole |= columns
             batch = {
-                name: np.ascontiguousarray(values, COLUMNS.get(name, np.int64)).tobytes()
-                for name, values in whole.items()
+                key: np.ascontiguousarray(values, COLUMNS.get(key, np.int64)).tobytes() for key, values in whole.items()
             }
             footer = {"format": schema.FORMAT_VERSION, "process": process, "losses": []}
             parts.write_samples(
-                target / "samples" / f"{process}-abcd-{number:06d}.parquet",
+                target / "samples" / f"{process}-{name}-{number:06d}.parquet",
                 Batch(rows, batch),
                 operations=operations,
                 errors=ERRORS,

@@ -1,5 +1,6 @@
 """Captures against each other, and against a history: on real recordings, and on captures of our own choice."""
 
+import itertools
 import json
 import re
 import shutil
@@ -19,13 +20,17 @@ from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
 def make(write_capture):  # noqa: F811 - the fixture
     """A capture with lognormal durations around 50 µs of two operations, those of the first times `slower`."""
 
+    # Each is a recording of its own.
+    numbers = itertools.count()
+
     def again(seed, slower=1.0, count=5000):
         rng = np.random.default_rng(seed)
         operation = np.tile([0, 1], count)
         duration = 50_000 * np.exp(0.3 * rng.standard_normal(2 * count))
         duration[operation == 0] *= slower
         start = np.arange(2 * count) * 100_000
-        return qp.open(write_capture([{"start": start, "duration": duration.astype(np.int64), "operation": operation}]))
+        rows = {"start": start, "duration": duration.astype(np.int64), "operation": operation}
+        return qp.open(write_capture([rows], name=f"{next(numbers):08x}"))
 
     return again
 
@@ -250,6 +255,87 @@ def test_budgets_of_the_command(make):
     assert (row["operation"], row["verdict"], row["quantile"]) == ("Work.COUNT", "missed", 0.99)
 
 
+@pytest.fixture
+def cut_off(make):
+    """A capture that ended before three calls had: of Work.READ for 3.2 s and for 1 s, of Work.`X, just begun."""
+
+    def again(seed, state):
+        capture = make(seed)
+        (file,) = (capture.path / "processes").iterdir()
+        stopped = 1_700_000_100 * 10**9
+        last = capture.samples(columns=["start", "duration_ns"])
+        until = stopped if state == "finished" else int((last["start"].astype("int64") + last["duration_ns"]).max())
+        block = {"category": "Input", "thread": 1, "task": 0, "parent": 0, "weight": 1}
+        blocks = [
+            block | {"operation": "Work.READ", "start": until - 1_000_000_000, "span": 900_001},
+            block | {"operation": "Work.READ", "start": until - 3_200_000_000, "span": 900_002},
+            block | {"operation": "Work.`X", "start": None, "span": 900_003},
+        ]
+        told = {"state": state, "stopped_ns": stopped, "unfinished": blocks}
+        file.write_text(json.dumps(json.loads(file.read_text()) | told))
+        return qp.open(capture.path)
+
+    return again
+
+
+@pytest.mark.parametrize(("state", "said"), [("recovered", "killed"), ("finished", "stopped")])
+def test_a_run_that_did_not_end_is_no_pass(make, cut_off, tmp_path, state, said):
+    base, cut = make(1), cut_off(2, state)
+    history = qp.History(tmp_path / "history")
+    history.add(base)
+    line = f"✗ CURRENT was {said}; 3 calls had not ended: Work.READ 2 times, for up to 3.2 s and Work.`X just begun"
+    for found in (cut.compare(base), history.check(cut)):
+        assert found.regressions.empty
+        assert found.failures()[-2:] == ["unfinished: Work.READ", "unfinished: Work.`X"]
+        assert found.failures(["regressed"]) == []
+        assert found.to_text().splitlines()[0] == line
+        assert found.to_markdown().splitlines()[2] == f"**{line.replace('Work.READ', '`Work.READ`')}**".replace(
+            "Work.`X", "`Work.'X`"
+        )
+        assert f"<div><strong>{line}</strong></div>" in found._repr_html_()
+    assert base.compare(cut).failures() == [], "what is judged is the current side"
+    assert "not ended" not in base.compare(cut).to_text()
+    both = make(3).compare(base, also=[cut])
+    assert both.to_text().startswith(f"✗ A process of CURRENT was {said}; 3 calls")
+
+
+def test_the_command_fails_on_a_run_that_did_not_end(make, cut_off):
+    base, cut = make(1), cut_off(2, "recovered")
+    done = cli(base.path, cut.path)
+    assert (done.returncode, done.stdout.splitlines()[0][:23]) == (1, "✗ CURRENT was killed; 3")
+    assert cli(base.path, cut.path, "--fail-on", "regressed").returncode == 0
+    done = cli(base.path, cut.path, "--fail-on", "unfinished", "--format", "json")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)["unfinished"]
+    assert not told["still_recorded"]
+    assert [call["operation"] for call in told["calls"]] == ["Work.READ", "Work.READ", "Work.`X"]
+    assert {call["state"] for call in told["calls"]} == {"killed"}
+    assert [call["elapsed_us"] for call in told["calls"][:2]] == pytest.approx([3_200_000, 1_000_000], rel=1e-2)
+    assert told["calls"][2]["elapsed_us"] is None
+    assert cli(cut.path, base.path).returncode == 0
+
+
+def test_what_is_still_recorded_is_told_and_does_not_fail(tmp_path):
+    class Goes(qp.Operation):
+        STEP = qp.op("A step")
+        LONG = qp.op("Takes long")
+
+    with qp.record(tmp_path / "capture"):
+        for _ in range(100):
+            with Goes.STEP:
+                pass
+        going = qp.open(tmp_path / "capture")
+        with Goes.LONG:
+            hanging = qp.open(tmp_path / "capture")
+    ended = qp.open(tmp_path / "capture")
+    said = "✗ CURRENT is still recorded, and so not a finished run"
+    assert going.compare(ended).to_text().splitlines()[0] == said
+    found = hanging.compare(ended)
+    assert found.to_text().startswith(f"{said}; longer than any call that ended: Goes.LONG for ")
+    assert found.failures(["unfinished"]) == []
+    assert "still recorded" not in ended.compare(ended).to_text()
+
+
 def test_misuse_of_the_command(make, tmp_path):
     base = make(1)
     for arguments, said in (
@@ -292,6 +378,8 @@ def test_a_history(make, tmp_path):
 @pytest.fixture
 def starting(write_capture):  # noqa: F811 - the fixture
     """Captures of which the first samples of Work.READ take so many times as long; Work.COUNT misses its budget."""
+    # They are no recordings that `make` made.
+    numbers = itertools.count(0x1000)
 
     def again(seed, factor=1.0, cold=160):
         rng = np.random.default_rng(seed)
@@ -299,9 +387,37 @@ def starting(write_capture):  # noqa: F811 - the fixture
         operation = np.arange(8000) % 2
         duration[: 2 * cold][operation[: 2 * cold] == 0] *= factor
         rows = {"start": np.arange(8000) * 100_000, "duration": duration.astype(np.int64), "operation": operation}
-        return qp.open(write_capture([rows]))
+        return qp.open(write_capture([rows], name=f"{next(numbers):08x}"))
 
     return again
+
+
+def test_a_run_counts_once_in_a_history(make, tmp_path):
+    history = qp.History(tmp_path / "history")
+    first, second = make(1), make(2)
+    history.add(first, label="main")
+    history.add(second)
+    copy = shutil.copytree(first.path, tmp_path / "copy")
+    for again in (first, qp.open(copy), qp.open([make(3).path, first.path])):
+        with pytest.raises(ValueError, match=r"is in .*history already, as 'main'; a run counts once"):
+            history.add(again, label="branch")
+    assert history.runs()["run"].nunique() == 2
+    assert len(json.loads((history.path / "history.jsonl").read_text().splitlines()[0])["recordings"]) == 1
+
+
+def test_lines_of_earlier_versions_do_not_name_their_recordings(make, tmp_path):
+    history, capture = qp.History(tmp_path / "history"), make(1)
+    history.add(capture)
+    file = history.path / "history.jsonl"
+    entry = json.loads(file.read_text())
+    del entry["recordings"]
+    file.write_text(json.dumps(entry) + "\n")
+    history.add(capture)
+    assert history.runs()["run"].nunique() == 2
+    for wrong in ("1-abcd", [1], None):
+        file.write_text(json.dumps(entry | {"recordings": wrong}) + "\n")
+        with pytest.raises(CaptureError, match="line 1: this is no run"):
+            history.add(capture)
 
 
 def test_a_history_sets_warm_up_aside(starting, tmp_path):
