@@ -49,7 +49,7 @@ VERDICTS: Final = ("regressed", "improved", "inconclusive", "too_few", "equivale
 MOVED: Final = "moved"
 
 #: What `Comparison.failures` may name: verdicts, budgets that the current side misses, and what had not ended in it.
-FAIL_ON: Final = ("regressed", "improved", "inconclusive", "removed", "budget", "unfinished")
+FAIL_ON: Final = ("regressed", "improved", "inconclusive", "removed", "budget", "killed", "unfinished")
 #: States of a call whose process or recording ended before it did; one that is "running" may still end.
 ENDED_STATES: Final = ("killed", "stopped")
 
@@ -65,13 +65,15 @@ def warmup_frame(rows: Sequence[tuple[str, int, str, int, int, float]] = ()) -> 
     return pd.DataFrame(rows, columns=list(WARMUP)).astype(WARMUP)
 
 
-class OpenCall(NamedTuple):
-    """A call that had not ended; `elapsed_ns` is NaN where it had only just begun."""
+class OpenCalls(NamedTuple):
+    """Calls of an operation in one place that had not ended; `elapsed_ns` is how long the first of them has taken, NaN
+    where it had only just begun."""
 
     operation: str
     #: "killed", "stopped" or "running", as in `Capture.unfinished`.
     state: str
     elapsed_ns: float
+    calls: int = 1
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,13 @@ class StillOpen:
     """What had not ended on the current side: no sample says anything of it, and so no row of the table does."""
 
     #: What takes longest first. Of what is still recorded only calls that take longer than any that ended.
-    calls: tuple[OpenCall, ...] = ()
+    calls: tuple[OpenCalls, ...] = ()
     #: Whether some process of it is still recorded, so that it is no finished run.
     still_recorded: bool = False
     #: How many processes were recorded.
     processes: int = 1
 
-    def of_state(self, *states: str) -> list[OpenCall]:
+    def of_state(self, *states: str) -> list[OpenCalls]:
         return [call for call in self.calls if call.state in states]
 
 
@@ -144,11 +146,12 @@ class Comparison:
         present = set(self.judged["verdict"])
         return next((verdict for verdict in VERDICTS if verdict in present), "too_few")
 
-    def failures(self, fail_on: Sequence[str] = ("regressed", "budget", "unfinished")) -> list[str]:
+    def failures(self, fail_on: Sequence[str] = ("regressed", "budget", "killed")) -> list[str]:
         """What of `fail_on` was found, a line each, as in "regressed: Shop.PARSE"; empty when a build may pass.
 
-        `fail_on`: of FAIL_ON, "budget" being budgets that are shown to be missed, where `budgets` are known, and
-        "unfinished" calls that had not ended when the current side was stopped or killed. Raises ValueError for another
+        `fail_on`: of FAIL_ON, "budget" being budgets that are shown to be missed, where `budgets` are known, "killed"
+        calls that had not ended when a process of the current side was killed, and "unfinished" these and those that
+        had not when its recording was stopped, as a thread that waits for work has one. Raises ValueError for another
         word.
         """
         for word in fail_on:
@@ -162,9 +165,10 @@ class Comparison:
         ]
         if "budget" in fail_on and self.budgets is not None:
             found += [f"missed budget: {name}" for name in self.budgets.index[self.budgets["verdict"] == "missed"]]
-        if "unfinished" in fail_on:
-            names = (call.operation for call in self.unfinished.of_state(*ENDED_STATES))
-            found += [f"unfinished: {name}" for name in dict.fromkeys(names)]
+        for word, states in (("killed", ("killed",)), ("unfinished", ENDED_STATES)):
+            if word in fail_on:
+                names = (call.operation for call in self.unfinished.of_state(*states))
+                found += [f"{word}: {name}" for name in dict.fromkeys(names)]
         return found
 
     @property

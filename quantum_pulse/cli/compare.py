@@ -34,9 +34,9 @@ def add_command(commands: Commands) -> None:
         "--fail-on",
         metavar="WHAT",
         type=_verdicts,
-        default=("regressed", "unfinished"),
+        default=("regressed", "killed"),
         help=f"what makes the exit status 1: {', '.join(FAIL_ON)}, or none; several with commas "
-        "(default: regressed,unfinished)",
+        "(default: regressed,killed)",
     )
     compare.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="default: text")
     compare.add_argument("--min-effect", metavar="SHARE", type=float, default=0.05, help="smallest change that matters")
@@ -116,6 +116,7 @@ def _as_json(found: Comparison) -> dict[str, Any]:
                 {
                     "operation": call.operation,
                     "state": call.state,
+                    "calls": call.calls,
                     "elapsed_us": None if math.isnan(call.elapsed_ns) else call.elapsed_ns / 1000,
                 }
                 for call in found.unfinished.calls

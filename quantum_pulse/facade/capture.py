@@ -211,7 +211,7 @@ class Capture:
         matters, a share) and `alpha` (the share of false reports accepted). The first samples of an operation that are
         still settling are set aside and counted in `.warmup`, unless `skip_warmup` is False. What had not ended on this
         side, of any operation, is in none of the figures; it is in `.unfinished`, is shown first, and is among the
-        `.failures()` where the program was stopped or killed.
+        `.failures()` where a process was killed.
 
         The result has `.table`, `.regressions`, `.improvements`, `.verdict`, and shows itself. What needs the samples
         once more is worked out when it is first asked for: `.groups` (what got slower together), `.shifts` (costs that

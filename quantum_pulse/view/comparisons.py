@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from quantum_pulse.analysis import Comparison
-    from quantum_pulse.analysis.comparison import OpenCall
+    from quantum_pulse.analysis.comparison import OpenCalls
 
 HEADINGS: Final = ("operation", "quantile", "baseline", "current", "change", "95 % interval", "q", "verdict")
 
@@ -99,7 +99,8 @@ def not_ended(comparison: Comparison, quoted: Callable[[str], str] = text.clean)
     for state in ENDED_STATES:
         if calls := found.of_state(state):
             whose = "CURRENT" if found.processes <= 1 else "A process of CURRENT"
-            had = f"{numbers.count(len(calls))} call{'s' if len(calls) > 1 else ''} had not ended"
+            many = sum(call.calls for call in calls)
+            had = f"{numbers.count(many)} call{'s' if many > 1 else ''} had not ended"
             lines.append(f"{NOT_ENDED} {whose} was {state}; {had}: {_open(calls, quoted)}")
     if found.still_recorded:
         line = f"{NOT_ENDED} CURRENT is still recorded, and so not a finished run"
@@ -109,9 +110,11 @@ def not_ended(comparison: Comparison, quoted: Callable[[str], str] = text.clean)
     return lines
 
 
-def _open(calls: list[OpenCall], quoted: Callable[[str], str]) -> str:
+def _open(calls: list[OpenCalls], quoted: Callable[[str], str]) -> str:
     """H.CALL for 3.2 s and H.STEP 12 times, for up to 1.0 s: an operation once, by its longest call."""
-    counts = Counter(call.operation for call in calls)
+    counts = Counter[str]()
+    for call in calls:
+        counts[call.operation] += call.calls
     told = []
     for name, count in counts.items():
         longest = next(call for call in calls if call.operation == name)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from quantum_pulse.analysis.comparison import OpenCall, StillOpen
+from quantum_pulse.analysis.comparison import OpenCalls, StillOpen
 from quantum_pulse.capture import statistics, unfinished
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.view import numbers
@@ -92,7 +92,7 @@ def of(source: Source) -> list[Unfinished]:
 
 def of_side(sources: Sequence[Source]) -> StillOpen:
     """What had not ended in one side of a comparison; of several captures on it what `of` tells of each."""
-    calls = [OpenCall(one.operation, one.state, one.elapsed_ns) for source in sources for one in of(source)]
+    calls = [OpenCalls(one.operation, one.state, one.elapsed_ns, one.calls) for source in sources for one in of(source)]
     return StillOpen(
         tuple(sorted(calls, key=lambda call: 0.0 if math.isnan(call.elapsed_ns) else -call.elapsed_ns)),
         any(now_ns is not None for source in sources for _, now_ns in source.open.values()),
