@@ -154,12 +154,13 @@ class Capture:
         """Whether operations keep the budgets that ``op(budget_us=, budget_quantile=)`` gave them, the worst first.
 
         Index: operation; only those that have a budget. Columns: budget_us, count, over (calls above the budget), share
-        (over / count), and of the quantile that the budget is for: quantile, value_us, ci_low_us and ci_high_us (its
+        (over / count), open_over (calls that have not ended and are above the budget already, which are in no other
+        column), and of the quantile that the budget is for: quantile, value_us, ci_low_us and ci_high_us (its
         interval, each row for itself), q_value, and verdict: "kept", "missed", "inconclusive", or "too_few" calls to
         show that it is kept. At most a share `alpha` of "kept" and "missed" is wrong. That samples depend on each other
         is allowed for, and what varies between runs where several captures were opened; see `analysis.check_budgets`.
 
-        With ``check=False`` only the first five columns, in one pass and in memory that does not grow; to check, the
+        With ``check=False`` only the first six columns, in one pass and in memory that does not grow; to check, the
         samples of an operation are in memory at once. ``check=None`` is what tables and the explorer show: checked,
         unless that would take long, which is with more than 20 million samples of operations that have a budget.
         Raises ValueError for alpha out of range.

@@ -33,7 +33,9 @@ def of(
     from quantum_pulse import analysis
 
     checked = analysis.check_budgets(budget_pass.defined(source, chosen), budget_pass.runs(source, chosen), alpha)
-    return counted.join(checked.drop(columns="quantile"))
+    joined = counted.join(checked.drop(columns="quantile"))
+    # None of their calls in `chosen` has ended.
+    return joined.assign(verdict=joined["verdict"].fillna("too_few"))
 
 
 def verdict(row: Mapping[Any, Any]) -> str:
@@ -62,12 +64,20 @@ def rank(row: Mapping[Any, Any]) -> float:
 
 
 def told(row: Mapping[Any, Any]) -> str:
-    """All but the verdict: p99 120 µs (110 µs to 130 µs) of 100 µs; 2.0 % of its calls are above."""
+    """All but the verdict: p99 120 µs (110 µs to 130 µs) of 100 µs; 2.0 % of its calls are above.
+
+    And "; 3 more have not ended and are above already", where there are such.
+    """
     value = ""
-    if "verdict" in row:
+    if "verdict" in row and row["count"]:
         low, high = (_us(row[f"ci_{end}_us"]) for end in ("low", "high"))
         value = f" {_us(row['value_us'])} ({low} to {high})"
-    return f"{quantile(row)}{value} of {_us(row['budget_us'])}; {share(row)} of its calls are above"
+    above = f"; {share(row)} of its calls are above" if row["count"] else ""
+    if open_over := int(row.get("open_over", 0)):
+        have, are = ("has", "is") if open_over == 1 else ("have", "are")
+        more = " more" if row["count"] else ""
+        above += f"; {numbers.count(open_over)}{more} {have} not ended and {are} above already"
+    return f"{quantile(row)}{value} of {_us(row['budget_us'])}{above}"
 
 
 def ordered(budgets: pd.DataFrame) -> list[tuple[str, dict[Any, Any]]]:

@@ -1,5 +1,7 @@
 """Budgets of a capture: counts, and whether they are kept."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,10 @@ import pytest
 import quantum_pulse as qp
 from quantum_pulse.capture import budgets as counting
 from quantum_pulse.capture import durations as reading
+from quantum_pulse.capture import unfinished
+from quantum_pulse.capture.selection import Selection
 from quantum_pulse.operations import Category, Definition
+from quantum_pulse.view import budgets, text
 from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
 
 
@@ -25,7 +30,7 @@ def test_calls_are_counted_with_their_weight(write_capture):  # noqa: F811 - the
         [{"operation": 0}],
     ]
     capture = qp.open(write_capture(parts))
-    counted = {"budget_us": 10, "count": 40, "over": 20, "share": 0.5, "quantile": 0.99}
+    counted = {"budget_us": 10, "count": 40, "over": 20, "share": 0.5, "open_over": 0, "quantile": 0.99}
     assert capture.budgets(check=False).to_dict("index") == {"Work.COUNT": counted}
     (row,) = capture.budgets().to_dict("records")
     assert {name: row[name] for name in counted} == counted
@@ -37,8 +42,52 @@ def test_no_budget(write_capture):  # noqa: F811 - the fixture
     budgets = qp.open(write_capture([[{"duration": 1}]], operations=[definition("A.B", None)])).budgets()
     assert budgets.empty
     assert list(budgets.columns) == [
-        "budget_us", "count", "over", "share", "quantile", "value_us", "ci_low_us", "ci_high_us", "q_value", "verdict"
+        "budget_us", "count", "over", "share", "open_over", "quantile",
+        "value_us", "ci_low_us", "ci_high_us", "q_value", "verdict",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def hanging(write_capture):  # noqa: F811 - the fixture
+    """A call of W.ENDS, and blocks that had not ended: two above the budget of 10 µs, one not, one just begun."""
+
+    def write():
+        path = write_capture([[{"duration": 1000}]], operations=[definition("W.ENDS", 10)])
+        block = {"category": "A", "thread": 1, "task": 0, "parent": 0, "weight": 1, "operation": "W.ENDS"}
+        second = write_capture.anchor_ns + 10**9
+        # What takes exactly its budget is not above it.
+        elapsed = [10_001, 3_000_000_000, 10_000, None]
+        until = second + 4 * 10**9
+        blocks = [
+            block | {"span": 100 + place, "start": None if one is None else until - one}
+            for place, one in enumerate(elapsed)
+        ]
+        (file,) = (path / "processes").iterdir()
+        told = {"state": "finished", "stopped_ns": until, "unfinished": blocks}
+        file.write_text(json.dumps(json.loads(file.read_text()) | told))
+        return path
+
+    return write
+
+
+def test_calls_that_have_not_ended_and_are_above_already(hanging):
+    capture = qp.open(hanging())
+    (row,) = capture.budgets().to_dict("records")
+    assert (row["count"], row["over"], row["share"], row["open_over"]) == (1, 0, 0.0, 2)
+    (row,) = capture.budgets(check=False).to_dict("records")
+    assert row["open_over"] == 2
+    both = qp.open([hanging(), hanging()])
+    assert both.budgets()["open_over"].tolist() == [4]
+
+
+def test_a_stretch_in_which_no_call_has_ended(hanging):
+    source = qp.open(hanging())._source
+    began_ns = int(unfinished.frame(source)["start"].min().value)
+    found = budgets.of(source, Selection(None, began_ns - 1000, None))
+    assert found[["count", "over", "share", "open_over", "verdict"]].to_numpy().tolist() == [[0, 0, 0.0, 2, "too_few"]]
+    assert text.budget_lines(found).endswith("p99 of 10.0 µs; 2 have not ended and are above already")
+    assert budgets.of(source, Selection(None, began_ns - 1000, began_ns + 1000))["open_over"].tolist() == [1]
+    assert budgets.of(source, Selection(None, began_ns + 5 * 10**9, None)).empty
 
 
 def test_each_by_its_own_quantile(write_capture):  # noqa: F811 - the fixture

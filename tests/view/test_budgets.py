@@ -55,6 +55,13 @@ def test_lines_and_cells():
         "  · not checked  A.B  p50 of 20.0 µs; 50 % of its calls are above"
     )
     assert text.budget_lines(counted[:0]) == ""
+    for more, told in (
+        (0, ""),
+        (1, "; 1 more has not ended and is above already"),
+        (959, "; 959 more have not ended and are above already"),
+    ):
+        line = text.budget_lines(counted[1:2].assign(open_over=more))
+        assert line.endswith(f"50 % of its calls are above{told}")
 
 
 def test_all_homes_of_a_capture_say_the_same(capture, capsys):

@@ -62,7 +62,7 @@ def test_plot_of_a_capture(tmp_path):
     assert chart._repr_png_().startswith(b"\x89PNG")
     budgets = capture.budgets(check=False)
     assert budgets.index.tolist() == ["Charted.STEP"]
-    assert budgets.loc["Charted.STEP"].tolist() == [0.001, 2, 2, 1.0, 0.99]
+    assert budgets.loc["Charted.STEP"].tolist() == [0.001, 2, 2, 1.0, 0, 0.99]
 
 
 def test_a_capture_without_budgets(tmp_path):
@@ -73,6 +73,13 @@ def test_a_capture_without_budgets(tmp_path):
         pass
     capture = qp.open(tmp_path / "capture")
     assert capture.budgets().empty
-    assert list(capture.budgets(check=False).columns) == ["budget_us", "count", "over", "share", "quantile"]
+    assert list(capture.budgets(check=False).columns) == [
+        "budget_us",
+        "count",
+        "over",
+        "share",
+        "open_over",
+        "quantile",
+    ]
     assert capture.losses().empty
     assert len(lines(capture.plot())) == 3
