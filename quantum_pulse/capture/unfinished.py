@@ -42,7 +42,9 @@ def frame(source: Source, more: Sequence[str] = ()) -> pd.DataFrame:
             rows += [{**row, "capture": name} for row in _of_recording(own, recording)]
     columns = [*COLUMNS, *(["capture"] if source.captures else []), *more]
     found = pd.DataFrame(rows, columns=columns)
-    found["start"] = pd.to_datetime(found["start"].astype("Int64"), unit="ns", utc=True).astype("datetime64[ns, UTC]")
+    # From the rows, as a column of numbers with gaps would be of floats, which do not hold each ns of Unix time.
+    starts = pd.Series(pd.array([row["start"] for row in rows], dtype="Int64"))
+    found["start"] = pd.to_datetime(starts, unit="ns", utc=True).astype("datetime64[ns, UTC]")
     integers = dict.fromkeys(("thread", "task", "span", "parent", "process"), "int64")
     return found.astype({**integers, "elapsed_us": "float64"}).sort_values("start", ignore_index=True, kind="stable")
 

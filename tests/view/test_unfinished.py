@@ -39,6 +39,8 @@ def test_lines(left):
         "  Work.<LOCK>  just begun, until the recording stopped  "
         "(inside Work.READ; thread 7, task 3, process 1; longest that ended: none has)",
     ]
+    exact = qp.open(left({"start": STARTED_NS + 1}, {"span": 101, "start": None})).unfinished()["start"]
+    assert exact.dropna().astype("int64").tolist() == [STARTED_NS + 1]
     killed = unfinished.of(qp.open(left({}, state="recovered"))._source)
     assert "until the process was killed, at least" in unfinished.lines(killed)
     assert "longest that ended: 1.0 ms" in unfinished.lines(killed)
