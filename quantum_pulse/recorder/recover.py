@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import platform
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from quantum_pulse import files, records, rings, schema
-from quantum_pulse.recorder import parts, ringfiles
+from quantum_pulse.recorder import folder, parts, ringfiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,7 +212,8 @@ def _recover(capture: Path, ring: Path) -> Recovery:
         process["unfinished"] = contents.open_blocks()
     process["state"] = "recovered"
     process["damage"] = found.damage
-    _replace(process_path if not process_path.is_dir() else process_path.with_suffix(".recovered.json"), process)
+    told = process_path if not process_path.is_dir() else process_path.with_suffix(".recovered.json")
+    folder.write_json(told, process)
     for table in schema.TABLES:
         for leftover in (capture / table).glob(f".{name}-*.tmp"):
             leftover.unlink(missing_ok=True)
@@ -325,10 +325,3 @@ def _process(path: Path) -> tuple[dict[str, Any], list[str]]:
         return records.process(path), []
     except (OSError, ValueError) as error:
         return {}, [f"{path.name} cannot be read: {files.reason(error)}"]
-
-
-def _replace(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)

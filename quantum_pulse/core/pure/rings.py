@@ -126,9 +126,7 @@ class Session:
             segment.written = segment.drained = 0
             segment.full = False
             segment.thread = thread
-            values = {"written": 0, "inverse": schema.WORD, "consumed": 0, "thread": thread, "sequence": self.sequence}
-            for field, value in values.items():
-                segment.fields[field][0] = value
+            segment.begin(self.sequence, thread)
             segment.fields["state"][0] = 1
             self.busy.append(segment)
             self.wake()
@@ -142,9 +140,7 @@ class Session:
             segment = self.free.pop()
             self.slot_segments += 1
             self.sequence += 1
-            values = {"sequence": self.sequence, "written": 0, "inverse": schema.WORD, "consumed": 0, "thread": 0}
-            for field, value in values.items():
-                segment.fields[field][0] = value
+            segment.begin(self.sequence, 0)
             begin = segment.base + schema.SLOTS_OFFSET
             self.memory[begin : segment.base + schema.SEGMENT_BYTES] = bytes(schema.SEGMENT_BYTES - schema.SLOTS_OFFSET)
             segment.fields["state"][0] = 3

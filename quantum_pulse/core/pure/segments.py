@@ -48,6 +48,12 @@ class Segment(Mapped):
         self.full = False
         self.thread = 0
 
+    def begin(self, sequence: int, thread: int) -> None:
+        """It is taken anew, and empty; whoever reads the file knows it by `state`, which is to be set last."""
+        values = {"written": 0, "inverse": schema.WORD, "consumed": 0, "thread": thread, "sequence": sequence}
+        for field, value in values.items():
+            self.fields[field][0] = value
+
     def finish(self) -> None:
         """Nobody will add to it."""
         self.full = True
