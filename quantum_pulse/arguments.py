@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
-import numbers
 import os
-from collections.abc import Collection
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+    from typing import Any
 
 
 def real(value: object) -> float:
     """`value` as a float, NaN where it is no number: a bool is none, and neither is text that looks like one."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if isinstance(value, bool):
         return math.nan
+    if not isinstance(value, int | float):
+        import numbers
+
+        if not isinstance(value, numbers.Real):
+            return math.nan
     number: Any = value
     try:
         return float(number)
@@ -32,6 +39,8 @@ def between(value: object, name: str, low: float, high: float) -> float:
 
 def whole(value: object, name: str, least: int, most: float = math.inf) -> int:
     """`value` if it is a whole number from `least` to `most`. Raises ValueError."""
+    import numbers
+
     number = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else None
     if number is None or not least <= number <= most:
         limits = f"of at least {least}" if most == math.inf else f"from {least} to {most:g}"
@@ -48,6 +57,8 @@ def one_of(value: object, name: str, choices: Collection[str]) -> str:
 
 def path(value: object, name: str, example: str) -> Path:
     """`value` as a path. Raises TypeError, and ValueError for text that cannot be one."""
+    from pathlib import Path
+
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a path, as {example!r}, not {value!r}")

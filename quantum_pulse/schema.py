@@ -1,10 +1,16 @@
 """The capture format as plain data: columns, types, files, version and its history.
 
-`docs/format.md` is generated from this module (``python -m quantum_pulse.capture.format``). Nothing is imported
-but ``typing``, so that a recording service and a reader of captures share it at no cost.
+`docs/format.md` is generated from this module (``python -m quantum_pulse.capture.format``). It imports next to
+nothing, so that a recording service and a reader of captures share it at no cost.
 """
 
-from typing import Final, NamedTuple
+from __future__ import annotations
+
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from typing import Final, NamedTuple
+else:
+    from quantum_pulse.tuples import NamedTuple
 
 FORMAT_VERSION: Final = 1
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
-
 from quantum_pulse.core import core
+
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Self
 
 
 class PausableTimer:

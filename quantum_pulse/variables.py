@@ -3,11 +3,11 @@ it is told once, and the program goes on as without it."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Collection
 
-logger = logging.getLogger("quantum_pulse")
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _told: set[tuple[str, str]] = set()
 
@@ -26,4 +26,7 @@ def refuse(variable: str, value: str, must: str) -> None:
     """Say that the value makes no sense, and what would; once for each value."""
     if (variable, value) not in _told:
         _told.add((variable, value))
+        import logging
+
+        logger = logging.getLogger("quantum_pulse")
         logger.warning("%s %s, not %r; it is left out of account", variable, must, value)

@@ -9,9 +9,12 @@ when nobody asked for that.
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 from quantum_pulse import variables
+
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["FALLBACK_REASON", "core"]
 

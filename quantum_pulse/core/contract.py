@@ -6,9 +6,15 @@ names, files and threads of our own are the recorder's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Protocol, Self
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, Final, NamedTuple, Protocol, Self
+else:
+    from quantum_pulse.tuples import NamedTuple
+
+    Protocol = object
 
 
 class Batch(NamedTuple):
