@@ -5,29 +5,31 @@ A member *is* the context manager and the decorator (see `core`); this module gi
 
 from __future__ import annotations
 
-import asyncio
-import difflib
 import enum
 import functools
-import inspect
 import sys
-import textwrap
 import threading
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, NamedTuple, NoReturn, Self, TypeVar
+import types
 
 from quantum_pulse.arguments import real
 from quantum_pulse.core import core
 from quantum_pulse.errors import DefinitionError
 from quantum_pulse.timers import PausableTimer
 
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+    from typing import Any, NamedTuple, NoReturn, Self, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+else:
+    from quantum_pulse.tuples import NamedTuple
+
 DEFAULT_PRIORITY = 3
 #: Of the durations of an operation with a budget so many must keep it, unless it says otherwise: its p99.
 DEFAULT_BUDGET_QUANTILE = 0.99
 #: So that it is a number of nanoseconds as any duration is.
 LARGEST_BUDGET_US = 1e15
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Category(NamedTuple):
@@ -355,8 +357,38 @@ class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignor
         return self
 
 
-def _decorate(operation: Any, function: Any) -> Any:
+# Flags of a function's code that say what a call of it returns. `inspect` has them as CO_GENERATOR and so on.
+_GENERATOR = 0x20
+_COROUTINE = 0x80
+_ASYNC_GENERATOR = 0x200
+
+
+def _flags(function: Any) -> int:
+    """Flags of the code that runs when `function` is called; 0 where that returns neither of the three."""
+    # Attributes can mark a function as something else than its code is, as inspect.markcoroutinefunction does.
+    if type(function) is types.FunctionType and vars(function).keys() <= {"__wrapped__"}:
+        return function.__code__.co_flags
+    import inspect
+
     if inspect.isasyncgenfunction(function):
+        return _ASYNC_GENERATOR
+    if inspect.iscoroutinefunction(function) or _is_marked_by_asyncio(function):
+        return _COROUTINE
+    return _GENERATOR if inspect.isgeneratorfunction(function) else 0
+
+
+def _is_marked_by_asyncio(function: Any) -> bool:
+    """Whether asyncio takes `function` for a coroutine function, whatever its code is, as it does with an AsyncMock."""
+    if getattr(function, "_is_coroutine", None) is None:
+        return False
+    import asyncio
+
+    return asyncio.iscoroutinefunction(function)
+
+
+def _decorate(operation: Any, function: Any) -> Any:
+    flags = _flags(function)
+    if flags & _ASYNC_GENERATOR:
 
         @functools.wraps(function)
         async def async_generator(*args: Any, **kwargs: Any) -> Any:
@@ -378,7 +410,7 @@ def _decorate(operation: Any, function: Any) -> Any:
                     return
 
         return async_generator
-    if inspect.iscoroutinefunction(function) or asyncio.iscoroutinefunction(function):
+    if flags & _COROUTINE:
 
         @functools.wraps(function)
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
@@ -386,7 +418,7 @@ def _decorate(operation: Any, function: Any) -> Any:
                 return await function(*args, **kwargs)
 
         return coroutine
-    if inspect.isgeneratorfunction(function):
+    if flags & _GENERATOR:
 
         @functools.wraps(function)
         def generator(*args: Any, **kwargs: Any) -> Any:
@@ -409,6 +441,8 @@ def checked(value: object, recorded: Collection[str] = ()) -> Operation:
 
 def _refuse(value: object, recorded: Collection[str]) -> NoReturn:
     if not isinstance(value, str):
+        import textwrap
+
         # Of several operations there may be many.
         shown = textwrap.shorten(repr(value), 80, placeholder=" …")
         raise TypeError(f"an operation is a member of an Operation enum, not {shown}")
@@ -421,6 +455,8 @@ def _refuse(value: object, recorded: Collection[str]) -> NoReturn:
 
 def nearest(text: str, names: Iterable[str]) -> str | None:
     """The name that `text` is most like, with its enum or without; None where it is like none."""
+    import difflib
+
     names = list(names)
     short = {name.rsplit(".", 1)[-1].lower(): name for name in names}
     lowered = {name.lower(): name for name in names} | short

@@ -7,6 +7,7 @@ import inspect
 import json
 import pickle
 import types
+from unittest import mock
 
 import pytest
 
@@ -342,6 +343,60 @@ def test_decorating_what_others_decorated(recorder):
     assert list(found["operation"]) == ["Plain.A", "Plain.A", "Plain.B", "Plain.A", "Plain.C", "Plain.A"]
     spans, parents = found["span"].tolist(), found["parent"].tolist()
     assert parents == [0, 0, 0, spans[2], spans[3], 0]
+
+
+class Callables:
+    """What is called like a function."""
+
+    async def method(self):
+        pass
+
+    async def __call__(self):
+        pass
+
+
+@functools.wraps(coroutine)
+def only_wraps():
+    pass
+
+
+def with_attributes():
+    yield
+
+
+with_attributes.route = "/"
+
+
+def marked():
+    return asyncio.sleep(0)
+
+
+if hasattr(inspect, "markcoroutinefunction"):
+    inspect.markcoroutinefunction(marked)
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (Callables().method, inspect.iscoroutinefunction),
+        (functools.partial(coroutine, 1), inspect.iscoroutinefunction),
+        (functools.partial(functools.partial(async_generator, 1), b=3), inspect.isasyncgenfunction),
+        (mock.AsyncMock(), inspect.iscoroutinefunction),
+        (mock.create_autospec(coroutine), inspect.iscoroutinefunction),
+        (with_attributes, inspect.isgeneratorfunction),
+        (marked, inspect.iscoroutinefunction if hasattr(inspect, "markcoroutinefunction") else None),
+        (types.coroutine(with_attributes), inspect.isgeneratorfunction),
+        (only_wraps, None),
+        (Callables(), None),
+        (Callables, None),
+        (len, None),
+    ],
+    ids=str,
+)
+def test_the_kind_of_what_is_decorated(function, kind):
+    decorated = Plain.A(function)
+    for predicate in (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction):
+        assert predicate(decorated) == (predicate is kind)
 
 
 def test_decorated_generators_nest_as_they_run(recorder):
