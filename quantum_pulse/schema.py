@@ -1,16 +1,22 @@
 """The capture format as plain data: columns, types, files, version and its history.
 
 `docs/format.md` is generated from this module (``python -m quantum_pulse.capture.format``). Nothing is imported
-but ``typing``, so that a recording service and a reader of captures share it at no cost.
+but ``typing`` and the declarations of `metrics`, so that a recording service and a reader of captures share it at no
+cost.
 """
 
 from typing import Final, NamedTuple
 
-FORMAT_VERSION: Final = 1
+from quantum_pulse import metrics
+
+FORMAT_VERSION: Final = 2
 
 #: What each version of the format changed. A reader refuses versions that are not listed here.
 HISTORY: Final[dict[int, str]] = {
     1: "First version: samples, metrics and events as Parquet parts, one footer a part, rings while recording.",
+    2: "Metrics of the container, of waiting for a CPU and of stolen time. Nulls in `cpu_machine_percent`, "
+    "`voluntary_switches` and `involuntary_switches` where they cannot be read. Events have a `value`, and of other "
+    "kinds than `gc` neither `generation` nor `collected`; `clock_step` is new. Processes say their `cpu_quota`.",
 }
 
 
@@ -43,38 +49,34 @@ SAMPLES: Final[tuple[Column, ...]] = (
     Column("process", "int32", _DICT, "", "Process id."),
 )
 
+_ENCODINGS: Final = {"int64": _DELTA, "double": "default"}
+
 METRICS: Final[tuple[Column, ...]] = (
     Column("time", "timestamp[ns, UTC]", _DELTA, "ns", "End of the interval that this row describes."),
     Column("interval_ns", "int64", _DELTA, "ns", "Length of the interval; counts below are counts in it."),
     Column("process", "int32", _DICT, "", "Process id."),
-    Column("cpu_process_percent", "double", "default", "%", "CPU of the process; 100 is one core."),
-    Column("cpu_machine_percent", "double", "default", "%", "CPU of the machine; 100 is all cores."),
-    Column("rss_bytes", "int64", _DELTA, "bytes", "Resident memory of the process."),
-    Column("minor_faults", "int64", _DELTA, "faults", "Page faults served without input or output."),
-    Column("major_faults", "int64", _DELTA, "faults", "Page faults that had to read from disk."),
-    Column("voluntary_switches", "int64", _DELTA, "switches", "Times that the process gave up the CPU."),
-    Column("involuntary_switches", "int64", _DELTA, "switches", "Times that the CPU was taken from the process."),
-    Column("threads", "int64", _DELTA, "threads", "Threads of the process."),
-    Column("disk_read_bytes", "int64", _DELTA, "bytes", "Read from disk by the process.", True),
-    Column("disk_write_bytes", "int64", _DELTA, "bytes", "Written to disk by the process.", True),
-    Column("net_sent_bytes", "int64", _DELTA, "bytes", "Sent by the machine, loopback included.", True),
-    Column("net_received_bytes", "int64", _DELTA, "bytes", "Received by the machine, loopback included.", True),
-    Column("load_1m", "double", "default", "tasks", "Load average of the machine over one minute.", True),
-    Column("pressure_cpu_us", "int64", _DELTA, "us", "Time that some task waited for a CPU (PSI).", True),
-    Column("pressure_memory_us", "int64", _DELTA, "us", "Time that some task waited for memory (PSI).", True),
-    Column("pressure_io_us", "int64", _DELTA, "us", "Time that some task waited for input or output (PSI).", True),
-    Column("gc_collections", "int64", _DELTA, "collections", "Garbage collections that ended in the interval."),
-    Column("gc_pause_us", "double", "default", "us", "Time spent in those collections."),
+    *(
+        Column(metric.name, metric.type, _ENCODINGS[metric.type], metric.unit, metric.meaning, metric.nullable)
+        for metric in metrics.METRICS
+    ),
 )
 
+#: Kinds of events, with what `value` is of each.
+EVENT_KINDS: Final[dict[str, str]] = {
+    "gc": "A garbage collection; no `value`.",
+    "clock_step": "The wall clock was set, or the machine slept. `value` is by how many seconds wall time moved "
+    "against the monotonic clock; `duration_ns` and `thread` are 0.",
+}
+
 EVENTS: Final[tuple[Column, ...]] = (
-    Column("event", "dictionary<string>", _DICT, "", "Kind of the event: `gc` is a garbage collection."),
+    Column("event", "dictionary<string>", _DICT, "", "Kind of the event, as below."),
     Column("start", "timestamp[ns, UTC]", _DELTA, "ns", "When it began."),
     Column("duration_ns", "int64", _DELTA, "ns", "How long it took."),
-    Column("thread", "int64", _DICT, "", "The thread that it held up (native id)."),
-    Column("generation", "int32", _DICT, "", "Oldest generation collected."),
-    Column("collected", "int64", _DELTA, "objects", "Objects freed."),
+    Column("thread", "int64", _DICT, "", "The thread that it held up (native id); 0 for an event of the process."),
+    Column("generation", "int32", _DICT, "", "Oldest generation that `gc` collected.", True),
+    Column("collected", "int64", _DELTA, "objects", "Objects that `gc` freed.", True),
     Column("process", "int32", _DICT, "", "Process id."),
+    Column("value", "double", "default", "", "Size of the event; what it means depends on the kind.", True),
 )
 
 #: Folder of a capture -> columns of the Parquet parts in it.

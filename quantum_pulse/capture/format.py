@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from quantum_pulse import schema
+from quantum_pulse import metrics, schema
 
 _PURPOSE: Final = {
     "samples": "One row for each execution of an operation.",
-    "metrics": "One row for each interval: what the process and the machine did in it.",
-    "events": "One row for each thing that held up the process.",
+    "metrics": "One row for each interval: what the process, its container and the machine did in it.",
+    "events": "One row for each thing that held up the process, or moved its clock.",
 }
 
 _FILES: Final = f"""\
@@ -45,7 +46,8 @@ pl.scan_parquet("monday/samples/*.parquet").group_by("operation").agg(pl.col("du
 | `{schema.RINGS}/` | Only while recording, or after a process was killed: rows that stand in no part yet. |
 
 A part is written under a name that begins with a dot and then renamed, so a `*.parquet` is always whole. Parts stand on
-their own: any of them can be read, copied or deleted alone.
+their own: any of them can be read, copied or deleted alone. A capture may hold parts of several versions: a column that
+an older part lacks is null there (in DuckDB: `read_parquet('monday/metrics/*.parquet', union_by_name = true)`).
 
 A process file is a JSON object:
 
@@ -60,8 +62,9 @@ counter that follows it); what was added to that to get Unix time. |
 | `operations` | How many were `defined` by then, and of these with `detail` and `sampled`. |
 | `overhead` | Null or, in ns, `clock_resolution_ns`, `clock_read_ns`, `sample_ns` (what a sample takes) and \
 `inside_ns` (the part of it that is in its own duration). |
-| `environment` | Null, or `cpu`, `cores` and `memory_bytes` that the process may use (the last not in older \
-captures), `governor`, `load_1m`, `kernel`, `python`, `packages` with their versions, and `commit`. |
+| `environment` | Null, or `cpu`, `cores`, `cpu_quota` (cores that the control group's quota allows, or null) and \
+`memory_bytes` that the process may use (the last two not in older captures), `governor`, `load_1m`, `kernel`, \
+`python`, `packages` with their versions, and `commit`. |
 | `account` | In samples: `started` = `written` + `open` + `lost` + `pending` (in rings that are still there). |
 | `accounts` | The same by `operation` and `thread`: `started` = `ended` + `open` + `lost`. Thread 0 stands for some \
 that ended long ago. |
@@ -113,6 +116,32 @@ the number of empty buckets that follow. Each integer is written with ZigZag and
 (as in the version 2 encoding of HdrHistogram), and the bytes in base64.
 """
 
+_SCOPES: Final[dict[str, str]] = {
+    "process": "Of the process, so that rows of several processes add up",
+    "container": "Of the control group of the process, equal for all processes in it",
+    "machine": "Of the machine, equal for all processes on it",
+}
+
+
+def _about_metrics() -> list[str]:
+    def named(chosen: Iterable[metrics.Metric]) -> str:
+        return ", ".join(f"`{metric.name}`" for metric in chosen)
+
+    levels = named(metric for metric in metrics.METRICS if metric.kind == "level")
+    scopes = [
+        f"- {meaning}: {named(metric for metric in metrics.METRICS if metric.scope == scope)}."
+        for scope, meaning in _SCOPES.items()
+    ]
+    return ["", f"Levels: {levels}. All other metrics are growth in the interval.", "", *scopes]
+
+
+def _about_events() -> list[str]:
+    return ["", *(f"- `{kind}`: {meaning}" for kind, meaning in schema.EVENT_KINDS.items())]
+
+
+#: Table -> lines after its columns.
+_AFTER: Final = {"metrics": _about_metrics(), "events": _about_events()}
+
 
 def document() -> str:
     """The text of `docs/format.md`."""
@@ -125,6 +154,7 @@ def document() -> str:
             null = "yes" if column.nullable else ""
             unit, encoding = column.unit, column.encoding
             lines.append(f"| `{column.name}` | {column.type} | {unit} | {null} | {encoding} | {column.meaning} |")
+        lines += _AFTER.get(table, [])
         sections.append("\n".join(lines) + "\n")
     sections += [_FOOTER, _rings()]
     history = "\n".join(f"- **{version}**: {text}" for version, text in sorted(schema.HISTORY.items()))

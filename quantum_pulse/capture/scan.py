@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from quantum_pulse import arrow
 from quantum_pulse.capture.reader import Part, Source, start_range
 from quantum_pulse.capture.selection import Selection
 
@@ -145,17 +146,20 @@ def batches(
     # What the consumer of a batch raises is its own fault, not the part's.
     with contextlib.ExitStack() as stack:
         with reading(source, part):
+            metadata = pq.read_metadata(part.file)
+            stored = arrow.stored("samples", needed, metadata.schema.names)
             file = stack.enter_context(
                 pq.ParquetFile(
                     part.file,
-                    read_dictionary=["operation", "category", "error"],
+                    metadata=metadata,
+                    read_dictionary=[name for name in ("operation", "category", "error") if name in stored],
                     page_checksum_verification=True,
                 )
             )
             if groups is None:
-                groups = [unit.group for unit in _part_units(part, file.metadata, selection)]
+                groups = [unit.group for unit in _part_units(part, metadata, selection)]
             found = file.iter_batches(
-                batch_rows or BATCH_ROWS, row_groups=list(groups), columns=needed, use_threads=False
+                batch_rows or BATCH_ROWS, row_groups=list(groups), columns=stored, use_threads=False
             )
         while True:
             with reading(source, part):
@@ -165,7 +169,7 @@ def batches(
             mask = _mask(batch, selection, times=times, by_name=by_name)
             if mask is not None:
                 batch = batch.filter(pa.array(mask))
-            yield batch.select(list(columns))
+            yield arrow.with_nulls(batch, "samples", columns).select(list(columns))
 
 
 @contextlib.contextmanager

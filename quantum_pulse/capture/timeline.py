@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from quantum_pulse import schema
+from quantum_pulse import metrics
 from quantum_pulse.arguments import real, whole
 from quantum_pulse.capture import density, scan, sorting, statistics, tables
 from quantum_pulse.capture.groups import Groups
@@ -23,39 +23,8 @@ if TYPE_CHECKING:
 
 Window = str | dt.timedelta | float
 
-#: Metrics that are counts in their interval, so that they add up; the others are levels, of which the mean is taken.
-COUNTS: Final = frozenset(
-    {
-        "minor_faults",
-        "major_faults",
-        "voluntary_switches",
-        "involuntary_switches",
-        "disk_read_bytes",
-        "disk_write_bytes",
-        "net_sent_bytes",
-        "net_received_bytes",
-        "pressure_cpu_us",
-        "pressure_memory_us",
-        "pressure_io_us",
-        "gc_collections",
-        "gc_pause_us",
-    }
-)
-#: Metrics of the machine, which each process measures anew: several processes' are averaged, not added.
-_OF_MACHINE: Final = frozenset(
-    {
-        "cpu_machine_percent",
-        "net_sent_bytes",
-        "net_received_bytes",
-        "load_1m",
-        "pressure_cpu_us",
-        "pressure_memory_us",
-        "pressure_io_us",
-    }
-)
 #: Of a heat map: no screen shows as many, and more of them would take memory for nothing.
 MOST_COLUMNS: Final = 100_000
-METRICS: Final = tuple(column.name for column in schema.METRICS[3:])
 #: Stretches of a timeline that are worked on at once: while one is sorted, the next is read.
 SLABS_AT_ONCE: Final = 2
 
@@ -131,37 +100,36 @@ def _slabs(source: Source, chosen: Selection, window_ns: int) -> list[_Slab]:
 
 
 def window_metrics(source: Source, times: pd.DatetimeIndex, window_ns: int) -> pd.DataFrame:
-    """METRICS in the windows that begin at `times`, index `time`; NaN where nothing was measured.
+    """The system metrics in the windows that begin at `times`, index `time`; NaN where nothing was measured.
 
-    Counts are spread evenly over the interval that they were counted in; levels are means weighted by time. What
-    belongs to a process is added up over processes, what belongs to the machine is averaged.
+    Growth is spread evenly over its interval; levels are means weighted by time. Metrics of a process are added up over
+    processes, those of the container and the machine are averaged.
     """
     import numpy as np
     import pandas as pd
 
     measured = tables.whole(source, "metrics", "time")
     starts = times.as_unit("ns").asi8
-    added = {name: np.full(len(times), np.nan) for name in METRICS}
-    processes = {name: np.zeros(len(times)) for name in METRICS}
+    added = {name: np.full(len(times), np.nan) for name in metrics.NAMES}
+    processes = {name: np.zeros(len(times)) for name in metrics.NAMES}
     for _, own in measured.groupby(["capture", "process"] if source.captures else "process"):
-        for name in METRICS:
+        for name in metrics.NAMES:
             values = _in_windows(own, name, starts, window_ns)
             known = ~np.isnan(values)
             added[name] = np.where(known, np.nan_to_num(added[name]) + np.nan_to_num(values), added[name])
             processes[name] += known
-    for name in _OF_MACHINE:
+    for name in metrics.SHARED:
         added[name] = added[name] / np.maximum(processes[name], 1)
     return pd.DataFrame(added, index=times.rename("time"))
 
 
 def rates(source: Source, starts: Sequence[int], window_ns: int) -> pd.DataFrame:
-    """`window_metrics` of windows that begin at `starts`, Unix time in ns; counts as of a second."""
+    """`window_metrics` of windows that begin at `starts`, Unix time in ns; growth as of a second."""
     import pandas as pd
 
     times = pd.DatetimeIndex(pd.to_datetime(list(starts), utc=True)).as_unit("ns")
     found = window_metrics(source, times, window_ns)
-    counts = [name for name in METRICS if name in COUNTS]
-    found[counts] /= window_ns / 1e9
+    found[sorted(metrics.GROWTH)] /= window_ns / 1e9
     return found
 
 
@@ -179,7 +147,7 @@ def _in_windows(
     lengths = measured["interval_ns"].to_numpy()
     begins = np.maximum(ends - lengths, np.concatenate([[np.iinfo(np.int64).min], ends[:-1]]))
     values = measured[name].to_numpy(np.float64)
-    amounts = values if name in COUNTS else values * (ends - begins)
+    amounts = values if name in metrics.GROWTH else values * (ends - begins)
     # The integral over time from the first interval on, flat where nothing was measured; a window is a difference.
     edges = np.column_stack([begins, ends]).ravel()
     amount = np.cumsum(np.column_stack([np.zeros(len(ends)), amounts]).ravel())
@@ -189,7 +157,7 @@ def _in_windows(
     total = np.interp(high, edges, amount) - np.interp(low, edges, amount)
     found: npt.NDArray[np.float64] = np.full(len(starts), np.nan)
     some = known > 0
-    found[some] = total[some] if name in COUNTS else total[some] / known[some]
+    found[some] = total[some] if name in metrics.GROWTH else total[some] / known[some]
     return found
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from quantum_pulse import metrics
 from quantum_pulse.recorder import closing
 from quantum_pulse.recorder.imports import importing
 
@@ -133,6 +134,7 @@ def _row(before: _Counters, after: _Counters, process: Any, cpu_machine_percent:
     interval_ns = max(after.time_ns - before.time_ns, 1)
     with process.oneshot():
         row: dict[str, Any] = {
+            **dict.fromkeys(metrics.NAMES),
             "time": after.time_ns,
             "interval_ns": interval_ns,
             "cpu_process_percent": (after.cpu_s - before.cpu_s) / (interval_ns / 1e9) * 100,
@@ -193,6 +195,7 @@ class _Collections:
                 "thread": threading.get_native_id(),
                 "generation": info["generation"],
                 "collected": info["collected"],
+                "value": None,
             }
         )
 
