@@ -1,1 +1,1 @@
-"""The process beside the recorded ones: it observes them from outside and writes what they record."""
+"""The process beside the program: drains rings into parts, samples metrics, takes over what killed processes left."""
