@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, NamedTuple
 
-from quantum_pulse.agent.kernel_files import KernelFile, PerTick, number_after, stalled_us
+from quantum_pulse.agent.kernel_files import KernelFile, PerTick, SlowFile, number_after, stalled_us
 
 Readings = dict[str, int | float | None]
 
@@ -140,8 +140,14 @@ class _CpuV1:
     """The quota of a group is the smallest of those around it; each of them may throttle it."""
 
     def __init__(self, folders: Iterable[str]) -> None:
-        files = ("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.stat")
-        self._levels = [tuple(KernelFile(f"{folder}/{name}") for name in files) for folder in folders]
+        self._levels = [
+            (
+                SlowFile(f"{folder}/cpu.cfs_quota_us"),
+                SlowFile(f"{folder}/cpu.cfs_period_us"),
+                KernelFile(f"{folder}/cpu.stat"),
+            )
+            for folder in folders
+        ]
 
     def readings(self) -> Readings:
         quotas, periods, throttled_ns = [], [], []
@@ -158,8 +164,7 @@ class _CpuV2:
     """As _CpuV1."""
 
     def __init__(self, folders: Iterable[str]) -> None:
-        files = ("cpu.max", "cpu.stat")
-        self._levels = [tuple(KernelFile(f"{folder}/{name}") for name in files) for folder in folders]
+        self._levels = [(SlowFile(f"{folder}/cpu.max"), KernelFile(f"{folder}/cpu.stat")) for folder in folders]
 
     def readings(self) -> Readings:
         quotas, periods, throttled_us = [], [], []
@@ -191,9 +196,9 @@ class _MemoryV1:
 
     def __init__(self, folders: Sequence[str]) -> None:
         folder = _tightest(folders, "memory.limit_in_bytes")
-        files = ("limit_in_bytes", "usage_in_bytes", "failcnt", "oom_control", "stat")
-        self._limit, self._usage, self._failures, self._oom, self._stat = (
-            KernelFile(f"{folder}/memory.{name}") for name in files
+        self._limit = SlowFile(f"{folder}/memory.limit_in_bytes")
+        self._usage, self._failures, self._oom, self._stat = (
+            KernelFile(f"{folder}/memory.{name}") for name in ("usage_in_bytes", "failcnt", "oom_control", "stat")
         )
 
     def readings(self) -> Readings:
@@ -211,8 +216,10 @@ class _MemoryV2:
 
     def __init__(self, folders: Sequence[str]) -> None:
         folder = _tightest(folders, "memory.max")
-        files = ("max", "current", "events", "stat")
-        self._limit, self._usage, self._events, self._stat = (KernelFile(f"{folder}/memory.{name}") for name in files)
+        self._limit = SlowFile(f"{folder}/memory.max")
+        self._usage, self._events, self._stat = (
+            KernelFile(f"{folder}/memory.{name}") for name in ("current", "events", "stat")
+        )
 
     def readings(self) -> Readings:
         events = self._events.read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import time
@@ -15,6 +16,8 @@ T = TypeVar("T")
 _LONGEST: Final = 1 << 16
 #: White space and digits of the longest number, and more.
 _DIGITS: Final = 40
+#: How old a reading of a SlowFile may be.
+SLOW_NS: Final = 1_000_000_000
 #: Readings of processes that are sampled in one tick are at most this far apart.
 SAME_TICK_NS: Final = 2_000_000
 
@@ -58,6 +61,24 @@ class KernelFile:
 
     def __del__(self) -> None:
         self.close()
+
+
+class SlowFile(KernelFile):
+    """A file whose content seldom changes, such as a limit: read once a second."""
+
+    __slots__ = ("_last", "_read_ns")
+
+    def __init__(self, path: str, folder: int | None = None) -> None:
+        super().__init__(path, folder)
+        self._last: bytes | None = None
+        self._read_ns: float = -math.inf
+
+    def read(self) -> bytes | None:
+        """What the file said at most SLOW_NS ago; None where it cannot be read."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._read_ns >= SLOW_NS:
+            self._last, self._read_ns = super().read(), now_ns
+        return self._last
 
 
 class Allowance:

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from quantum_pulse import metrics
 from quantum_pulse.agent.cgroups import ControlGroup, Readings
-from quantum_pulse.agent.kernel_files import Allowance, KernelFile, PerTick, number_after, stalled_us
+from quantum_pulse.agent.kernel_files import Allowance, KernelFile, PerTick, SlowFile, number_after, stalled_us
 from quantum_pulse.agent.threads import Threads
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -43,7 +43,9 @@ class Machine(PerTick[_MachineReadings]):
     """
 
     def __init__(self) -> None:
-        self._stat, self._net, self._load = (KernelFile(f"/proc/{name}") for name in ("stat", "net/dev", "loadavg"))
+        self._stat, self._net = KernelFile("/proc/stat"), KernelFile("/proc/net/dev")
+        # The kernel computes it every five seconds.
+        self._load = SlowFile("/proc/loadavg")
         self._pressure = {
             f"pressure_{kind}_us": KernelFile(f"/proc/pressure/{kind}") for kind in ("cpu", "memory", "io")
         }
@@ -145,7 +147,8 @@ class ProcessMetrics:
         # Whatever is opened in one folder is of one process, also if another takes its number meanwhile.
         folder = _folder(pid)
         try:
-            self._stat, self._io, self._cgroup = (KernelFile(name, folder) for name in ("stat", "io", "cgroup"))
+            self._stat, self._io = KernelFile("stat", folder), KernelFile("io", folder)
+            self._cgroup = SlowFile("cgroup", folder)
             tasks = KernelFile("task", folder)
         finally:
             os.close(folder)

@@ -18,7 +18,7 @@ from typing import Final
 
 from quantum_pulse.agent.kernel_files import Allowance, KernelFile, number_after
 
-#: Time for the files `schedstat` of all threads, and then for the files `status` of those that have run.
+#: Time for listing the threads and reading `schedstat` of each, and then for `status` of those that have run.
 SCHEDSTATS_NS: Final = 1_000_000
 STATUSES_NS: Final = 500_000
 #: Threads of which either is read however long it takes.
@@ -73,10 +73,11 @@ class Threads:
         dict
             Totals by metric; None for what the kernel does not report. Only their growth has a meaning.
         """
+        end_ns = time.perf_counter_ns() + SCHEDSTATS_NS
         if not self._unread:
             self._list()
-        self._read_schedstats(SCHEDSTATS_NS)
-        self._read_statuses(STATUSES_NS)
+        self._read_schedstats(end_ns)
+        self._read_statuses(time.perf_counter_ns() + STATUSES_NS)
         return {
             "run_queue_us": self._waited_ns // 1000 if self._has_schedstat else None,
             "time_slices": self._slices if self._has_schedstat else None,
@@ -105,14 +106,14 @@ class Threads:
         for thread in self._known.keys() - set(alive):
             self._forget(thread)
 
-    def _read_schedstats(self, most_ns: float) -> None:
+    def _read_schedstats(self, end_ns: float) -> None:
         """Go on with the round."""
-        for _ in _in_time(len(self._unread), most_ns):
+        for _ in _until(end_ns, len(self._unread)):
             self._read_schedstat(self._unread.popleft())
 
-    def _read_statuses(self, most_ns: float) -> None:
+    def _read_statuses(self, end_ns: float) -> None:
         """Of the threads that have run, those first that have waited longest."""
-        for _ in _in_time(len(self._active), most_ns):
+        for _ in _until(end_ns, len(self._active)):
             self._read_status(self._active.popleft())
 
     def _read_schedstat(self, thread: str) -> None:
@@ -184,9 +185,8 @@ class Threads:
             os.close(descriptor)
 
 
-def _in_time(count: int, most_ns: float) -> Iterator[int]:
-    """Numbers up to `count`, as long as no more than `most_ns` have passed, but FEWEST at least."""
-    end_ns = time.perf_counter_ns() + most_ns
+def _until(end_ns: float, count: int) -> Iterator[int]:
+    """Numbers up to `count` until the time `end_ns` has come, but FEWEST at least."""
     for number in range(count):
         if number >= FEWEST and time.perf_counter_ns() > end_ns:
             return

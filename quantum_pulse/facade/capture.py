@@ -101,8 +101,8 @@ class Capture:
 
         Index: (time, category, operation), `time` being when the window began, UTC; windows begin at whole multiples
         of their length. There is a row where the operation ran. Columns: those of `stats`, then those of `metrics`:
-        counts (faults, switches, bytes, pauses) in the window, other metrics as their mean over it; added up over
-        processes, but for what is of the machine. NaN where nothing was measured. `window` is a length of time
+        growth (faults, switches, bytes, pauses) in the window, levels as their mean over it; added up over processes,
+        but for metrics of the container and the machine. NaN where nothing was measured. `window` is a length of time
         such as "100ms", or seconds. ``timeline["p99_us"].unstack(["category", "operation"])`` has a column for each.
         """
         from quantum_pulse.capture import timeline
@@ -144,7 +144,7 @@ class Capture:
         """The `n` slowest samples, of all operations or of one or several: `.table` has their rows, the slowest first.
 
         ``slowest[0]`` is the first with its surroundings: `sample`, `ancestors`, `children`, `meanwhile` (what else
-        ran then, by process, thread and operation) and `events` (garbage collections).
+        ran then, by process, thread and operation) and `events` (garbage collections and steps of the wall clock).
         """
         from quantum_pulse.capture import slowest
 
@@ -433,7 +433,7 @@ class Capture:
         return tables.whole(self._source, "metrics", "time")
 
     def events(self) -> pd.DataFrame:
-        """Garbage collections and the like, ordered by `start`; columns as in `docs/format.md`."""
+        """Garbage collections and steps of the wall clock, ordered by `start`; columns as in `docs/format.md`."""
         from quantum_pulse.capture import tables
 
         return tables.whole(self._source, "events", "start")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from quantum_pulse.agent import cgroups
+from quantum_pulse.agent import cgroups, kernel_files
 from quantum_pulse.agent.cgroups import ControlGroup, Mount
 from quantum_pulse.agent.procfs import ProcessMetrics
 
@@ -179,6 +179,17 @@ def test_files_that_make_no_sense(tmp_path):
     assert set(ControlGroup("0::/\n", v2(tmp_path)).readings().values()) == {None}
 
 
+def test_a_limit_that_is_changed(tmp_path, monkeypatch):
+    write(tmp_path, CONTAINER_V2)
+    group = ControlGroup("0::/\n", v2(tmp_path))
+    for slow_ns, known in ((10**12, 1.5), (0, 4.0)):
+        monkeypatch.setattr(kernel_files, "SLOW_NS", slow_ns)
+        monkeypatch.setattr(kernel_files, "SAME_TICK_NS", -1)
+        group.readings()
+        write(tmp_path, {"cpu.max": "400000 100000\n"})
+        assert group.readings()["container_cpu_quota"] == known
+
+
 @pytest.mark.parametrize("membership", ["", "0::/../other\n", "nonsense\n", "0::\n"])
 def test_groups_that_cannot_be_seen(tmp_path, membership):
     write(tmp_path, CONTAINER_V2)
@@ -237,7 +248,8 @@ def test_a_real_quota_throttles(child, control_group):
     wait_until_empty(folder)
 
 
-def test_a_process_that_is_moved_to_another_group(child, control_group):
+def test_a_process_that_is_moved_to_another_group(child, control_group, monkeypatch):
+    monkeypatch.setattr(kernel_files, "SLOW_NS", 0)
     version, folder = control_group("cpu")
     observed = ProcessMetrics(child.pid, lambda: 0)
     before = observed.sample(0, 0)["container_cpu_quota"]

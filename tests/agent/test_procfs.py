@@ -413,6 +413,7 @@ def test_a_system_that_says_little(child, observe, monkeypatch):
             super().__init__(path if path == "stat" else "/nowhere", folder)
 
     monkeypatch.setattr(procfs, "KernelFile", Missing)
+    monkeypatch.setattr(procfs, "SlowFile", Missing)
     observed = observe(child.pid)
     child.run("burn(0.05)")
     row = observed.sample(3, 0)

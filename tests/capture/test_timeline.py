@@ -96,6 +96,18 @@ def test_metrics_of_a_window_are_sums_and_means(path, add_metrics):
     assert found.loc[found.index[2], list(metrics.NAMES)].isna().all()
 
 
+def test_metrics_that_processes_have_in_common_are_averaged(path, add_metrics):
+    second = {"time": 10**9, "interval_ns": 10**9}
+    add_metrics([second | {"run_queue_us": 5, "container_throttled_us": 100, "container_cpu_quota": 2, "threads": 3}])
+    rows = [second | {"run_queue_us": 7, "container_throttled_us": 300, "container_cpu_quota": None, "threads": 4}]
+    add_metrics(rows, process=2)
+    found = qp.open(path).timeline("1s").groupby("time").first().iloc[0]
+    assert found["run_queue_us"] == 5 + 7
+    assert found["threads"] == 3 + 4
+    assert found["container_throttled_us"] == (100 + 300) / 2
+    assert found["container_cpu_quota"] == 2, "the mean of what is known"
+
+
 def test_a_heatmap_counts_every_call(path):
     capture = qp.open(path)
     found = capture.heatmap(Work.READ, columns=30)

@@ -81,6 +81,12 @@ def test_every_method_reads_version_1(version_1, tmp_path):
     assert len(contrast.table)
     assert repr(correlations)
     assert repr(contrast)
+    assert not capture.budgets().empty
+    assert not capture.overhead().empty
+    assert not capture.definitions().empty
+    assert capture.plot()
+    assert capture.explore()
+    assert capture._repr_html_()
     assert capture.report(tmp_path / "report.html")
     assert not capture.compare(capture).differences
     for table in ("samples", "metrics", "events", "stats"):

@@ -9,6 +9,7 @@ BENCHMARKS = {
     "recording": "what one sample costs the program, beside others",
     "clock": "a minute of the clock beside CLOCK_MONOTONIC",
     "sustained": "a program that does nothing but record: written, lost, memory",
+    "metrics": "what a row of system metrics costs the agent",
     "statistics": "large captures, beside DuckDB, Polars and pandas",
     "exploring": "how long the explorer makes one wait",
     "calibration": "how often the analysis is wrong, and how often it finds what is there",
