@@ -101,10 +101,11 @@ class _Status(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    """All readings at one time."""
+    """All readings at one time. `membership` says in which control groups the process was."""
 
     time_ns: int
     cpu_ns: int
+    membership: bytes
     machine: _Ticks | None
     values: Readings
 
@@ -212,7 +213,7 @@ class ProcessMetrics:
         }
         if cpu_ns is None:
             cpu_ns = status.cpu_ticks * 1_000_000_000 // _TICKS_PER_S
-        return _Sample(time_ns, cpu_ns, machine.ticks, values)
+        return _Sample(time_ns, cpu_ns, self._membership, machine.ticks, values)
 
     def _status(self) -> _Status:
         """Raises ProcessLookupError where the process has ended, also if its parent has not taken note yet."""
@@ -268,14 +269,18 @@ def _row(before: _Sample, after: _Sample) -> dict[str, Any]:
     row: dict[str, Any] = {"time": after.time_ns, "interval_ns": interval_ns}
     for metric in metrics.METRICS:
         value = after.values.get(metric.name)
-        row[metric.name] = _growth(before.values.get(metric.name), value) if metric.kind == "growth" else value
+        if metric.kind == "growth":
+            # Totals of two control groups have nothing to do with each other.
+            is_same = metric.scope != "container" or before.membership == after.membership
+            value = _growth(before.values.get(metric.name), value) if is_same else None
+        row[metric.name] = value
     row["cpu_process_percent"] = max(after.cpu_ns - before.cpu_ns, 0) / interval_ns * 100
     row["cpu_machine_percent"], row["cpu_steal_percent"] = _machine_percent(before.machine, after.machine)
     return row
 
 
 def _growth(before: float | None, after: float | None) -> float | None:
-    """Growth of a total: 0 where it has shrunk, as of an interface that went away or another control group."""
+    """Growth of a total: 0 where it has shrunk, as with an interface that went away."""
     return None if before is None or after is None else max(after - before, 0)
 
 
