@@ -77,8 +77,34 @@ EVENTS: Final[tuple[Column, ...]] = (
     Column("process", "int32", _DICT, "", "Process id."),
 )
 
+ROLLUPS: Final[tuple[Column, ...]] = (
+    Column("operation", "dictionary<string>", _DICT, "", "Class and member, as in `samples`."),
+    Column("category", "dictionary<string>", _DICT, "", "Category of the operation when it ran."),
+    Column("start", "timestamp[ns, UTC]", _DELTA, "ns", "Begin of the interval in which the calls started."),
+    Column("interval_ns", "int64", _DICT, "ns", "Length of the interval: a minute, an hour or a day."),
+    Column("count", "int64", _DELTA, "calls", "Calls that started in the interval."),
+    Column("errors", "int64", _DELTA, "calls", "Calls of these that an exception ended."),
+    Column("samples", "int64", _DELTA, "", "Rows of `samples` that this row replaces."),
+    Column("sum_ns", "int64", _DELTA, "ns", "Sum of the durations of the calls."),
+    Column("min_ns", "int64", _DELTA, "ns", "Shortest duration."),
+    Column("max_ns", "int64", _DELTA, "ns", "Longest duration."),
+    Column("m2_ns2", "double", _SPLIT, "ns²", "Sum of the squared distances of the durations to their mean."),
+    Column("buckets", "string", "default", "", "Histogram of the durations, as text; see below."),
+)
+
 #: Folder of a capture -> columns of the Parquet parts in it.
-TABLES: Final[dict[str, tuple[Column, ...]]] = {"samples": SAMPLES, "metrics": METRICS, "events": EVENTS}
+TABLES: Final[dict[str, tuple[Column, ...]]] = {
+    "samples": SAMPLES,
+    "metrics": METRICS,
+    "events": EVENTS,
+    "rollups": ROLLUPS,
+}
+#: The table that sums up what has expired. Of it there may be no folder, where nothing has.
+ROLLED_UP: Final = "rollups"
+#: The tables that recordings write.
+RECORDED: Final = ("samples", "metrics", "events")
+#: Intervals of rollups, from the finest: those that are long ago become coarser so that their bytes stay bounded.
+ROLLUP_INTERVALS_NS: Final = (60 * 10**9, 3600 * 10**9, 86_400 * 10**9)
 
 #: File that marks a directory as a capture.
 MANIFEST: Final = "capture.json"

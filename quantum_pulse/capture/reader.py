@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from quantum_pulse import files, records, schema
+from quantum_pulse import files, ranges, records, schema
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
 from quantum_pulse.records import LOSS_COLUMNS
 
@@ -98,7 +98,7 @@ class Source:
             file = self._held(path) if _may_vanish(path, metadata.num_rows) else path
             footer = records.footer(metadata)
             records.check_version(footer["format"], path)
-            times = _whole_range(metadata)
+            times = ranges.whole_range(metadata, table)
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
             self.report_bad(path, error)
             return
@@ -325,35 +325,6 @@ def find(path: str | os.PathLike[str]) -> Source:
 
 def _rings(root: Path) -> list[Path]:
     return list((root / schema.RINGS).glob(f"[!.]*{schema.RING_SUFFIX}"))
-
-
-def _whole_range(metadata: Any) -> tuple[int | None, int | None]:
-    """Smallest and largest `start` of a file, in Unix ns, from the statistics of its row groups."""
-    ranges = [start_range(metadata, group) for group in range(metadata.num_row_groups)]
-    lows = [low for low, _ in ranges if low is not None]
-    highs = [high for _, high in ranges if high is not None]
-    if not ranges or len(lows) < len(ranges):
-        return None, None
-    return min(lows), max(highs)
-
-
-def start_range(metadata: Any, group: int) -> tuple[int | None, int | None]:
-    """Smallest and largest `start` of a row group, in Unix ns; None where the file does not say."""
-    return integer_range(metadata, group, "start") or (None, None)
-
-
-def integer_range(metadata: Any, group: int, name: str) -> tuple[int, int] | None:
-    """Smallest and largest value of a column of integers or times in a row group; None where the file does not say."""
-    content = metadata.row_group(group)
-    # By the path in the schema, not by position in a list of names: nested columns of another writer would shift it.
-    for number in range(content.num_columns):
-        column = content.column(number)
-        if column.path_in_schema == name:
-            statistics = column.statistics
-            if statistics is None or not statistics.has_min_max:
-                break
-            return int(statistics.min_raw), int(statistics.max_raw)
-    return None
 
 
 def loss_frame(source: Source) -> pd.DataFrame:

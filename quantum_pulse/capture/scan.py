@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from quantum_pulse.capture.reader import Part, Source, start_range
+from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import Selection
+from quantum_pulse.ranges import start_range
 
 if TYPE_CHECKING:
     import numpy as np

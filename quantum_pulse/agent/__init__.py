@@ -1,0 +1,1 @@
+"""The process beside the recorded program: what it does with a capture."""
