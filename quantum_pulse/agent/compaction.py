@@ -21,8 +21,9 @@ MOST_ROWS: Final = 1 << 16
 #: 50 kB a day for 100 busy operations.
 LARGEST_BYTES: Final = 256 * 10**6
 _SHARES: Final = (0.25, 0.75)
-#: Of a capture that is bounded by bytes, rollups may take this share.
-_SHARE_OF_CAPTURE: Final = 1 / 8
+#: Of a capture that is bounded by bytes, rollups may take this share, or LEAST_BYTES where that is more.
+SHARE_OF_CAPTURE: Final = 1 / 8
+LEAST_BYTES: Final = 16 * 10**6
 
 
 class Step(NamedTuple):
@@ -62,7 +63,9 @@ def _first(files: Sequence[Filed]) -> list[Filed]:
 
 
 def _coarsening(ordered: Sequence[Filed], keep_bytes: int | None) -> Step | None:
-    most = LARGEST_BYTES if keep_bytes is None else min(LARGEST_BYTES, int(keep_bytes * _SHARE_OF_CAPTURE))
+    most: float = LARGEST_BYTES
+    if keep_bytes is not None:
+        most = min(max(keep_bytes * SHARE_OF_CAPTURE, LEAST_BYTES), LARGEST_BYTES)
     finer = zip(schema.ROLLUP_INTERVALS_NS, schema.ROLLUP_INTERVALS_NS[1:], _SHARES, strict=False)
     for interval_ns, coarser_ns, share in finer:
         own = [one for one in ordered if one.interval_ns == interval_ns and one.part.rows]

@@ -109,7 +109,10 @@ class Expiry:
         movable.sort(key=lambda piece: (piece.last_ns, piece.table, piece.name))
         if self.keep.age_ns is not None:
             return [piece for piece in movable if piece.last_ns < now_ns - self.keep.age_ns]
-        due, too_much = [], found.bytes - (self.keep.bytes or 0)
+        most = self.keep.bytes or 0
+        # Of a small bound, rollups must not leave less than their share to the samples.
+        rolled_up = min(sum(one.entry.bytes for one in found.filed), int(most * compaction.SHARE_OF_CAPTURE))
+        due, too_much = [], sum(piece.entry.bytes for piece in found.pieces) + rolled_up - most
         for piece in movable:
             if too_much <= 0:
                 break

@@ -107,7 +107,9 @@ def combined(tables: Iterable[pa.Table], interval_ns: int = MINUTE_NS) -> pa.Tab
 
 def empty() -> pa.Table:
     """No rows."""
-    return arrow.layout(TABLE).empty_table()
+    import pyarrow as pa
+
+    return pa.Table.from_batches([], schema=arrow.layout(TABLE))
 
 
 def plain(table: pa.Table) -> list[dict[str, Any]]:

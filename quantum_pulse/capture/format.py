@@ -12,6 +12,7 @@ _PURPOSE: Final = {
     "samples": "One row for each execution of an operation.",
     "metrics": "One row for each interval: what the process and the machine did in it.",
     "events": "One row for each thing that held up the process.",
+    "rollups": "One row for each operation and minute, hour or day of which the samples have expired.",
 }
 
 _FILES: Final = f"""\
@@ -28,6 +29,10 @@ from 'monday/samples/*.parquet' group by operation order by p99_us desc;
 
 select date_trunc('second', start::timestamptz) as second, max(duration_ns) / 1000 as max_us
 from 'monday/samples/*.parquet' where operation = 'Trading.ORDER_SUBMISSION' group by second order by second;
+
+-- of what has expired
+select operation, date_trunc('day', start::timestamptz) as day, sum(count), sum(sum_ns) / sum(count) / 1000 as mean_us
+from 'monday/rollups/*.parquet' group by operation, day order by day;
 ```
 
 ```python
@@ -71,6 +76,12 @@ that ended long ago. |
 had only just begun), `thread`, `task`, `span`, `parent` and `weight`. |
 """
 
+
+def _intervals() -> str:
+    names = {60 * 10**9: "a minute", 3600 * 10**9: "an hour", 86_400 * 10**9: "a day"}
+    return ", ".join(f"{interval} ({names[interval]})" for interval in schema.ROLLUP_INTERVALS_NS)
+
+
 _FOOTER: Final = f"""\
 ## Footer
 
@@ -99,6 +110,28 @@ are calls, `samples` rows; `sum_ns`, `min_ns` and
 `max_ns` are of durations; `m2_ns2` is the sum over the calls of the squared distance to their mean, merged as \
 m2 = m2_a + m2_b + (mean_b - mean_a)^2 * n_a * n_b / (n_a + n_b);
 `buckets` is the histogram, as text.
+
+## Expiry
+
+With `keep=` the oldest parts expire, and rollups stay: files of the table `rollups`, which say in their footers
+
+| Key | What it is |
+| --- | --- |
+| `host` | The host whose agent wrote the file. |
+| `interval_ns` | Interval of all rows in the file: {_intervals()}. |
+| `until_ns` | Just after the last expired sample in the file started, Unix ns; null where there is none. |
+| `operations`, `histograms` | As in samples, of all rows in the file. |
+| `replaces` | By table: the name of each part that the file stands in for, and its rows, first and last time. The \
+parts are deleted after the file is there; where one still is, it does not count. |
+| `expired` | By recording and table: how many rows have expired. |
+| `ended` | Process files of recordings of which nothing is left, added up: `recordings`, `started_ns` (of the first), \
+`stopped_ns` (of the last), `account`, `rows` and `losses`. |
+| `folded` | Names of those process files. They are deleted after the file is there; where one still is, it does not \
+count. |
+| `merged` | As in parts. |
+
+Rows of one operation, category and interval may stand in several files: add them up. Rows of `metrics` and `events` \
+expire without a rollup.
 
 ## Histogram
 

@@ -8,7 +8,7 @@ import stat
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import files, ranges, records, schema
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
@@ -16,6 +16,10 @@ from quantum_pulse.records import LOSS_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: How often the tables are listed again because parts have expired meanwhile.
+_MOST_ATTEMPTS: Final = 10
 
 
 class Part(NamedTuple):
@@ -95,9 +99,13 @@ class Source:
         try:
             files.check(path)
             metadata = pq.read_metadata(path)
-            file = self._held(path) if _may_vanish(path, metadata.num_rows) else path
             footer = records.footer(metadata)
             records.check_version(footer["format"], path)
+            if table == schema.ROLLED_UP:
+                records.check_rollup_footer(footer)
+            # Rollup files are few, and are merged as well.
+            may_vanish = table == schema.ROLLED_UP or _may_vanish(path, metadata.num_rows)
+            file = self._held(path) if may_vanish else path
             times = ranges.whole_range(metadata, table)
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
             self.report_bad(path, error)
@@ -113,6 +121,8 @@ class Source:
 
     def add_table(self, table: str) -> None:
         """Take in all parts of `table` that stand in the directory now."""
+        if table == schema.ROLLED_UP and not os.path.lexists(self.path / table):
+            return  # nothing has expired
         # A part that is being written has a name that begins with a dot until it is whole.
         found = self._listed(self.path / table, ".parquet")
         for file in found:
@@ -126,6 +136,21 @@ class Source:
             return
         merged = {name for part in self.parts[table] for name in part.footer.get("merged", ())}
         self.parts[table] = [part for part in self.parts[table] if part.path.name not in merged]
+
+    def add_tables(self) -> None:
+        """Take in the parts of all tables, and leave out what rollups stand in for."""
+        for _ in range(_MOST_ATTEMPTS):
+            # Rollups last: what expires meanwhile is then in both, and not in neither.
+            for table in schema.TABLES:
+                self.parts[table].clear()
+                self.add_table(table)
+            rollups = self.parts[schema.ROLLED_UP]
+            if not rollups or all(os.path.lexists(part.path) for parts in self.parts.values() for part in parts):
+                break
+        for table in schema.RECORDED:
+            self.parts[table] = [part for part in self.parts[table] if not _is_replaced(part, table, rollups)]
+        for name in {name for part in rollups for name in part.footer["folded"]}:
+            self.recordings.pop(name.removesuffix(".json"), None)
 
     def add_processes(self) -> None:
         """Take in what recordings say of themselves."""
@@ -155,7 +180,7 @@ class Source:
 
     def note_missing(self) -> None:
         """Note what recordings have written and what is not there any more."""
-        for name in sorted({part.recording for parts in self.parts.values() for part in parts}):
+        for name in sorted({part.recording for table in schema.RECORDED for part in self.parts[table]}):
             file = self.path / schema.PROCESSES / f"{name}.json"
             if name not in self.recordings and file not in self._bad:
                 self.report_bad(file, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
@@ -169,6 +194,7 @@ class Source:
     def _note_missing_rows(self, name: str, table: str, written: int) -> None:
         """A process has written so many rows of `table`; those that are in no part are missing."""
         missing = written - sum(part.rows for part in self.parts.get(table, ()) if part.recording == name)
+        missing -= sum(part.footer["expired"].get(name, {}).get(table, 0) for part in self.parts[schema.ROLLED_UP])
         if missing <= 0:
             return
         count = missing if table == "samples" else None
@@ -203,7 +229,7 @@ class Source:
 
     def check_not_empty(self) -> None:
         """Raise EmptyCaptureError when nothing was recorded and nothing was lost."""
-        if any(part.rows for part in self.parts["samples"]) or self.losses():
+        if self.has_samples() or self.losses():
             return
         still = any(process.get("state") == "recording" for process in self.processes)
         # Of several recordings the one that came furthest tells most.
@@ -219,6 +245,10 @@ class Source:
             why = records.why_nothing(last)
         raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
 
+    def has_samples(self) -> bool:
+        """Whether there are samples, or rollups of some that have expired."""
+        return any(part.rows for table in ("samples", schema.ROLLED_UP) for part in self.parts[table])
+
     def sound(self, table: str) -> list[Part]:
         """The parts of `table` but for those that have turned out to be unreadable."""
         return [part for part in self.parts[table] if part.path not in self._bad]
@@ -226,7 +256,10 @@ class Source:
     def definitions(self) -> list[dict[str, Any]]:
         """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""
         found: dict[str, list[dict[str, Any]]] = {}
-        for part in sorted(self.parts["samples"], key=lambda part: part.last_ns or 0):
+        tables = (schema.ROLLED_UP, "samples")
+        for part in sorted(
+            (part for table in tables for part in self.parts[table]), key=lambda part: part.last_ns or 0
+        ):
             for definition in part.footer.get("operations", ()):
                 same = found.setdefault(definition["name"], [])
                 # Almost always what it was before.
@@ -271,9 +304,18 @@ class Source:
                 cause = f"process {process.get('pid')} could not write them (state: {process.get('state')})"
                 times = {"start": process.get("started_ns"), "end": process.get("stopped_ns")}
                 note(process.get("pid"), {**times, "count": unlisted, "cause": cause})
+        for part in self.parts[schema.ROLLED_UP]:
+            for loss in part.footer["ended"].get("losses") or ():
+                note(part.path.name, loss)
         for path, loss in self._bad.items():
             note(str(path), loss)
         return list(found.values())
+
+
+def _is_replaced(part: Part, table: str, rollups: Iterable[Part]) -> bool:
+    """Whether a rollup stands in for it, and not for another part that had its name."""
+    about = [part.rows, part.first_ns, part.last_ns]
+    return any(rollup.footer["replaces"].get(table, {}).get(part.path.name) == about for rollup in rollups)
 
 
 def _still_records(file: Path) -> bool:
@@ -317,8 +359,7 @@ def find(path: str | os.PathLike[str]) -> Source:
     source = Source(root)
     # Processes first: what one has written by now is then among the parts.
     source.add_processes()
-    for table in schema.TABLES:
-        source.add_table(table)
+    source.add_tables()
     source.add_manifest()
     return source
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import numbers
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import schema
 from quantum_pulse.arguments import real, whole
-from quantum_pulse.capture import density, scan, sorting, statistics, tables
+from quantum_pulse.capture import density, expired, scan, sorting, statistics, tables
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import Moment, Operations, Recorded, Selection, member, select
@@ -56,6 +57,8 @@ _OF_MACHINE: Final = frozenset(
 #: Of a heat map: no screen shows as many, and more of them would take memory for nothing.
 MOST_COLUMNS: Final = 100_000
 METRICS: Final = tuple(column.name for column in schema.METRICS[3:])
+#: Rollups that are added up at once, at up to 400 buckets each.
+_ROLLUPS_AT_ONCE: Final = 1 << 14
 #: Stretches of a timeline that are worked on at once: while one is sorted, the next is read.
 SLABS_AT_ONCE: Final = 2
 
@@ -68,8 +71,12 @@ def timeline(
     end: Moment = None,
     *,
     quantiles: float | Sequence[float] | None = None,
+    with_expired: bool = False,
 ) -> pd.DataFrame:
-    """A row for each window and operation that ran in it; see `Capture.timeline`."""
+    """A row for each window and operation that ran in it; see `Capture.timeline`.
+
+    `with_expired` begins with the windows of which rollups tell.
+    """
     import pandas as pd
 
     window_ns = _window_ns(window)
@@ -77,7 +84,7 @@ def timeline(
     wanted = statistics.QUANTILES if quantiles is None else statistics.quantile_columns(quantiles)
 
     def work() -> pd.DataFrame:
-        slabs = _slabs(source, chosen, window_ns)
+        slabs = _with_expired(source, chosen, window_ns) if with_expired else _slabs(source, chosen, window_ns)
         frames: list[pd.DataFrame] = []
         with (
             scan.progress(sum(part.rows for part in scan.parts(source, chosen)), "timeline") as advance,
@@ -96,7 +103,10 @@ def timeline(
     def one(slab: _Slab) -> pd.DataFrame:
         groups = Groups(("window", "category", "operation"), source.categories_of(), window_ns)
         with scan.silent():
-            return statistics.summarise(source, groups, slab.chosen, wanted)
+            approximate = slab.has_expired
+            return statistics.summarise(
+                source, groups, slab.chosen, wanted, approximate=approximate, with_expired=approximate
+            )
 
     frame = scan.whole(work)
     windows = frame.index.get_level_values("window").astype("int64")
@@ -107,10 +117,34 @@ def timeline(
 
 
 class _Slab(NamedTuple):
-    """A stretch of time, and about how many rows are read for it."""
+    """A stretch of time, and about how many samples are read for it. `has_expired` if rollups tell of it as well."""
 
     chosen: Selection
     rows: int
+    has_expired: bool = False
+
+
+def _with_expired(source: Source, chosen: Selection, window_ns: int) -> list[_Slab]:
+    """As `_slabs`, where the first ones are the windows in which something has expired.
+
+    Raises ValueError where the rollups of that time are by longer intervals.
+    """
+    until_ns = expired.until_ns(source)
+    cut_ns = -(-(until_ns or 0) // window_ns) * window_ns
+    is_later = chosen.start_ns is not None and chosen.start_ns >= cut_ns
+    if until_ns is None or is_later or window_ns % expired.MINUTE_NS:
+        return _slabs(source, chosen, window_ns)
+    expired.check_window(source, chosen, window_ns)
+    begins = [int(begin) // window_ns * window_ns for begin in expired.starts(source, chosen)[::_ROLLUPS_AT_ONCE]]
+    edges = [chosen.start_ns, *sorted(set(begins) - set(begins[:1]))]
+    edges.append(cut_ns if chosen.end_ns is None else min(cut_ns, chosen.end_ns))
+    early = [
+        _Slab(chosen._replace(start_ns=begin, end_ns=end), 0, has_expired=True)
+        for begin, end in itertools.pairwise(edges)
+    ]
+    if chosen.end_ns is not None and chosen.end_ns <= cut_ns:
+        return early
+    return [*early, *_slabs(source, chosen._replace(start_ns=cut_ns), window_ns)]
 
 
 def _slabs(source: Source, chosen: Selection, window_ns: int) -> list[_Slab]:

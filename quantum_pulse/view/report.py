@@ -205,6 +205,8 @@ def _losses(findings: Findings) -> list[Block]:
             )
         blocks.append(Paragraph("Not everything is in this report. Missing:", "warning"))
         blocks.append(Table("Samples that were lost or cannot be read", columns, rows))
+    if findings.expired:
+        blocks.append(Paragraph(findings.expired, "missing"))
     if findings.metrics.empty:
         blocks.append(Paragraph("No system metrics were recorded.", "missing"))
     without = sum(not process.get("account") for process in findings.processes)
