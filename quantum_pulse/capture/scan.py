@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 #: Rows in a batch: a whole part of a long recording, so that reading it is not cut up. About 60 MB a thread.
 BATCH_ROWS: Final = 1 << 20
+#: What becomes of a part that expires while somebody has the capture open.
+_GONE: Final = "it was deleted after the capture was opened, as parts are that expire; open it again"
 #: Below this many rows a pass is over before anybody could read a progress bar.
 PROGRESS_ROWS: Final = 2_000_000
 #: More threads than this decode Parquet no faster, and each holds a batch in memory.
@@ -177,7 +179,8 @@ def reading(source: Source, part: Part) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError) as error:
-        source.report_bad(part.path, error, part.rows)
+        is_gone = isinstance(error, FileNotFoundError)
+        source.report_bad(part.path, FileNotFoundError(_GONE) if is_gone else error, part.rows)
         raise UnreadablePartError(part.path) from error
 
 

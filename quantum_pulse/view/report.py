@@ -192,7 +192,9 @@ def _change(value: float) -> str:
 
 def _losses(findings: Findings) -> list[Block]:
     blocks: list[Block] = []
-    if findings.losses.empty:
+    if findings.losses.empty and findings.expired:
+        blocks.append(Paragraph("Nothing was lost."))
+    elif findings.losses.empty:
         blocks.append(Paragraph("Nothing was lost: every call that was recorded and ended stands in this report."))
     else:
         columns = [Column("cause", is_number=False), Column("operation", is_number=False), Column("samples")]
