@@ -151,7 +151,7 @@ def _summary(rows: Any, part: Part, groups: Groups) -> tuple[Summary, npt.NDArra
     """Rows of rollups by the groups that they fall into: summary, cells, calls, as `Totals.add` takes them."""
     import numpy as np
 
-    group, order, first = _grouped(groups.of(rows.combine_chunks().to_batches()[0], part))
+    group, order, first = _grouped(_numbers(rows, part, groups))
     sizes = np.diff(first, append=len(order))
     own = {name: rows[name].to_numpy()[order] for name in _NUMBERS}
     count = np.add.reduceat(own["count"], first)
@@ -172,6 +172,28 @@ def _summary(rows: Any, part: Part, groups: Groups) -> tuple[Summary, npt.NDArra
         raise ValueError("its histograms count other calls than its rows")
     cells, order, first = _grouped(np.repeat(group, sizes)[which] * histogram.BUCKETS + buckets)
     return summary, cells, np.add.reduceat(calls[order], first)
+
+
+def _numbers(rows: Any, part: Part, groups: Groups) -> npt.NDArray[np.int64]:
+    """The number of the group of each row."""
+    import numpy as np
+    import pyarrow as pa
+
+    operation, category = (rows[name].unify_dictionaries().combine_chunks() for name in ("operation", "category"))
+    names, categories = operation.dictionary.to_pylist(), category.dictionary.to_pylist()
+    windows = rows["start"].cast(pa.int64()).to_numpy() // (groups.window_ns or 1) * groups.window_ns
+    keys = np.column_stack([operation.indices.to_numpy(), category.indices.to_numpy(), windows])
+    different, place = np.unique(keys, axis=0, return_inverse=True)
+    found = []
+    for name, own, window in different.tolist():
+        values = {
+            "operation": names[name],
+            "category": groups.category(names[name], categories[own]),
+            "capture": part.capture,
+            "window": window,
+        }
+        found.append(groups.number(tuple(values[level] for level in groups.levels)))
+    return np.array(found, np.int64)[place.ravel()]
 
 
 def _grouped(

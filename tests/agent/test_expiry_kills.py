@@ -117,7 +117,9 @@ def test_a_run_that_is_killed_anywhere_counts_nothing_twice(template, tmp_path, 
         assert capture.losses().empty
         expire(path)
         assert listed(path) == ends
-        check(path, wanted)
+        pd.testing.assert_frame_equal(qp.open(path).stats(approximate=True), wanted[0])
+        if fails % 10 == 0:
+            check(path, wanted)
         shutil.rmtree(path)
 
 
