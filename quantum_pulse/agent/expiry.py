@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from quantum_pulse import records, schema
+from quantum_pulse import files, records, schema
 from quantum_pulse.agent import compaction, rollups, summaries
 from quantum_pulse.agent.ended import STATES, Ended
 from quantum_pulse.agent.folder import Folder
@@ -54,7 +54,7 @@ class Expiry:
     keep
         The bound: an age of samples, or bytes on disk of all parts and rollups of this host.
     is_own
-        Whether the recording of that name is of this host; another host expires the others.
+        Whether the recording of that name is of this host, as `recorded_by` tells; another host expires the others.
     host
         Name of the host, which rollup files are named after; by default that of this machine.
     """
@@ -222,6 +222,21 @@ class Expiry:
     def _write(self, root: Folder, number: int, summary: Summary) -> None:
         with root.made(schema.ROLLED_UP) as folder:
             summaries.write(folder, f"{self._prefix}-{number:06d}.parquet", summary, self.host)
+
+
+def recorded_by(host: str, capture: Path) -> Callable[[str], bool]:
+    """A function that tells whether a recording in `capture` is of `host`, by its process file."""
+    known: dict[str, bool] = {}
+
+    def is_own(recording: str) -> bool:
+        if recording not in known:
+            try:
+                known[recording] = files.read_json(capture / schema.PROCESSES / f"{recording}.json").get("host") == host
+            except (OSError, ValueError):
+                return False  # as long as it does not say
+        return known[recording]
+
+    return is_own
 
 
 def _path(table: str, name: str) -> str:

@@ -24,8 +24,8 @@ MINUTE_NS: Final = schema.ROLLUP_INTERVALS_NS[0]
 NEEDED: Final = ("operation", "category", "start", "duration_ns", "weight", "error")
 #: An interval that all times lie in.
 WHOLE: Final = 0
-#: Characters of histograms that are added up at once: about 100 MB.
-_LARGEST_TEXT: Final = 1 << 21
+#: Characters of histograms that are added up at once: about 50 MB.
+_LARGEST_TEXT: Final = 1 << 18
 
 
 def of_samples(batch: Any) -> pa.Table:

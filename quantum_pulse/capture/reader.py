@@ -145,7 +145,9 @@ class Source:
                 self.parts[table].clear()
                 self.add_table(table)
             rollups = self.parts[schema.ROLLED_UP]
-            if not rollups or all(os.path.lexists(part.path) for parts in self.parts.values() for part in parts):
+            recorded = [part.path for table in schema.RECORDED for part in self.parts[table]]
+            # A part that has gone since may have expired into a rollup file that does not name it any more.
+            if not rollups or all(map(os.path.lexists, recorded)):
                 break
         for table in schema.RECORDED:
             self.parts[table] = [part for part in self.parts[table] if not _is_replaced(part, table, rollups)]

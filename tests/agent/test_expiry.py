@@ -133,6 +133,38 @@ def test_hosts_of_similar_names_have_files_of_their_own():
     assert all("/" not in prefix and not prefix.startswith(".") for prefix in prefixes)
 
 
+def test_whose_a_recording_is(maker):
+    is_own = expiry.recorded_by("here", maker.path)
+    assert not is_own("1-aaaa")
+    maker.process("1-aaaa", 0, 1, host="here")
+    maker.process("1-bbbb", 0, 1, host="there")
+    assert is_own("1-aaaa")
+    assert not is_own("1-bbbb")
+    assert not is_own("1-cccc")
+
+
+def test_a_week_stays_within_its_bytes(maker):
+    own = Expiry(maker.path, Keep(bytes=300_000), lambda _: True, "here")
+    most_files = most_bytes = 0
+    for hour in range(7 * 24):
+        recording = f"1-{hour // 6:04x}"
+        maker.samples(recording, hour, columns(400, hour * HOUR, 9 * SECOND, hour))
+        maker.metrics(recording, hour, range(hour * HOUR, (hour + 1) * HOUR, MINUTE))
+        maker.process(recording, hour * HOUR, (hour + 1) * HOUR)
+        own.run(EPOCH + (hour + 1) * HOUR)
+        sizes = [path.stat().st_size for table in schema.RECORDED for path in maker.path.glob(f"{table}/*")]
+        most_bytes = max(most_bytes, sum(sizes))
+        most_files = max(most_files, sum(path.is_file() for path in maker.path.rglob("*")))
+    assert most_bytes < 300_000
+    assert most_files < 60
+    capture = qp.open(maker.path)
+    assert capture.losses().empty
+    assert capture.stats(approximate=True)["count"].sum() == capture.timeline("1min")["count"].sum()
+    rollups = capture._source.parts["rollups"]
+    held = sum(summary["samples"] for part in rollups for summary in part.footer["histograms"])
+    assert held + len(capture.samples()) == 7 * 24 * 400
+
+
 # ---- what must not count twice or be hidden --------------------------------------------------------------------------
 
 

@@ -130,7 +130,7 @@ def listed(path):
 
 
 CHILD = """
-import sys, pathlib
+import sys, pathlib, time
 from quantum_pulse.agent import compaction
 from quantum_pulse.agent.expiry import Expiry
 from quantum_pulse.keep import parse
@@ -142,6 +142,7 @@ own.run(0)
 print("ready", flush=True)
 for now in range(int(sys.argv[2]), int(sys.argv[3]), 60 * 10**9):
     own.run(now)
+    time.sleep(float(sys.argv[4]))
 print("done", flush=True)
 """
 
@@ -156,7 +157,7 @@ def test_a_process_that_is_killed_again_and_again_finishes_what_it_began(tmp_pat
         maker.process(f"1-{number:04x}", number * 10 * MINUTE, (number + 1) * 10 * MINUTE)
     wanted = qp.open(maker.path).stats(approximate=True)
     chance = random.Random(4)
-    command = [sys.executable, "-c", CHILD, str(maker.path), str(EPOCH + HOUR), str(EPOCH + 5 * HOUR)]
+    command = [sys.executable, "-c", CHILD, str(maker.path), str(EPOCH + HOUR), str(EPOCH + 5 * HOUR), "0"]
     killed = 0
     for _ in range(20):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
@@ -170,6 +171,13 @@ def test_a_process_that_is_killed_again_and_again_finishes_what_it_began(tmp_pat
         if killed == 6:
             break
     assert killed
+    # Whoever opens the capture meanwhile sees every sample once.
+    with subprocess.Popen([*command[:-1], "0.2"], stdout=subprocess.PIPE, text=True) as child:
+        for _ in range(15):
+            capture = qp.open(maker.path)
+            pd.testing.assert_frame_equal(capture.stats(approximate=True), wanted)
+            assert capture.losses().empty
+        child.kill()
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "ready\ndone\n"
     capture = qp.open(maker.path)
     pd.testing.assert_frame_equal(capture.stats(approximate=True), wanted)

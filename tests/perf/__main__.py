@@ -10,6 +10,7 @@ BENCHMARKS = {
     "clock": "a minute of the clock beside CLOCK_MONOTONIC",
     "sustained": "a program that does nothing but record: written, lost, memory",
     "statistics": "large captures, beside DuckDB, Polars and pandas",
+    "keeping": "a week and a year into a capture that is bounded: files, bytes, memory",
     "exploring": "how long the explorer makes one wait",
     "calibration": "how often the analysis is wrong, and how often it finds what is there",
     "real_runs": "how often runs of the demo seem to differ though nothing has changed",
