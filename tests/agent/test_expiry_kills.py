@@ -1,4 +1,4 @@
-"""Killed at each step, by an exception in place of each call of the operating system, and by SIGKILL."""
+"""Killed at each step: by an exception in place of a call of the operating system, and by SIGKILL."""
 
 import os
 import random
@@ -17,6 +17,8 @@ from quantum_pulse.agent.expiry import Expiry
 from quantum_pulse.keep import parse
 from tests.agent.captures import EPOCH, HOUR, MINUTE, SECOND, Maker, columns, names
 
+#: Every so many calls are tried; all of them with ``STRIDE=1 pytest tests/agent``.
+STRIDE = int(os.environ.get("STRIDE", 3))
 STEPS = ("open", "mkdir", "unlink", "replace", "fsync", "scandir", "fstat")
 
 
@@ -108,7 +110,7 @@ def test_a_run_that_is_killed_anywhere_counts_nothing_twice(template, tmp_path, 
     ends = listed(whole)
     check(whole, wanted)
     assert calls > 60
-    for fails in range(1, calls + 1, 1 if error is Killed else 4):
+    for fails in range(1, calls + 1, STRIDE if error is Killed else 4 * STRIDE):
         path = tmp_path / f"killed-{fails}"
         with pytest.raises((Killed, OSError)):
             run(path, fails)
