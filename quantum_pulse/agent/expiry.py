@@ -13,11 +13,11 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from quantum_pulse import files, records, schema
 from quantum_pulse.agent import compaction, rollups, summaries
-from quantum_pulse.agent.ended import STATES, Ended
+from quantum_pulse.agent.ended import Ended
 from quantum_pulse.agent.folder import Folder
 from quantum_pulse.agent.inventory import Inventory, Lookout, Piece
 from quantum_pulse.agent.summaries import Part, Summary
@@ -164,7 +164,9 @@ class Expiry:
             with root.existing(piece.table) as folder:
                 rows, operations = summaries.of_part(folder, piece.name)
         except (OSError, pa.ArrowException, ValueError, KeyError, OverflowError, MemoryError) as error:
-            self._refused.add(_path(piece.table, piece.name))
+            # Errors of the system may pass. pyarrow raises OSError for damage as well, without a number.
+            if not isinstance(error, OSError) or error.errno is None:
+                self._refused.add(_path(piece.table, piece.name))
             logger.debug("%s stays: %s", piece.name, error)
             return None
         until_ns = None if piece.part.last_ns is None else piece.part.last_ns + 1
@@ -178,16 +180,24 @@ class Expiry:
             horizon_ns = now_ns - self.keep.age_ns
         else:
             horizon_ns = max((one.footer["until_ns"] or 0 for one in found.filed), default=0)
-        is_left = found.with_parts | found.with_rings
+        is_left = found.with_parts | found.going
+        due = [
+            recording
+            for recording, told in sorted(found.processes.items())
+            if recording not in is_left and told.moment_ns is not None and told.moment_ns < horizon_ns
+        ]
+        if not due:
+            return 0
         ended, names = Ended(), list[str]()
         with root.existing(schema.PROCESSES) as folder:
-            for recording, entry in sorted(found.processes.items()):
-                process = None if recording in is_left else _process(folder, entry.name)
-                if process is not None and _has_ended(process, horizon_ns):
-                    ended = ended.plus(Ended.of_process(process, _expired_rows(found, recording)))
-                    names.append(entry.name)
-                if len(names) == _MOST_FOLDED:
-                    break
+            for recording in due[:_MOST_FOLDED]:
+                name = f"{recording}.json"
+                try:
+                    process = records.checked_process(folder.read_json(name))
+                except ValueError:
+                    continue  # it was damaged just now
+                ended = ended.plus(Ended.of_process(process, _expired_rows(found, recording)))
+                names.append(name)
         if names:
             self._write(root, found.next_number, summaries.nothing()._replace(ended=ended, folded=names))
             _delete(root, schema.PROCESSES, names)
@@ -206,7 +216,7 @@ class Expiry:
             if step is None:
                 return
             names = [one.name for one in step.files]
-            kept = found.with_parts | found.with_rings | set(found.processes)
+            kept = found.with_parts | found.going | set(found.processes)
             try:
                 with root.existing(schema.ROLLED_UP) as folder:
                     own = [summaries.read(folder, name) for name in names]
@@ -266,10 +276,11 @@ def _is_replaced(piece: Piece, found: Inventory) -> bool:
 
 
 def _needed_by_recovery(found: Inventory) -> Iterator[Piece]:
-    """The last samples of each recording that has a ring: they tell which rows of the ring have been written."""
+    """The last samples of each recording that goes on: they tell which rows of its ring have been written."""
     by_recording: dict[str, list[Piece]] = {}
+    going = found.going
     for piece in found.pieces:
-        if piece.table == "samples" and piece.recording in found.with_rings:
+        if piece.table == "samples" and piece.recording in going:
             by_recording.setdefault(piece.recording, []).append(piece)
     for own in by_recording.values():
         yield max(own, key=lambda piece: piece.number)
@@ -282,20 +293,6 @@ def _newest(pieces: Sequence[Piece]) -> Iterator[Piece]:
         own = [piece for piece in pieces if piece.table == table]
         if own:
             yield max(own, key=lambda piece: (piece.last_ns, piece.name))
-
-
-def _process(folder: Folder, name: str) -> dict[str, Any] | None:
-    """What a process file says; None where it makes no sense."""
-    try:
-        return records.checked_process(folder.read_json(name))
-    except (OSError, ValueError):
-        return None
-
-
-def _has_ended(process: dict[str, Any], horizon_ns: int) -> bool:
-    """Whether a recording ended before `horizon_ns`."""
-    moment = process.get("stopped_ns") or process.get("started_ns")
-    return process.get("state") in STATES and moment is not None and moment < horizon_ns
 
 
 def _expired_rows(found: Inventory, recording: str) -> dict[str, int]:

@@ -71,9 +71,14 @@ class Folder:
         return sorted(found)
 
     def names(self) -> list[str]:
-        """The names of everything in it. Raises OSError."""
+        """The names in it and in the directories in it, links among them followed, of which only this is read."""
         with os.scandir(self._descriptor) as entries:
-            return sorted(entry.name for entry in entries)
+            found = [entry.name for entry in entries]
+        for name in tuple(found):
+            # A file, or a link of another host that leads nowhere here.
+            with contextlib.suppress(OSError), Folder(os.open(name, _DIRECTORY, dir_fd=self._descriptor)) as inner:
+                found += [entry.name for entry in inner.files()]
+        return found
 
     def open(self, name: str) -> BinaryIO:
         """The regular file `name`, to be read. Raises OSError."""

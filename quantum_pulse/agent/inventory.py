@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from quantum_pulse import ranges, records, schema
 from quantum_pulse.agent import summaries
+from quantum_pulse.agent.ended import STATES
 from quantum_pulse.agent.folder import TEMPORARY, Entry, Folder
 from quantum_pulse.agent.summaries import Part
 
@@ -62,19 +63,31 @@ class Filed(NamedTuple):
         return int(self.footer["interval_ns"])
 
 
+class Told(NamedTuple):
+    """What a process file says of its recording; `moment_ns` is when that ended, or else began, if it says so."""
+
+    has_ended: bool = False
+    moment_ns: int | None = None
+
+
 class Inventory(NamedTuple):
     """What there is at one moment. `unreadable` are parts and rollup files that could not be read."""
 
     pieces: list[Piece]
     filed: list[Filed]
     unreadable: list[str]
-    #: Recordings with a part, readable or not; with a ring; with a process file, which is given with each.
+    #: Recordings with a part, readable or not; with a ring; with a process file, and what that says.
     with_parts: set[str]
     with_rings: set[str]
-    processes: dict[str, Entry]
+    processes: dict[str, Told]
     #: Left by a run that was killed, in the folder of rollups.
     temporary: list[str]
     next_number: int
+
+    @property
+    def going(self) -> set[str]:
+        """Recordings that go on, or that somebody must yet recover."""
+        return self.with_rings | {name for name, told in self.processes.items() if not told.has_ended}
 
     @property
     def bytes(self) -> int:
@@ -89,12 +102,14 @@ class Lookout:
         """`is_own` tells whether a recording is of this host; `prefix` begins the names of its rollup files."""
         self._is_own = is_own
         self._prefix = prefix
-        self._known: dict[tuple[str, Entry], Piece | Filed | None] = {}
+        self._known: dict[tuple[str, Entry], Piece | Filed] = {}
+        self._told: dict[Entry, Told] = {}
 
     def look(self, root: Folder) -> Inventory:
         """What stands in the capture `root` now. Raises OSError for a folder that cannot be read."""
         found = Inventory([], [], [], set(), set(), {}, [], 1)
-        seen: dict[tuple[str, Entry], Piece | Filed | None] = {}
+        seen: dict[tuple[str, Entry], Piece | Filed] = {}
+        told: dict[Entry, Told] = {}
         own: dict[str, bool] = {}
 
         def is_own(recording: str) -> bool:
@@ -127,20 +142,21 @@ class Lookout:
             for entry in [] if folder is None else folder.files():
                 name = entry.name.removesuffix(".json")
                 if name != entry.name and not name.startswith(".") and is_own(name):
-                    found.processes[name] = entry
+                    found.processes[name] = told[entry] = self._told.get(entry) or _process(folder, entry.name)
+        self._told = told
         return found._replace(next_number=max(numbers) + 1)
 
     def _note(
         self,
         found: Inventory,
-        seen: dict[tuple[str, Entry], Piece | Filed | None],
+        seen: dict[tuple[str, Entry], Piece | Filed],
         key: tuple[str, Entry],
         folder: Folder | None,
     ) -> None:
         """Take a file into the inventory; it is read unless it is known."""
-        if key not in self._known and folder is not None:
-            self._known[key] = _read(folder, *key)
-        seen[key] = content = self._known[key]
+        content = self._known[key] if key in self._known or folder is None else _read(folder, *key)
+        if content is not None:
+            seen[key] = content
         if isinstance(content, Piece):
             found.pieces.append(content)
         elif isinstance(content, Filed):
@@ -193,3 +209,14 @@ def _read(folder: Folder, table: str, entry: Entry) -> Piece | Filed | None:
         return Piece(table, entry, part, tuple(records.footer(metadata).get("merged", ())))
     except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError):
         return None
+
+
+def _process(folder: Folder | None, name: str) -> Told:
+    """What a process file says; of one that makes no sense nothing."""
+    if folder is None:
+        return Told()
+    try:
+        content = records.checked_process(folder.read_json(name))
+    except (OSError, ValueError):
+        return Told()
+    return Told(content.get("state") in STATES, content.get("stopped_ns") or content.get("started_ns"))

@@ -90,8 +90,17 @@ def test_everything_may_expire_by_age(hours):
     assert "stands in this report" not in (hours.path / text).read_text()
 
 
-def test_recovery_needs_the_last_part_of_a_recording_that_goes_on(hours):
-    hours.ring("1-aaaa")
+@pytest.mark.parametrize("where", ["ring", "ring in a folder", "process file"])
+def test_recovery_needs_the_last_part_of_a_recording_that_goes_on(hours, tmp_path, where):
+    if where == "ring":
+        hours.ring("1-aaaa")
+    elif where == "process file":
+        hours.process("1-aaaa", 0, 5 * HOUR, state="recording")
+    else:
+        (tmp_path / "memory").mkdir()
+        (hours.path / "rings" / "here.0").symlink_to(tmp_path / "memory")
+        (hours.path / "rings" / "there.0").symlink_to(tmp_path / "nowhere")
+        (tmp_path / "memory" / "1-aaaa.names").touch()
     expire(hours, "1d", 100 * HOUR)
     assert names(hours.path / "samples") == ["1-aaaa-000004.parquet"]
     assert names(hours.path / "processes") == ["1-aaaa.json"]
