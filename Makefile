@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 
-.PHONY: demo test lab check bench sanitize pythons docs clean
+.PHONY: demo test lab check bench sanitize pythons freethreaded docs clean
 
 demo: $(VENV)/.base  ## record a real program and show what is slow in it
 	$(BIN)/quantum-pulse demo
@@ -48,6 +48,31 @@ pythons:  ## the recorder's tests on each Python of PYTHONS
 		(cd $$folder && bin/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
 			$(addprefix $(CURDIR)/tests/,core recorder operations test_timers.py)); \
 	done
+
+# A Python without the interpreter lock, built from source once and kept there; FREETHREADED=/opt/python3.13t takes or
+# makes another.
+FREETHREADED ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/quantum_pulse/python3.13t
+# Of the test extra, what has no wheel for it or needs what has none; greenlet, below playwright, brings the lock back.
+LOCKED := axe-playwright-python duckdb ipykernel jupyterlab nbclient nbconvert notebook playwright polars uvloop
+# The check is without PYTHON_GIL=0, under which no module could bring the lock back; the tests are with it, so that
+# none of theirs does. test_parts.py reads captures with duckdb and polars.
+freethreaded:  ## the recorder's tests on a Python without the interpreter lock
+	set -e; folder=build/pythons/3.13t; \
+	python=$$(tests/freethreaded/build.sh "$(FREETHREADED)"); \
+	test -x $$folder/bin/python || $$python -m venv $$folder; \
+	$$folder/bin/python -m pip install -qq --disable-pip-version-check --only-binary :all: . $$($$python -c \
+		"import re, sys, tomllib; \
+		wanted = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['test']; \
+		print(*(one for one in wanted if re.match('[A-Za-z0-9_.-]+', one)[0] not in sys.argv))" $(LOCKED)); \
+	cd $$folder; \
+	env -u PYTHON_GIL bin/python -W error::RuntimeWarning -c "import importlib, pkgutil, sys, quantum_pulse as qp; \
+		names = [one.name for one in pkgutil.walk_packages(qp.__path__, 'quantum_pulse.')]; \
+		[importlib.import_module(name) for name in names if not name.endswith('__main__')]; \
+		print('core:', qp.core.core.NAME); \
+		sys.exit('the interpreter lock came back' if sys._is_gil_enabled() else 0)"; \
+	PYTHON_GIL=0 bin/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
+		--ignore $(CURDIR)/tests/recorder/test_parts.py \
+		$(addprefix $(CURDIR)/tests/,core recorder operations test_timers.py)
 
 docs: $(VENV)/.base  ## what is generated from the code
 	$(BIN)/python -m quantum_pulse.capture.format

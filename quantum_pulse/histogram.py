@@ -89,16 +89,30 @@ def pack(buckets: npt.NDArray[np.int64], calls: npt.NDArray[np.int64]) -> str:
     """
     import numpy as np
 
-    gaps = np.diff(buckets, prepend=-1) - 1
+    return pack_all(np.zeros(len(buckets), np.int64), buckets, calls, 1)[0]
+
+
+def pack_all(
+    which: npt.NDArray[np.int64], buckets: npt.NDArray[np.int64], calls: npt.NDArray[np.int64], texts: int
+) -> list[str]:
+    """`pack` of many, the reverse of `unpack_all`: `which` of the `texts` each bucket is in, ascending."""
+    import numpy as np
+
+    is_first = np.diff(which, prepend=-1) != 0
+    gaps = np.where(is_first, buckets, np.diff(buckets, prepend=0) - 1)
     numbers = np.column_stack([-gaps, calls]).ravel()
-    numbers = numbers[numbers != 0]
+    is_there = numbers != 0
+    numbers = numbers[is_there]
     zigzag = ((numbers << 1) ^ (numbers >> 63)).view(np.uint64)
     shifted = zigzag[:, None] >> np.arange(0, 64, 7, dtype=np.uint64)
     is_more = shifted > 127
     groups = (shifted & np.uint64(127)).astype(np.uint8) | (is_more.astype(np.uint8) << 7)
     # A byte belongs to the number if it is the first or the one before it said that more follow.
     is_used = np.column_stack([np.ones(len(numbers), np.bool_), is_more[:, :-1]])
-    return base64.b64encode(groups[is_used].tobytes()).decode("ascii")
+    sizes = np.bincount(np.repeat(which, 2)[is_there], weights=is_used.sum(axis=1), minlength=texts)
+    data = groups[is_used].tobytes()
+    ends = np.cumsum(sizes.astype(np.int64)).tolist()
+    return [base64.b64encode(data[begin:end]).decode("ascii") for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def unpack(text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

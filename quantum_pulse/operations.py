@@ -194,8 +194,13 @@ class Registry:
         self._owners: dict[str, str] = {}
         #: Told of each new definition, so that a running recording can note it before its first sample.
         self.on_new: Callable[[int, Definition], None] | None = None
+        #: Called once, before the first definition: a program that defines none need not be recorded.
+        self.on_first: Callable[[], None] | None = None
 
     def number(self, definition: Definition) -> int:
+        on_first, self.on_first = self.on_first, None
+        if on_first is not None:
+            on_first()
         with self._lock:
             owner = self._owners.setdefault(definition.name, definition.module)
             if owner != definition.module:

@@ -41,7 +41,11 @@ def check_version(version: int, file: Path) -> None:
 
 def process(path: Path) -> dict[str, Any]:
     """The account of a process in the file `path`. Raises OSError, and ValueError when it is damaged."""
-    content = files.read_json(path)
+    return checked_process(files.read_json(path))
+
+
+def checked_process(content: dict[str, Any]) -> dict[str, Any]:
+    """`content`, if it may be what a process file says. Raises ValueError."""
     for key in ("pid", "started_ns", "stopped_ns", "clock_anchor_ns"):
         _expect(_is_number(content.get(key)), key)
     for key in ("account", "rows"):
@@ -106,6 +110,52 @@ def footer(metadata: Any) -> dict[str, Any]:
     merged = content.get("merged", [])
     _expect(isinstance(merged, list) and all(isinstance(name, str) and "/" not in name for name in merged), "merged")
     return dict(content)
+
+
+def check_rollup_footer(content: dict[str, Any]) -> None:
+    """Raise ValueError unless `content`, a footer, says what one of a rollup file must."""
+    _expect(content.get("interval_ns") in schema.ROLLUP_INTERVALS_NS, "interval_ns")
+    _expect("until_ns" in content and _is_number(content["until_ns"]), "until_ns")
+    for key in ("operations", "folded"):
+        _expect(isinstance(content.get(key), list), key)
+    _expect(all(isinstance(name, str) and "/" not in name for name in content["folded"]), "folded")
+    histograms = content.get("histograms")
+    _expect(isinstance(histograms, list) and all(map(_is_summary, histograms)), "histograms")
+    replaces, expired, ended = (content.get(key) for key in ("replaces", "expired", "ended"))
+    _expect(
+        isinstance(replaces, dict)
+        and set(replaces) <= set(schema.RECORDED)
+        and all(isinstance(own, dict) and all(map(_is_part, own.items())) for own in replaces.values()),
+        "replaces",
+    )
+    _expect(isinstance(expired, dict) and all(map(_is_counts, expired.values())), "expired")
+    _expect(isinstance(ended, dict) and isinstance(ended.get("recordings"), int), "ended")
+    if isinstance(ended, dict):
+        _expect(all(_is_number(ended.get(key)) for key in ("started_ns", "stopped_ns")), "ended")
+        _expect(all(_is_counts(ended.get(key)) for key in ("account", "rows")), "ended")
+        _expect_losses(ended.get("losses"))
+
+
+def _is_summary(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), str) for name in ("operation", "category", "buckets"))
+        and isinstance(value.get("m2_ns2"), int | float)
+        and all(
+            isinstance(value.get(name), int) and _is_number(value[name])
+            for name in ("count", "errors", "samples", "sum_ns", "min_ns", "max_ns")
+        )
+    )
+
+
+def _is_part(item: tuple[object, object]) -> bool:
+    name, part = item
+    is_name = isinstance(name, str) and "/" not in name
+    return is_name and isinstance(part, list) and len(part) == 3 and all(map(_is_number, part)) and part[0] is not None
+
+
+def _is_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, int) and _is_number(one) for one in value.values())
 
 
 def _is_definition(value: object) -> bool:

@@ -1,10 +1,11 @@
-"""After every test: nothing of a recording may be left behind."""
+"""After every test, and after all of them: nothing of a recording may be left behind."""
 
 import contextlib
 import gc
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,13 @@ import pytest
 CORES = ("quantum_pulse.core._native", "quantum_pulse.core.pure")
 
 
+#: So long may an agent stay after the last test, in seconds: it lingers for two of them.
+AGENTS_END_S = 15
+
+
 def _is_ring(name):
     # The kernel marks the name of a file that is gone.
-    return name.removesuffix(" (deleted)").endswith((".ring", ".names"))
+    return name.removesuffix(" (deleted)").endswith((".ring", ".names", "agent.lock", "agent.wake"))
 
 
 def _open_files():
@@ -77,9 +82,63 @@ def _nothing_is_left_behind():
         pytest.fail("the test left behind " + "; ".join(leaks), pytrace=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_agent_is_left_behind(tmp_path_factory):
+    """Agents end by themselves, soon after what they serve; in memory that processes share nothing is left."""
+    from quantum_pulse.rings import places
+
+    seen, known = set(), places.Place.__init__
+
+    def noted(self, *arguments, **options):
+        known(self, *arguments, **options)
+        seen.update({self.control, self.rings})
+
+    places.Place.__init__ = noted
+    yield
+    places.Place.__init__ = known
+    base = tmp_path_factory.getbasetemp()
+    # Also of captures that only other processes have recorded into.
+    for manifest in base.rglob("capture.json"):
+        place = places.Place(str(manifest.parent))
+        seen.update({place.control, place.rings})
+    give_up = time.monotonic() + AGENTS_END_S
+    while left := _agents(base) + [f"the folder {folder}" for folder in sorted(seen) if Path(folder).is_dir()]:
+        if time.monotonic() > give_up:
+            pytest.fail("the tests left behind " + "; ".join(left), pytrace=False)
+        time.sleep(0.05)
+
+
+def _agents(base):
+    """Agents of captures in the folders of this run; others may run meanwhile."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_text(errors="replace").split("\0")
+            if any("quantum_pulse.agent" in word for word in words) and any(
+                Path(word).is_relative_to(base) for word in words
+            ):
+                found.append(f"the agent {process.name} of {words[5]}")
+    return found
+
+
 @pytest.fixture
-def small_parts(monkeypatch):
+def small_parts(monkeypatch, in_thread):
     """Parts stay as they were written, so that a capture has several."""
-    from quantum_pulse.recorder import merging
+    from quantum_pulse.agent import agent, merging
 
     monkeypatch.setattr(merging.Merger, "_merge", lambda *_: None)
+    # And there is one for each flush.
+    monkeypatch.setattr(agent.Agent, "_is_due", lambda *_: False)
+
+
+@pytest.fixture
+def in_thread(monkeypatch):
+    """Recordings of this process are written by a thread of it, so that what writes can be changed."""
+    from quantum_pulse.recorder import launching
+
+    begin = launching.Launcher.__init__
+
+    def without_process(self, place, *, is_thread):
+        begin(self, place, is_thread=True)
+
+    monkeypatch.setattr(launching.Launcher, "__init__", without_process)

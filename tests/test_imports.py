@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow
 import pytest
 
 import quantum_pulse as qp
@@ -41,7 +42,6 @@ FORBIDDEN = HEAVY | {
     "glob",
     "hashlib",
     "inspect",
-    "json",
     "locale",
     "logging",
     "multiprocessing",
@@ -55,35 +55,12 @@ FORBIDDEN = HEAVY | {
     "socket",
     "ssl",
     "string",
-    "struct",
     "subprocess",
     "tempfile",
     "textwrap",
     "tokenize",
     "traceback",
     "typing",
-    "zlib",
-}
-
-# TO BE EMPTIED: those that `quantum_pulse.recorder`, and nothing else, still loads.
-LOADED_BY_THE_RECORDER = {
-    "hashlib",
-    "json",
-    "logging",
-    "pathlib",
-    "platform",
-    "quantum_pulse.records",
-    "random",
-    "secrets",
-    "shutil",
-    "string",
-    "struct",
-    "tempfile",
-    "textwrap",
-    "tokenize",
-    "traceback",
-    "typing",
-    "zlib",
 }
 
 #: A service: operations of all kinds, used outside of a recording.
@@ -155,7 +132,7 @@ def test_a_service_loads_nothing_that_it_does_not_use(script):
     root = str(Path(qp.__file__).parents[1])
     modules = loaded(f"import sys; sys.path.append({root!r})\n{script}", options=["-S"])
     assert "quantum_pulse.operations" in modules
-    assert sorted(modules & FORBIDDEN - LOADED_BY_THE_RECORDER) == []
+    assert sorted(modules & FORBIDDEN) == []
 
 
 def test_dir_is_the_face_and_loads_nothing():
@@ -180,7 +157,18 @@ def test_a_name_that_is_not_there():
         from quantum_pulse import opne  # noqa: F401
 
 
-def test_recording_never_loads_what_only_the_analysis_needs(tmp_path):
-    modules = loaded(RECORDING, str(tmp_path / "capture"))
+def test_recording_loads_nothing_that_writes(tmp_path):
+    """That is in a process of its own."""
+    folders = [str(Path(module.__file__).parents[1]) for module in (qp, pyarrow)]
+    script = f"import sys; sys.path += {folders!r}\n{RECORDING}"
+    modules = loaded(script, str(tmp_path / "capture"), options=["-S"])
+    assert len(qp.open(tmp_path / "capture").samples()) == 2
+    assert sorted(modules & FORBIDDEN) == []
+    assert [name for name in modules if name.startswith("quantum_pulse.agent")] == []
+
+
+def test_recording_in_a_thread_never_loads_what_only_the_analysis_needs(tmp_path):
+    script = RECORDING.replace("sys.argv[1]", 'sys.argv[1], writer="thread"')
+    modules = loaded(script, str(tmp_path / "capture"))
     assert "pyarrow" in modules, "the script wrote nothing"
     assert modules.isdisjoint({"pandas", "matplotlib", "IPython"})

@@ -13,6 +13,8 @@ _NAMED: Final = {
     "kernel": "kernel",
     "python": "Python",
 }
+#: Key of the CPU quota in cores; None without a quota, and missing where it is not known.
+_QUOTA: Final = "cpu_quota"
 #: Loads a core that differ by less say nothing.
 _LOAD_A_CORE: Final = 0.5
 #: Shares of the machine that other processes used and that differ by less say nothing.
@@ -35,6 +37,9 @@ def differences(before: Environments, after: Environments) -> list[str]:
         sides = [sorted({str(one[key]) for one in side if one.get(key) is not None}) for side in (before, after)]
         if sides[0] and sides[1] and sides[0] != sides[1]:
             found.append(f"{name}: {' and '.join(sides[0])}, now {' and '.join(sides[1])}")
+    quotas = [_quotas(side) for side in (before, after)]
+    if quotas[0] and quotas[1] and quotas[0] != quotas[1]:
+        found.append(f"CPU quota: {' and '.join(quotas[0])}, now {' and '.join(quotas[1])}")
     loads = [_load(side) for side in (before, after)]
     if None not in loads and abs(loads[0] - loads[1]) > _LOAD_A_CORE:  # type: ignore[operator]
         found.append(f"load a core: {loads[0]:.1f}, now {loads[1]:.1f}")
@@ -46,6 +51,15 @@ def differences(before: Environments, after: Environments) -> list[str]:
         if apart and abs(means[0] - means[1]) > _OTHERS:
             found.append(f"other processes used {means[0]:.0%} of the CPU, now {means[1]:.0%}".replace("%", " %"))
     return found + _packages(before, after)
+
+
+def _quotas(side: Environments) -> list[str]:
+    return sorted({quota(one[_QUOTA]) for one in side if isinstance(one.get(_QUOTA, ""), int | float | None)})
+
+
+def quota(cores: float | None) -> str:
+    """A CPU quota in words: "1.5 cores", or "none"."""
+    return "none" if cores is None else f"{cores:g} core{'' if cores == 1 else 's'}"
 
 
 def _load(side: Environments) -> float | None:

@@ -43,6 +43,56 @@ ADVICE: Final[dict[str, tuple[str, str, str]]] = {
         "fewer runnable threads, or CPUs of its own (taskset, cgroups)",
         "what else runs on the machine",
     ),
+    "run_queue_us": (
+        "threads that are ready to run wait for a CPU",
+        "fewer runnable threads and processes, CPUs of its own (taskset, cgroups), or more CPUs",
+        "what else runs on the machine",
+    ),
+    "time_slices": (
+        "its threads take turns on the CPUs",
+        "fewer runnable threads, larger pieces of work",
+        "an operation around each wait: lock.acquire, queue.get, recv",
+    ),
+    "container_throttled_us": (
+        "the CPU quota of the container stops all of its threads until the next period",
+        "a larger quota (cpu.max, --cpus, a CPU limit), no quota, or fewer threads than the quota has cores",
+        "how many threads run at once",
+    ),
+    "container_throttled_periods": (
+        "the CPU quota of the container stops all of its threads until the next period",
+        "a larger quota (cpu.max, --cpus, a CPU limit), no quota, or fewer threads than the quota has cores",
+        "how many threads run at once",
+    ),
+    "cpu_steal_percent": (
+        "the hypervisor runs other guests on the CPUs of this machine",
+        "an instance with CPUs of its own, or a host with fewer guests",
+        "the machine's own metrics, from its provider",
+    ),
+    "container_memory_limit_hits": (
+        "the container is at its memory limit, and memory is reclaimed before more is handed out",
+        "a larger memory limit, or a smaller working set",
+        "rss_bytes over a longer time",
+    ),
+    "container_refaults": (
+        "pages that it needs were evicted and have to come back",
+        "more memory, or a smaller working set",
+        "rss_bytes over a longer time",
+    ),
+    "container_pressure_cpu_us": (
+        "tasks of the container wait for a CPU",
+        "fewer runnable threads and processes, or a larger CPU quota",
+        "what else runs in the container",
+    ),
+    "container_pressure_memory_us": (
+        "tasks of the container wait for memory",
+        "a larger memory limit, or a smaller working set",
+        "rss_bytes over a longer time",
+    ),
+    "container_pressure_io_us": (
+        "tasks of the container wait for disks",
+        "write less often and more at a time; move logs away",
+        "an operation around each read, write and fsync",
+    ),
     "voluntary_switches": (
         "it waits: for a lock, a queue, a disk or a peer",
         "look at slowest() for what else ran then; hold locks shorter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.capture import scan, tables
@@ -41,7 +42,8 @@ def _others(metrics: pd.DataFrame | None, cores: int) -> float | None:
         return None
     machine, ours = (metrics[["cpu_machine_percent", "cpu_process_percent"]].mean() / 100).tolist()
     others: float = machine - ours / cores
-    return max(others, 0.0)
+    # The CPU of the machine cannot be read everywhere.
+    return None if math.isnan(others) else max(others, 0.0)
 
 
 def _metrics(source: Source) -> dict[str, pd.DataFrame]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from quantum_pulse import schema
+from quantum_pulse import metrics, schema
+from quantum_pulse.rings import documentation
 
 _PURPOSE: Final = {
     "samples": "One row for each execution of an operation.",
-    "metrics": "One row for each interval: what the process and the machine did in it.",
-    "events": "One row for each thing that held up the process.",
+    "metrics": "One row for each interval: what the process, its container and the machine did in it.",
+    "events": "One row for each thing that held up the process, or moved its clock.",
+    "rollups": "One row for each operation and minute, hour or day of which the samples have expired.",
 }
 
 _FILES: Final = f"""\
@@ -28,6 +31,10 @@ from 'monday/samples/*.parquet' group by operation order by p99_us desc;
 
 select date_trunc('second', start::timestamptz) as second, max(duration_ns) / 1000 as max_us
 from 'monday/samples/*.parquet' where operation = 'Trading.ORDER_SUBMISSION' group by second order by second;
+
+-- of what has expired
+select operation, date_trunc('day', start::timestamptz) as day, sum(count), sum(sum_ns) / sum(count) / 1000 as mean_us
+from 'monday/rollups/*.parquet' group by operation, day order by day;
 ```
 
 ```python
@@ -40,28 +47,38 @@ pl.scan_parquet("monday/samples/*.parquet").group_by("operation").agg(pl.col("du
 | Path | What it is |
 | --- | --- |
 | `{schema.MANIFEST}` | Marks the directory as a capture: `format` (version), `writer`, `created` (ISO 8601, UTC). |
-| `{schema.PROCESSES}/*.json` | One for each recording of a process: who it was, its clock, its account, its losses. |
+| `{schema.PROCESSES}/*.json` | One for each recording of a process: who it was, its clock, its account, its losses. \
+Forked processes that end before anything of theirs is written share one, `*{schema.WORKERS}.json`. |
 {{tables}}
-| `{schema.RINGS}/` | Only while recording, or after a process was killed: rows that stand in no part yet. |
+| `{schema.RINGS}/` | Only while recording, or after everything was killed: rows that are in no part yet. |
 
 A part is written under a name that begins with a dot and then renamed, so a `*.parquet` is always whole. Parts stand on
-their own: any of them can be read, copied or deleted alone.
+their own: any of them can be read, copied or deleted alone. A capture may hold parts of several versions: a column that
+an older part lacks is null there (in DuckDB: `read_parquet('monday/metrics/*.parquet', union_by_name = true)`).
 
 A process file is a JSON object:
 
 | Key | What it is |
 | --- | --- |
 | `pid`, `host`, `argv`, `python` | Which process it was. |
-| `state` | `starting`, `recording`, `finished`, `failed`, `recovered` or `snapshot`. |
-| `started_ns`, `stopped_ns` | When it was recorded, in Unix time. |
+| `state` | `recording`, `finished`, `recovered` (it was killed) or `snapshot`; in version 1 also `starting` and \
+`failed`. |
+| `ended` | Null while it goes on, or how it ended, as far as that can be known: `stop`, `exec`, `exit status 3`, \
+`SIGTERM`. Of workers, how many ended in each way. |
+| `parent`, `is_forked` | The recording of the process that started this one, or null; whether it was forked. |
+| `workers` | Of several forked processes together: how many they are. |
+| `failure` | Null, or why nothing could be written when this was saved. |
+| `started_ns`, `stopped_ns` | When it was recorded, in Unix time as of its start: their difference is the length, \
+also where the wall clock was set meanwhile. |
 | `core`, `clock`, `clock_anchor_ns` | What recorded; what was read (`monotonic` is CLOCK_MONOTONIC, `counter` a \
 counter that follows it); what was added to that to get Unix time. |
 | `level`, `on_full` | Options of the recording. |
 | `operations` | How many were `defined` by then, and of these with `detail` and `sampled`. |
 | `overhead` | Null or, in ns, `clock_resolution_ns`, `clock_read_ns`, `sample_ns` (what a sample takes) and \
 `inside_ns` (the part of it that is in its own duration). |
-| `environment` | Null, or `cpu`, `cores` and `memory_bytes` that the process may use (the last not in older \
-captures), `governor`, `load_1m`, `kernel`, `python`, `packages` with their versions, and `commit`. |
+| `environment` | Null, or `cpu`, `cores`, `cpu_quota` (cores that the control group's quota allows, or null) and \
+`memory_bytes` that the process may use (the last two not in older captures), `governor`, `load_1m`, `kernel`, \
+`python`, `packages` with their versions, and `commit`. |
 | `account` | In samples: `started` = `written` + `open` + `lost` + `pending` (in rings that are still there). |
 | `accounts` | The same by `operation` and `thread`: `started` = `ended` + `open` + `lost`. Thread 0 stands for some \
 that ended long ago. |
@@ -70,6 +87,12 @@ that ended long ago. |
 | `unfinished` | The blocks that had not ended: a list of `operation`, `category`, `start` (Unix ns, or null where it \
 had only just begun), `thread`, `task`, `span`, `parent` and `weight`. |
 """
+
+
+def _intervals() -> str:
+    names = {60 * 10**9: "a minute", 3600 * 10**9: "an hour", 86_400 * 10**9: "a day"}
+    return ", ".join(f"{interval} ({names[interval]})" for interval in schema.ROLLUP_INTERVALS_NS)
+
 
 _FOOTER: Final = f"""\
 ## Footer
@@ -100,6 +123,28 @@ are calls, `samples` rows; `sum_ns`, `min_ns` and
 m2 = m2_a + m2_b + (mean_b - mean_a)^2 * n_a * n_b / (n_a + n_b);
 `buckets` is the histogram, as text.
 
+## Expiry
+
+With `keep=` the oldest parts expire, and rollups stay: files of the table `rollups`, which say in their footers
+
+| Key | What it is |
+| --- | --- |
+| `host` | The host whose agent wrote the file. |
+| `interval_ns` | Interval of all rows in the file: {_intervals()}. |
+| `until_ns` | Just after the last expired sample in the file started, Unix ns; null where there is none. |
+| `operations`, `histograms` | As in samples, of all rows in the file. |
+| `replaces` | By table: the name of each part that the file stands in for, and its rows, first and last time. The \
+parts are deleted after the file is there; where one still is, it does not count. |
+| `expired` | By recording and table: how many rows have expired. |
+| `ended` | Process files of recordings of which nothing is left, added up: `recordings`, `started_ns` (of the first), \
+`stopped_ns` (of the last), `account`, `rows` and `losses`. |
+| `folded` | Names of those process files. They are deleted after the file is there; where one still is, it does not \
+count. |
+| `merged` | As in parts. |
+
+Rows of one operation, category and interval may stand in several files: add them up. Rows of `metrics` and `events` \
+expire without a rollup.
+
 ## Histogram
 
 Log-linear and mergeable: add the counts of equal buckets. With b = {schema.HISTOGRAM_BITS} there are \
@@ -113,6 +158,32 @@ the number of empty buckets that follow. Each integer is written with ZigZag and
 (as in the version 2 encoding of HdrHistogram), and the bytes in base64.
 """
 
+_SCOPES: Final[dict[str, str]] = {
+    "process": "Of the process, so that rows of several processes add up",
+    "container": "Of the control group of the process, equal for all processes in it",
+    "machine": "Of the machine, equal for all processes on it",
+}
+
+
+def _about_metrics() -> list[str]:
+    def named(chosen: Iterable[metrics.Metric]) -> str:
+        return ", ".join(f"`{metric.name}`" for metric in chosen)
+
+    levels = named(metric for metric in metrics.METRICS if metric.kind == "level")
+    scopes = [
+        f"- {meaning}: {named(metric for metric in metrics.METRICS if metric.scope == scope)}."
+        for scope, meaning in _SCOPES.items()
+    ]
+    return ["", f"Levels: {levels}. All other metrics are growth in the interval.", "", *scopes]
+
+
+def _about_events() -> list[str]:
+    return ["", *(f"- `{kind}`: {meaning}" for kind, meaning in schema.EVENT_KINDS.items())]
+
+
+#: Table -> lines after its columns.
+_AFTER: Final = {"metrics": _about_metrics(), "events": _about_events()}
+
 
 def document() -> str:
     """The text of `docs/format.md`."""
@@ -125,55 +196,12 @@ def document() -> str:
             null = "yes" if column.nullable else ""
             unit, encoding = column.unit, column.encoding
             lines.append(f"| `{column.name}` | {column.type} | {unit} | {null} | {encoding} | {column.meaning} |")
+        lines += _AFTER.get(table, [])
         sections.append("\n".join(lines) + "\n")
-    sections += [_FOOTER, _rings()]
+    sections += [_FOOTER, documentation.section()]
     history = "\n".join(f"- **{version}**: {text}" for version, text in sorted(schema.HISTORY.items()))
     sections.append(f"## History\n\nA reader refuses a version that it does not know.\n\n{history}\n")
     return "\n".join(sections)
-
-
-def _rings() -> str:
-    columns = "\n".join(f"| `{name}` | `{code}` |" for name, code in schema.RING_COLUMNS)
-    header = "\n".join(f"| `{name}` | `{code}` | {offset} |" for name, code, offset in schema.RING_FIELDS)
-    fields = "\n".join(f"| `{name}` | `{code}` | {offset} |" for name, code, offset in schema.SEGMENT_FIELDS)
-    opened = "\n".join(f"| `{name}` | `{code}` | {offset} |" for name, code, offset in schema.OPEN_SLOT_FIELDS)
-    lost = "\n".join(f"| `{name}` | `{code}` | {offset} |" for name, code, offset in schema.LOST_SLOT_FIELDS)
-    return f"""\
-## Rings
-
-Not for readers, but for whoever recovers what a killed process left. A `.ring` file begins with the magic
-`{schema.RING_MAGIC.decode()}` and a header of {schema.RING_HEADER_BYTES} bytes;
-segments of {schema.SEGMENT_BYTES} bytes follow. A segment belongs to one thread: a header of
-{schema.SEGMENT_HEADER_BYTES} bytes, then {schema.SEGMENT_ROWS} entries of each column, column after column.
-`start` is on the monotonic clock; the
-`.names` file beside the ring resolves the numbers of operations and errors: each line is the CRC-32 of the rest, in
-eight hexadecimal digits, a space, and a JSON object.
-
-| Column | `struct` code |
-| --- | --- |
-{columns}
-
-| Field of the ring's header | `struct` code | Offset |
-| --- | --- | --- |
-{header}
-
-| Field of a segment's header | `struct` code | Offset |
-| --- | --- | --- |
-{fields}
-
-Slots of {schema.SLOT_BYTES} bytes tell of blocks that are open and of samples that were lost. They stand in the first
-page of the ring and in segments of state 3, from offset {schema.SLOTS_OFFSET} on. Those of `kind` \
-{schema.SLOT_FREE} are free. An open block
-counts if its `span` is at most `last_span` and no sample has that number.
-
-| Field of an open block (`kind` {schema.SLOT_OPEN}) | `struct` code | Offset |
-| --- | --- | --- |
-{opened}
-
-| Field of lost samples (`kind` {schema.SLOT_LOST}) | `struct` code | Offset |
-| --- | --- | --- |
-{lost}
-"""
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ class Groups:
         self.levels = levels
         self._categories = categories
         self.keys: list[Key] = []
-        self._window_ns = window_ns
+        self.window_ns = window_ns
         self._numbers: dict[Key, int] = {}
         self._lock = threading.Lock()
 
@@ -137,9 +137,9 @@ class Groups:
         import numpy as np
 
         if level == "window":
-            windows = _epoch(batch["start"]) // self._window_ns
+            windows = _epoch(batch["start"]) // self.window_ns
             codes, values = _numbered(windows)
-            return codes, [window * self._window_ns for window in values]
+            return codes, [window * self.window_ns for window in values]
         if level == "capture":
             return np.zeros(batch.num_rows, np.int64), [part.capture]
         return _coded(batch[level])

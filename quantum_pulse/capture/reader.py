@@ -8,14 +8,19 @@ import stat
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from quantum_pulse import files, records, schema
+from quantum_pulse import files, ranges, records, schema
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
 from quantum_pulse.records import LOSS_COLUMNS
+from quantum_pulse.rings import owners, places
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: How often the tables are listed again because parts have expired meanwhile.
+_MOST_ATTEMPTS: Final = 10
 
 
 class Part(NamedTuple):
@@ -63,6 +68,8 @@ class Source:
         #: where the process goes on.
         self.open: dict[str, tuple[list[dict[str, Any]], int | None]] = {}
         self._written: dict[str, dict[str, int]] = {}
+        #: Recordings that have a ring, and those that rows of their rings may go to.
+        self._with_rings = {name for ring in places.rings_of(path) for name in _recordings_of(ring)}
         self._bad: dict[Path, dict[str, Any]] = {}
 
     @property
@@ -95,15 +102,24 @@ class Source:
         try:
             files.check(path)
             metadata = pq.read_metadata(path)
-            file = self._held(path) if _may_vanish(path, metadata.num_rows) else path
             footer = records.footer(metadata)
             records.check_version(footer["format"], path)
-            times = _whole_range(metadata)
+            if table == schema.ROLLED_UP:
+                records.check_rollup_footer(footer)
+            # Rollup files are few, and are merged as well.
+            may_vanish = table == schema.ROLLED_UP or self._may_vanish(path, metadata.num_rows)
+            file = self._held(path) if may_vanish else path
+            times = ranges.whole_range(metadata, table)
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
             self.report_bad(path, error)
             return
         name = self.path.resolve().name
         self.parts[table].append(Part(path, metadata.num_rows, footer, *times, file, name))
+
+    def _may_vanish(self, part: Path, rows: int) -> bool:
+        """Whether the agent may yet merge `part` into a larger one."""
+        # Larger ones are left alone, and there may be more of them than a process may have descriptors.
+        return rows <= schema.MERGED_ROWS // 2 and recording_of(part) in self._with_rings
 
     def _held(self, path: Path) -> Path:
         """Another name of the file `path`, which lasts as long as this object. Raises OSError."""
@@ -113,6 +129,8 @@ class Source:
 
     def add_table(self, table: str) -> None:
         """Take in all parts of `table` that stand in the directory now."""
+        if table == schema.ROLLED_UP and not os.path.lexists(self.path / table):
+            return  # nothing has expired
         # A part that is being written has a name that begins with a dot until it is whole.
         found = self._listed(self.path / table, ".parquet")
         for file in found:
@@ -126,6 +144,23 @@ class Source:
             return
         merged = {name for part in self.parts[table] for name in part.footer.get("merged", ())}
         self.parts[table] = [part for part in self.parts[table] if part.path.name not in merged]
+
+    def add_tables(self) -> None:
+        """Take in the parts of all tables, and leave out what rollups stand in for."""
+        for _ in range(_MOST_ATTEMPTS):
+            # Rollups last: what expires meanwhile is then in both, and not in neither.
+            for table in schema.TABLES:
+                self.parts[table].clear()
+                self.add_table(table)
+            rollups = self.parts[schema.ROLLED_UP]
+            recorded = [part.path for table in schema.RECORDED for part in self.parts[table]]
+            # A part that has gone since may have expired into a rollup file that does not name it any more.
+            if not rollups or all(map(os.path.lexists, recorded)):
+                break
+        for table in schema.RECORDED:
+            self.parts[table] = [part for part in self.parts[table] if not _is_replaced(part, table, rollups)]
+        for name in {name for part in rollups for name in part.footer["folded"]}:
+            self.recordings.pop(name.removesuffix(".json"), None)
 
     def add_processes(self) -> None:
         """Take in what recordings say of themselves."""
@@ -144,7 +179,7 @@ class Source:
         try:
             self.manifest = records.manifest(file)
         except FileNotFoundError as error:
-            is_capture = self.recordings or any(self.parts.values()) or _rings(self.path)
+            is_capture = self.recordings or any(self.parts.values()) or self._with_rings
             if not is_capture:
                 inside = sorted(str(found.parent) for found in self.path.glob(f"*/{schema.MANIFEST}"))
                 hint = f"; captures in it: {', '.join(inside[:5])}" if inside else ""
@@ -155,7 +190,7 @@ class Source:
 
     def note_missing(self) -> None:
         """Note what recordings have written and what is not there any more."""
-        for name in sorted({part.recording for parts in self.parts.values() for part in parts}):
+        for name in sorted({part.recording for table in schema.RECORDED for part in self.parts[table]}):
             file = self.path / schema.PROCESSES / f"{name}.json"
             if name not in self.recordings and file not in self._bad:
                 self.report_bad(file, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
@@ -169,6 +204,7 @@ class Source:
     def _note_missing_rows(self, name: str, table: str, written: int) -> None:
         """A process has written so many rows of `table`; those that are in no part are missing."""
         missing = written - sum(part.rows for part in self.parts.get(table, ()) if part.recording == name)
+        missing -= sum(part.footer["expired"].get(name, {}).get(table, 0) for part in self.parts[schema.ROLLED_UP])
         if missing <= 0:
             return
         count = missing if table == "samples" else None
@@ -184,8 +220,7 @@ class Source:
     def _note_missing_ring(self, name: str, process: dict[str, Any]) -> None:
         """A process that did not end by itself has left a ring; that may have been deleted."""
         file = self.path / schema.PROCESSES / f"{name}.json"
-        rings = self.path / schema.RINGS
-        if process.get("state") != "recording" or (rings / f"{name}{schema.RING_SUFFIX}").exists():
+        if process.get("state") != "recording" or name in self._with_rings:
             return
         if Path(f"/proc/{process.get('pid')}").exists() or not _still_records(file):
             return  # it has ended meanwhile, in good order
@@ -203,7 +238,7 @@ class Source:
 
     def check_not_empty(self) -> None:
         """Raise EmptyCaptureError when nothing was recorded and nothing was lost."""
-        if any(part.rows for part in self.parts["samples"]) or self.losses():
+        if self.has_samples() or self.losses():
             return
         still = any(process.get("state") == "recording" for process in self.processes)
         # Of several recordings the one that came furthest tells most.
@@ -219,6 +254,10 @@ class Source:
             why = records.why_nothing(last)
         raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
 
+    def has_samples(self) -> bool:
+        """Whether there are samples, or rollups of some that have expired."""
+        return any(part.rows for table in ("samples", schema.ROLLED_UP) for part in self.parts[table])
+
     def sound(self, table: str) -> list[Part]:
         """The parts of `table` but for those that have turned out to be unreadable."""
         return [part for part in self.parts[table] if part.path not in self._bad]
@@ -226,7 +265,10 @@ class Source:
     def definitions(self) -> list[dict[str, Any]]:
         """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""
         found: dict[str, list[dict[str, Any]]] = {}
-        for part in sorted(self.parts["samples"], key=lambda part: part.last_ns or 0):
+        tables = (schema.ROLLED_UP, "samples")
+        for part in sorted(
+            (part for table in tables for part in self.parts[table]), key=lambda part: part.last_ns or 0
+        ):
             for definition in part.footer.get("operations", ()):
                 same = found.setdefault(definition["name"], [])
                 # Almost always what it was before.
@@ -271,9 +313,18 @@ class Source:
                 cause = f"process {process.get('pid')} could not write them (state: {process.get('state')})"
                 times = {"start": process.get("started_ns"), "end": process.get("stopped_ns")}
                 note(process.get("pid"), {**times, "count": unlisted, "cause": cause})
+        for part in self.parts[schema.ROLLED_UP]:
+            for loss in part.footer["ended"].get("losses") or ():
+                note(part.path.name, loss)
         for path, loss in self._bad.items():
             note(str(path), loss)
         return list(found.values())
+
+
+def _is_replaced(part: Part, table: str, rollups: Iterable[Part]) -> bool:
+    """Whether a rollup stands in for it, and not for another part that had its name."""
+    about = [part.rows, part.first_ns, part.last_ns]
+    return any(rollup.footer["replaces"].get(table, {}).get(part.path.name) == about for rollup in rollups)
 
 
 def _still_records(file: Path) -> bool:
@@ -284,13 +335,6 @@ def _still_records(file: Path) -> bool:
         return False  # it recorded nothing, and was swept away
     except (OSError, ValueError):
         return True  # as it said before
-
-
-def _may_vanish(part: Path, rows: int) -> bool:
-    """Whether the process that wrote `part` may yet merge it into a larger one."""
-    ring = part.parent.parent / schema.RINGS / f"{recording_of(part)}{schema.RING_SUFFIX}"
-    # Larger ones are left alone, and there may be more of them than a process may have descriptors.
-    return rows <= schema.MERGED_ROWS // 2 and ring.exists()
 
 
 def find(path: str | os.PathLike[str]) -> Source:
@@ -317,43 +361,15 @@ def find(path: str | os.PathLike[str]) -> Source:
     source = Source(root)
     # Processes first: what one has written by now is then among the parts.
     source.add_processes()
-    for table in schema.TABLES:
-        source.add_table(table)
+    source.add_tables()
     source.add_manifest()
     return source
 
 
-def _rings(root: Path) -> list[Path]:
-    return list((root / schema.RINGS).glob(f"[!.]*{schema.RING_SUFFIX}"))
-
-
-def _whole_range(metadata: Any) -> tuple[int | None, int | None]:
-    """Smallest and largest `start` of a file, in Unix ns, from the statistics of its row groups."""
-    ranges = [start_range(metadata, group) for group in range(metadata.num_row_groups)]
-    lows = [low for low, _ in ranges if low is not None]
-    highs = [high for _, high in ranges if high is not None]
-    if not ranges or len(lows) < len(ranges):
-        return None, None
-    return min(lows), max(highs)
-
-
-def start_range(metadata: Any, group: int) -> tuple[int | None, int | None]:
-    """Smallest and largest `start` of a row group, in Unix ns; None where the file does not say."""
-    return integer_range(metadata, group, "start") or (None, None)
-
-
-def integer_range(metadata: Any, group: int, name: str) -> tuple[int, int] | None:
-    """Smallest and largest value of a column of integers or times in a row group; None where the file does not say."""
-    content = metadata.row_group(group)
-    # By the path in the schema, not by position in a list of names: nested columns of another writer would shift it.
-    for number in range(content.num_columns):
-        column = content.column(number)
-        if column.path_in_schema == name:
-            statistics = column.statistics
-            if statistics is None or not statistics.has_min_max:
-                break
-            return int(statistics.min_raw), int(statistics.max_raw)
-    return None
+def _recordings_of(ring: Path) -> list[str]:
+    name = owners.recording_of(ring)
+    root, _, worker = name.partition(".")
+    return [name, f"{root}{schema.WORKERS}"] if worker else [name]
 
 
 def loss_frame(source: Source) -> pd.DataFrame:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from quantum_pulse.capture.reader import Part, Source, start_range
+from quantum_pulse import arrow
+from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import Selection
+from quantum_pulse.ranges import start_range
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +23,8 @@ T = TypeVar("T")
 
 #: Rows in a batch: a whole part of a long recording, so that reading it is not cut up. About 60 MB a thread.
 BATCH_ROWS: Final = 1 << 20
+#: What becomes of a part that expires while somebody has the capture open.
+_GONE: Final = "it was deleted after the capture was opened, as parts are that expire; open it again"
 #: Below this many rows a pass is over before anybody could read a progress bar.
 PROGRESS_ROWS: Final = 2_000_000
 #: More threads than this decode Parquet no faster, and each holds a batch in memory.
@@ -145,17 +149,20 @@ def batches(
     # What the consumer of a batch raises is its own fault, not the part's.
     with contextlib.ExitStack() as stack:
         with reading(source, part):
+            metadata = pq.read_metadata(part.file)
+            stored = arrow.stored("samples", needed, metadata.schema.names)
             file = stack.enter_context(
                 pq.ParquetFile(
                     part.file,
-                    read_dictionary=["operation", "category", "error"],
+                    metadata=metadata,
+                    read_dictionary=[name for name in ("operation", "category", "error") if name in stored],
                     page_checksum_verification=True,
                 )
             )
             if groups is None:
-                groups = [unit.group for unit in _part_units(part, file.metadata, selection)]
+                groups = [unit.group for unit in _part_units(part, metadata, selection)]
             found = file.iter_batches(
-                batch_rows or BATCH_ROWS, row_groups=list(groups), columns=needed, use_threads=False
+                batch_rows or BATCH_ROWS, row_groups=list(groups), columns=stored, use_threads=False
             )
         while True:
             with reading(source, part):
@@ -165,7 +172,7 @@ def batches(
             mask = _mask(batch, selection, times=times, by_name=by_name)
             if mask is not None:
                 batch = batch.filter(pa.array(mask))
-            yield batch.select(list(columns))
+            yield arrow.with_nulls(batch, "samples", columns).select(list(columns))
 
 
 @contextlib.contextmanager
@@ -176,7 +183,8 @@ def reading(source: Source, part: Part) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError) as error:
-        source.report_bad(part.path, error, part.rows)
+        is_gone = isinstance(error, FileNotFoundError)
+        source.report_bad(part.path, FileNotFoundError(_GONE) if is_gone else error, part.rows)
         raise UnreadablePartError(part.path) from error
 
 

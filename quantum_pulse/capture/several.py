@@ -59,7 +59,7 @@ class Several(Source):
         return found
 
     def check_not_empty(self) -> None:
-        if not any(part.rows for part in self.parts["samples"]) and not self.losses():
+        if not self.has_samples() and not self.losses():
             raise EmptyCaptureError(f"none of these captures has samples: {', '.join(self._sources)}")
 
 

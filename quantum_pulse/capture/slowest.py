@@ -181,7 +181,8 @@ def _running(source: Source, begin: int, end: int) -> pd.DataFrame:
     found = []
     columns = tables.columns_of(source)
     for part in scan.parts(source, chosen):
-        if part.last_ns is not None and part.last_ns + _longest(part, EVERYTHING) <= begin:
+        # Unix time in ns does not fit into a float; a difference of times does.
+        if part.last_ns is not None and _longest(part, EVERYTHING) <= begin - part.last_ns:
             continue
         rows: pd.DataFrame = tables.read_part(source, part, columns, chosen, reaches).to_pandas()
         found.append(rows.assign(recording=part.origin))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse.capture import scan
 from quantum_pulse.capture.groups import Groups
-from quantum_pulse.capture.reader import Part, Source, integer_range
+from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import EVERYTHING
+from quantum_pulse.ranges import integer_range
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.arguments import real, whole
+from quantum_pulse.capture import expired, scan, selection, sorting, totals
 from quantum_pulse.capture import groups as grouping
 from quantum_pulse.capture import quantiles as quantile_pass
-from quantum_pulse.capture import scan, selection, sorting, totals
 from quantum_pulse.capture.calls import Calls
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Source
@@ -42,8 +42,12 @@ def stats(
     min_count: int = 0,
     sort: str | None = None,
     top: int | None = None,
+    with_expired: bool = False,
 ) -> pd.DataFrame:
-    """A row for each group, with COLUMNS or other quantiles; see `Capture.stats`."""
+    """A row for each group, with COLUMNS or other quantiles; see `Capture.stats`.
+
+    `with_expired` adds to what is approximate the rollups of what has expired.
+    """
     levels = grouping.levels(by)
     wanted = QUANTILES if quantiles is None else quantile_columns(quantiles)
     chosen = selection.select(source, operations, start, end)
@@ -54,7 +58,15 @@ def stats(
 
     def work() -> pd.DataFrame:
         groups = Groups(levels, categories)
-        return summarise(source, groups, chosen, wanted, approximate=approximate, intervals_ns=intervals)
+        return summarise(
+            source,
+            groups,
+            chosen,
+            wanted,
+            approximate=approximate,
+            intervals_ns=intervals,
+            with_expired=with_expired,
+        )
 
     frame = scan.whole(work)
     if include_empty:
@@ -96,8 +108,12 @@ def summarise(
     *,
     approximate: bool = False,
     intervals_ns: Mapping[str, int] | None = None,
+    with_expired: bool = False,
 ) -> pd.DataFrame:
-    """A row for each group, sorted by the index; COLUMNS with these quantiles. Raises scan.UnreadablePartError."""
+    """A row for each group, sorted by the index; COLUMNS with these quantiles. Raises scan.UnreadablePartError.
+
+    `with_expired` adds to what is approximate the rollups of what has expired, which intervals cannot correct.
+    """
     calls = Calls(groups, intervals_ns)
     ranks = list(quantiles.values())
     is_few = scan.rows_at_most(source, chosen) <= sorting.FEW_ROWS and not intervals_ns
@@ -107,6 +123,8 @@ def summarise(
     for trust_footers in (True, False):
         found = totals.gather(source, calls, chosen, trust_footers=trust_footers)
         if approximate:
+            if with_expired and not intervals_ns:
+                expired.add(found, source, groups, chosen)
             return _frame(groups, quantiles, found.described(quantile_pass.approximate(found, ranks)))
         with contextlib.suppress(quantile_pass.ChangedError):
             values = quantile_pass.exact(source, calls, chosen, found, ranks)

@@ -124,7 +124,9 @@ def read_part(
     with scan.reading(source, part):
         checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
         dataset: ds.Dataset = ds.dataset(part.file, format=ds.ParquetFileFormat(default_fragment_scan_options=checked))
-        rows = dataset.to_table(columns=_stored(source, columns), filter=chosen)
+        wanted = _stored(source, columns)
+        rows = dataset.to_table(columns=arrow.stored(table, wanted, dataset.schema.names), filter=chosen)
+        rows = arrow.with_nulls(rows, table, wanted)
         return _completed(source, part, rows, columns).cast(_layout(table, columns))
 
 

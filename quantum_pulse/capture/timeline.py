@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import numbers
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from quantum_pulse import schema
+from quantum_pulse import metrics
 from quantum_pulse.arguments import real, whole
-from quantum_pulse.capture import density, scan, sorting, statistics, tables
+from quantum_pulse.capture import density, expired, scan, sorting, statistics, tables
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import Moment, Operations, Recorded, Selection, member, select
@@ -23,39 +24,10 @@ if TYPE_CHECKING:
 
 Window = str | dt.timedelta | float
 
-#: Metrics that are counts in their interval, so that they add up; the others are levels, of which the mean is taken.
-COUNTS: Final = frozenset(
-    {
-        "minor_faults",
-        "major_faults",
-        "voluntary_switches",
-        "involuntary_switches",
-        "disk_read_bytes",
-        "disk_write_bytes",
-        "net_sent_bytes",
-        "net_received_bytes",
-        "pressure_cpu_us",
-        "pressure_memory_us",
-        "pressure_io_us",
-        "gc_collections",
-        "gc_pause_us",
-    }
-)
-#: Metrics of the machine, which each process measures anew: several processes' are averaged, not added.
-_OF_MACHINE: Final = frozenset(
-    {
-        "cpu_machine_percent",
-        "net_sent_bytes",
-        "net_received_bytes",
-        "load_1m",
-        "pressure_cpu_us",
-        "pressure_memory_us",
-        "pressure_io_us",
-    }
-)
 #: Of a heat map: no screen shows as many, and more of them would take memory for nothing.
 MOST_COLUMNS: Final = 100_000
-METRICS: Final = tuple(column.name for column in schema.METRICS[3:])
+#: Rollups that are added up at once, at up to 400 buckets each.
+_ROLLUPS_AT_ONCE: Final = 1 << 14
 #: Stretches of a timeline that are worked on at once: while one is sorted, the next is read.
 SLABS_AT_ONCE: Final = 2
 
@@ -68,8 +40,12 @@ def timeline(
     end: Moment = None,
     *,
     quantiles: float | Sequence[float] | None = None,
+    with_expired: bool = False,
 ) -> pd.DataFrame:
-    """A row for each window and operation that ran in it; see `Capture.timeline`."""
+    """A row for each window and operation that ran in it; see `Capture.timeline`.
+
+    `with_expired` begins with the windows of which rollups tell.
+    """
     import pandas as pd
 
     window_ns = _window_ns(window)
@@ -77,7 +53,7 @@ def timeline(
     wanted = statistics.QUANTILES if quantiles is None else statistics.quantile_columns(quantiles)
 
     def work() -> pd.DataFrame:
-        slabs = _slabs(source, chosen, window_ns)
+        slabs = _with_expired(source, chosen, window_ns) if with_expired else _slabs(source, chosen, window_ns)
         frames: list[pd.DataFrame] = []
         with (
             scan.progress(sum(part.rows for part in scan.parts(source, chosen)), "timeline") as advance,
@@ -96,7 +72,10 @@ def timeline(
     def one(slab: _Slab) -> pd.DataFrame:
         groups = Groups(("window", "category", "operation"), source.categories_of(), window_ns)
         with scan.silent():
-            return statistics.summarise(source, groups, slab.chosen, wanted)
+            approximate = slab.has_expired
+            return statistics.summarise(
+                source, groups, slab.chosen, wanted, approximate=approximate, with_expired=approximate
+            )
 
     frame = scan.whole(work)
     windows = frame.index.get_level_values("window").astype("int64")
@@ -107,10 +86,34 @@ def timeline(
 
 
 class _Slab(NamedTuple):
-    """A stretch of time, and about how many rows are read for it."""
+    """A stretch of time, and about how many samples are read for it. `has_expired` if rollups tell of it as well."""
 
     chosen: Selection
     rows: int
+    has_expired: bool = False
+
+
+def _with_expired(source: Source, chosen: Selection, window_ns: int) -> list[_Slab]:
+    """As `_slabs`, where the first ones are the windows in which something has expired.
+
+    Raises ValueError where the rollups of that time are by longer intervals.
+    """
+    until_ns = expired.until_ns(source)
+    cut_ns = -(-(until_ns or 0) // window_ns) * window_ns
+    is_later = chosen.start_ns is not None and chosen.start_ns >= cut_ns
+    if until_ns is None or is_later or window_ns % expired.MINUTE_NS:
+        return _slabs(source, chosen, window_ns)
+    expired.check_window(source, chosen, window_ns)
+    begins = [int(begin) // window_ns * window_ns for begin in expired.starts(source, chosen)[::_ROLLUPS_AT_ONCE]]
+    edges = [chosen.start_ns, *sorted(set(begins) - set(begins[:1]))]
+    edges.append(cut_ns if chosen.end_ns is None else min(cut_ns, chosen.end_ns))
+    early = [
+        _Slab(chosen._replace(start_ns=begin, end_ns=end), 0, has_expired=True)
+        for begin, end in itertools.pairwise(edges)
+    ]
+    if chosen.end_ns is not None and chosen.end_ns <= cut_ns:
+        return early
+    return [*early, *_slabs(source, chosen._replace(start_ns=cut_ns), window_ns)]
 
 
 def _slabs(source: Source, chosen: Selection, window_ns: int) -> list[_Slab]:
@@ -131,37 +134,36 @@ def _slabs(source: Source, chosen: Selection, window_ns: int) -> list[_Slab]:
 
 
 def window_metrics(source: Source, times: pd.DatetimeIndex, window_ns: int) -> pd.DataFrame:
-    """METRICS in the windows that begin at `times`, index `time`; NaN where nothing was measured.
+    """The system metrics in the windows that begin at `times`, index `time`; NaN where nothing was measured.
 
-    Counts are spread evenly over the interval that they were counted in; levels are means weighted by time. What
-    belongs to a process is added up over processes, what belongs to the machine is averaged.
+    Growth is spread evenly over its interval; levels are means weighted by time. Metrics of a process are added up over
+    processes, those of the container and the machine are averaged.
     """
     import numpy as np
     import pandas as pd
 
     measured = tables.whole(source, "metrics", "time")
     starts = times.as_unit("ns").asi8
-    added = {name: np.full(len(times), np.nan) for name in METRICS}
-    processes = {name: np.zeros(len(times)) for name in METRICS}
+    added = {name: np.full(len(times), np.nan) for name in metrics.NAMES}
+    processes = {name: np.zeros(len(times)) for name in metrics.NAMES}
     for _, own in measured.groupby(["capture", "process"] if source.captures else "process"):
-        for name in METRICS:
+        for name in metrics.NAMES:
             values = _in_windows(own, name, starts, window_ns)
             known = ~np.isnan(values)
             added[name] = np.where(known, np.nan_to_num(added[name]) + np.nan_to_num(values), added[name])
             processes[name] += known
-    for name in _OF_MACHINE:
+    for name in metrics.SHARED:
         added[name] = added[name] / np.maximum(processes[name], 1)
     return pd.DataFrame(added, index=times.rename("time"))
 
 
 def rates(source: Source, starts: Sequence[int], window_ns: int) -> pd.DataFrame:
-    """`window_metrics` of windows that begin at `starts`, Unix time in ns; counts as of a second."""
+    """`window_metrics` of windows that begin at `starts`, Unix time in ns; growth as of a second."""
     import pandas as pd
 
     times = pd.DatetimeIndex(pd.to_datetime(list(starts), utc=True)).as_unit("ns")
     found = window_metrics(source, times, window_ns)
-    counts = [name for name in METRICS if name in COUNTS]
-    found[counts] /= window_ns / 1e9
+    found[sorted(metrics.GROWTH)] /= window_ns / 1e9
     return found
 
 
@@ -179,7 +181,7 @@ def _in_windows(
     lengths = measured["interval_ns"].to_numpy()
     begins = np.maximum(ends - lengths, np.concatenate([[np.iinfo(np.int64).min], ends[:-1]]))
     values = measured[name].to_numpy(np.float64)
-    amounts = values if name in COUNTS else values * (ends - begins)
+    amounts = values if name in metrics.GROWTH else values * (ends - begins)
     # The integral over time from the first interval on, flat where nothing was measured; a window is a difference.
     edges = np.column_stack([begins, ends]).ravel()
     amount = np.cumsum(np.column_stack([np.zeros(len(ends)), amounts]).ravel())
@@ -189,7 +191,7 @@ def _in_windows(
     total = np.interp(high, edges, amount) - np.interp(low, edges, amount)
     found: npt.NDArray[np.float64] = np.full(len(starts), np.nan)
     some = known > 0
-    found[some] = total[some] if name in COUNTS else total[some] / known[some]
+    found[some] = total[some] if name in metrics.GROWTH else total[some] / known[some]
     return found
 
 

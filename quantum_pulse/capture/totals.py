@@ -170,10 +170,15 @@ def gather(source: Source, calls: Calls, selection: Selection, *, trust_footers:
 
 def _add_footer(totals: Totals, part: Part, groups: Groups, selection: Selection) -> bool:
     """Add what the footer of `part` says of its samples in `selection`; whether it could tell."""
-    import numpy as np
-
     if scan.names_in(part) is None or not selection.covers(part.first_ns, part.last_ns):
         return False
+    return add_summaries(totals, part, groups, selection)
+
+
+def add_summaries(totals: Totals, part: Part, groups: Groups, selection: Selection) -> bool:
+    """Add the summaries in the footer of `part` of all operations in `selection`; whether they make sense."""
+    import numpy as np
+
     chosen = [
         summary
         for summary in part.footer["histograms"]

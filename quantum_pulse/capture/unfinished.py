@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse import rings
 from quantum_pulse.capture import scan, tables
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import EVERYTHING
+from quantum_pulse.rings import owners
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ def _of_recording(source: Source, recording: str) -> list[dict[str, Any]]:
             **block,
             "state": state,
             "elapsed_us": _elapsed_us(block.get("start"), until_ns),
-            "process": process.get("pid") or rings.process_of(Path(recording)),
+            "process": block.get("process") or process.get("pid") or owners.process_of(Path(recording)),
             "recording": recording,
             "around": (around := _around(block, by_span)),
             "path": tuple(by_span[span]["operation"] for span in around),

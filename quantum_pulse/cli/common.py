@@ -73,6 +73,7 @@ def into(wanted: str | None, name: str) -> Path:
 
 
 def show(capture: qp.Capture, stats: pd.DataFrame, unit: str = "auto", *, keep_order: bool = False) -> None:
+    from quantum_pulse.capture import expired
     from quantum_pulse.view import numbers, text, unfinished
 
     print(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order))
@@ -85,6 +86,9 @@ def show(capture: qp.Capture, stats: pd.DataFrame, unit: str = "auto", *, keep_o
     unexpected = text.validation_lines(capture.validate(expected_only=True))
     if unexpected:
         print(f"\n{unexpected}")
+    older = expired.sentence(capture._source)
+    if older:
+        print(f"\n{older}")
     losses = capture.losses()
     if len(losses):
         known = int(losses["count"].sum())

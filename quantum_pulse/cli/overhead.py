@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
@@ -40,7 +39,7 @@ def _here() -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            measured = overhead.measure(Path(folder))
+            measured = overhead.measure(folder)
         except OSError as error:
             raise Misuse(f"overhead: {folder}: {error.strerror or error}") from error
     print(f"{core.core.NAME} core on this machine, now")

@@ -27,7 +27,7 @@ def add_command(commands: Commands) -> None:
 
 
 def _recover(options: argparse.Namespace) -> int:
-    from quantum_pulse.recorder.recover import recover
+    from quantum_pulse.agent.recover import recover
     from quantum_pulse.view import numbers
 
     if not os.path.lexists(options.capture):

@@ -17,16 +17,6 @@ else:
     Protocol = object
 
 
-class Batch(NamedTuple):
-    """Finished samples copied out of the rings: one buffer a column, `rows` entries each.
-
-    Columns are those of ``schema.RING_COLUMNS`` and ``thread`` (int64). `start` is in ns on the core's clock.
-    """
-
-    rows: int
-    columns: dict[str, bytes]
-
-
 #: What a core does with a sample when its rings are full: lose it, give up the oldest ones, or wait for room.
 DROP: Final = 0
 OVERWRITE: Final = 1
@@ -57,6 +47,22 @@ class Loss(NamedTuple):
     first_ns: int
     last_ns: int
     cause: int
+
+
+class Progress(NamedTuple):
+    """How far the agent is, as the ring's header says.
+
+    `answered` is the number of the last flush that is done; `finished` whether everything is in parts after the end;
+    `drained` how many samples are in parts; `seen_ns` when the agent last looked, on the core's clock; `lost` how many
+    samples were lost; `failure` why nothing can be written at the moment, empty where nothing is wrong.
+    """
+
+    answered: int
+    finished: bool
+    drained: int
+    seen_ns: int
+    lost: int
+    failure: str
 
 
 class Account(NamedTuple):
@@ -101,52 +107,49 @@ class Core(Protocol):
         """Nanoseconds on the monotonic clock that samples are taken with."""
 
     def clock(self) -> str:
-        """Where they come from: "monotonic" is CLOCK_MONOTONIC itself, "counter" the processor's time-stamp counter,
+        """What readings come from: "monotonic" is CLOCK_MONOTONIC itself, "counter" the processor's time-stamp counter,
         which is set by that every millisecond at least, and cheaper to read."""
 
     def start(
         self,
-        ring_path: str,
+        ring_path: str | bytes,
         budget_bytes: int,
-        on_error_name: Callable[[int, str], None],
         wake_fd: int = -1,
         on_full: int = DROP,
         production: bool = False,
+        reserve: int = 1,
+        on_stall: Callable[[], object] | None = None,
     ) -> None:
-        """Create the ring file and begin to record. Raises OSError when the disk gives no room.
+        """Create the ring file and begin to record. Raises OSError when there is no room for it.
 
-        `on_error_name` is told the number of each type of exception before the first sample that carries it. A byte
-        is written to `wake_fd`, which must not block, when it is time to drain: half of the rings, or
-        schema.WAKE_SEGMENTS of them, are in use; with OVERWRITE never.
+        A byte is written to `wake_fd`, which must not block, when it is time to drain: half of the rings, or
+        schema.WAKE_SEGMENTS of them, are in use; with OVERWRITE never. `reserve` is how many segments have memory from
+        the beginning. `on_stall` is called, now and then, where the rings are full and the agent has not looked for a
+        second.
         """
 
     def stop(self) -> None:
-        """Record no more. What stands in the rings can still be drained."""
+        """Record no more. What the rings hold can still be drained."""
 
     def close(self) -> None:
-        """Give up the rings and the mapping. The file is the recorder's to delete."""
+        """Give up the rings and the mapping. The file is the agent's to delete."""
 
-    def drain(self, most: int = ..., /) -> Batch | None:
-        """Copy finished rows not yet drained, oldest first; None when there are none.
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's rings without touching them."""
 
-        No more segments are begun once there are `most` rows; by default all are copied.
-        """
+    def ask(self, stopped: bool = False, /) -> int:
+        """Ask the agent to write everything that has finished; `stopped`: no row will follow. Returns the number that
+        `Progress.answered` reaches when it is done."""
 
-    def release(self) -> None:
-        """The drained rows are durable: give their space back."""
-
-    def never_wait(self) -> None:
-        """The calling thread makes room, so it must never wait for any."""
+    def progress(self) -> Progress:
+        """How far the agent is."""
 
     def watch(self, probe_id: int, limit_ns: int, on_error: bool) -> None:
         """Look out for samples of a probe that are longer than `limit_ns` (0: of any length) or, with `on_error`, that
-        carry an error: a byte is written to `wake_fd`, and `trips` tells."""
-
-    def trips(self) -> list[tuple[int, int, int, int]]:
-        """What watching has found since the last call, the first few: probe, span, duration in ns, error number."""
+        carry an error: they are noted in the ring's header, and a byte is written to `wake_fd`."""
 
     def losses(self) -> list[Loss]:
-        """Losses since the last call."""
+        """Losses since `start`."""
 
     def account(self) -> list[Account]:
         """Totals since `start`."""
@@ -154,8 +157,20 @@ class Core(Protocol):
     def add(self, probe: Any, start_ns: int, duration_ns: int, error: type[BaseException] | None) -> None:
         """A sample of `probe` that was measured elsewhere with `now`: a child of what is innermost here."""
 
+    def note_collection(self, phase: str, info: dict[str, int], /) -> None:
+        """For ``gc.callbacks``: record a garbage collection as a row among the samples."""
+
     def plain_attributes(self, metaclass: type) -> None:
         """Make attributes of the classes of `metaclass` as cheap as those of any class, if that can be done."""
 
     def timed(self, probe: Any, function: Callable[..., Any]) -> Callable[..., Any]:
         """A callable that runs `function` inside `probe`."""
+
+    def fence(self) -> None:
+        """Order all reads and writes before the call and after it, as other processes see them."""
+
+    def launch(self, arguments: tuple[bytes, ...], environment: tuple[bytes, ...], /) -> None:
+        """Start a program that is nobody's child, in a session of its own and without our descriptors.
+
+        Raises OSError. The first of `arguments` is the path of the program.
+        """

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from quantum_pulse import schema
+from quantum_pulse import metrics, schema
 from quantum_pulse.capture import scan, spans, tables
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Part, Source
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
     from quantum_pulse.capture.spans import Rows
 
-#: Columns of the metrics that are counters in the trace: all but those that say of when and whom a row is.
-_COUNTERS: Final = tuple(
-    column.name for column in schema.METRICS if column.name not in ("time", "interval_ns", "process")
-)
+#: Columns of the events that are written beside their times, where they have a value.
+_ABOUT_EVENTS: Final = ("generation", "collected", "value", "thread")
 #: Larger than any process or thread that Linux numbers (PID_MAX_LIMIT): from here on we do.
 _FIRST_OWN: Final = 1 << 22
 #: Rows that are turned into text at a time.
@@ -58,7 +56,7 @@ def write(source: Source, wanted: Wanted, out: Any) -> int:
                     written += recording.add(rows)
                     advance(len(rows.span))
     for part in source.sound("events"):
-        _add_collections(source, events, part, chosen)
+        _add_events(source, events, part, chosen)
     for part in source.sound("metrics"):
         _add_counters(source, events, part, chosen)
     events.finish()
@@ -201,8 +199,8 @@ class _Recording:
         return self._events.track(self._process, (track, lane), None if lane else track.thread, shown)
 
 
-def _add_collections(source: Source, events: _Events, part: Part, chosen: Selection) -> None:
-    """Garbage collections and the like, on a track beside that of the thread that they held up."""
+def _add_events(source: Source, events: _Events, part: Part, chosen: Selection) -> None:
+    """Events, on a track beside that of the thread that they held up."""
     process = events.process(part)
     rows = _rows(source, part, "events")
     found = []
@@ -212,8 +210,9 @@ def _add_collections(source: Source, events: _Events, part: Part, chosen: Select
         key = ("events", row["thread"])
         tid = process.tracks.get(key)
         if tid is None:
-            tid = events.track(process, key, None, f"events of thread {row['thread']}")
-        told = _json({"generation": row["generation"], "collected": row["collected"], "thread": row["thread"]})
+            name = f"events of thread {row['thread']}" if row["thread"] else "events of the process"
+            tid = events.track(process, key, None, name)
+        told = _json({name: row[name] for name in _ABOUT_EVENTS if row[name] is not None})
         found.append(
             f'{{"ph":"X","name":{_json(row["event"])},"cat":"events","pid":{process.number},"tid":{tid},'
             f'"ts":{_us(row["start"] - events.begin_ns)},"dur":{_us(row["duration_ns"])},"args":{told}}}'
@@ -232,7 +231,7 @@ def _add_counters(source: Source, events: _Events, part: Part, chosen: Selection
         when = f'"pid":{process.number},"ts":{_us(max(since - events.begin_ns, 0))}'
         found += [
             f'{{"ph":"C","name":"{name}",{when},"args":{{"value":{_json(row[name])}}}}}'
-            for name in _COUNTERS
+            for name in metrics.NAMES
             if row[name] is not None and math.isfinite(row[name])
         ]
     events.add(found)

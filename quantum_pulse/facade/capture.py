@@ -61,7 +61,9 @@ class Capture:
         - `quantiles`: others, such as [0.5, 0.9999]; the columns are then p50_us and p9999_us.
         - `operations`, `start`, `end`: which samples, as in `samples`.
         - `approximate`: quantiles within 1 %, from what the parts say of themselves, mostly without reading samples.
-          The other columns stay exact.
+          The other columns stay exact. Calls that started before `expired_until` count too, in rows by operation,
+          category or capture: without `approximate`, or in other rows, only samples that are there do. `start` and
+          `end` choose whole minutes of the time that has expired, or whole hours or days where that is what is kept.
         - `expected_interval_us`: corrects for coordinated omission. When calls were meant to be made so often, by one
           caller that waits for each, a slow call hides those that should have followed; they are added, as
           HdrHistogram does it. A number for all operations, or a dictionary of members.
@@ -86,6 +88,7 @@ class Capture:
             min_count=min_count,
             sort=sort,
             top=top,
+            with_expired=approximate,
         )
 
     def timeline(
@@ -101,13 +104,17 @@ class Capture:
 
         Index: (time, category, operation), `time` being when the window began, UTC; windows begin at whole multiples
         of their length. There is a row where the operation ran. Columns: those of `stats`, then those of `metrics`:
-        counts (faults, switches, bytes, pauses) in the window, other metrics as their mean over it; added up over
-        processes, but for what is of the machine. NaN where nothing was measured. `window` is a length of time
+        growth (faults, switches, bytes, pauses) in the window, levels as their mean over it; added up over processes,
+        but for metrics of the container and the machine. NaN where nothing was measured. `window` is a length of time
         such as "100ms", or seconds. ``timeline["p99_us"].unstack(["category", "operation"])`` has a column for each.
+
+        Windows of whole minutes reach back before `expired_until`, where all columns but the quantiles stay exact, and
+        these are within 1 %; metrics of that time are NaN. Other windows are only of samples that are there. Raises
+        ValueError where a window would cut what is kept by the hour or day, and names those that do not.
         """
         from quantum_pulse.capture import timeline
 
-        return timeline.timeline(self._source, window, operations, start, end, quantiles=quantiles)
+        return timeline.timeline(self._source, window, operations, start, end, quantiles=quantiles, with_expired=True)
 
     def heatmap(
         self, operation: Operation | Recorded, *, start: Moment = None, end: Moment = None, columns: int = 120
@@ -144,7 +151,7 @@ class Capture:
         """The `n` slowest samples, of all operations or of one or several: `.table` has their rows, the slowest first.
 
         ``slowest[0]`` is the first with its surroundings: `sample`, `ancestors`, `children`, `meanwhile` (what else
-        ran then, by process, thread and operation) and `events` (garbage collections).
+        ran then, by process, thread and operation) and `events` (garbage collections and steps of the wall clock).
         """
         from quantum_pulse.capture import slowest
 
@@ -433,7 +440,7 @@ class Capture:
         return tables.whole(self._source, "metrics", "time")
 
     def events(self) -> pd.DataFrame:
-        """Garbage collections and the like, ordered by `start`; columns as in `docs/format.md`."""
+        """Garbage collections and steps of the wall clock, ordered by `start`; columns as in `docs/format.md`."""
         from quantum_pulse.capture import tables
 
         return tables.whole(self._source, "events", "start")
@@ -460,6 +467,18 @@ class Capture:
         return unfinished.frame(self._source)
 
     @cached_property
+    def expired_until(self) -> pd.Timestamp | None:
+        """The moment from which on samples are there, UTC; None where none has expired.
+
+        Of the time before, ``stats(approximate=True)`` and `timeline` in windows of whole minutes still tell, from
+        rollups. Everything else is of the samples that are there: some may be older than this moment, as of another
+        host.
+        """
+        from quantum_pulse.capture import expired
+
+        return expired.until(self._source)
+
+    @cached_property
     def operations(self) -> RecordedOperations:
         """The operations by name, for whoever has a capture and not its program: accepted wherever members are.
 
@@ -483,9 +502,12 @@ class Capture:
         count = sum(part.rows for part in self._source.parts["samples"])
         several = self._source.captures
         what = f"{len(several)} captures in {self.path}" if several else str(self.path)
-        return f"<Capture {what}: {count:,} samples>"
+        until = self.expired_until
+        older = "" if until is None else f"; older ones than {until:%Y-%m-%d %H:%M:%S} UTC have expired"
+        return f"<Capture {what}: {count:,} samples{older}>"
 
     def _repr_html_(self) -> str:
+        from quantum_pulse.capture import expired
         from quantum_pulse.view import html, text, unfinished
 
         table = html.stats_table(self.stats(), self.categories, caption=f"Capture {self.path}")
@@ -493,6 +515,7 @@ class Capture:
             unfinished.lines(unfinished.of(self._source)),
             text.budget_lines(self.budgets(check=None)),
             text.validation_lines(self.validate(expected_only=True)),
+            expired.sentence(self._source),
         )
         return table + "".join(map(html.lines, below))
 

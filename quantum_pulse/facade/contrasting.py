@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quantum_pulse import arguments, results
+from quantum_pulse import arguments, metrics, results
 from quantum_pulse.analysis import contrasts, windows
 from quantum_pulse.capture import selection, tables, timeline
 from quantum_pulse.capture.reader import Source
@@ -39,7 +39,7 @@ def contrast(
         return windows.of_operations(frame, times, length / 1e9)
 
     def read_metrics(starts: list[int], length: int) -> pd.DataFrame:
-        return windows.of_metrics(timeline.rates(source, starts, length), timeline.COUNTS)
+        return windows.of_metrics(timeline.rates(source, starts, length), metrics.GROWTH)
 
     window = contrasts.window(begin_ns, end_ns)
     coarse = contrasts.window(begin_ns, end_ns, tables.whole(source, "metrics", "time")["interval_ns"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantum_pulse import arguments, results
+from quantum_pulse import arguments, metrics, results
 from quantum_pulse.analysis import recommendations, windows
 from quantum_pulse.capture import environments, selection, statistics, tables, timeline
 from quantum_pulse.capture.reader import Source
@@ -22,10 +22,10 @@ def correlate(
     operations = selection.some(source, operations)
     measured = tables.whole(source, "metrics", "time")
     length_s = windows.length_s(measured) if window is None else timeline.seconds(window)
-    latency, busy, metrics = windows.aligned(
-        timeline.timeline(source, length_s, operations, quantiles=[quantile]), length_s, timeline.METRICS
+    latency, busy, measures = windows.aligned(
+        timeline.timeline(source, length_s, operations, quantiles=[quantile]), length_s, metrics.NAMES
     )
-    table = windows.correlate_all(latency, busy, metrics, alpha)
+    table = windows.correlate_all(latency, busy, measures, alpha)
     advice = recommendations.recommend(
         statistics.stats(source), measured, table, memory_bytes=environments.memory_bytes(source), alpha=alpha
     )

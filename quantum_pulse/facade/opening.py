@@ -32,12 +32,12 @@ def last(folder: str | os.PathLike[str]) -> Path:
 
 
 def _one(path: Path) -> reader.Source:
-    from quantum_pulse.recorder import recover
+    from quantum_pulse.agent import leftovers
 
     # The rings first: what a living process moves from them to a part meanwhile is then in both, and not in neither.
-    leftovers = recover.look(path)
+    found = leftovers.look(path)
     source = reader.find(path)
-    for leftover in leftovers:
+    for leftover in found:
         leftover.add_to(source)
     source.note_missing()
     return source

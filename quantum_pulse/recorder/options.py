@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, get_args
+from collections.abc import Mapping
 
-from quantum_pulse import schema, variables
+from quantum_pulse import mounts, schema, variables
 from quantum_pulse.arguments import real
 from quantum_pulse.core import contract
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Operation
 from quantum_pulse.operations import checked as checked_operation
+
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Final, Literal, NamedTuple
+
+    Level = Literal["full", "production", "off"]
+    OnFull = Literal["drop", "overwrite", "wait"]
+    Writer = Literal["agent", "thread"]
+    #: What makes a sample worth saving: more than so many microseconds, an error, or either of the two.
+    Trigger = float | Literal["error"] | tuple[float, Literal["error"]]
+else:
+    from quantum_pulse.tuples import NamedTuple
 
 DEFAULT_BUDGET_BYTES: Final = 256 * 2**20
 DEFAULT_METRICS_INTERVAL_S: Final = 0.1
@@ -20,15 +31,11 @@ DEFAULT_METRICS_INTERVAL_S: Final = 0.1
 #: Environment variable: the level where a program does not name one.
 LEVEL: Final = "QUANTUM_PULSE_LEVEL"
 
-#: Environment variable: where the rings stand where a program does not say.
+#: Environment variable: where the rings are where a program does not say.
 RING_FOLDER: Final = "QUANTUM_PULSE_RINGS"
 
-Level = Literal["full", "production", "off"]
-OnFull = Literal["drop", "overwrite", "wait"]
-
-#: What makes a sample worth saving: more than so many microseconds, an error, or either of the two.
-Trigger = float | Literal["error"] | tuple[float, Literal["error"]]
-
+LEVELS: Final = ("full", "production", "off")
+WRITERS: Final = ("agent", "thread")
 ON_FULL: Final[dict[str, int]] = {"drop": contract.DROP, "overwrite": contract.OVERWRITE, "wait": contract.WAIT}
 
 
@@ -48,7 +55,9 @@ class Options(NamedTuple):
     level: str = "full"
     on_full: str = "drop"
     watches: tuple[Watch, ...] = ()
-    ring_folder: Path | None = None
+    ring_folder: str | None = None
+    writer: str = "agent"
+    keep: str | None = None
 
     @property
     def keeps(self) -> bool:
@@ -63,6 +72,8 @@ def checked(
     on_full: str,
     save_on: Mapping[Any, Any] | None,
     ring_folder: str | os.PathLike[str] | None,
+    writer: str,
+    keep: str | None,
 ) -> Options:
     """The options that these arguments make. Raises RecordingError, and TypeError for what is no operation."""
     if not real(metrics_interval_s) > 0:
@@ -70,39 +81,52 @@ def checked(
     least = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
     if not isinstance(budget_bytes, int) or budget_bytes < least:
         raise RecordingError(f"budget_bytes must be an integer of at least {least}, not {budget_bytes!r}")
-    levels = get_args(Level)
     if level is None:
-        level = variables.chosen(LEVEL, levels) or "full"
-    if not isinstance(level, str) or level not in levels:
+        level = variables.chosen(LEVEL, LEVELS) or "full"
+    if not isinstance(level, str) or level not in LEVELS:
         raise RecordingError(f"level must be 'full', 'production' or 'off', not {level!r}")
     if not isinstance(on_full, str) or on_full not in ON_FULL:
         raise RecordingError(f"on_full must be 'drop', 'overwrite' or 'wait', not {on_full!r}")
     if save_on is not None and on_full != "overwrite":
         raise RecordingError(f"save_on needs on_full='overwrite': with {on_full!r} everything is written anyway")
+    if not isinstance(writer, str) or writer not in WRITERS:
+        raise RecordingError(f"writer must be 'agent' or 'thread', not {writer!r}")
+    if keep is not None:
+        from quantum_pulse.keep import parse
+
+        parse(keep)
     watches = tuple(_watches(save_on or {}))
-    return Options(budget_bytes, metrics_interval_s, level, on_full, watches, _folder(ring_folder))
+    return Options(budget_bytes, float(metrics_interval_s), level, on_full, watches, _folder(ring_folder), writer, keep)
 
 
-def _folder(ring_folder: str | os.PathLike[str] | None) -> Path | None:
-    must = "must be a folder that exists and can be written to, as /dev/shm"
+def _folder(ring_folder: str | os.PathLike[str] | None) -> str | None:
     if ring_folder is None:
         named = os.environ.get(RING_FOLDER)
         if not named:
             return None
-        if not _takes_rings(named):
+        must = _refused(named)
+        if must is not None:
             variables.refuse(RING_FOLDER, named, must)
             return None
-        return Path(named).absolute()
-    if not isinstance(ring_folder, str | os.PathLike) or not _takes_rings(ring_folder):
+        return os.path.abspath(named)
+    must = _refused(ring_folder)
+    if must is not None:
         raise RecordingError(f"ring_folder {must}, not {ring_folder!r}")
-    return Path(ring_folder).absolute()
+    return os.path.abspath(ring_folder)
 
 
-def _takes_rings(folder: str | os.PathLike[str]) -> bool:
+def _refused(folder: str | os.PathLike[str]) -> str | None:
+    """What a folder of rings must be and this one is not."""
     try:
-        return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)  # noqa: PTH112 - "" is no folder
-    except ValueError:  # a null character
-        return False
+        is_one = os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)  # "" is no folder
+    except (TypeError, ValueError):  # a null character
+        is_one = False
+    if not is_one or isinstance(folder, int):
+        return "must be a folder that exists and can be written to, as /dev/shm"
+    kind = mounts.kind_of(os.fsdecode(folder))
+    if kind in mounts.COPY_ON_WRITE:
+        return f"must not be on {kind}, where a full disk would end the program"
+    return None
 
 
 def _watches(save_on: Mapping[Any, Any]) -> Iterator[Watch]:

@@ -11,14 +11,20 @@ import contextlib
 import itertools
 import math
 import os
+import struct
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, NamedTuple
 
 from quantum_pulse import schema
 from quantum_pulse.core import core
+from quantum_pulse.rings.places import Place
+
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final, NamedTuple
+else:
+    from quantum_pulse.tuples import NamedTuple
 
 #: Samples in a round, and rounds, of which the quickest counts: all else is somebody else's time.
 LOOPS: Final = 50
@@ -41,18 +47,24 @@ class Overhead(NamedTuple):
 
 
 _known: Overhead | None = None
+_is_measured = False
 
 
-def measured(folder: Path) -> Overhead | None:
-    """What a recording stores; None where it could not be measured. Only while nothing is recorded."""
-    global _known
-    if _known is None:
-        with contextlib.suppress(OSError, ValueError):
-            _known = measure(folder)
-    return _known
+def measure_once(place: Place) -> None:
+    """Measure what a recording stores, unless this process has done so. Only while nothing is recorded."""
+    global _known, _is_measured
+    if not _is_measured:
+        _is_measured = True
+        with contextlib.suppress(OSError, ValueError), place.opened():
+            _known = measure(place.rings)
 
 
-def measure(folder: Path) -> Overhead:
+def known() -> dict[str, float] | None:
+    """What was measured; None where that was not possible."""
+    return _known and _known._asdict()
+
+
+def measure(folder: str) -> Overhead:
     """Measure now, with a ring in `folder`. Only while nothing is recorded.
 
     Raises OSError where there is no room for half a MB, and ValueError where the core recorded nothing.
@@ -66,7 +78,7 @@ def measure(folder: Path) -> Overhead:
     return Overhead(float(math.gcd(*steps)), max(read_ns, 0.0), max(sample_ns - empty_ns, inside_ns), inside_ns)
 
 
-def _sample_ns(folder: Path) -> tuple[float, float]:
+def _sample_ns(folder: str) -> tuple[float, float]:
     """A turn of the loop over a sample, and the median duration of the samples."""
 
     class Probe(core.Probe):  # type: ignore[misc]  # the base is chosen at run time
@@ -74,28 +86,41 @@ def _sample_ns(folder: Path) -> tuple[float, float]:
 
     probe = Probe()
     probe.probe_id = 0
-    # Hidden, as what has not become a ring yet: whoever recovers a killed process clears it away.
-    ring = folder / f".{os.getpid()}-overhead{schema.RING_SUFFIX}.tmp"
+    # Hidden, as what has not become a ring yet.
+    ring = f"{folder}/.{os.getpid()}-overhead{schema.RING_SUFFIX}.tmp"
     try:
-        core.start(str(ring), _BUDGET, lambda *_: None, -1)
+        core.start(ring, _BUDGET)
         turn_ns = _turn_ns(_block, probe)
         core.stop()
-        batch = core.drain()
+        own = _durations(ring, threading.get_native_id())
     finally:
         core.stop()
         core.close()
-        ring.unlink(missing_ok=True)
-    if batch is None:
-        raise ValueError("the core has recorded nothing")
-    durations = memoryview(batch.columns["duration"]).cast("q").tolist()
-    operations = memoryview(batch.columns["operation"]).cast("I").tolist()
-    threads = memoryview(batch.columns["thread"]).cast("q").tolist()
-    # Other threads may have entered operations of the host meanwhile.
-    here = (0, threading.get_native_id())
-    own = [duration for duration, *where in zip(durations, operations, threads, strict=True) if tuple(where) == here]
+        with contextlib.suppress(OSError):
+            os.unlink(ring)
     if not own:
         raise ValueError("the core has recorded nothing")
     return turn_ns, float(sorted(own)[len(own) // 2])
+
+
+def _durations(ring: str, thread: int) -> list[int]:
+    """Durations of operation 0 in `thread`: other threads may have entered operations of the host meanwhile."""
+    with open(ring, "rb") as file:
+        data = memoryview(file.read())
+    fields = {name: struct.unpack_from(code, data, offset)[0] for name, code, offset in schema.RING_FIELDS}
+    found: list[int] = []
+    for number in range(fields["used"]):
+        base = schema.segments_at(fields["limit"]) + number * schema.SEGMENT_BYTES
+        segment = {name: struct.unpack_from(code, data, base + at)[0] for name, code, at in schema.SEGMENT_FIELDS}
+        if segment["thread"] != thread or segment["state"] not in (schema.OWNED, schema.FULL):
+            continue
+        columns, at = {}, base + schema.SEGMENT_HEADER_BYTES
+        for name, code in schema.RING_COLUMNS:
+            columns[name] = struct.unpack_from(f"={segment['written']}{code}", data, at)
+            at += schema.SEGMENT_ROWS * struct.calcsize(code)
+        pairs = zip(columns["operation"], columns["duration"], strict=True)
+        found += [duration for operation, duration in pairs if operation == 0]
+    return found
 
 
 def _turn_ns(body: Callable[..., None], *arguments: Any) -> float:

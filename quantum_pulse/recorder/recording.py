@@ -1,41 +1,51 @@
-"""One recording, from its first file to its account."""
+"""One recording, from its first file to its end. Between the two, nothing here runs unless the program calls it."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import math
+import gc
+import json
 import os
-import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
 
-from quantum_pulse import arguments, records, schema
 from quantum_pulse import core as cores
+from quantum_pulse import folders, mounts, schema
+from quantum_pulse.arguments import real
+from quantum_pulse.core.contract import CAUSES
 from quantum_pulse.errors import RecordingError
-from quantum_pulse.operations import Definition, registry, writable
-from quantum_pulse.recorder import folder, options, recover, ringfiles, snapshots
-from quantum_pulse.recorder.metrics import MetricsSampler
-from quantum_pulse.recorder.processfile import ProcessFile
-from quantum_pulse.recorder.ringfiles import RingFiles
-from quantum_pulse.recorder.writer import Writer
+from quantum_pulse.operations import Definition, registry
+from quantum_pulse.recorder import environment, logs, options, overhead
+from quantum_pulse.recorder.journal import Journal
+from quantum_pulse.recorder.launching import Launcher
+from quantum_pulse.rings.lines import line_of
+from quantum_pulse.rings.places import Place
 
+TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Any, Final, Self
+
     import pandas as pd
 
 core = cores.core
-logger = logging.getLogger("quantum_pulse")
+
+#: Environment variable: the recording that programs started from here take part in.
+INHERITED: Final = "QUANTUM_PULSE_INHERITED"
 
 #: A recording of at least so long says that it ends with nothing.
 SAY_EMPTY_AFTER_NS: Final = 10**9
-
-#: Time after which no further ring of another process is taken in at the end.
-SWEEP_S: Final = 5.0
+#: How long `stop` and `flush` wait for the agent, in seconds.
+LONGEST_WAIT_S: Final = 30.0
+#: How often they look whether there still is one, in seconds.
+LOOK_S: Final = 0.25
+#: Segments that have memory from the beginning. What a forked process records may be little.
+FIRST_SEGMENTS: Final = 16
+#: At most this share of what is left of the memory or the disk is taken by the rings of one recording.
+SHARE_OF_ROOM: Final = 0.5
 
 NOTHING: Final = {"started": 0, "written": 0, "pending": 0, "open": 0, "lost": 0}
 
@@ -55,214 +65,434 @@ class Recorder:
     #: Whether the next `start` ends this recording, as one that the program did not ask for, rather than raises.
     gives_way = False
 
-    def __init__(self, path: Path, chosen: options.Options, on_stop: Callable[[Recorder], None]) -> None:
-        """`on_stop` is told when the recording has ended, in whatever way."""
-        self.path = path
+    def __init__(
+        self,
+        target: str,
+        chosen: options.Options,
+        on_stop: Callable[[Recorder], None],
+        *,
+        inherits: str | None = None,
+    ) -> None:
+        """`on_stop` is called when the recording has ended, in whatever way. `inherits`: name of the recording of the
+        program that has started this one. Raises OSError, RecordingError."""
+        self.target = target
         self._options = chosen
         self._on_stop = on_stop
-        self._is_inherited = False
+        self._is_inherited = inherits is not None
+        self._is_forked = False
+        self._parent = inherits
+        self._name = ""
+        self._invitation = ""
+        self._complaint = ""  # the last one, so that it is made once
         self._begin()
 
+    @classmethod
+    def taking_part(cls, told: str, on_stop: Callable[[Recorder], None]) -> Recorder:
+        """A recording into the capture of the program that has started this one, which has `told` it how.
+
+        Raises what goes wrong: ValueError, KeyError, TypeError, OSError, RecordingError.
+        """
+        entry = json.loads(told)
+        chosen = options.Options(**entry["options"])
+        target = folders.target(entry["path"])
+        folders.prepare(target, "append")
+        return cls(target, chosen, on_stop, inherits=str(entry["name"]))
+
     def _begin(self) -> None:
-        path, chosen = self.path, self._options
+        """Make the files of the recording and begin. Raises OSError, RecordingError."""
         self._started_ns = time.time_ns()
-        self._anchor_ns = _clock_anchor()
+        self._began_ns = core.now()
+        self._final: dict[str, int] | None = None
         # Several recordings may share a capture, also of one process: the name of each file tells them apart.
-        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        folder.make(path, self._started_ns)
-        if chosen.ring_folder is not None and not self._is_inherited:
-            ringfiles.tell_orphans(chosen.ring_folder)
-        self._files = RingFiles(path, self._name, chosen.ring_folder)
-        self._final_account: dict[str, int] | None = None
-        self.errors: list[str] = [""]
-        self._sampler = MetricsSampler(core.now, chosen.metrics_interval_s)
-        self._writer = Writer(
-            core,
-            path,
-            self._files.ring,
-            self._anchor_ns,
-            self.errors,
-            self._sampler,
-            self._files.note,
-            keeps=chosen.keeps,
-        )
+        token = f"{os.getpid()}-{os.urandom(4).hex()}"
+        self._name = f"{self._parent.partition('.')[0]}.{token}" if self._is_forked and self._parent else token
+        if not self._is_forked:
+            folders.make(self.target, self._started_ns)
+            self._place = Place(self.target, self._options.ring_folder)
+            _check_disk(self._place.rings)
+            self._launcher = Launcher(self._place, is_thread=self._options.writer == "thread")
+            overhead.measure_once(self._place)
         try:
-            self._process = ProcessFile(path, self._name, self._started_ns, self._anchor_ns, chosen, self._files.folder)
-            self._process.save("starting")
-            self._files.note({"clock_anchor_ns": self._anchor_ns})
-            for number, definition in enumerate(registry.all()):
-                self._note_operation(number, definition)
-            registry.on_new = self._note_operation
-            self._files.begin(self._start_core)
-            self._process.save("recording")
+            with self._place.opened():
+                self._make_files()
         except BaseException:
-            registry.on_new = None
-            core.stop()
-            core.close()
-            self._writer.close()
-            self._files.close()
-            self._files.remove()
-            (path / schema.PROCESSES / f"{self._name}.json").unlink(missing_ok=True)
+            self._place.leave()
             raise
-        self._sampler.start()
-        self._writer.start()
+        gc.callbacks.append(core.note_collection)
         self.is_recording = True
-        logger.debug(
-            "recording into %s: %s core, level %s, on_full %s, %d operations, rings of at most %d bytes in %s, after "
-            "%.1f ms",
-            path,
+        if not self._is_forked:
+            self._invite()
+        logs.debug(
+            "recording into %s as %s: %s core, level %s, on_full %s, rings of at most %d bytes in %s, after %.1f ms",
+            self.target,
+            self._name,
             core.NAME,
-            chosen.level,
-            chosen.on_full,
-            len(registry.all()),
-            chosen.budget_bytes,
-            self._files.ring.resolve(),
+            self._options.level,
+            self._options.on_full,
+            self._options.budget_bytes,
+            self._place.rings,
             (time.time_ns() - self._started_ns) / 1e6,
         )
 
-    def _start_core(self, ring: str) -> None:
+    def _make_files(self) -> None:
+        self._wake_fd = self._place.open_fifo()
+        try:
+            self._journal = Journal(self._place, self._name, self._first_lines())
+            try:
+                registry.on_new = self._note_operation
+                self._start_core()
+                self._launcher.ensure()
+            except BaseException:
+                registry.on_new = None
+                core.stop()
+                core.close()
+                self._journal.close()
+                for suffix in (schema.RING_SUFFIX, schema.NAMES_SUFFIX):
+                    _unlink(f"{self._place.rings}/{self._name}{suffix}")
+                raise
+        except BaseException:
+            os.close(self._wake_fd)
+            raise
+
+    def _start_core(self) -> None:
         chosen = self._options
+        ring = f"{self._place.rings}/{self._name}{schema.RING_SUFFIX}"
+        # Shown once its header is whole, so that nobody takes one that has just begun for a damaged one.
+        unfinished = f"{self._place.rings}/.{self._name}{schema.RING_SUFFIX}.tmp"
         core.start(
-            ring,
-            chosen.budget_bytes,
-            self._note_error,
-            self._writer.wake_fd,
+            unfinished,
+            _within(chosen.budget_bytes, self._place.rings),
+            self._wake_fd,
             on_full=options.ON_FULL[chosen.on_full],
             production=chosen.level == "production",
+            reserve=1 if self._is_inherited else FIRST_SEGMENTS,
+            on_stall=self._on_stall,
         )
         for watch in chosen.watches:
             core.watch(*watch)
+        os.replace(unfinished, ring)
+        os.write(self._wake_fd, b"\0")  # a full pipe raises, and nobody reads it then
+
+    def _first_lines(self) -> bytes:
+        """What the journal begins with."""
+        definitions = registry.all()
+        lines = [
+            line_of({"process": self._described()}),
+            line_of({"clock_anchor_ns": _clock_anchor()}),
+            *_operation_lines(definitions),
+        ]
+        return b"".join(lines)
+
+    def _described(self) -> dict[str, Any]:
+        """What the recording says of itself as it begins; `docs/format.md` has the keys."""
+        operations, chosen = registry.all(), self._options
+        return {
+            "pid": os.getpid(),
+            "parent": self._parent,
+            "is_forked": self._is_forked,
+            "started_ns": self._started_ns,
+            "core": core.NAME,
+            "clock": core.clock(),
+            "level": chosen.level,
+            "on_full": chosen.on_full,
+            "metrics_interval_s": chosen.metrics_interval_s,
+            "keep": chosen.keep,
+            "operations": {
+                "defined": len(operations),
+                "detail": sum(one.detail for one in operations),
+                "sampled": sum(one.sample_every > 1 for one in operations),
+            },
+            "overhead": overhead.known(),
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "argv": sys.argv if hasattr(sys, "argv") else [],
+            "host": os.uname().nodename,
+            "environment": environment.found(),
+        }
+
+    def _invite(self) -> None:
+        """Let programs that this one starts take part."""
+        chosen = self._options._replace(watches=(), on_full="drop" if self._options.keeps else self._options.on_full)
+        told = {"path": self.target, "name": self._name, "options": chosen._asdict()}
+        self._invitation = os.environ[INHERITED] = json.dumps(told)
+
+    def _withdraw_invitation(self) -> None:
+        # Another interpreter in this process may have another recording.
+        if os.environ.get(INHERITED) == self._invitation:
+            del os.environ[INHERITED]
 
     @property
-    def has_failed(self) -> bool:
-        """Whether the disk has ended the recording."""
-        return self._writer.failure is not None
+    def path(self) -> Path:
+        """Directory of the capture."""
+        from pathlib import Path
+
+        return Path(self.target)
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this process was forked from one that recorded, and goes on with that."""
+        """Whether this process was started by one that recorded, and takes part in that."""
         return self._is_inherited
 
     def flush(self) -> None:
-        """Write all that has finished so far, so that ``qp.open`` sees it. Blocks until it is written.
+        """Write all that has finished so far, so that every reader of the capture sees it. Blocks until it is written.
 
         With ``on_full="overwrite"`` this is what saves the last seconds into the capture; see also `snapshot`.
         """
         if self.is_recording:
-            self._writer.flush()
+            self._wait_for(core.ask())
 
     def snapshot(self, path: str | os.PathLike[str], *, last_s: float | None = None) -> Path:
-        """Save what stands in the rings as a capture of its own at `path`, while recording goes on.
+        """Save what the rings hold as a capture of its own, while recording goes on.
 
-        For ``on_full="overwrite"``: all that has finished and was not overwritten or flushed yet, or the last `last_s`
-        seconds of it, with the metrics of that time. Returns the path. Blocks until it is written. Raises
-        RecordingError when this recording does not overwrite or has ended, or `path` cannot hold a new capture.
+        For ``on_full="overwrite"``: all that has finished and was not overwritten or flushed yet. Blocks until it is
+        written.
+
+        Parameters
+        ----------
+        path
+            Directory of the new capture.
+        last_s, optional
+            Only what ended in the last so many seconds, with the metrics of that time.
+
+        Returns
+        -------
+        pathlib.Path
+            The capture.
+
+        Raises
+        ------
+        RecordingError
+            When this recording does not overwrite or has ended, or `path` cannot hold a new capture.
         """
         if not self._options.keeps:
             raise RecordingError(
                 f"snapshot() needs on_full='overwrite'; with {self._options.on_full!r} all is written into {self.path}"
             )
         if not self.is_recording:
-            raise RecordingError(f"the recording has ended; what it kept stands in {self.path}")
-        if last_s is not None and not 0 < arguments.real(last_s) < math.inf:
+            raise RecordingError(f"the recording has ended; what it kept is in {self.path}")
+        if last_s is not None and not 0 < real(last_s) < float("inf"):
             raise RecordingError(f"last_s must be a number of seconds above 0, not {last_s!r}")
-        target = folder.target(path)
+        target = folders.target(path)
         try:
-            if (target / schema.MANIFEST).exists():
+            if os.path.exists(f"{target}/{schema.MANIFEST}"):
                 raise RecordingError(f"{target} holds a capture already; choose another path for the snapshot")
-            folder.prepare(target, "append")
+            folders.prepare(target, "append")
+            folders.make(target, self._started_ns)
             first_ns = 0 if last_s is None else core.now() - int(last_s * 1e9)
-            folder.make(target, self._started_ns, with_rings=False)
-            snapshots.write(target, self._files.ring, self._writer.footer(), first_ns, self._sampler.peek())
-            told = target / schema.PROCESSES / self._process.path.name
-            folder.write_json(told, self._process.content("snapshot"))
+            failure = self._request({"snapshot": target, "first_ns": first_ns})
         except OSError as error:
             raise RecordingError(f"cannot save a snapshot into {target}: {error.strerror or error}") from error
-        return target
+        if failure:
+            raise RecordingError(f"cannot save a snapshot into {target}: {failure}")
+        from pathlib import Path
+
+        return Path(target)
 
     def stats(self) -> pd.DataFrame:
         """The table of ``qp.open(path).stats()``, live: all that has finished up to this call."""
         from quantum_pulse import facade  # a recording that nobody asks loads no pandas
+        from quantum_pulse.errors import EmptyCaptureError
 
         self.flush()
-        return facade.open(self.path).stats()
+        try:
+            return facade.open(self.path).stats()
+        except EmptyCaptureError:
+            return facade.no_stats()
 
     def now_ns(self) -> int:
-        """This moment as it would stand in the `start` of a sample, in ns since 1970."""
-        return int(core.now()) + self._anchor_ns
+        """This moment as it would be in the `start` of a sample, in ns since 1970."""
+        return time.time_ns()
 
     def account(self) -> dict[str, int]:
         """Samples since the start: started = written + open + lost + pending (in the rings, not yet written)."""
-        return self._final_account or self._writer.account()
+        if self._final is not None:
+            return self._final
+        # First what was written, so that nothing is pending twice.
+        written = core.progress().drained
+        totals = core.account()
+        started = sum(row.started for row in totals)
+        committed = sum(row.committed for row in totals)
+        lost = sum(row.lost for row in totals)
+        written = min(written, committed)
+        return {
+            "started": started,
+            "written": written,
+            "pending": committed - written,
+            "open": started - committed - lost,
+            "lost": lost,
+        }
 
     def stop(self) -> None:
         """End the recording: what is finished is written, what is still open is counted. Harmless when repeated."""
+        self._end(waits=True)
+
+    def stop_at_exit(self) -> None:
+        """End it as the process ends. The agent takes over what a forked process leaves, so that need not wait."""
+        self._end(waits=not self._is_forked)
+
+    def _end(self, *, waits: bool) -> None:
         with lock:
             if not self.is_recording:
                 return
             self.is_recording = False
             core.stop()
             registry.on_new = None
-            self._sampler.stop()
-            is_idle = self._is_inherited and not (self._writer.account()["started"] or any(self._writer.rows.values()))
-            if is_idle:
-                self._sampler.take()
-            # In the writing thread, which is waited for no longer than need be: the disk may hang.
-            self._writer.finish(lambda: self._conclude(is_idle))
-            self._final_account = account = self.account()
+            _stop_noting_collections()
+            self._withdraw_invitation()
+            self._journal.note({"end": self._ending()})
+            ticket = core.ask(True)
+            is_written = self._wait_for(ticket, ends=True) if waits else True
+            self._final = account = self.account()
+            failure = core.progress().failure
             core.close()
-            self._writer.close()
-            self._files.close()
+            self._journal.close()
+            os.close(self._wake_fd)
+            self._launcher.close()
             self._on_stop(self)
-            logger.debug("stopped %s: %s", self.path, account)
+        logs.debug("stopped %s: %s", self.target, account)
+        if not is_written and self._is_deleted():
+            logs.error("what was recorded into %s is lost: it was deleted meanwhile", self.target)
+            self._place.leave()
+        elif not is_written:
+            why = failure or f"nothing has been written for {LONGEST_WAIT_S:.0f} s"
+            logs.error(
+                "the recording into %s has ended before everything was written: %s; the rest is in %s",
+                self.target,
+                why,
+                self._place.rings,
+            )
+        elif waits:
             self._say_if_empty(account)
 
-    def _conclude(self, is_idle: bool) -> None:
-        """Write down what happened. First that, so that nobody misses rings that are gone."""
-        self._final_account = account = self._writer.account()
-        with contextlib.suppress(OSError):
-            if is_idle:  # a child that has recorded nothing leaves nothing behind
-                self._process.path.unlink()
-            else:
-                self._process.save_end(self._writer, account, self._files.ring)
-        if self._writer.failure is None:
-            with contextlib.suppress(OSError):
-                self._files.remove()
-            if not self._is_inherited:
-                self._take_in_others()
+    def _ending(self) -> dict[str, Any]:
+        """What the recording says of itself as it ends."""
+        totals: dict[tuple[int, int], list[int]] = {}
+        for operation, thread, *numbers in core.account():
+            total = totals.setdefault((operation, thread), [0, 0, 0])
+            total[:] = map(sum, zip(total, numbers, strict=True))
+        return {
+            # The wall clock may have been set since; the length of the recording is what counts.
+            "stopped_ns": self._started_ns + core.now() - self._began_ns,
+            "operations": {
+                "defined": len(registry.all()),
+                "detail": sum(one.detail for one in registry.all()),
+                "sampled": sum(one.sample_every > 1 for one in registry.all()),
+            },
+            "packages": environment.packages(),
+            "accounts": [
+                {
+                    "operation": registry[operation].name,
+                    "thread": thread,
+                    "started": started,
+                    "ended": ended,
+                    "open": started - ended - lost,
+                    "lost": lost,
+                }
+                for (operation, thread), (started, ended, lost) in sorted(totals.items())
+            ],
+            "losses": [
+                {
+                    "operation": registry[loss.operation].name,
+                    "thread": loss.thread,
+                    "count": loss.samples,
+                    "first_ns": loss.first_ns,
+                    "last_ns": loss.last_ns,
+                    "cause": CAUSES[loss.cause],
+                }
+                for loss in core.losses()
+            ],
+        }
 
-    def _take_in_others(self) -> None:
-        """Make parts of what workers left that were killed, as those of a pool are that is terminated."""
+    def _wait_for(self, ticket: int, *, ends: bool = False) -> bool:
+        """Wait until the agent has answered, within a bound. Returns whether it has."""
+        give_up = time.monotonic() + LONGEST_WAIT_S
+        look_at = time.monotonic() + LOOK_S
+        pause_s = 0.0002
+        while True:
+            try:
+                progress = core.progress()
+            except RuntimeError:
+                return False  # another thread has ended the recording
+            if progress.finished if ends else progress.answered >= ticket:
+                return True
+            now = time.monotonic()
+            if now > give_up or progress.failure:
+                return False
+            if now > look_at:
+                if self._is_deleted():
+                    return False
+                look_at = now + LOOK_S
+                self._ensure_agent()
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 0.005)
+
+    def _request(self, entry: dict[str, Any]) -> str:
+        """Ask the agent for something more than a flush. Returns why it failed, or nothing. Raises OSError."""
+        request = f"{self._place.rings}/{self._name}.request"
+        answer = f"{self._place.rings}/{self._name}.answer"
+        folders.write_json(request, entry)
         try:
-            recover.sweep(self.path, self._files.ring, SWEEP_S)
-        except Exception as error:  # noqa: BLE001 - for tidiness only: whoever reads the capture reads them too
-            logger.debug("what other processes left stays: %s", error)
+            if not self._wait_for(core.ask()):
+                return "nothing is written at the moment"
+            with open(answer, encoding="utf-8") as file:
+                return str(json.load(file)["failure"])
+        finally:
+            for path in (request, answer):
+                _unlink(path)
+
+    def _is_deleted(self) -> bool:
+        """Whether somebody has deleted the capture: then nobody can write what is in the rings, or find it."""
+        return not os.path.isdir(self.target)
+
+    def _ensure_agent(self) -> None:
+        if self._is_deleted():
+            return
+        try:
+            self._launcher.ensure(core.progress().seen_ns)
+        except (OSError, RecordingError) as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                logs.warning("%s", error)
+
+    def _on_stall(self) -> None:
+        """The rings are full and the agent has not looked for a while: it may be gone."""
+        if self.is_recording:
+            self._ensure_agent()
 
     def _say_if_empty(self, account: dict[str, int]) -> None:
-        is_empty = not (account["written"] or account["pending"] or account["lost"]) and self._writer.failure is None
+        if account["written"] or account["pending"] or account["lost"]:
+            return
         # A worker may well have had nothing to do, and so may one that has workers.
         is_worker = self._is_inherited or _is_multiprocessing_child()
-        is_alone = not is_worker and self._process.is_alone()
-        if is_empty and is_alone and time.time_ns() - self._started_ns > SAY_EMPTY_AFTER_NS:
-            why = records.why_nothing({**self._process.content("finished"), "account": account})
-            logger.warning("nothing was recorded into %s: %s", self.path, why)
+        if is_worker or time.time_ns() - self._started_ns < SAY_EMPTY_AFTER_NS or not self._is_alone():
+            return
+        from quantum_pulse import records
 
-    def note_fork(self) -> None:
-        """In the parent: the child may end without a word."""
-        self._writer.has_forked = True
+        why = records.why_nothing({**self._described(), "account": account})
+        logs.warning("nothing was recorded into %s: %s", self.target, why)
+
+    def _is_alone(self) -> bool:
+        """Whether no other process has recorded into the capture."""
+        try:
+            names = os.listdir(f"{self.target}/{schema.PROCESSES}")
+        except OSError:
+            return False
+        return [name for name in names if not name.startswith(".")] == [f"{self._name}.json"]
 
     def go_on_in_child(self) -> None:
         """In a forked child, after `abandon`: record into the same capture, under a name of its own. Raises OSError."""
-        self._is_inherited = True
+        self._is_inherited = self._is_forked = True
+        self._parent = self._name
         self._begin()
 
     def abandon(self) -> None:
-        """In a forked child: the files and threads are the parent's, so let go of them."""
-        self.is_recording = False
-        self._final_account = dict(NOTHING)
-        self._sampler.abandon()
-        self._writer.abandon()
-        self._files.close()
+        """In a forked child: the files are the parent's, so let go of them."""
+        if self.is_recording:
+            self.is_recording = False
+            _stop_noting_collections()
+            self._journal.close()
+            os.close(self._wake_fd)
+        self._launcher.abandon()
+        self._final = dict(NOTHING)
 
     def __enter__(self) -> Self:
         return self
@@ -273,34 +503,28 @@ class Recorder:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"<Recorder {self.path} {'recording' if self.is_recording else 'stopped'}>"
+        return f"<Recorder {self.target} {'recording' if self.is_recording else 'stopped'}>"
 
-    # The journal is written before the first sample that needs it, so that the rings of a killed process can be read.
     def _note_operation(self, number: int, definition: Definition) -> None:
-        self._files.note({"operation": number, "definition": definition.plain()})
-
-    def _note_error(self, number: int, name: str) -> None:
-        name = writable(name)
-        self.errors += [""] * (number + 1 - len(self.errors))
-        self.errors[number] = name
-        self._files.note({"error": number, "name": name})
+        # Before the first sample that needs it, so that the rings of a killed process can be read.
+        self._journal.note({"operation": number, "definition": definition.plain()})
 
 
 class Off(Recorder):
     """What `start` returns when recording is switched off: it does nothing, and nothing is written."""
 
-    def __init__(self, path: Path, chosen: options.Options) -> None:
-        self.path = path
+    def __init__(self, target: str, chosen: options.Options) -> None:
+        self.target = target
         self.is_recording = False
+        self._is_inherited = False
         self._options = chosen
-        self._final_account = dict(NOTHING)
+        self._final = dict(NOTHING)
 
     def snapshot(self, path: str | os.PathLike[str], *, last_s: float | None = None) -> Path:  # noqa: ARG002 - as above
         """Nothing is recorded, so nothing is saved."""
-        return Path(path).absolute()
+        from pathlib import Path
 
-    def now_ns(self) -> int:
-        return time.time_ns()
+        return Path(path).absolute()
 
     def stats(self) -> pd.DataFrame:
         from quantum_pulse import facade
@@ -308,10 +532,42 @@ class Off(Recorder):
         return facade.no_stats()
 
 
+_lines: list[bytes] = []
+
+
+def _operation_lines(definitions: list[Definition]) -> list[bytes]:
+    """A line of the journal for each definition. They are made once: a forked process needs all of them again."""
+    for number in range(len(_lines), len(definitions)):
+        _lines.append(line_of({"operation": number, "definition": definitions[number].plain()}))
+    return _lines
+
+
+def _check_disk(rings: str) -> None:
+    """Raises RecordingError where the program would be ended by SIGBUS once the disk is full."""
+    kind = mounts.kind_of(rings)
+    if kind in mounts.COPY_ON_WRITE:
+        raise RecordingError(
+            f"there is no shared memory in /dev/shm, and rings must not be on {kind}, where a full disk would end the "
+            "program; ring_folder= or QUANTUM_PULSE_RINGS can name another folder"
+        )
+
+
+def _within(budget_bytes: int, rings: str) -> int:
+    """How large the rings may be in a folder: neither memory nor a disk is only ours."""
+    found = os.statvfs(rings)
+    least = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
+    return max(min(budget_bytes, int(found.f_bavail * found.f_frsize * SHARE_OF_ROOM)), least)
+
+
+def _stop_noting_collections() -> None:
+    if core.note_collection in gc.callbacks:
+        gc.callbacks.remove(core.note_collection)
+
+
 def _clock_anchor() -> int:
     """What to add to a reading of the core's clock to get Unix time in ns: the tightest of a few brackets."""
     best: tuple[int, int] | None = None
-    for _ in range(10):
+    for _ in range(5):
         before = core.now()
         unix = time.time_ns()
         after = core.now()
@@ -324,3 +580,8 @@ def _clock_anchor() -> int:
 def _is_multiprocessing_child() -> bool:
     module = sys.modules.get("multiprocessing.process")
     return module is not None and module.parent_process() is not None
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
-import warnings
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final, Literal
 
 from quantum_pulse import core as cores
+from quantum_pulse import folders, importing, tracing
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import registry
-from quantum_pulse.recorder import folder, imports, options, recording, tracing
-from quantum_pulse.recorder.recording import Off, Recorder
+from quantum_pulse.recorder import logs, options, recording
+from quantum_pulse.recorder.recording import INHERITED, Off, Recorder
+
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any, Final, Literal
 
 core = cores.core
-logger = logging.getLogger("quantum_pulse")
 
 #: Environment variable: a directory to record the whole process into, or `off`.
 ENVIRONMENT: Final = "QUANTUM_PULSE"
 OFF: Final = "off"
 
 _active: Recorder | None = None
-_last_path: Path | None = None
+_last_path: str | None = None
 _said_fallback = False
 _is_from_environment = False
 _is_off = False  # what was started last records nothing
@@ -41,68 +42,125 @@ def start(
     on_full: options.OnFull = "drop",
     save_on: Mapping[Any, options.Trigger] | None = None,
     ring_folder: str | os.PathLike[str] | None = None,
+    writer: options.Writer = "agent",
+    keep: str | None = None,
 ) -> Recorder:
     """Record all operations of this process into the capture directory `path` until `stop`.
 
-    A process that is forked from this one goes on recording, into the same capture and under its own name. One that is
-    started anew, as by multiprocessing's "spawn" and "forkserver", records where QUANTUM_PULSE in the environment names
-    the capture, as ``quantum-pulse run`` sees to.
+    Samples go to ring buffers in shared memory. An agent, a process of its own, writes them to the capture and samples
+    system metrics; it serves all processes that record into the capture on this host. Processes that this one starts,
+    by fork, spawn or exec, record into the same capture.
 
-    `if_exists` says what to do when `path` holds a capture already: add to it, delete it first, or raise.
-    `budget_bytes` bounds the memory of the rings. `metrics_interval_s` is the time between two samples of system
-    metrics, in seconds.
+    Parameters
+    ----------
+    path
+        Directory of the capture.
+    if_exists : {"append", "replace", "error"}
+        What to do when `path` holds a capture already: add to it, delete it first, or raise.
+    budget_bytes
+        Most memory that the ring buffers take, in bytes. It is taken as it is needed.
+    metrics_interval_s
+        Time between two samples of system metrics, in seconds.
+    level : {"full", "production", "off"}, optional
+        "production" leaves out operations of ``op(detail=True)``, "off" records nothing. By default what the
+        environment variable QUANTUM_PULSE_LEVEL says, else "full".
+    on_full : {"drop", "wait", "overwrite"}
+        What becomes of samples when the rings are full, as when the disk is slower than the program: "drop" loses the
+        newest and counts them; "wait" makes the program wait for room, for 5 s at most; "overwrite" is a flight
+        recorder: nothing is written until `Recorder.flush`, `Recorder.snapshot` or the end, and the oldest samples make
+        room for the newest.
+    save_on, optional
+        What makes a flight recorder flush by itself: operations (or whole enums) mapped to the microseconds that a call
+        may take, to "error", or to both, as in ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``.
+    ring_folder, optional
+        Folder of the rings. By default what QUANTUM_PULSE_RINGS in the environment says, else shared memory
+        (/dev/shm), where no disk can stop the program. It must not be on btrfs, zfs, bcachefs or nilfs2, where a full
+        disk would end the program.
+    writer : {"agent", "thread"}
+        Who writes: the agent, or a thread of this process. Where no process can be started, a thread does it as well,
+        and a warning says so.
 
-    `level`: "full", "production" (without operations of ``op(detail=True)``) or "off"; where it is not given, what
-    QUANTUM_PULSE_LEVEL in the environment says, else "full".
+    keep, optional
+        Bound of the capture: an age such as "30d" or "12h", or bytes on disk such as "20GB". The oldest samples
+        expire; how many calls and errors there were, and the distribution of their durations, stay by operation and
+        minute, for ``stats(approximate=True)`` and `timeline`. By default everything stays.
 
-    `on_full` says what becomes of samples when the rings are full, as when the disk is slower than the program: "drop"
-    loses the newest and counts them; "wait" makes the program wait for room, for 5 s at most; "overwrite" is a flight
-    recorder: nothing is written until `Recorder.flush`, `Recorder.snapshot` or the end, and the oldest samples make
-    room for the newest. `save_on` then flushes by itself: it maps operations (or whole enums) to a number of
-    microseconds that a call may take, to "error", or to both, as in ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``.
+    Returns
+    -------
+    Recorder
+        The recording, which is also a context manager that stops it.
 
-    `ring_folder`: where the rings stand, if not in the capture; where it is not given, what QUANTUM_PULSE_RINGS in the
-    environment says. On a disk that hangs, a program waits as soon as it touches a page of a file there; with
-    "/dev/shm", which is memory, it never does. What a killed process left there is found as long as the machine, or
-    the container, is not started anew.
+    Raises
+    ------
+    RecordingError
+        When a recording is running, `path` or `ring_folder` cannot hold what it should, or an option is invalid.
+    TypeError
+        For a `path` that is no path, or a key of `save_on` that is no operation.
 
-    A variable of the environment that makes no sense breaks nothing: that is logged once, and it counts as not set.
-
-    Raises RecordingError when a recording is running, `path` or `ring_folder` cannot hold what it should, or an option
-    is none, and TypeError for what is no path or no operation.
+    Notes
+    -----
+    A variable of the environment that is invalid breaks nothing: it is logged once, and counts as not set.
     """
-    global _active, _last_path, _said_fallback, _is_from_environment, _is_off
-    target = folder.target(path)
-    if not isinstance(if_exists, str) or if_exists not in ("append", "replace", "error"):
-        raise RecordingError(f"if_exists must be 'append', 'replace' or 'error', not {if_exists!r}")
-    chosen = options.checked(budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder)
+    asked = _Asked(if_exists, budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder, writer, keep)
+    return _start(path, asked)
+
+
+class _Asked:
+    """Arguments of `start`, as they were given."""
+
+    def __init__(self, if_exists: str, *given: Any) -> None:
+        self.if_exists = if_exists
+        self.given = given
+
+
+def _start(path: str | os.PathLike[str], asked: _Asked) -> Recorder:
+    global _active, _last_path, _is_from_environment, _is_off
+    target = folders.target(path)
+    if not isinstance(asked.if_exists, str) or asked.if_exists not in ("append", "replace", "error"):
+        raise RecordingError(f"if_exists must be 'append', 'replace' or 'error', not {asked.if_exists!r}")
+    chosen = options.checked(*asked.given)
     _is_off = os.environ.get(ENVIRONMENT) == OFF or chosen.level == "off"
     if _is_off:
         return Off(target, chosen)
     with recording.lock:
-        if _active is not None and _is_from_environment:
-            logger.warning("%s=%s ends here: the program records into %s itself", ENVIRONMENT, _active.path, target)
-            _active.stop()
-        elif _active is not None and (_active.is_inherited or _active.gives_way):
-            _active.stop()  # nobody in this process asked for that one
-        _is_from_environment = False
+        _end_implicit(target)
         if _active is not None:
             raise RecordingError(f"already recording into {_active.path}; stop that recording first (qp.stop())")
-        if cores.FALLBACK_REASON is not None and not _said_fallback:
-            _said_fallback = True
-            warnings.warn(
-                "quantum_pulse records with its Python core, at 4 µs a sample rather than 0.15, because the native "
-                f"one is not installed ({cores.FALLBACK_REASON})",
-                RuntimeWarning,
-                stacklevel=_level_of_caller(),
-            )
+        _warn_of_fallback()
         try:
-            folder.prepare(target, if_exists)
+            folders.prepare(target, asked.if_exists)
             _active = Recorder(target, chosen, _release)
             _last_path = target
         except OSError as error:
             raise RecordingError(f"cannot record into {target}: {error.strerror or error}") from error
         return _active
+
+
+def _end_implicit(target: str) -> None:
+    """End a recording that nobody in this process asked for."""
+    global _is_from_environment
+    if _active is not None and _is_from_environment:
+        logs.warning("%s=%s ends here: the program records into %s itself", ENVIRONMENT, _active.path, target)
+        _active.stop()
+    elif _active is not None and (_active.is_inherited or _active.gives_way):
+        _active.stop()
+    _is_from_environment = False
+    _forget_inherited()
+
+
+def _warn_of_fallback() -> None:
+    global _said_fallback
+    if cores.FALLBACK_REASON is None or _said_fallback:
+        return
+    _said_fallback = True
+    import warnings
+
+    warnings.warn(
+        "quantum_pulse records with its Python core, at 4 µs a sample rather than 0.15, because the native "
+        f"one is not installed ({cores.FALLBACK_REASON})",
+        RuntimeWarning,
+        stacklevel=_level_of_caller(),
+    )
 
 
 def record(path: str | os.PathLike[str], **options: Any) -> Recorder:
@@ -124,15 +182,38 @@ def start_from_environment() -> None:
     """What ``import quantum_pulse`` does: with QUANTUM_PULSE=<directory> in the environment, record until the exit."""
     global _is_from_environment
     path = os.environ.get(ENVIRONMENT, "")
-    if path in ("", OFF) or _active is not None:
+    if path in ("", OFF):
+        if path != OFF and INHERITED in os.environ:
+            registry.on_first = _take_part
+        return
+    if _active is not None:
         return
     try:
         start(path)
     except RecordingError as error:
         # Nobody in the program asked for this, so nothing in it may break.
-        logger.warning("%s=%s: %s", ENVIRONMENT, path, error)
+        logs.warning("%s=%s: %s", ENVIRONMENT, os.fsencode(path).decode("utf-8", "backslashreplace"), error)
         return
     _is_from_environment = True
+
+
+def _take_part() -> None:
+    """In a program that a recorded one has started, as it defines its first operation: record into the same capture."""
+    global _active, _last_path
+    _forget_inherited()
+    told = os.environ.get(INHERITED)
+    if told is None or _active is not None:
+        return
+    try:
+        with recording.lock:
+            _active = Recorder.taking_part(told, _release)
+            _last_path = _active.target
+    except (OSError, ValueError, KeyError, TypeError, RecordingError) as error:
+        logs.warning("this process does not take part in the recording of the one that started it: %s", error)
+
+
+def _forget_inherited() -> None:
+    registry.on_first = None
 
 
 def active() -> Recorder | None:
@@ -142,7 +223,9 @@ def active() -> Recorder | None:
 
 def last_path() -> Path | None:
     """The capture that this process recorded into last, if it did."""
-    return _last_path
+    from pathlib import Path
+
+    return None if _last_path is None else Path(_last_path)
 
 
 def _release(recorder: Recorder) -> None:
@@ -162,23 +245,21 @@ def _level_of_caller() -> int:
 
 def _at_exit() -> None:
     if _active is not None:
-        _active.stop()
+        _active.stop_at_exit()
 
 
 def _in_parent() -> None:
-    imports.after_fork()
-    if _active is not None:
-        _active.note_fork()
+    importing.after_fork()
 
 
 def _in_child() -> None:
-    imports.after_fork()
-    # The rings, the threads and the files are the parent's.
+    importing.after_fork()
+    # The rings and the files are the parent's.
     global _active
     recording.renew_lock()
     registry.on_new = None
     parents, _active = _active, None
-    goes_on = parents is not None and parents.is_recording and not parents.has_failed
+    goes_on = parents is not None and parents.is_recording
     if parents is not None:
         parents.abandon()
     core.forget()
@@ -187,11 +268,10 @@ def _in_child() -> None:
     # The same object, so that whoever holds it, as a worker does that was handed it, talks of its own process.
     try:
         parents.go_on_in_child()
-    except OSError as error:
-        logger.warning("the forked process %d is not recorded into %s: %s", os.getpid(), parents.path, error)
+    except (OSError, RecordingError) as error:
+        logs.warning("the forked process %d is not recorded into %s: %s", os.getpid(), parents.path, error)
         return
     _active = parents
-    logger.debug("forked: process %d goes on with the recording into %s", os.getpid(), parents.path)
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         # A child of multiprocessing ends without what is registered for the exit of other processes, and it first
@@ -201,4 +281,4 @@ def _in_child() -> None:
 
 tracing.start_if_asked()
 atexit.register(_at_exit)
-os.register_at_fork(before=imports.before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+os.register_at_fork(before=importing.before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -1,21 +1,8 @@
-"""What stands in the rings of a process: of one that was killed, or of one that goes on. Reading only.
+"""Ring buffers in shared memory: their files, and both ways to read them.
 
-The layout is `schema`'s. Nothing in a ring is trusted: it may have been cut, zeroed or overwritten since.
+The program's side is the core's. The agent maps a ring and takes rows out of it (`ring`). Everybody else reads it as it
+is, of a process that goes on or of one that was killed (`contents`), and trusts nothing in it: it may have been cut,
+zeroed or overwritten since. The layout is `schema`'s. `places` says where rings are.
+
+Nothing is imported here, because a recording program needs a part of it only.
 """
-
-from quantum_pulse.rings.contents import Contents, read, read_open, selected
-from quantum_pulse.rings.names import Names, read_names
-from quantum_pulse.rings.owners import claimed, is_alive, is_unused, process_of
-
-__all__ = [
-    "Contents",
-    "Names",
-    "claimed",
-    "is_alive",
-    "is_unused",
-    "process_of",
-    "read",
-    "read_names",
-    "read_open",
-    "selected",
-]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quantum_pulse import files, schema
-from quantum_pulse.core.contract import CAUSES, Batch
+from quantum_pulse.core.contract import CAUSES, OVERWRITE
 from quantum_pulse.operations import Category, Definition
 from quantum_pulse.rings import segments, slots
+from quantum_pulse.rings.batch import Batch
+from quantum_pulse.rings.errors import parsed_names
 from quantum_pulse.rings.names import Names, read_names
 from quantum_pulse.rings.owners import process_of
 
@@ -22,40 +24,64 @@ if TYPE_CHECKING:
 
 
 class Contents(NamedTuple):
-    """Rows that stand in a ring and in no part yet, as far as the ring itself knows.
+    """Rows of a ring that are in no part yet, as far as the ring itself knows.
 
-    `entered` and `lost` count blocks of the whole recording. `operations` and `errors` resolve the numbers in `batch`.
-    `anchor_ns` turns `start` into Unix time; None when it is not known. `written` is how many rows of each table stood
-    in parts when that was last noted. `unfinished` are the blocks that are open, `losses` what was lost in the whole
-    recording, both as far as there was room to tell of them. `damage` says in words what could not be read;
-    `damaged_rows` how many rows that cost, as far as it can be told.
+    `batch` has samples, `collections` garbage collections. `entered` and `lost` count blocks of the whole recording.
+    `operations` and `errors` resolve the numbers in `batch`. `anchor_ns` turns `start` into Unix time; None when it is
+    not known. `span_offset` is what parts add to spans. `unfinished` are the blocks that are open, `losses` what was
+    lost in the whole recording, both as far as there was room to note them. `names` is the journal beside the ring.
+    `damage` says in words what could not be read; `damaged_rows` how many rows that cost, as far as it can be told.
     """
 
     process: int
     anchor_ns: int | None
-    written: dict[str, int]
     entered: int
     lost: int
+    drained: int
+    span_offset: int
     batch: Batch
+    collections: Batch
     operations: list[Definition]
     errors: list[str]
     unfinished: list[slots.Unfinished]
     losses: list[slots.Lost]
+    names: Names
     damage: list[str]
     damaged_rows: int
 
-    def open_blocks(self) -> list[dict[str, Any]]:
-        """The blocks that are open, as a process file tells them; `start` is Unix time, None where it is not known."""
-        return _plain(self.unfinished, self.operations, self.anchor_ns)
+    def open_blocks(self, unix_of: Callable[[int], int] | None = None) -> list[dict[str, Any]]:
+        """The blocks that are open, as a process file lists them; `start` is Unix time, None where it is not known.
+
+        `unix_of` turns a reading of the core's clock into Unix time; by default the anchor does.
+        """
+        if unix_of is None and self.anchor_ns is not None:
+            unix_of = self.anchor_ns.__add__
+        return _plain(self.unfinished, self.operations, self.process, unix_of)
+
+    def shifted(self) -> Contents:
+        """These contents with the spans that parts have: those of several processes may share a recording."""
+        if not self.span_offset:
+            return self
+        import numpy as np
+
+        columns = dict(self.batch.columns)
+        parent = columns["parent"]
+        columns["span"] = columns["span"] + self.span_offset
+        columns["parent"] = np.where(parent > 0, parent + self.span_offset, parent)
+        unfinished = [
+            one._replace(span=one.span + self.span_offset, parent=one.parent + self.span_offset if one.parent else 0)
+            for one in self.unfinished
+        ]
+        return self._replace(batch=Batch(columns), unfinished=unfinished, span_offset=0)
 
     def without(self, spans: npt.NDArray[np.int64]) -> Contents:
         """These contents but for the rows and open blocks whose span is one of `spans`, which stand in parts."""
         import numpy as np
 
-        ended = ~np.isin(np.frombuffer(self.batch.columns["span"], np.int64), spans)
+        ended = ~np.isin(self.batch.columns["span"], spans)
         still = ~np.isin(np.fromiter((block.span for block in self.unfinished), np.int64), spans)
         unfinished = [block for block, is_open in zip(self.unfinished, still.tolist(), strict=True) if is_open]
-        return self._replace(batch=selected(self.batch, ended), unfinished=unfinished)
+        return self._replace(batch=self.batch.where(ended), unfinished=unfinished)
 
     def untold(self, told: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """Losses that are not among those that were `told` already, in footers, and in their form."""
@@ -94,6 +120,10 @@ class _Header(NamedTuple):
     process: int
     spans: range
     lost: int
+    drained: int
+    span_offset: int
+    anchor_ns: int
+    errors: list[str]
 
 
 def read(ring: Path) -> Contents:
@@ -104,85 +134,78 @@ def read(ring: Path) -> Contents:
         return _read(file.fileno(), ring)
 
 
-def read_open(ring: Path) -> list[dict[str, Any]]:
-    """The blocks that are open in `ring`, as `Contents.open_blocks` has them, without reading any samples.
-
-    For a recording that has stopped: in one that goes on, the sample of a block may just have been written. Raises as
-    `read` does.
-    """
-    import numpy as np
-
-    files.check(ring)
-    with open(ring, "rb", buffering=0) as file:
-        damage: list[str] = []
-        count = _count(file.fileno(), ring, damage)
-        found = slots.read(file.fileno(), segments.with_slots(file.fileno(), count))
-        header = _header(file.fileno(), ring, damage)
-    names = read_names(ring)
-    unfinished, _ = slots.unfinished(found, found, header.spans, np.zeros(0, np.int64), _known(names))
-    return _plain(unfinished, names.operations, names.anchor_ns)
-
-
 def _read(file: int, ring: Path) -> Contents:
     damage: list[str] = []
-    count = _count(file, ring, damage)
+    layout = _layout(file, ring, damage)
     # In this order: what a program that goes on does meanwhile must not look like something that makes no sense. What
-    # ended between the two readings of the slots is among the rows, and any name is in the journal before it is used.
-    with_slots = segments.with_slots(file, count)
+    # ended between the two readings of the slots is among the rows, and any name is there before it is used.
+    with_slots = segments.with_slots(layout)
     before = slots.read(file, with_slots)
     header = _header(file, ring, damage)
-    columns = segments.rows(file, count, damage)
+    batch, collections = segments.rows(layout, damage).split_collections()
     after = slots.read(file, with_slots)
+    errors = _header(file, ring, []).errors
     names = read_names(ring)
     known = _known(names)
-    unfinished, nonsense = slots.unfinished(before, after, header.spans, columns["span"], known)
+    unfinished, nonsense = slots.unfinished(before, after, header.spans, batch.columns["span"], known)
     losses, more = slots.losses(before, known, header.lost)
     if nonsense + more:
         damage.append(f"{nonsense + more} slots make no sense")
-    good = segments.plausible(columns, known, len(names.errors))
+    good = segments.plausible(batch, known, len(errors))
     bad = int(len(good) - good.sum())
     if bad:
         damage.append(f"{bad} rows make no sense")
-        columns = {name: values[good] for name, values in columns.items()}
     unknown = Definition("?", "", "", Category("?"))
     return Contents(
         process=header.process,
-        anchor_ns=names.anchor_ns,
-        written=names.written,
+        anchor_ns=header.anchor_ns or names.anchor_ns,
         entered=len(header.spans),
         lost=header.lost,
-        batch=_batch(columns),
+        drained=header.drained,
+        span_offset=header.span_offset,
+        batch=batch.where(good),
+        collections=collections,
         operations=[unknown if one is None else one for one in names.operations],
-        errors=names.errors,
+        errors=errors,
         unfinished=unfinished,
         losses=losses,
+        names=names,
         damage=names.damage + damage,
         damaged_rows=bad,
     )
 
 
-def _count(file: int, ring: Path, damage: list[str]) -> int:
-    """How many whole segments the ring has. Raises ValueError when it has not even a header."""
+def _layout(file: int, ring: Path, damage: list[str]) -> segments.Layout:
+    """Where the segments are. Raises ValueError when it is no ring."""
     size = os.fstat(file).st_size
     if size < schema.RING_HEADER_BYTES:
         raise ValueError(f"{ring.name} is cut off after {size} bytes")
-    count, rest = divmod(size - schema.RING_HEADER_BYTES, schema.SEGMENT_BYTES)
-    if rest:
-        damage.append("its last segment is cut off")
-    return count
+    found = _fields(file, ring)
+    layout = segments.Layout(file, found["limit"], found["used"], overwrites=found["on_full"] == OVERWRITE)
+    if layout.is_cut:
+        damage.append("its last segments are cut off")
+    return layout
+
+
+def _fields(file: int, ring: Path) -> dict[str, int]:
+    """The fields of the header. Raises ValueError when the file is no ring."""
+    start = os.pread(file, schema.TRIPS_OFFSET, 0)
+    if not start.startswith(schema.RING_MAGIC):
+        raise ValueError(f"{ring.name} does not begin with {schema.RING_MAGIC.decode()}")
+    return {name: int(struct.unpack_from(code, start, offset)[0]) for name, code, offset in schema.RING_FIELDS}
 
 
 def _header(file: int, ring: Path, damage: list[str]) -> _Header:
     """Raises ValueError when the file is no ring."""
-    start = os.pread(file, schema.SEGMENT_HEADER_BYTES, 0)
-    if not start.startswith(schema.RING_MAGIC):
-        raise ValueError(f"{ring.name} does not begin with {schema.RING_MAGIC.decode()}")
-    found = {name: struct.unpack_from(code, start, offset)[0] for name, code, offset in schema.RING_FIELDS}
+    found = _fields(file, ring)
+    text = os.pread(file, min(found["names_bytes"], schema.ERROR_NAMES_BYTES), schema.ERROR_NAMES_OFFSET)
+    errors = ["", *parsed_names(text)]
     process, first_span, last_span, lost = (found[name] for name in ("process", "first_span", "last_span", "lost"))
     if process != process_of(ring) or first_span < 0 or not 0 <= lost <= last_span - first_span:
         damage.append("its header makes no sense")
-        return _Header(process_of(ring), range(0), 0)
-    return _Header(process, range(first_span + 1, last_span + 1), lost)
+        return _Header(process_of(ring), range(0), 0, 0, 0, 0, errors)
+    spans = range(first_span + 1, last_span + 1)
+    return _Header(process, spans, lost, found["drained_rows"], found["span_offset"], found["anchor_ns"], errors)
 
 
 def _known(names: Names) -> set[int]:
@@ -191,36 +214,23 @@ def _known(names: Names) -> set[int]:
 
 
 def _plain(
-    unfinished: Iterable[slots.Unfinished], operations: Sequence[Definition | None], anchor_ns: int | None
+    unfinished: Iterable[slots.Unfinished],
+    operations: Sequence[Definition],
+    process: int,
+    unix_of: Callable[[int], int] | None,
 ) -> list[dict[str, Any]]:
-    """Open blocks as a process file tells them, in the order in which they were entered."""
-    found = []
-    for block in sorted(unfinished, key=lambda block: block.span):
-        definition = operations[block.operation]
-        assert definition is not None  # else it would not be told
-        found.append(
-            {
-                "operation": definition.name,
-                "category": definition.category.name,
-                "start": block.start + anchor_ns if block.start and anchor_ns is not None else None,
-                "thread": block.thread,
-                "task": block.task,
-                "span": block.span,
-                "parent": block.parent,
-                "weight": block.weight,
-            }
-        )
-    return found
-
-
-def selected(batch: Batch, rows: npt.NDArray[np.bool_]) -> Batch:
-    """The rows of `batch` for which `rows` is true."""
-    import numpy as np
-
-    if rows.all():
-        return batch
-    return _batch({name: np.frombuffer(data, segments.DTYPES[name])[rows] for name, data in batch.columns.items()})
-
-
-def _batch(columns: dict[str, npt.NDArray[Any]]) -> Batch:
-    return Batch(len(columns["span"]), {name: values.tobytes() for name, values in columns.items()})
+    """Open blocks as a process file lists them, in the order in which they were entered."""
+    return [
+        {
+            "operation": operations[block.operation].name,
+            "category": operations[block.operation].category.name,
+            "start": unix_of(block.start) if block.start and unix_of is not None else None,
+            "thread": block.thread,
+            "task": block.task,
+            "span": block.span,
+            "parent": block.parent,
+            "weight": block.weight,
+            "process": process,
+        }
+        for block in sorted(unfinished, key=lambda block: block.span)
+    ]

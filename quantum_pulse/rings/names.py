@@ -5,29 +5,42 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from quantum_pulse import files, schema
 from quantum_pulse.operations import Definition
 
+#: More than any program defines; a number beyond it is damage.
+_MOST: Final = 10_000_000
+
 
 class Names(NamedTuple):
-    """What the journal beside a ring says; see `Contents`. An operation of which nothing is known is None."""
+    """What the journal beside a ring says.
+
+    `operations` by their numbers, None where nothing is known of one; `anchor_ns` turns `start` into Unix time, as of
+    the start of the recording; `process` is what the recording says of itself as it begins, `end` as it ends, both
+    empty where it has not; `damage` says in words what could not be read.
+    """
 
     operations: list[Definition | None]
-    errors: list[str]
     anchor_ns: int | None
-    written: dict[str, int]
+    process: dict[str, Any]
+    end: dict[str, Any]
     damage: list[str]
+
+
+def journal_of(ring: Path) -> Path:
+    """The journal beside `ring`."""
+    return ring.with_name(f"{ring.name.removesuffix(schema.RING_SUFFIX)}{schema.NAMES_SUFFIX}")
 
 
 def read_names(ring: Path) -> Names:
     """What the journal beside `ring` says, as far as it can be read."""
-    journal = ring.with_suffix(schema.NAMES_SUFFIX)
+    journal = journal_of(ring)
     operations: dict[int, Definition] = {}
-    errors: dict[int, str] = {0: ""}
     anchor_ns = None
-    written: dict[str, int] = {}
+    process: dict[str, Any] = {}
+    end: dict[str, Any] = {}
     damage = []
     try:
         files.check(journal)
@@ -36,28 +49,35 @@ def read_names(ring: Path) -> Names:
         lines, damage = [], [f"its names cannot be read: {files.reason(error)}"]
     for line in lines:
         try:
-            checksum, _, text = line.partition(b" ")
-            if int(checksum, 16) != zlib.crc32(text):
-                raise ValueError
-            entry = json.loads(text)
+            entry = _parsed(line)
             if "operation" in entry:
-                operations[int(entry["operation"])] = Definition.from_plain(entry["definition"])
+                operations[_number(entry["operation"])] = Definition.from_plain(entry["definition"])
             elif "clock_anchor_ns" in entry:
                 anchor_ns = int(entry["clock_anchor_ns"])
-            elif "link" in entry:
-                continue  # for whoever finds it in a folder of its own
-            elif "written" in entry:
-                written = {str(table): int(rows) for table, rows in entry["written"].items()}
+            elif "process" in entry:
+                process = dict(entry["process"])
+            elif "end" in entry:
+                end = dict(entry["end"])
             else:
-                errors[int(entry["error"])] = str(entry["name"])
+                raise ValueError("it says nothing")
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
             damage.append("a line of its names makes no sense")
-    if len(operations) > 1_000_000 or max(operations, default=0) > 10_000_000 or max(errors) > 10_000_000:
-        return Names([], [""], anchor_ns, written, ["its names make no sense"])
-    return Names(
-        [operations.get(number) for number in range(max(operations, default=-1) + 1)],
-        [errors.get(number, "?") for number in range(max(errors) + 1)],
-        anchor_ns,
-        written,
-        damage,
-    )
+    numbers = range(max(operations, default=-1) + 1)
+    return Names([operations.get(number) for number in numbers], anchor_ns, process, end, damage)
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """What a line of a journal says. Raises ValueError."""
+    checksum, _, text = line.partition(b" ")
+    if int(checksum, 16) != zlib.crc32(text):
+        raise ValueError("its checksum is wrong")
+    entry = json.loads(text)
+    if not isinstance(entry, dict):
+        raise ValueError("it is no JSON object")
+    return entry
+
+
+def _number(value: Any) -> int:
+    if not 0 <= int(value) <= _MOST:
+        raise ValueError("no program defines so many")
+    return int(value)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quantum_pulse import files, schema
-from quantum_pulse.rings.names import read_names
+from quantum_pulse.rings.names import journal_of
 
 
 def is_alive(ring: Path) -> bool:
@@ -28,12 +28,12 @@ def claimed(ring: Path, *, surely: bool = False) -> Iterator[bool]:
     """
     with _locked(ring, fcntl.LOCK_EX, by_number=not surely) as is_free:
         # The journal goes last: one that was claimed before and is gone by now has been dealt with.
-        yield is_free and any(os.path.lexists(path) for path in (ring.with_suffix(schema.NAMES_SUFFIX), ring))
+        yield is_free and any(os.path.lexists(path) for path in (journal_of(ring), ring))
 
 
 @contextlib.contextmanager
 def _locked(ring: Path, kind: int, *, by_number: bool = True) -> Iterator[bool]:
-    path = ring.with_suffix(schema.NAMES_SUFFIX)
+    path = journal_of(ring)
     try:
         files.check(path)
         journal = open(path, "rb")  # noqa: SIM115 - in the next line
@@ -63,19 +63,25 @@ def _is_mapped(ring: Path) -> bool:
 
 
 def is_unused(ring: Path) -> bool:
-    """Whether the recording of `ring` entered no block and wrote nothing. Raises OSError, ValueError."""
+    """Whether the recording of `ring` entered no block. Raises OSError, ValueError."""
     files.check(ring)
     with open(ring, "rb", buffering=0) as file:
-        start = file.read(schema.RING_HEADER_BYTES + schema.SEGMENT_HEADER_BYTES)
+        start = file.read(schema.RING_HEADER_BYTES)
     if not start.startswith(schema.RING_MAGIC) or len(start) < schema.RING_HEADER_BYTES:
         raise ValueError(f"{ring.name} is no ring")
     header = {name: struct.unpack_from(code, start, offset)[0] for name, code, offset in schema.RING_FIELDS}
-    # A header that was damaged must not pass for one that counted nothing: then no segment was ever taken either.
-    is_untouched = header["first_span"] == header["last_span"] and not any(start[schema.RING_HEADER_BYTES :])
-    return is_untouched and not read_names(ring).written
+    # A header that was damaged must not pass for one that counted nothing.
+    slots = start[schema.FIRST_SLOTS_OFFSET : schema.FIRST_SLOTS_END]
+    is_untouched = not header["drained_rows"] and not any(slots[:: schema.SLOT_BYTES])
+    return bool(header["first_span"] == header["last_span"] and is_untouched)
 
 
 def process_of(ring: Path) -> int:
-    """The process that a ring's name tells, 0 where it was renamed."""
-    number = ring.stem.partition("-")[0]
+    """The process that the name of a ring says, 0 where it was renamed."""
+    number = recording_of(ring).rpartition(".")[2].partition("-")[0]
     return int(number) if number.isdecimal() and len(number) < 10 else 0
+
+
+def recording_of(ring: Path) -> str:
+    """The name of the recording that a ring is of. That of a forked process begins with its parent's and a dot."""
+    return ring.name.removesuffix(schema.RING_SUFFIX)

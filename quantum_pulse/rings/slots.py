@@ -68,14 +68,16 @@ def _dtype(fields: Sequence[tuple[str, str, int]]) -> np.dtype[Any]:
 
 
 def read(file: int, segments: Iterable[int]) -> Slots:
-    """The slots of the ring that is open as `file`: those of its first page, and of these segments. Raises OSError."""
+    """The slots of the ring that is open as `file`: those in its header, and in the segments at these offsets.
+
+    Raises OSError.
+    """
     import numpy as np
 
-    page = os.pread(file, schema.RING_HEADER_BYTES, 0)
-    found = [page[schema.SLOTS_OFFSET :]]
-    for number in segments:
-        base = schema.RING_HEADER_BYTES + number * schema.SEGMENT_BYTES
-        found.append(os.pread(file, schema.SEGMENT_BYTES, base)[schema.SLOTS_OFFSET :])
+    found = [os.pread(file, schema.FIRST_SLOTS_END - schema.FIRST_SLOTS_OFFSET, schema.FIRST_SLOTS_OFFSET)]
+    found += [
+        os.pread(file, schema.SEGMENT_BYTES - schema.SLOTS_OFFSET, base + schema.SLOTS_OFFSET) for base in segments
+    ]
     data = b"".join(one[: len(one) // schema.SLOT_BYTES * schema.SLOT_BYTES] for one in found)
     opened = np.frombuffer(data, _dtype(schema.OPEN_SLOT_FIELDS))
     lost = np.frombuffer(data, _dtype(schema.LOST_SLOT_FIELDS))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from quantum_pulse import metrics
 from quantum_pulse.capture.slowest import SlowSample
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import charts, numbers, verdict
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
 _SAMPLES_A_RANGE: Final = 3
 _MEANWHILE: Final = 5
 _FAMILY: Final = 6
-
-#: Metrics under the heat map: name in the capture, on the page, and how its largest value is written.
-_STRIPS: Final = (
-    ("cpu_process_percent", "CPU of the process, % of one core", lambda value: f"{value:.0f} %"),
-    ("gc_pause_us", "garbage collection", lambda value: numbers.duration(value * 1000)),
-    ("involuntary_switches", "times the CPU was taken away", numbers.short),
-    ("disk_write_bytes", "written to disk", numbers.size),
-)
 
 
 class Spanning(Protocol):
@@ -140,11 +133,13 @@ def _over_time(findings: Findings, category: str, name: str) -> list[Block]:
 def metric_strips(values_of: Callable[[str], Sequence[float]]) -> list[Strip]:
     """The metrics that say something, each with its values over time as `values_of` gives them."""
     strips = []
-    for metric, title, written in _STRIPS:
-        values = values_of(metric)
+    for metric in metrics.METRICS:
+        if not metric.strip:
+            continue
+        values = values_of(metric.name)
         known = [value for value in values if not math.isnan(value)]
         if known and max(known) > 0:
-            strips.append(Strip(title, values, written(max(known))))
+            strips.append(Strip(metric.strip, values, numbers.metric(metric.name, max(known))))
     return strips
 
 
@@ -287,7 +282,7 @@ def surroundings(slow: SlowSample, anchors: Mapping[str, str]) -> list[Block]:
             _nested(one, "inside it", begin, length, anchors)
             for one in slow.children.nlargest(_FAMILY, "duration_ns").sort_values("start").to_dict("records")
         ),
-        *(_collection(one, begin, length) for one in slow.events.to_dict("records")),
+        *(_event(one, begin, length) for one in slow.events.to_dict("records")),
         *(_beside(one, anchors) for one in slow.meanwhile.head(_MEANWHILE).reset_index().to_dict("records")),
     ]
     if not rows:
@@ -317,11 +312,16 @@ def _nested(one: Mapping[Any, Any], role: str, begin: int, length: int, anchors:
     )
 
 
-def _collection(event: Mapping[Any, Any], begin: int, length: int) -> Row:
+#: Kind of event -> what it is called.
+_EVENTS: Final = {"gc": "garbage collection", "clock_step": "step of the wall clock"}
+
+
+def _event(event: Mapping[Any, Any], begin: int, length: int) -> Row:
     later, took = int(event["start"].value) - begin, int(event["duration_ns"])
+    kind = str(event["event"])
     return Row(
         [
-            Cell("garbage collection"),
+            Cell(_EVENTS.get(kind, kind)),
             Cell("meanwhile"),
             Cell(f"{'+' if later >= 0 else '−'}{numbers.duration(abs(later))}"),
             Cell(numbers.duration(took)),

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import definitions, nesting, reader, scan, selection, slowest, statistics, tables, timeline
+from quantum_pulse.capture import (
+    definitions,
+    expired,
+    nesting,
+    reader,
+    scan,
+    selection,
+    slowest,
+    statistics,
+    tables,
+    timeline,
+)
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Recorded
 from quantum_pulse.capture.slowest import SlowSample
@@ -75,6 +86,8 @@ class Findings:
     baseline: Path | None
     recommendations: Sequence[Recommendation]
     overhead: Sequence[Mapping[str, Any]]
+    #: What has expired, in a sentence; empty for nothing.
+    expired: str = ""
 
     @property
     def operations(self) -> list[tuple[str, str]]:
@@ -166,6 +179,7 @@ def gather(
         baseline=baseline,
         recommendations=recommendations,
         overhead=overhead,
+        expired=expired.sentence(source),
     )
 
 

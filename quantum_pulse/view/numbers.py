@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from quantum_pulse import metrics
+
 #: Largest value below which a unit is used, the unit, and its size, all in ns.
 _UNITS = ((1e3, "ns", 1.0), (1e6, "µs", 1e3), (1e9, "ms", 1e6), (60e9, "s", 1e9), (3600e9, "min", 60e9))
 
@@ -71,11 +73,12 @@ def metric(name: str, value: float) -> str:
     """A value of the system metric `name`, in its unit."""
     if math.isnan(value):
         return "–"
-    if name.endswith("_bytes"):
+    unit = metrics.UNITS.get(name)
+    if unit == "bytes":
         return size(value)
-    if name.endswith("_us"):
+    if unit == "us":
         return duration(value * 1000)
-    return f"{value:.0f} %" if name.endswith("_percent") else short(value)
+    return f"{value:.0f} %" if unit == "%" else short(value)
 
 
 def probability(value: float) -> str:

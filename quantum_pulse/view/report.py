@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.analysis import environments
 from quantum_pulse.view import charts, closeup, comparisons, numbers, operations, unfinished, verdict
 from quantum_pulse.view.document import (
     Block,
@@ -192,7 +193,9 @@ def _change(value: float) -> str:
 
 def _losses(findings: Findings) -> list[Block]:
     blocks: list[Block] = []
-    if findings.losses.empty:
+    if findings.losses.empty and findings.expired:
+        blocks.append(Paragraph("Nothing was lost."))
+    elif findings.losses.empty:
         blocks.append(Paragraph("Nothing was lost: every call that was recorded and ended stands in this report."))
     else:
         columns = [Column("cause", is_number=False), Column("operation", is_number=False), Column("samples")]
@@ -205,6 +208,8 @@ def _losses(findings: Findings) -> list[Block]:
             )
         blocks.append(Paragraph("Not everything is in this report. Missing:", "warning"))
         blocks.append(Table("Samples that were lost or cannot be read", columns, rows))
+    if findings.expired:
+        blocks.append(Paragraph(findings.expired, "missing"))
     if findings.metrics.empty:
         blocks.append(Paragraph("No system metrics were recorded.", "missing"))
     without = sum(not process.get("account") for process in findings.processes)
@@ -279,6 +284,7 @@ def _environment(findings: Findings) -> list[Block]:
         Column("host", is_number=False),
         Column("Python", is_number=False),
         Column("core", is_number=False),
+        Column("may use", is_number=False),
         Column("state", is_number=False),
         Column("from", is_number=False),
         Column("for"),
@@ -294,6 +300,7 @@ def _environment(findings: Findings) -> list[Block]:
                     Cell(Name(str(process.get("host", "?")))),
                     Cell(Name(str(process.get("python", "?")))),
                     Cell(Name(str(process.get("core", "?")))),
+                    Cell(_allowance(process.get("environment") or {})),
                     Cell(Name(str(process.get("state", "?")))),
                     Cell(f"{closeup.clock(started, date=True)} UTC" if started else "?"),
                     Cell(numbers.duration(stopped - started) if started and stopped else "?"),
@@ -304,6 +311,19 @@ def _environment(findings: Findings) -> list[Block]:
     if len(findings.processes) > _MOST_PROCESSES:
         blocks.append(Paragraph(f"{len(findings.processes) - _MOST_PROCESSES} more processes are left out.", "missing"))
     return blocks
+
+
+def _allowance(environment: Mapping[str, Any]) -> str:
+    """The CPU and memory that a process may use, as far as it is known: "4 cores, quota 1.5 cores, 8 GB"."""
+    cores, quota, memory = (environment.get(key) for key in ("cores", "cpu_quota", "memory_bytes"))
+    known = []
+    if isinstance(cores, int):
+        known.append(f"{cores} core{'' if cores == 1 else 's'}")
+    if isinstance(quota, int | float):
+        known.append(f"quota {environments.quota(quota)}")
+    if isinstance(memory, int):
+        known.append(numbers.size(memory))
+    return ", ".join(known) or "?"
 
 
 #: Processes in the environment; a service with more is known by its first.

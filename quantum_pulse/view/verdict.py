@@ -225,6 +225,9 @@ def _largest_child(findings: Findings, name: str) -> tuple[str, float] | None:
 _SIGNS: Final = (
     ("gc_pause_us", "garbage collections took {ratio} times as long", 3.0),
     ("major_faults", "pages were read back from disk {ratio} times as often", 3.0),
+    ("run_queue_us", "its threads waited for a CPU {ratio} times as long", 2.0),
+    ("container_throttled_us", "the CPU quota held the container up {ratio} times as long", 2.0),
+    ("cpu_steal_percent", "the hypervisor gave {ratio} times as much CPU to other guests", 2.0),
     ("involuntary_switches", "the CPU was taken from the process {ratio} times as often", 2.0),
     ("pressure_cpu_us", "tasks waited for a CPU {ratio} times as long", 2.0),
     ("pressure_io_us", "tasks waited for disks {ratio} times as long", 3.0),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from quantum_pulse import schema
-from quantum_pulse.core.contract import Batch
+from quantum_pulse.agent import parts
 from quantum_pulse.operations import Category, Definition
-from quantum_pulse.recorder import parts
+from quantum_pulse.rings.batch import Batch
 
 ANCHOR_NS = 1_700_000_000 * 10**9
 COLUMNS = {"operation": np.uint32, "error": np.uint32, "weight": np.int32}
@@ -50,16 +50,14 @@ def write_capture(tmp_path):
             whole["span"] = np.arange(spans, spans + rows)
             spans += rows
             whole |= columns
-            batch = {
-                key: np.ascontiguousarray(values, COLUMNS.get(key, np.int64)).tobytes() for key, values in whole.items()
-            }
+            batch = {key: np.ascontiguousarray(values, COLUMNS.get(key, np.int64)) for key, values in whole.items()}
             footer = {"format": schema.FORMAT_VERSION, "process": process, "losses": []}
             parts.write_samples(
                 target / "samples" / f"{process}-{name}-{number:06d}.parquet",
-                Batch(rows, batch),
+                Batch(batch),
                 operations=operations,
                 errors=ERRORS,
-                anchor_ns=ANCHOR_NS,
+                unix=lambda readings: readings + ANCHOR_NS,
                 process=process,
                 footer=footer,
             )

@@ -4,8 +4,8 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse import schema
+from quantum_pulse.agent import parts
 from quantum_pulse.capture import environments
-from quantum_pulse.recorder import parts
 from tests.capture.conftest import ANCHOR_NS
 
 #: Of every process here: other hosts and containers have it too.
@@ -75,3 +75,24 @@ def test_a_part_that_is_damaged_costs_itself(recorded):
 def test_memory_of_the_machine(recorded, sizes, told):
     paths = [recorded({"abcd": (25.0, 1)}, **({} if size is None else {"memory_bytes": size})) for size in sizes]
     assert environments.memory_bytes(qp.open(paths)._source) == told
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({"cpu_quota": 1.5}, {"cpu_quota": 1.5}, []),
+        ({"cpu_quota": 1.5}, {"cpu_quota": 1}, ["CPU quota: 1.5 cores, now 1 core"]),
+        ({"cpu_quota": None}, {"cpu_quota": 2.0}, ["CPU quota: none, now 2 cores"]),
+        ({"cpu_quota": None}, {"cpu_quota": None}, []),
+        ({}, {"cpu_quota": 2.0}, []),
+    ],
+)
+def test_quotas_are_compared_where_they_are_known(recorded, before, after, told):
+    sides = [qp.open(recorded({"abcd": (25.0, 1)}, **own)) for own in (before, after)]
+    assert list(sides[1].compare(sides[0]).differences) == told
+
+
+def test_the_report_shows_what_a_process_may_use(recorded):
+    quota = {"cpu_quota": 1.5, "memory_bytes": 8_000_000_000}
+    report = qp.open(recorded({"abcd": (25.0, 1)}, **quota)).report()
+    assert "4 cores, quota 1.5 cores, 8 GB" in report.text("html")

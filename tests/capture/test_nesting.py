@@ -226,3 +226,8 @@ def test_a_pause_of_the_collector_is_beside_what_it_held_up(tmp_path):
         time.sleep(0.001)
     (slow,) = qp.open(tmp_path / "capture").slowest(1)
     assert "gc" in slow.events["event"].tolist()
+
+
+def test_a_sample_of_a_few_nanoseconds_has_surroundings(write_capture):
+    capture = qp.open(write_capture([[{"duration": 5}]]))
+    assert capture.slowest(1)[0].children.empty

@@ -1,15 +1,13 @@
 """Windows of time and heatmaps, against pandas and against counting by hand."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse import histogram, schema
-from quantum_pulse.capture import sorting, statistics, timeline
-from quantum_pulse.recorder import parts as writer
+from quantum_pulse import histogram, metrics, schema
+from quantum_pulse.agent import parts as writer
+from quantum_pulse.capture import sorting, statistics
 
 
 class Work(qp.Operation):
@@ -64,7 +62,7 @@ def test_windows_are_those_of_pandas(path, window, few, monkeypatch):
     assert found["count"].tolist() == grouped.size().tolist()
     for name, quantile in statistics.QUANTILES.items():
         np.testing.assert_allclose(found[name] * 1000, grouped.quantile(quantile), rtol=0, atol=0.9)
-    assert list(found.columns) == [*statistics.COLUMNS, *timeline.METRICS]
+    assert list(found.columns) == [*statistics.COLUMNS, *metrics.NAMES]
     assert str(found.index.levels[0].dtype) == "datetime64[ns, UTC]"
 
 
@@ -95,7 +93,19 @@ def test_metrics_of_a_window_are_sums_and_means(path, add_metrics):
     assert found["minor_faults"].tolist()[:2] == [10 + 50 + 1000, 50]
     assert found["cpu_process_percent"].tolist()[:2] == [50, 80]
     assert found["load_1m"].tolist()[:2] == [(2 + 8) / 2, 3]
-    assert found.loc[found.index[2], list(timeline.METRICS)].isna().all()
+    assert found.loc[found.index[2], list(metrics.NAMES)].isna().all()
+
+
+def test_metrics_that_processes_have_in_common_are_averaged(path, add_metrics):
+    second = {"time": 10**9, "interval_ns": 10**9}
+    add_metrics([second | {"run_queue_us": 5, "container_throttled_us": 100, "container_cpu_quota": 2, "threads": 3}])
+    rows = [second | {"run_queue_us": 7, "container_throttled_us": 300, "container_cpu_quota": None, "threads": 4}]
+    add_metrics(rows, process=2)
+    found = qp.open(path).timeline("1s").groupby("time").first().iloc[0]
+    assert found["run_queue_us"] == 5 + 7
+    assert found["threads"] == 3 + 4
+    assert found["container_throttled_us"] == (100 + 300) / 2
+    assert found["container_cpu_quota"] == 2, "the mean of what is known"
 
 
 def test_a_heatmap_counts_every_call(path):
@@ -129,12 +139,6 @@ def test_a_heatmap_of_a_stretch(path):
         capture.heatmap(Work.READ, columns=0)
     with pytest.raises(TypeError, match=r"Work\.READ"):
         capture.heatmap("Work.READ")
-
-
-def test_a_metric_of_the_machine_is_known_to_the_schema():
-    names = {column.name for column in schema.METRICS}
-    assert names >= timeline.COUNTS | timeline._OF_MACHINE
-    assert json.dumps(timeline.METRICS)
 
 
 @pytest.mark.parametrize("window", ["nonsense", "", "NaT", None, True, float("nan"), float("inf"), 1e30, 10**400, [1]])

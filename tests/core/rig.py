@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from quantum_pulse import schema
-from quantum_pulse.rings import slots
+from quantum_pulse.rings import segments, slots
+from quantum_pulse.rings.ring import Ring
 
 MODULES = {"native": "quantum_pulse.core._native", "python": "quantum_pulse.core.pure"}
 HAS_NATIVE = importlib.util.find_spec(MODULES["native"]) is not None
@@ -43,23 +44,27 @@ class Rig:
         self.core = importlib.import_module(MODULES[name])
         self.folder = Path(folder)
         self.ring = self.folder / "none"
-        self.errors = {0: ""}
+        self.agent = None  # its side of the ring
         self.rows = []
+        self.collections = []  # rows of garbage collections, which are in no account
         self.may_tell_less = False  # than the account knows, in the slots
         self._probes = {}
         self._recordings = 0
 
     def start(self, budget=ROOMY, wake_fd=-1, **options):
+        self._detach()
         self._recordings += 1
         self.ring = self.folder / f"{self._recordings}.ring"
-        self.errors = {0: ""}
         self.rows = []
-        self.core.start(str(self.ring), budget, self._on_error_name, wake_fd, **options)
+        self.collections = []
+        self.core.start(str(self.ring), budget, wake_fd, **options)
+        self.agent = Ring(self.ring, self.core.fence)
         return self
 
-    def _on_error_name(self, number, name):
-        assert number not in self.errors
-        self.errors[number] = name
+    @property
+    def errors(self):
+        """Names of error types by their numbers."""
+        return dict(enumerate(self.agent.error_names()))
 
     def probe(self, number):
         """The probe with this number: always the same object."""
@@ -72,19 +77,17 @@ class Rig:
             self._probes[number].probe_id = number
         return self._probes[number]
 
-    def drain(self, release=True):
-        """The rows since the last call."""
-        batch = self.core.drain()
+    def drain(self, release=True, most=1 << 30):
+        """The rows since the last call, as the agent takes them."""
+        batch, collections = self.agent.drain(most).split_collections()
         if release:
-            self.core.release()
-        if batch is None:
-            return []
-        codes = {**dict(schema.RING_COLUMNS), "thread": "q"}
-        assert set(batch.columns) == set(codes)
-        columns = [memoryview(batch.columns[name]).cast(codes[name]).tolist() for name in Row._fields]
-        assert {len(column) for column in columns} == {batch.rows}
-        found = [Row(*values) for values in zip(*columns, strict=True)]
+            self.agent.release()
+        found, others = (
+            [Row(*values) for values in zip(*(one.columns[name].tolist() for name in Row._fields), strict=True)]
+            for one in (batch, collections)
+        )
         self.rows += found
+        self.collections += others
         return found
 
     def error(self, row):
@@ -100,9 +103,8 @@ class Rig:
         are used of how many."""
         file = os.open(self.ring, os.O_RDONLY)
         try:
-            count = (os.fstat(file).st_size - schema.RING_HEADER_BYTES) // schema.SEGMENT_BYTES
-            at = [schema.RING_HEADER_BYTES + number * schema.SEGMENT_BYTES for number in range(count)]
-            with_slots = [number for number, base in enumerate(at) if os.pread(file, 4, base) == b"\3\0\0\0"]
+            layout = segments.Layout(file, self.agent.limit, self.agent["used"], overwrites=False)
+            with_slots = segments.with_slots(layout)
             found = slots.read(file, with_slots)
         finally:
             os.close(file)
@@ -113,7 +115,7 @@ class Rig:
         lost = Counter()
         for row in found.lost:
             lost[int(row["operation"]), int(row["thread"])] += int(row["samples"])
-        in_page = (schema.RING_HEADER_BYTES - schema.SLOTS_OFFSET) // schema.SLOT_BYTES
+        in_page = (schema.FIRST_SLOTS_END - schema.FIRST_SLOTS_OFFSET) // schema.SLOT_BYTES
         in_segment = (schema.SEGMENT_BYTES - schema.SLOTS_OFFSET) // schema.SLOT_BYTES
         assert found.nonsense == 0
         return opened, lost, len(found.open) + len(found.lost), in_page + in_segment * len(with_slots)
@@ -134,10 +136,19 @@ class Rig:
             assert used == room or self.may_tell_less or told == +counted
 
     def close(self):
-        with contextlib.suppress(RuntimeError):  # it is not in use
-            self.core.stop()
-            self.check_slots()
-        self.core.close()
+        try:
+            if self.agent is not None:
+                with contextlib.suppress(RuntimeError):  # it is not in use
+                    self.core.stop()
+                    self.check_slots()
+        finally:
+            self.core.close()
+            self._detach()
+
+    def _detach(self):
+        agent, self.agent = self.agent, None
+        if agent is not None:
+            agent.close()
 
 
 def by_operation(rows):

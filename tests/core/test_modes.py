@@ -193,11 +193,12 @@ def test_overwriting(rig, restart):
         assert found[operation, "committed"] == kept[operation]
         assert found[operation, "lost"] == started - kept[operation]
     losses = rig.core.losses()
+    assert rig.core.losses() == losses, "those since the start, each time"
     assert {loss.cause for loss in losses} == {contract.OVERWRITTEN}
     assert {loss.thread for loss in losses} == {threading.get_native_id()}
     assert sum(loss.samples for loss in losses) == 15_000 - len(spans)
     assert all(loss.first_ns < loss.last_ns <= max(row.end for row in rig.rows) for loss in losses)
-    assert rig.core.losses() == []
+    assert rig.agent["lost"] == 15_000 - len(spans)
 
 
 def test_what_is_being_written_is_not_overwritten(rig, restart):
@@ -205,7 +206,7 @@ def test_what_is_being_written_is_not_overwritten(rig, restart):
     repeat(rig.probe(1), 3 * schema.SEGMENT_ROWS)
     batch = rig.drain(release=False)
     repeat(rig.probe(2), 5 * schema.SEGMENT_ROWS)
-    rig.core.release()
+    rig.agent.release()
     rig.drain()
     assert len(batch) == 3 * schema.SEGMENT_ROWS
     assert summed(rig)[1, "lost"] == 0
@@ -230,7 +231,6 @@ def test_waiting(rig, restart):
     going = threading.Event()
 
     def drain():
-        rig.core.never_wait()
         while not going.is_set():
             time.sleep(0.001)
             rig.drain()
@@ -245,15 +245,6 @@ def test_waiting(rig, restart):
     rig.drain()
     assert len(rig.rows) == 10_000
     assert rig.totals() == (10_000, 10_000, 0)
-
-
-def test_whoever_makes_room_does_not_wait(rig, restart):
-    restart(budget(1), on_full=contract.WAIT)
-    rig.core.never_wait()
-    began = time.monotonic()
-    repeat(rig.probe(1), 2 * schema.SEGMENT_ROWS)
-    assert time.monotonic() - began < 4
-    assert rig.totals() == (2 * schema.SEGMENT_ROWS, schema.SEGMENT_ROWS, schema.SEGMENT_ROWS)
 
 
 def test_waiting_ends_with_the_recording(rig, restart):
@@ -276,6 +267,9 @@ def test_waiting_in_vain_is_not_repeated(rig, restart):
     repeat(rig.probe(1), 2 * schema.SEGMENT_ROWS)
     assert contract.LONGEST_WAIT_NS / 1e9 <= time.monotonic() - began < 2 * contract.LONGEST_WAIT_NS / 1e9
     assert rig.totals()[2] == schema.SEGMENT_ROWS
+    rig.drain()
+    repeat(rig.probe(1), schema.SEGMENT_ROWS)
+    assert rig.totals()[2] == schema.SEGMENT_ROWS, "there is room again"
 
 
 # ---- the account of many threads -------------------------------------------------------------------------------------
@@ -308,7 +302,7 @@ def test_watched_probes(rig, restart):
         repeat(rig.probe(2), 10)
         with pytest.raises(KeyError), rig.probe(1):
             raise KeyError
-        assert rig.core.trips() == []
+        assert rig.agent.trips() == []
         with pytest.raises(BlockingIOError):
             os.read(reading, 10)
         with rig.probe(1):
@@ -316,16 +310,22 @@ def test_watched_probes(rig, restart):
         with pytest.raises(KeyError), rig.probe(2):
             raise KeyError
         assert len(os.read(reading, 10)) == 1, "once is enough"
-        slow, failed = rig.core.trips()
+        slow, failed = rig.agent.trips()
         rig.drain()
         spans = {row.span: row for row in rig.rows}
-        assert slow == (1, slow[1], spans[slow[1]].duration, 0)
-        assert slow[2] > 2_000_000
-        assert (failed[0], rig.errors[failed[3]]) == (2, "KeyError")
-        assert rig.core.trips() == []
-        for _ in range(100):
-            rig.core.add(rig.probe(1), 0, 2_000_000, None)
-        assert len(rig.core.trips()) == 16, "the first few"
+        assert slow == (1, 0, slow.span, spans[slow.span].duration)
+        assert slow.duration_ns > 2_000_000
+        assert (failed.operation, rig.errors[failed.error]) == (2, "KeyError")
+        assert spans[failed.span].error == failed.error
+        assert rig.agent.trips() == []
+        for _ in range(2):
+            for _ in range(100):
+                rig.core.add(rig.probe(1), 0, 2_000_000, None)
+            assert len(os.read(reading, 10)) == 1, "and again once they were taken"
+            added = [row.span for row in rig.drain()]
+            assert len(added) == 100
+            assert [trip.span for trip in rig.agent.trips()] == added[: schema.TRIPS], "the first few"
+        assert rig.agent["trips"] == rig.agent["taken_trips"] == 2 + 2 * schema.TRIPS
     finally:
         os.close(reading)
         os.close(writing)
@@ -365,11 +365,11 @@ def test_whoever_makes_room_meanwhile_makes_it_in_time(rig, restart):
     going = threading.Event()
 
     def drain():
-        rig.core.never_wait()
         while not going.is_set():
-            rig.core.drain(10 * schema.SEGMENT_ROWS)
+            rig.drain(release=False, most=10 * schema.SEGMENT_ROWS)
             time.sleep(0.005)
-            rig.core.release()
+            rig.agent.release()
+            rig.agent["released_ns"] = rig.core.now()
 
     thread = threading.Thread(target=drain)
     thread.start()

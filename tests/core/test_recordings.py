@@ -10,13 +10,13 @@ from tests.core.rig import ROOMY
 
 def test_a_second_start_is_refused(rig):
     with pytest.raises(RuntimeError):
-        rig.core.start(str(rig.folder / "second.ring"), ROOMY, lambda *_: None)
+        rig.core.start(str(rig.folder / "second.ring"), ROOMY)
     assert not (rig.folder / "second.ring").exists()
 
 
 def test_what_needs_a_recording_says_so(rig):
     rig.close()
-    for name in ("drain", "release", "losses", "account"):
+    for name in ("ask", "progress", "losses", "account"):
         with pytest.raises(RuntimeError):
             getattr(rig.core, name)()
     rig.core.stop()

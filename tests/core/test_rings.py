@@ -25,7 +25,7 @@ def test_many_segments(rig, every):
     assert spans == list(range(spans[0], spans[0] + 10_000)), "each once, oldest first"
     assert all(before.end <= row.start for before, row in zip(rig.rows, rig.rows[1:], strict=False))
     assert rig.totals() == (10_000, 10_000, 0)
-    assert rig.core.drain() is None
+    assert rig.drain() == []
 
 
 @pytest.mark.parametrize(("segments", "woken_at"), [(1, 1), (8, 4), (9, 4)])
@@ -81,7 +81,7 @@ def test_a_full_ring_loses_the_newest_and_counts_them(rig, restart):
         assert (loss.operation, loss.thread, loss.samples) == (3, threading.get_native_id(), 500)
         assert brackets[room][0] <= loss.first_ns <= brackets[room][1]
         assert brackets[-1][0] <= loss.last_ns <= brackets[-1][1]
-        assert rig.core.losses() == [], "each loss is told once"
+        assert rig.core.losses() == [loss], "those since the start, each time"
         kept = rig.drain()
         assert len(kept) == room
         assert all(before <= row.start <= after for row, (before, after) in zip(kept, brackets, strict=False))
@@ -91,7 +91,8 @@ def test_a_full_ring_loses_the_newest_and_counts_them(rig, restart):
         assert len(rig.drain()) == 10, "space that was given back is used again"
     assert [row.operation for row in rig.drain()] == [2, 1, 1]
     assert rig.totals() == (room + 513, room + 13, 500)
-    assert rig.core.losses() == []
+    assert rig.core.losses() == [loss]
+    assert rig.agent["lost"] == 500
 
 
 def test_losses_by_operation_and_thread(rig, restart):
@@ -142,7 +143,7 @@ def test_drained_rows_keep_their_space_until_release(rig, restart):
     with rig.probe(1):
         pass
     assert rig.totals() == (schema.SEGMENT_ROWS + 1, schema.SEGMENT_ROWS, 1)
-    rig.core.release()
+    rig.agent.release()
     with rig.probe(1):
         pass
     assert len(rig.drain()) == 1
@@ -150,7 +151,6 @@ def test_drained_rows_keep_their_space_until_release(rig, restart):
 
 def test_a_small_ring_is_used_again_and_again(rig, restart):
     restart(schema.RING_HEADER_BYTES + 2 * schema.SEGMENT_BYTES)
-    size = rig.ring.stat().st_size
     for number in range(20_000):
         with rig.probe(1):
             pass
@@ -158,7 +158,8 @@ def test_a_small_ring_is_used_again_and_again(rig, restart):
             rig.drain()
     assert rig.totals() == (20_000, 20_000, 0)
     assert len({row.span for row in rig.rows}) == 20_000
-    assert rig.ring.stat().st_size == size == schema.RING_HEADER_BYTES + 2 * schema.SEGMENT_BYTES
+    assert rig.agent["used"] == 2
+    assert rig.ring.stat().st_size == schema.segments_at(2) + 2 * schema.SEGMENT_BYTES
 
 
 def test_the_account_tells_operations_apart(rig):
@@ -176,18 +177,27 @@ def read_ring(path):
     """All complete rows of a ring file, by nothing but the description in `schema`, oldest segment first."""
     data = path.read_bytes()
     assert data[: len(schema.RING_MAGIC)] == schema.RING_MAGIC
+    header = {name: struct.unpack_from(f"={code}", data, at)[0] for name, code, at in schema.RING_FIELDS}
+    assert header["process"] == os.getpid()
+    begin = schema.segments_at(header["limit"])
+    assert len(data) >= begin + header["used"] * schema.SEGMENT_BYTES
+    drained = struct.unpack_from(f"={header['used']}Q", data, schema.RING_HEADER_BYTES)
     found = []
-    for base in range(schema.RING_HEADER_BYTES, len(data), schema.SEGMENT_BYTES):
+    for number in range(header["used"]):
+        base = begin + number * schema.SEGMENT_BYTES
         fields = {name: struct.unpack_from(f"={code}", data, base + at)[0] for name, code, at in schema.SEGMENT_FIELDS}
-        if fields["state"] == 0:
+        if fields["state"] == schema.FREE:
             continue
+        assert fields["written"] ^ schema.WORD == fields["inverse"]
         columns, offset = {"thread": [fields["thread"]] * fields["written"]}, base + schema.SEGMENT_HEADER_BYTES
         for name, code in schema.RING_COLUMNS:
             columns[name] = struct.unpack_from(f"={fields['written']}{code}", data, offset)
             offset += schema.SEGMENT_ROWS * struct.calcsize(f"={code}")
         assert offset <= base + schema.SEGMENT_BYTES
         rows = [Row(*values) for values in zip(*(columns[name] for name in Row._fields), strict=True)]
-        found.append((fields["sequence"], fields["state"], fields["consumed"], rows))
+        sequence, in_parts = divmod(drained[number], 1 << 32)
+        in_parts = in_parts if sequence == fields["sequence"] else 0
+        found.append((fields["sequence"], fields["state"], in_parts, rows))
     assert len({sequence for sequence, *_ in found}) == len(found)
     return sorted(found, key=lambda segment: segment[0])
 
@@ -207,17 +217,18 @@ def test_the_ring_file_is_as_the_schema_describes_it(rig):
     assert len(drained) == 8000
     mine = [(state, len(rows)) for _, state, _, rows in segments if rows[0].thread == threading.get_native_id()]
     assert mine == [*[(2, schema.SEGMENT_ROWS)] * 3, (1, 4000 - 3 * schema.SEGMENT_ROWS)]
-    assert {consumed for _, _, consumed, _ in segments} == {0}
-    rig.core.release()
+    assert {in_parts for _, _, in_parts, _ in segments} == {0}
+    rig.agent.release()
     with rig.probe(5):
         pass
-    left = [rows[consumed:] for _, _, consumed, rows in read_ring(rig.ring)]
+    left = [rows[in_parts:] for _, _, in_parts, rows in read_ring(rig.ring)]
     assert [row.operation for rows in left for row in rows] == [5], "what stands in a part is marked as such"
 
 
 def test_the_layout_in_c_is_that_of_the_schema():
     native = pytest.importorskip(MODULES["native"])
-    for name in ("RING_HEADER_BYTES", "SEGMENT_BYTES", "SEGMENT_ROWS"):
+    names = ("RING_HEADER_BYTES", "SEGMENT_BYTES", "SEGMENT_ROWS", "WAKE_SEGMENTS")
+    for name in (*names, "FIRST_SLOTS_OFFSET", "ERROR_NAMES_OFFSET"):
         assert getattr(native, name) == getattr(schema, name)
 
 
@@ -226,7 +237,7 @@ def test_a_ring_file_that_is_there_already_stays(rig):
     rig.ring = rig.folder / "taken.ring"
     rig.ring.write_bytes(b"of another process")
     with pytest.raises(FileExistsError):
-        rig.core.start(str(rig.ring), ROOMY, lambda *_: None)
+        rig.core.start(str(rig.ring), ROOMY)
     assert rig.ring.read_bytes() == b"of another process"
     rig.start()
 
@@ -235,7 +246,7 @@ def test_a_ring_that_the_disk_cannot_hold_is_refused_and_removed(rig):
     rig.close()
     path = rig.folder / "huge.ring"
     with pytest.raises(OSError):
-        rig.core.start(str(path), 2**62, lambda *_: None)
+        rig.core.start(str(path), 2**62)
     assert not path.exists()
     rig.start()
     with rig.probe(1):

@@ -11,7 +11,7 @@ from quantum_pulse import schema
 from quantum_pulse.core import contract
 from tests.core.rig import MODULES, ONE_SEGMENT, in_thread
 
-IN_PAGE = (schema.RING_HEADER_BYTES - schema.SLOTS_OFFSET) // schema.SLOT_BYTES
+IN_PAGE = (schema.FIRST_SLOTS_END - schema.FIRST_SLOTS_OFFSET) // schema.SLOT_BYTES
 IN_SEGMENT = (schema.SEGMENT_BYTES - schema.SLOTS_OFFSET) // schema.SLOT_BYTES
 
 

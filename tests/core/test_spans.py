@@ -7,8 +7,6 @@ import time
 
 import pytest
 
-from tests.core.rig import ROOMY
-
 
 def test_the_clock_is_the_monotonic_one(rig):
     for _ in range(100):
@@ -163,19 +161,3 @@ def test_an_exception_type_that_cannot_be_hashed(rig):
     rows = rig.drain()
     assert len(rows) == 4
     assert [rig.error(rows[1]), rig.error(rows[3])] == ["KeyError", "ValueError"]
-
-
-def test_an_error_in_the_recorder_stays_there(rig):
-    """on_error_name writes to a file; when that fails, the host program must not see it."""
-
-    def fail(number, name):
-        raise OSError("no space left")
-
-    rig.close()
-    rig.ring = rig.folder / "other.ring"
-    rig.core.start(str(rig.ring), ROOMY, fail)
-    with pytest.raises(KeyError), rig.probe(1):
-        raise KeyError
-    with rig.probe(1):
-        pass
-    assert len(rig.drain()) == 2

@@ -68,7 +68,8 @@ def test_two_thousand_short_lived_threads_in_a_bounded_file(rig, restart):
     assert rig.totals() == (2000, 2000, 0)
     assert len({row.span for row in rig.rows}) == 2000
     assert {row.parent for row in rig.rows} == {0}
-    assert rig.ring.stat().st_size == schema.RING_HEADER_BYTES + segments * schema.SEGMENT_BYTES
+    assert rig.agent["used"] <= segments
+    assert rig.ring.stat().st_size <= schema.segments_at(segments) + segments * schema.SEGMENT_BYTES
 
 
 def test_what_an_ended_thread_left_is_not_lost(rig):

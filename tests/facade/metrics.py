@@ -3,7 +3,7 @@
 import numpy as np
 
 from quantum_pulse import schema
-from quantum_pulse.recorder import parts
+from quantum_pulse.agent import parts
 from tests.capture.conftest import ANCHOR_NS
 
 

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 
 import quantum_pulse as qp
 from quantum_pulse import schema
+from quantum_pulse.agent.recover import recover
 from quantum_pulse.errors import EmptyCaptureError
-from quantum_pulse.recorder.recover import recover
+from tests import agents
 
 
 def processes(path):
@@ -40,15 +41,25 @@ def open_in(process):
 
 
 def check_each(process, rows):
-    """The account by operation and thread. A process that was killed has counted none of its own, but what its rings
-    say of each must add up to the number of blocks that it has entered."""
+    """The account by operation and thread. A process that did not end its recording has counted none of its own, but
+    what its rings say of each must add up to the number of blocks that it has entered."""
     opened, lost, account = open_in(process), losses_of(process), process["account"]
     assert (opened.total(), lost.total()) == (account["open"], account["lost"])
     assert account["started"] == rows.total() + account["pending"] + opened.total() + lost.total()
-    if process["state"] == "recovered":
+    if process["ended"] != "stop" and "workers" not in process:
+        assert not process.get("accounts")
         return
     accounts = {(one["operation"], one["thread"]): one for one in process["accounts"]}
     assert len(accounts) == len(process["accounts"])
+    if "workers" in process:
+        # Of many processes together, of which some may have counted, and some been killed.
+        assert sum(process["ended"].values()) == process["workers"]
+        for (operation, _), one in accounts.items():
+            assert one["started"] == one["ended"] + one["open"] + one["lost"]
+            assert one["ended"] <= sum(count for (name, _), count in rows.items() if name == operation)
+        counted = sum(one["started"] for one in accounts.values())
+        assert counted == account["started"] if set(process["ended"]) <= {"stop"} else counted <= account["started"]
+        return
     assert sum(one["started"] for one in accounts.values()) == account["started"]
     for (operation, thread), one in accounts.items():
         assert one["started"] == one["ended"] + one["open"] + one["lost"]
@@ -69,11 +80,8 @@ def check(path, *, lost=0):
         before = qp.open(path).samples()
     except EmptyCaptureError:
         before = []
-    for name, process in processes(path).items():
-        if process["state"] in ("finished", "failed"):
-            check_each(process, samples_of(path, name))
     recover(path)
-    assert not (path / schema.RINGS).exists()
+    agents.wait_until_taken(path)
     rows = {}
     for file in (path / "samples").glob("*.parquet"):
         name = file.stem.rpartition("-")[0]

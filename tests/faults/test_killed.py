@@ -15,21 +15,30 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse import rings
+from quantum_pulse.agent.recover import recover
 from quantum_pulse.errors import EmptyCaptureError
-from quantum_pulse.recorder.recover import recover
+from quantum_pulse.rings import owners
+from tests import agents
 from tests.faults import account
 
 NURSERY = Path(__file__).with_name("nursery.py")
+ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("KILLS", "12"))
 NAMES = [*(f"OUTER_{n}" for n in range(4)), *(f"INNER_{n}" for n in range(4)), "TASK"]
 
 
 def raise_and_kill(folder, kills, way, seed=1):
     subprocess.run(
-        [sys.executable, str(NURSERY), str(folder), str(kills), str(seed), way], check=True, timeout=60 + 2 * kills
+        [sys.executable, str(NURSERY), str(folder), str(kills), str(seed), way], check=True, timeout=60 + 6 * kills
     )
     return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def check_same(before, after):
+    """Both have the same samples. Clocks are compared again and again, so their times may differ a little."""
+    before, after = (table.sort_values("span", ignore_index=True) for table in (before, after))
+    assert ((before["start"] - after["start"]).abs() < pd.Timedelta(milliseconds=1)).all()
+    pd.testing.assert_frame_equal(before.drop(columns="start"), after.drop(columns="start"))
 
 
 def check(folder):
@@ -41,9 +50,9 @@ def check(folder):
     except EmptyCaptureError:
         before = None
     recovered = recover(folder / "capture")
+    agents.wait_until_taken(folder / "capture")
     counters = struct.unpack(f"{2 * len(NAMES)}Q", (folder / "counters").read_bytes()[: 16 * len(NAMES)])
     entered, finished = counters[: len(NAMES)], counters[len(NAMES) :]
-    assert not list((folder / "capture").glob("rings/*"))
     assert not list((folder / "capture").glob("samples/.*"))
     try:
         capture = qp.open(folder / "capture")
@@ -52,9 +61,7 @@ def check(folder):
         assert not any(finished)
         return 0, 0
     samples = capture.samples()
-    pd.testing.assert_frame_equal(
-        before.sort_values("span", ignore_index=True), samples.sort_values("span", ignore_index=True)
-    )
+    check_same(before, samples)
     assert capture.losses().empty, capture.losses()["cause"].tolist()
     found = samples["operation"].value_counts().to_dict()
     (process,) = account.processes(folder / "capture").values()
@@ -87,13 +94,41 @@ def check(folder):
     return len(samples), sum(one.samples for one in recovered)
 
 
+def statuses(folders):
+    return {int((folder / "status").read_text()) for folder in folders}
+
+
 @pytest.mark.timeout(120 + 3 * KILLS)
 def test_killed_at_random_moments(tmp_path):
     folders = raise_and_kill(tmp_path, KILLS, "kill")
-    assert {int((folder / "status").read_text()) for folder in folders} == {-signal.SIGKILL}
+    assert statuses(folders) == {-signal.SIGKILL}
+    total = sum(check(folder)[0] for folder in folders)
+    print(f"{len(folders)} kills, {total:,} samples")
+    assert total > 1000 * len(folders)
+
+
+@pytest.mark.timeout(120 + 6 * KILLS)
+def test_agents_that_are_killed_at_random_moments(tmp_path):
+    """The program goes on, and starts another one when it needs it."""
+    folders = raise_and_kill(tmp_path, KILLS, "agent")
+    assert statuses(folders) == {0}
+    killed = sum(len((folder / "agents").read_text().splitlines()) for folder in folders)
+    total = sum(check(folder)[0] for folder in folders)
+    print(f"{killed} agents killed, {total:,} samples")
+    assert killed >= KILLS
+    assert {process["ended"] for folder in folders for process in account.processes(folder / "capture").values()} == {
+        "stop"
+    }
+
+
+@pytest.mark.timeout(120 + 3 * KILLS)
+def test_killed_with_their_agents(tmp_path):
+    """In any order: what is in the rings is there for whoever looks next."""
+    folders = raise_and_kill(tmp_path, max(KILLS // 4, 4), "both")
+    assert statuses(folders) == {-signal.SIGKILL}
     counts = [check(folder) for folder in folders]
     total, from_rings = map(sum, zip(*counts, strict=True))
-    print(f"{len(folders)} kills, {total:,} samples, {from_rings:,} of them from rings")
+    print(f"{len(folders)} programs killed with their agents, {total:,} samples, {from_rings:,} of them from rings")
     assert total > 1000 * len(folders)
     assert from_rings > 0
 
@@ -101,16 +136,14 @@ def test_killed_at_random_moments(tmp_path):
 @pytest.mark.parametrize(("way", "status"), [("exit", 7), ("segfault", -signal.SIGSEGV)])
 def test_ended_without_warning(tmp_path, way, status):
     folders = raise_and_kill(tmp_path, 4, way)
-    assert {int((folder / "status").read_text()) for folder in folders} == {status}
+    assert statuses(folders) == {status}
     assert sum(check(folder)[0] for folder in folders) > 0
 
 
 LOSING = """
-import mmap, os, sys, threading, time
+import mmap, os, signal, sys, threading, time
 import quantum_pulse as qp
-from quantum_pulse.recorder import writer
-
-writer.Writer._write_patiently = lambda self: time.sleep(60)  # as on a disk that takes nothing
+from tests import agents
 
 class Lost(qp.Operation):
     A = qp.op()
@@ -119,7 +152,9 @@ class Lost(qp.Operation):
 with open(sys.argv[2], "w+b") as file:
     file.truncate(64)
     entered = memoryview(mmap.mmap(file.fileno(), 64)).cast("Q")
-recorder = qp.start(sys.argv[1], budget_bytes=4096 + 9 * 65536, on_full=sys.argv[3])
+recorder = qp.start(sys.argv[1], budget_bytes=24576 + 9 * 65536, on_full=sys.argv[3])
+recorder.flush()
+os.kill(agents.pid_of(sys.argv[1]), signal.SIGSTOP)  # as one that waits for a disk
 
 def work(place, first, second):
     while True:
@@ -143,9 +178,10 @@ print("enough", flush=True)
 def test_killed_while_it_loses_samples(tmp_path, on_full, cause):
     capture, counts = tmp_path / "capture", tmp_path / "counts"
     command = [sys.executable, "-c", LOSING, str(capture), str(counts), on_full]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as child:
         assert child.stdout.readline() == b"enough\n"
         child.kill()
+    agents.kill(capture)
     samples = account.check(capture, lost=True)
     losses = qp.open(capture).losses()
     assert set(losses["cause"]) == {cause}
@@ -164,8 +200,8 @@ def test_killed_while_it_loses_samples(tmp_path, on_full, cause):
 
 def test_what_lives_is_left_alone(tmp_path):
     with qp.record(tmp_path / "capture") as recorder:
-        (ring,) = (tmp_path / "capture" / "rings").glob("*.ring")
-        assert rings.is_alive(ring)
+        (ring,) = agents.rings(tmp_path / "capture")
+        assert owners.is_alive(ring)
         assert recover(tmp_path / "capture") == []
         assert ring.exists()
         assert recorder.is_recording

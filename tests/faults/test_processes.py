@@ -8,21 +8,22 @@ import os
 import struct
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from quantum_pulse import rings
-from quantum_pulse.recorder.recover import recover
+from tests import agents
 from tests.faults import account
 
 KILLS = int(os.environ.get("KILLS", "12"))
+
+ROOT = str(Path(__file__).parents[2])
 
 DEFINE = """
 import mmap, multiprocessing, os, random, signal, sys, threading, time
 from pathlib import Path
 import quantum_pulse as qp
+from quantum_pulse.rings import places
 
 class Crowd(qp.Operation):
     MASTER = qp.op("A step of the master")
@@ -134,7 +135,7 @@ def run(folder, script, *arguments, **environment):
     program.write_text(DEFINE + script)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", str(program), str(folder), *arguments],
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": ROOT, **environment},
         capture_output=True,
         text=True,
         timeout=100,
@@ -222,7 +223,7 @@ for _ in range(100):
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    recorder.flush()                             # what the child left is swept away
+    recorder.flush()                             # what the child left is taken over
 stopping.set()
 reader.join()
 recorder.stop()
@@ -231,14 +232,14 @@ assert opened > 20
 """
 
 
-def test_whoever_reads_while_children_are_swept_away_misses_nothing(tmp_path):
+def test_whoever_reads_while_children_are_taken_over_misses_nothing(tmp_path):
     run(tmp_path, READ)
     assert len(account.check(tmp_path / "capture")) == 1
 
 
 def test_children_that_record_nothing_leave_nothing(tmp_path):
     run(tmp_path, IDLE)
-    assert not (tmp_path / "capture" / "rings").exists()
+    agents.wait_until_taken(tmp_path / "capture")
     assert len(account.check(tmp_path / "capture")) == 1
     assert len(account.processes(tmp_path / "capture")) == 1
 
@@ -249,9 +250,8 @@ if __name__ == "__main__":
     with context.Pool(2) as pool:                # which terminates its workers in the end
         pool.map(work, [0.1, 0.1])
     if sys.argv[3] == "meanwhile":
-        (own,) = (FOLDER / "capture" / "rings").glob(f"{os.getpid()}-*.ring")
         end = time.monotonic() + 30
-        while list((FOLDER / "capture" / "rings").glob("*.ring")) != [own]:
+        while [ring.name.partition("-")[0] for ring in places.rings_of(FOLDER / "capture")] != [str(os.getpid())]:
             assert time.monotonic() < end
             time.sleep(0.05)
 """
@@ -264,44 +264,10 @@ def test_what_terminated_workers_left_is_taken_in(tmp_path, method, when, where)
     memory.mkdir()
     environment = {"QUANTUM_PULSE_RINGS": str(memory)} if where == "memory" else {}
     run(tmp_path, TERMINATED, method, when, QUANTUM_PULSE=str(tmp_path / "capture"), **environment)
-    assert not (tmp_path / "capture" / "rings").exists()
-    assert not list(memory.iterdir())
-    workers = [one for one in account.processes(tmp_path / "capture").values() if one["state"] == "recovered"]
+    agents.wait_until_taken(tmp_path / "capture")
+    assert not [path for path in memory.rglob("*") if not path.is_dir()]
     # One of them may have done all the work before the other had begun.
-    assert len(workers) == len(check_workers(tmp_path, account.check(tmp_path / "capture"))) > 0
-
-
-LEAVES = """
-import os, sys
-import quantum_pulse as qp
-
-class Crowd(qp.Operation):
-    WORKER = qp.op()
-
-qp.start(sys.argv[1])
-for _ in range(1000):
-    with Crowd.WORKER:
-        pass
-os.kill(os.getpid(), 9)
-"""
-
-
-def test_rings_are_taken_in_by_one_at_a_time(tmp_path):
-    capture = tmp_path / "capture"
-    assert subprocess.run([sys.executable, "-c", LEAVES, str(capture)], check=False).returncode == -9
-    (ring,) = (capture / "rings").glob("*.ring")
-    with rings.claimed(ring) as is_ours:
-        assert is_ours
-        with rings.claimed(ring) as is_theirs:
-            assert not is_theirs
-        assert recover(capture) == []
-        assert rings.is_alive(ring)
-    with ThreadPoolExecutor(8) as pool:
-        found = [one for own in pool.map(lambda _: recover(capture), range(8)) for one in own]
-    assert [one.samples for one in found] == [1000]
-    assert len(account.check(capture)) == 1000
-    with rings.claimed(ring) as is_ours:
-        assert not is_ours, "it is gone"
+    assert len(check_workers(tmp_path, account.check(tmp_path / "capture"))) > 0
 
 
 LOST = """
@@ -322,6 +288,52 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
 os.rename(FOLDER / "away" / "capture", FOLDER / "capture")
 recorder.stop()
 """
+
+
+RECYCLED = """
+from tests import agents
+killed = set(range(0, 300, 10))
+recorder = qp.start(FOLDER / "capture")
+with Crowd.MASTER:
+    pass
+for number in range(300):
+    child = os.fork()
+    if child == 0:
+        with open(FOLDER / f"{os.getpid()}.count", "w+b") as file:
+            file.truncate(8)
+            counter = memoryview(mmap.mmap(file.fileno(), 8)).cast("Q")
+        for _ in range(100):
+            with Crowd.WORKER:
+                pass
+            counter[0] += 1
+        if number in killed:
+            os.kill(os.getpid(), 9)
+        sys.exit(0)
+    os.waitpid(child, 0)
+    if sys.argv[2] == "killed" and number % 60 == 30:
+        recorder.flush()                         # there is an agent, which has begun to work
+        agents.kill(FOLDER / "capture")
+recorder.stop()
+print(len(list((FOLDER / "capture" / "samples").iterdir())))
+"""
+
+
+@pytest.mark.parametrize("agent", ["lives", "killed"])
+def test_recycled_workers(tmp_path, agent):
+    """Of a pool that gives each of its workers a little work only, a tenth is killed."""
+    run(tmp_path, RECYCLED, agent)
+    capture = tmp_path / "capture"
+    expected = check_workers(tmp_path, account.check(capture))
+    assert sum(expected.values()) == 300 * 100
+    recordings = account.processes(capture)
+    assert len(recordings) <= 2 + (5 if agent == "killed" else 0), "all workers are one recording"
+    (workers,) = [one for one in recordings.values() if "workers" in one]
+    own = [one for one in recordings.values() if one["is_forked"] and "workers" not in one]
+    assert workers["workers"] + len(own) == 300
+    assert workers["account"]["written"] == 100 * workers["workers"]
+    assert len(list((capture / "samples").iterdir())) < 60
+    agents.wait_until_gone(capture)
+    assert len(list((capture / "samples").iterdir())) < 20, "what is small is merged"
 
 
 def test_a_child_that_cannot_record_goes_on(tmp_path):

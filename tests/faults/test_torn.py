@@ -17,21 +17,28 @@ from hypothesis import strategies as st
 
 import quantum_pulse as qp
 from quantum_pulse import schema
-from quantum_pulse.recorder.recover import recover
+from quantum_pulse.agent.recover import recover
+from tests import agents
 from tests.faults import account
 
 #: Random damages to try; `EXAMPLES=2000 pytest tests/faults/test_torn.py` looks harder.
 EXAMPLES = int(os.environ.get("EXAMPLES", "60"))
 
+ROOT = Path(__file__).parents[2]
+#: Segments that the rings have room for, and where the first one is.
+LIMIT = 64
+BASE = schema.segments_at(LIMIT)
+
 CHILD = """
 import os, sys, time
 import quantum_pulse as qp
+from tests import agents
 
 class Torn(qp.Operation):
     A = qp.op("First", category="One")
     B = qp.op("Second", category="Two")
 
-recorder = qp.start(sys.argv[1])
+recorder = qp.start(sys.argv[1], budget_bytes=int(sys.argv[2]))
 for number in range(3000):
     try:
         with Torn.A, Torn.B:
@@ -41,6 +48,8 @@ for number in range(3000):
         pass
     if number == 1000:
         recorder.flush()
+        time.sleep(0.3)  # until there is a process file
+        agents.kill(sys.argv[1])
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -50,21 +59,24 @@ time.sleep(60)
 def left(tmp_path_factory):
     """A capture that a killed process left: 2,002 samples in a part, 3,998 in the ring."""
     path = tmp_path_factory.mktemp("torn") / "capture"
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE)
+    budget = schema.RING_HEADER_BYTES + LIMIT * schema.SEGMENT_BYTES
+    command = [sys.executable, "-c", CHILD, str(path), str(budget)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
     assert child.stdout.readline() == b"ready\n"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()
-    # A sparse file of 256 MB is slow to copy as often as this; nothing but holes is cut off.
-    (ring,) = (path / "rings").glob("*.ring")
-    os.truncate(ring, schema.RING_HEADER_BYTES + 8 * schema.SEGMENT_BYTES)
+    agents.move_rings_into(path)
+    # Faster to copy as often as this; nothing but segments that were never used is cut off.
+    (ring,) = agents.rings(path)
+    os.truncate(ring, BASE + 8 * schema.SEGMENT_BYTES)
     return path
 
 
 def damaged(left, folder, damage):
     target = folder / f"capture{time.monotonic_ns()}"
     shutil.copytree(left, target)
-    (ring,) = (target / "rings").glob("*.ring")
+    (ring,) = agents.rings(target)
     damage(ring)
     found = recover(target)
     assert recover(target) == []
@@ -85,13 +97,20 @@ def test_undamaged(left, tmp_path):
     assert samples["error"].value_counts().to_dict() == {"KeyError": 600}
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 4095, 4096, 4097, 5000, 69_632, 69_633, 100_000, 135_167, 135_168])
+@pytest.mark.parametrize(
+    "size",
+    [
+        *(0, 1, 7, 8, 100, 4096, schema.RING_HEADER_BYTES - 1, schema.RING_HEADER_BYTES),
+        *(BASE - 1, BASE, BASE + 1, 30_000, BASE + schema.SEGMENT_BYTES, BASE + schema.SEGMENT_BYTES + 1),
+        *(100_000, BASE + 2 * schema.SEGMENT_BYTES - 1, BASE + 2 * schema.SEGMENT_BYTES),
+    ],
+)
 def test_cut(left, tmp_path, size):
     (found,), samples = damaged(left, tmp_path, lambda ring: os.truncate(ring, size))
-    whole = max(size - schema.RING_HEADER_BYTES, 0) // schema.SEGMENT_BYTES
+    whole = max(size - BASE, 0) // schema.SEGMENT_BYTES
     assert len(samples) == 2002 + found.samples
     assert found.samples >= min(whole, 3) * schema.SEGMENT_ROWS - 2002
-    assert found.damage or whole * schema.SEGMENT_BYTES + schema.RING_HEADER_BYTES == size
+    assert found.damage or whole * schema.SEGMENT_BYTES + BASE == size
 
 
 def overwrite(begin, data):
@@ -105,14 +124,14 @@ def overwrite(begin, data):
 
 def test_zeroed(left, tmp_path):
     (found,), samples = damaged(left, tmp_path, lambda ring: overwrite(0, bytes(ring.stat().st_size))(ring))
-    assert "QPRING03" in found.damage[0]
+    assert schema.RING_MAGIC.decode() in found.damage[0]
     assert len(samples) == 2002
 
 
-@pytest.mark.parametrize("field", ["state", "sequence", "written", "consumed", "inverse"])
+@pytest.mark.parametrize("field", ["state", "sequence", "thread", "written", "inverse"])
 def test_a_field_of_a_segment_is_zeroed(left, tmp_path, field):
     # The second segment: of the first a part has some rows already.
-    base = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
+    base = BASE + schema.SEGMENT_BYTES
     (offset,) = (at for name, _, at in schema.SEGMENT_FIELDS if name == field)
     (found,), samples = damaged(left, tmp_path, overwrite(base + offset, bytes(4)))
     assert len(samples) == 6000 or "the header of segment 1 makes no sense" in found.damage
@@ -157,9 +176,9 @@ def test_lines_of_names_that_make_no_sense(left, tmp_path, text):
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     # The headers of the ring and of its first segment as often as all the rest.
-    offset=st.integers(0, 63)
-    | st.integers(schema.RING_HEADER_BYTES, schema.RING_HEADER_BYTES + schema.SEGMENT_HEADER_BYTES)
-    | st.integers(0, schema.RING_HEADER_BYTES + 8 * schema.SEGMENT_BYTES - 1),
+    offset=st.integers(0, 272)
+    | st.integers(BASE, BASE + schema.SEGMENT_HEADER_BYTES)
+    | st.integers(0, BASE + 8 * schema.SEGMENT_BYTES - 1),
     length=st.integers(1, 16) | st.integers(1, 70_000),
     seed=st.integers(0, 2**32),
     suffix=st.sampled_from([schema.RING_SUFFIX, schema.NAMES_SUFFIX]),
@@ -178,12 +197,13 @@ def test_garbage(left, tmp_path, offset, length, seed, suffix):
 SLOT_CHILD = """
 import contextvars, os, sys, time
 import quantum_pulse as qp
+from tests import agents
 
 class Torn(qp.Operation):
     A = qp.op("First", category="One")
     B = qp.op("Second", category="Two")
 
-recorder = qp.start(sys.argv[1], budget_bytes=4096 + 8 * 65536)
+recorder = qp.start(sys.argv[1], budget_bytes=24576 + 8 * 65536)
 open_in = [contextvars.copy_context() for _ in range(100)]
 for context in open_in:
     context.run(Torn.A.__enter__)
@@ -191,9 +211,8 @@ for number in range(20_000):
     with Torn.B:
         pass
     if number == 1000:
-        recorder._writer._write_patiently = lambda: time.sleep(60)  # so that the rings are full
-        recorder._writer._wake()
-        time.sleep(0.1)
+        recorder.flush()
+        agents.kill(sys.argv[1])  # so that the rings become full
 os.kill(os.getpid(), 9)
 """
 
@@ -203,7 +222,9 @@ def with_slots(tmp_path_factory):
     """A capture that a killed process left with 100 open blocks and some thousand losses: slots in the first page, in a
     segment, or both."""
     path = tmp_path_factory.mktemp("torn") / "capture"
-    assert subprocess.run([sys.executable, "-c", SLOT_CHILD, str(path)], check=False).returncode == -signal.SIGKILL
+    done = subprocess.run([sys.executable, "-c", SLOT_CHILD, str(path)], check=False, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    agents.move_rings_into(path)
     return path
 
 
@@ -222,10 +243,10 @@ SLOT = st.builds(
 def test_garbage_in_slots(with_slots, tmp_path, slots):
     def damage(ring):
         content = bytearray(ring.read_bytes())
-        segments = range(schema.RING_HEADER_BYTES, len(content), schema.SEGMENT_BYTES)
+        segments = range(schema.segments_at(8), len(content), schema.SEGMENT_BYTES)
         (base,) = [at for at in segments if content[at] == 3]
         pages = [
-            *range(schema.SLOTS_OFFSET, schema.RING_HEADER_BYTES, schema.SLOT_BYTES),
+            *range(schema.FIRST_SLOTS_OFFSET, schema.FIRST_SLOTS_END, schema.SLOT_BYTES),
             *range(base + schema.SLOTS_OFFSET, base + schema.SEGMENT_BYTES, schema.SLOT_BYTES),
         ]
         for number, slot in slots:
@@ -234,7 +255,7 @@ def test_garbage_in_slots(with_slots, tmp_path, slots):
 
     target = tmp_path / f"capture{time.monotonic_ns()}"
     shutil.copytree(with_slots, target)
-    (ring,) = (target / "rings").glob("*.ring")
+    (ring,) = agents.rings(target)
     before = qp.open(target)
     whole, lost = len(before.samples()), before.losses()["count"].sum()
     damage(ring)

@@ -6,10 +6,15 @@ import importlib
 import sys
 
 BENCHMARKS = {
+    "stalls": "what recording does to the tail of a program",
     "recording": "what one sample costs the program, beside others",
     "clock": "a minute of the clock beside CLOCK_MONOTONIC",
+    "footprint": "import, start, stop and memory of a recording",
+    "workers": "thousands of recycled workers",
     "sustained": "a program that does nothing but record: written, lost, memory",
+    "metrics": "what a row of system metrics costs the agent",
     "statistics": "large captures, beside DuckDB, Polars and pandas",
+    "keeping": "a week and a year into a capture that is bounded: files, bytes, memory",
     "exploring": "how long the explorer makes one wait",
     "calibration": "how often the analysis is wrong, and how often it finds what is there",
     "real_runs": "how often runs of the demo seem to differ though nothing has changed",

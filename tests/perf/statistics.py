@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from quantum_pulse import schema
-from quantum_pulse.core.contract import Batch
+from quantum_pulse.agent import parts
 from quantum_pulse.operations import Category, Definition
-from quantum_pulse.recorder import parts
+from quantum_pulse.rings.batch import Batch
 from tests.perf.race import table
 
 SAMPLES = int(os.environ.get("STATISTICS_SAMPLES", 100_000_000))
@@ -58,10 +58,10 @@ def write(path: Path, samples: int, columns: Callable[[np.random.Generator, int,
         }
         parts.write_samples(
             path / "samples" / f"1-abcd-{number:06d}.parquet",
-            Batch(rows, {name: np.ascontiguousarray(column).tobytes() for name, column in content.items()}),
+            Batch({name: np.ascontiguousarray(column) for name, column in content.items()}),
             operations=OPERATIONS,
             errors=[""],
-            anchor_ns=ANCHOR_NS,
+            unix=lambda readings: readings + ANCHOR_NS,
             process=1,
             footer={"format": schema.FORMAT_VERSION, "process": 1, "losses": []},
         )

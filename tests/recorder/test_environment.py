@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import quantum_pulse as qp
+from quantum_pulse.errors import RecordingError
 
 DEFINE = """
 import multiprocessing, os, sys, time
@@ -47,6 +48,20 @@ def test_a_directory_that_cannot_be(tmp_path):
     done = run("work(100)\nprint('went on')", tmp_path / "file")
     assert (done.returncode, done.stdout) == (0, "went on\n")
     assert "is a file; a capture is a directory" in done.stderr
+
+
+def test_a_path_that_is_not_text(tmp_path):
+    """A directory may have any bytes for a name. Parquet files cannot be opened in this one."""
+    path = os.fsencode(tmp_path) + b"/caf\xe9"
+    command = [sys.executable, "-W", "error", "-c", f"{DEFINE}\nwork(10)\nprint('went on')"]
+    environment = {**os.environb, b"QUANTUM_PULSE": path}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, b"went on\n")
+    assert b"caf\\xe9: path must be valid UTF-8, not " in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RecordingError, match="path must be valid UTF-8"):
+        qp.start(os.fsdecode(path))
 
 
 def test_a_program_that_records_itself(tmp_path):

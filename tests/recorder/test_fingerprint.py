@@ -1,9 +1,9 @@
 """What a recording says of where it was made."""
 
 import json
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy
 import pytest
@@ -27,24 +27,8 @@ def test_it_stands_in_the_capture(tmp_path):
     assert found["memory_bytes"] > 2**20
     assert found["packages"]["numpy"] == numpy.__version__
     assert found["packages"]["quantum_pulse"] == qp.__version__
+    assert found["commit"] == environment.commit(str(Path.cwd()))
     assert found["python"].endswith(".".join(map(str, sys.version_info[:3])))
-
-
-def test_the_memory_of_a_control_group(tmp_path, monkeypatch):
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    (tmp_path / "own").mkdir()
-    (tmp_path / "group").write_text("0::/own\n")
-    monkeypatch.setattr(environment, "_CGROUP", tmp_path / "group")
-    monkeypatch.setattr(environment, "_CGROUPS", tmp_path)
-    assert environment.found()["memory_bytes"] == whole
-    (tmp_path / "memory.max").write_text("1000000\n")
-    assert environment.found()["memory_bytes"] == 1_000_000, "in a container the path is that of its root"
-    (tmp_path / "own" / "memory.max").write_text("2000000\n")
-    assert environment.found()["memory_bytes"] == 1_000_000, "what is above limits as well"
-    (tmp_path / "memory.max").write_text("max\n")
-    assert environment.found()["memory_bytes"] == 2_000_000
-    (tmp_path / "own" / "memory.max").write_text("max\n")
-    assert environment.found()["memory_bytes"] == whole
 
 
 def git(folder, *arguments):

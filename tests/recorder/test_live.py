@@ -6,7 +6,6 @@ import threading
 import time
 
 import pandas as pd
-import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.recorder import session
@@ -47,9 +46,14 @@ def test_flush_from_many_threads(tmp_path):
         assert min(counts) >= 100
 
 
-def test_stats_before_the_first_sample_say_so(tmp_path):
-    with qp.record(tmp_path / "capture") as recorder, pytest.raises(qp.QuantumPulseError, match="nothing has been"):
-        recorder.stats()
+def test_stats_before_the_first_sample_are_an_empty_table(tmp_path):
+    with qp.record(tmp_path / "capture") as recorder:
+        before = recorder.stats()
+        work()
+        after = recorder.stats()
+    assert before.empty
+    assert (list(before.columns), before.index.names) == (list(after.columns), after.index.names)
+    assert len(after) == 1
 
 
 def test_a_capture_that_is_open_while_recording(tmp_path):
@@ -80,7 +84,12 @@ def test_the_account_live_and_afterwards(tmp_path):
 
 def test_the_process_file(tmp_path):
     before = time.time_ns()
-    with qp.record(tmp_path / "capture"):
+    with qp.record(tmp_path / "capture") as recorder:
+        recorder.flush()
+        give_up = time.monotonic() + 10
+        while not processes(tmp_path / "capture"):  # it comes with the first look of the agent
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
         (live,) = processes(tmp_path / "capture")
         work(2)
     (process,) = processes(tmp_path / "capture")
@@ -96,9 +105,12 @@ def test_the_process_file(tmp_path):
         "host",
         "account",
         "losses",
+        "ended",
+        "failure",
     }
     assert (live["state"], live["stopped_ns"], live["account"]) == ("recording", None, None)
-    assert process["state"] == "finished"
+    assert live["ended"] is None
+    assert (process["state"], process["ended"], process["failure"]) == ("finished", "stop", None)
     assert process["pid"] == os.getpid()
     assert before <= process["started_ns"] <= process["stopped_ns"] <= time.time_ns()
     assert process["core"] == session.core.NAME

@@ -10,6 +10,7 @@ import quantum_pulse as qp
 from quantum_pulse.cli import main
 from quantum_pulse.errors import EmptyCaptureError, NotACaptureError
 from quantum_pulse.recorder import overhead
+from quantum_pulse.rings import places
 
 
 class Own(qp.Operation):
@@ -27,7 +28,31 @@ def test_what_a_sample_costs(tmp_path):
 
 def test_no_room_to_measure_is_no_reason_not_to_record(tmp_path, monkeypatch):
     monkeypatch.setattr(overhead, "_known", None)
-    assert overhead.measured(tmp_path / "nowhere") is None
+    monkeypatch.setattr(overhead, "_is_measured", False)
+    overhead.measure_once(places.Place(str(tmp_path / "nowhere")))
+    assert overhead.known() is None
+    with qp.record(tmp_path / "c"), Own.INNER:
+        pass
+    assert len(qp.open(tmp_path / "c").samples()) == 1
+    assert overhead.known() is None, "it is tried once"
+
+
+def test_it_is_measured_once(tmp_path, monkeypatch):
+    measured = []
+
+    def measure(folder):
+        measured.append(folder)
+        return overhead.Overhead(1.0, 2.0, 3.0, 1.5)
+
+    monkeypatch.setattr(overhead, "_known", None)
+    monkeypatch.setattr(overhead, "_is_measured", False)
+    monkeypatch.setattr(overhead, "measure", measure)
+    for name in ("a", "b"):
+        with qp.record(tmp_path / name), Own.INNER:
+            pass
+    assert len(measured) == 1
+    (stored,) = qp.open(tmp_path / "b").overhead().attrs["recordings"]
+    assert (stored["sample_ns"], stored["inside_ns"]) == (3.0, 1.5)
 
 
 def test_the_share_of_each_operation(tmp_path, capsys):
@@ -54,7 +79,7 @@ def test_the_share_of_each_operation(tmp_path, capsys):
 
 
 def test_a_capture_of_a_recorder_that_did_not_measure(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(overhead, "measured", lambda _: None)
+    monkeypatch.setattr(overhead, "known", lambda: None)
     with qp.record(tmp_path / "c"), Own.INNER:
         pass
     assert qp.open(tmp_path / "c").overhead()["own_us"].isna().all()
@@ -110,5 +135,10 @@ def test_the_trace(tmp_path):
             timeout=60,
             check=True,
         )
-        for what in ("recording into", "drained 1 samples", "wrote samples/", "stopped"):
+        for what in ("recording into", "started an agent", "stopped"):
             assert (what in done.stderr) == is_told
+        # The agent has no terminal.
+        told = tmp_path / f"c{debug}" / "agent.log"
+        assert told.exists() == is_told
+        for what in ("attached to", "wrote samples/", ": 1 rows", "took over") if is_told else ():
+            assert what in told.read_text()

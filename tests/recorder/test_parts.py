@@ -16,10 +16,11 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse import histogram, schema
+from quantum_pulse.agent import agent, merging, parts
 from quantum_pulse.capture import format as capture_format
-from quantum_pulse.core.contract import Batch
 from quantum_pulse.operations import Category, Definition
-from quantum_pulse.recorder import merging, parts, session
+from quantum_pulse.recorder import session
+from quantum_pulse.rings.batch import Batch
 
 #: The raw samples as the design promises them, word by word.
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -73,8 +74,11 @@ def capture(tmp_path_factory):
 
         await asyncio.gather(*(wait() for _ in range(20)))
 
-    with pytest.MonkeyPatch.context() as patch, qp.record(path, metrics_interval_s=0.01) as recorder:
+    with pytest.MonkeyPatch.context() as patch:
+        # A part at each flush, and no others.
         patch.setattr(merging.Merger, "_merge", lambda *_: None)
+        patch.setattr(agent.Agent, "_is_due", lambda *_: False)
+        recorder = qp.start(path, metrics_interval_s=0.01, writer="thread")
         for _ in range(3):
             threads = [threading.Thread(target=trade, args=(number,)) for number in range(4)]
             for thread in threads:
@@ -83,6 +87,7 @@ def capture(tmp_path_factory):
                 thread.join()
             asyncio.run(waits())
             recorder.flush()
+        recorder.stop()
     return qp.open(path)
 
 
@@ -379,14 +384,18 @@ def batch(rows, operation=0):
         "error": np.zeros(rows, np.uint32),
         "weight": np.ones(rows, np.int32),
     }
-    return Batch(rows, {name: column.tobytes() for name, column in columns.items()})
+    return Batch(columns)
 
 
 OPERATION = Definition("A.B", "module", "", Category("A"), 3, None)
 
 
+def unix(readings):
+    return readings + 10**18
+
+
 def write(path, **changes):
-    options = {"operations": [OPERATION], "errors": [""], "anchor_ns": 10**18, "process": 1, "footer": {"format": 1}}
+    options = {"operations": [OPERATION], "errors": [""], "unix": unix, "process": 1, "footer": {"format": 1}}
     parts.write_samples(path, changes.pop("batch", batch(10)), **{**options, **changes})
 
 
@@ -399,8 +408,8 @@ def test_a_part_appears_whole_and_leaves_nothing_beside_it(tmp_path):
 
 def test_weights_count_as_calls_in_the_summary(tmp_path):
     weighted = batch(4)
-    weighted.columns["weight"] = np.array([1, 10, 100, 1000], np.int32).tobytes()
-    weighted.columns["error"] = np.array([0, 1, 0, 1], np.uint32).tobytes()
+    weighted.columns["weight"] = np.array([1, 10, 100, 1000], np.int32)
+    weighted.columns["error"] = np.array([0, 1, 0, 1], np.uint32)
     write(tmp_path / "part.parquet", batch=weighted, errors=["", "KeyError"])
     (summary,) = footer(tmp_path / "part.parquet")["histograms"]
     assert (summary["samples"], summary["count"], summary["errors"]) == (4, 1111, 1010)
@@ -416,9 +425,34 @@ def test_a_write_that_fails_leaves_no_temporary_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["part.parquet"]
     with pytest.raises(OSError):
         write(tmp_path / "no" / "such" / "folder.parquet")
+    torn = batch(10)
+    torn.columns["weight"] = np.ones(9, np.int32)
     with pytest.raises((IndexError, ValueError, pa.ArrowException)):
-        write(tmp_path / "other.parquet", batch=batch(10, operation=5))
+        write(tmp_path / "other.parquet", batch=torn)
     assert [file.name for file in tmp_path.iterdir()] == ["part.parquet"]
+
+
+def test_numbers_that_nobody_knows_are_written_without_a_name(tmp_path):
+    """Samples whose names are lost still count."""
+    unknown = batch(10)
+    unknown.columns["operation"][3:] = 5
+    unknown.columns["error"][:4] = schema.OTHER_ERROR
+    write(tmp_path / "part.parquet", batch=unknown)
+    table = pq.read_table(tmp_path / "part.parquet")
+    assert table["operation"].to_pylist() == ["A.B"] * 3 + ["?"] * 7
+    assert table["error"].to_pylist() == ["(other)"] * 4 + [None] * 6
+    summaries = {summary["operation"]: summary for summary in footer(tmp_path / "part.parquet")["histograms"]}
+    assert {name: (own["count"], own["errors"]) for name, own in summaries.items()} == {"A.B": (3, 3), "?": (7, 1)}
+
+
+def test_the_processes_of_rows(tmp_path):
+    """Rows of several processes may be one part; each keeps its own, wherever its span puts it."""
+    mixed = batch(4)
+    mixed.columns["span"] = np.array([3, 1, 4, 2], np.int64)
+    write(tmp_path / "part.parquet", batch=mixed, process=np.array([30, 10, 40, 20], np.int32))
+    table = pq.read_table(tmp_path / "part.parquet")
+    assert table["span"].to_pylist() == [1, 2, 3, 4]
+    assert table["process"].to_pylist() == [10, 20, 30, 40]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")  # noqa: PTH110

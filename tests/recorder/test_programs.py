@@ -1,38 +1,10 @@
 """Programs that record, in processes of their own: how they end, and what they fork."""
 
-import subprocess
-import sys
-
 import pytest
 
 import quantum_pulse as qp
+from tests.recorder.programs import run
 from tests.recorder.work import assert_balances, assert_is_whole, processes
-
-HEAD = """
-import atexit, multiprocessing, os, sys, threading, time
-import quantum_pulse as qp
-
-class Step(qp.Operation):
-    A = qp.op("First")
-    B = qp.op("Second")
-
-def work(count, operation=Step.A):
-    for _ in range(count):
-        with operation:
-            pass
-
-path = sys.argv[1]
-"""
-
-
-def run(tmp_path, body, *args):
-    """Run a script that gets the path of the capture as its first argument."""
-    script = tmp_path / "script.py"
-    script.write_text(HEAD + body, encoding="utf-8")
-    # Where the native core was not built, that is said once, and is tested elsewhere.
-    silent = ["-W", "error", "-W", "ignore:quantum_pulse records with its Python core"]
-    command = [sys.executable, *silent, str(script), str(tmp_path / "capture"), *args]
-    return subprocess.run(command, capture_output=True, check=False, timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +53,7 @@ def test_arguments_that_are_not_text(tmp_path):
 
 FORK = """
 def child(number):
-    work(50)                                    # a forked child goes on with the parent's recording
+    work(50)                                    # a child goes on with the parent's recording
     try:
         with qp.record(os.path.join(path, "..", f"own{number}")):
             work(number)
@@ -106,9 +78,17 @@ if __name__ == "__main__":
 def test_child_processes(tmp_path, method):
     done = run(tmp_path, FORK, method)
     assert (done.returncode, done.stderr) == (0, b"")
-    forked = 2 if method == "fork" else 0
-    assert qp.open(tmp_path / "capture").stats()["count"].tolist() == [200 + 50 * forked]
-    assert len(processes(tmp_path / "capture")) == 1 + forked
+    assert qp.open(tmp_path / "capture").stats()["count"].tolist() == [200 + 50 * 2]
+    assert qp.open(tmp_path / "capture").samples()["process"].nunique() == 3
+    parent, *children = processes(tmp_path / "capture")
+    assert parent["account"]["written"] == 200
+    if method == "fork":  # they ended soon, and are one recording
+        (workers,) = children
+        assert (workers["workers"], workers["ended"]) == (2, {"stop": 2})
+        assert workers["account"] == {"started": 100, "written": 100, "pending": 0, "open": 0, "lost": 0}
+    else:
+        assert [child["account"]["written"] for child in children] == [50, 50]
+        assert [child["ended"] for child in children] == ["stop", "stop"]
     assert_is_whole(tmp_path / "capture")
     for number in (1, 2):
         assert qp.open(tmp_path / f"own{number}").stats()["count"].tolist() == [number]
@@ -180,21 +160,26 @@ with qp.record(path):
 def test_forks_in_the_middle_of_work(tmp_path):
     done = run(tmp_path, BUSY)
     assert (done.returncode, done.stderr) == (0, b"")
-    (process,) = [process for process in processes(tmp_path / "capture") if process["state"] == "finished"]
+    process, workers = processes(tmp_path / "capture")
+    assert process["ended"] == "stop"
     assert_balances(process["account"])
     samples = qp.open(tmp_path / "capture").samples()
-    # The children ended without a word: what they recorded stands in their rings.
+    # The children ended without a word: what they recorded was in their rings.
     assert len(samples) == process["account"]["written"] + 8 * 10
     assert process["account"]["written"] > 0
+    assert workers["workers"] == sum(workers["ended"].values()) == 8
+    assert workers["account"] == {"started": 80, "written": 80, "pending": 0, "open": 0, "lost": 0}
+    assert workers["state"] == "finished"
+    assert samples["process"].nunique() == 9
 
 
 IMPORTING = """
 import signal
 
-with qp.record(path) as recorder:
+with qp.record(path, writer=sys.argv[2]) as recorder:
     work(10)
     writing = threading.Thread(target=recorder.flush)
-    writing.start()                              # loads pyarrow in the writing thread
+    writing.start()
     children = []
     for _ in range(6):
         child = os.fork()
@@ -211,8 +196,9 @@ with qp.record(path) as recorder:
 """
 
 
-def test_forks_while_our_threads_import(tmp_path):
+@pytest.mark.parametrize("writer", ["agent", "thread"])
+def test_forks_while_our_threads_import(tmp_path, writer):
     """A lock of the import system that is held by a thread of ours would be held in the child for ever."""
-    done = run(tmp_path, IMPORTING)
+    done = run(tmp_path, IMPORTING, writer)
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(qp.open(tmp_path / "capture").samples()) == 10

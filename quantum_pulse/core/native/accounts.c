@@ -1,7 +1,6 @@
 #include "slots.h"
 
 #include <string.h>
-#include <unistd.h>
 
 /* Entries that are kept apart by thread; beyond them those of ended threads are added up as thread 0. Ten thousand
  * threads a minute must not take memory for ever. */
@@ -28,11 +27,6 @@ typedef struct {
     int on_error;
 } Watch;
 
-typedef struct {
-    uint32_t probe_id, error;
-    int64_t span, duration;
-} Trip;
-
 /* Of threads that have ended, and of samples that were overwritten. */
 static Total *totals;
 static size_t totals_length, totals_capacity;
@@ -41,8 +35,6 @@ static size_t losses_length, losses_capacity;
 
 static Watch *watches;
 static size_t watches_length;
-static Trip trips[16];
-static size_t trips_length;
 
 static void *
 grown(void *array, size_t length, size_t *capacity, size_t size)
@@ -193,8 +185,8 @@ keep_counts(const Thread *thread)
         const Count *count = &thread->counts[id];
         if (count->started || count->committed || count->lost)
             add_total((Total){id, thread->id, (int64_t)count->started, (int64_t)count->committed, (int64_t)count->lost, NULL});
-        if (count->new_lost)
-            add_loss((Loss){id, NO_ROOM, thread->id, count->new_lost, count->first_loss, count->last_loss});
+        if (count->lost)
+            add_loss((Loss){id, NO_ROOM, thread->id, count->lost, count->first_loss, count->last_loss});
     }
 }
 
@@ -207,7 +199,7 @@ forget_accounts(void)
     totals = NULL;
     losses = NULL;
     watches = NULL;
-    totals_length = totals_capacity = losses_length = losses_capacity = watches_length = trips_length = 0;
+    totals_length = totals_capacity = losses_length = losses_capacity = watches_length = 0;
 }
 
 /* ---- reporting --------------------------------------------------------------------------------------------------- */
@@ -233,30 +225,38 @@ append(PyObject *list, PyObject *type, PyObject *row)
 }
 
 PyObject *
-take_losses(void)
+list_losses(void)
 {
-    /* First into the table, for which nothing can fail or come in between. */
+    /* A copy that does not move, as making Python's objects may run anything. */
+    size_t length = losses_length, capacity = losses_length;
+    Loss *copy = malloc((length + 1) * sizeof(Loss));
+    if (copy == NULL)
+        return PyErr_NoMemory();
+    if (length > 0)
+        memcpy(copy, losses, length * sizeof(Loss));
     for (Thread *thread = threads; thread != NULL; thread = thread->next)
         for (uint32_t id = 0; thread->session == ring.session && id < thread->counts_length; id++) {
-            Count *count = &thread->counts[id];
-            if (count->new_lost)
-                add_loss((Loss){id, NO_ROOM, thread->id, count->new_lost, count->first_loss, count->last_loss});
-            count->new_lost = 0;
+            const Count *count = &thread->counts[id];
+            if (!count->lost)
+                continue;
+            Loss *larger = grown(copy, length, &capacity, sizeof(Loss));
+            if (larger == NULL) {
+                free(copy);
+                return PyErr_NoMemory();
+            }
+            copy = larger;
+            copy[length++] = (Loss){id, NO_ROOM, thread->id, count->lost, count->first_loss, count->last_loss};
         }
-    Loss *taken = losses;
-    size_t length = losses_length;
-    losses = NULL;
-    losses_length = losses_capacity = 0;
     PyObject *type = contract_type("Loss"), *result = type == NULL ? NULL : PyList_New(0);
     for (size_t i = 0; result != NULL && i < length; i++) {
-        PyObject *row = Py_BuildValue("(ILKLLi)", taken[i].probe_id, (long)taken[i].thread,
-                                      (unsigned long long)taken[i].samples, (long long)taken[i].first_ns,
-                                      (long long)taken[i].last_ns, taken[i].cause);
+        PyObject *row = Py_BuildValue("(ILKLLi)", copy[i].probe_id, (long)copy[i].thread,
+                                      (unsigned long long)copy[i].samples, (long long)copy[i].first_ns,
+                                      (long long)copy[i].last_ns, copy[i].cause);
         if (append(result, type, row) < 0)
             Py_CLEAR(result);
     }
     Py_XDECREF(type);
-    free(taken);
+    free(copy);
     return result;
 }
 
@@ -324,31 +324,8 @@ look_at(uint32_t probe_id, int64_t duration, uint32_t error, int64_t span)
         if (watch->probe_id != probe_id)
             continue;
         if ((watch->limit > 0 && duration > watch->limit) || (watch->on_error && error != 0)) {
-            if (trips_length < sizeof(trips) / sizeof(trips[0]))
-                trips[trips_length++] = (Trip){probe_id, error, span, duration};
-            if (trips_length == 1 && ring.wake_fd >= 0) {
-                ssize_t written = write(ring.wake_fd, "", 1); /* a full pipe wakes as well */
-                (void)written;
-            }
+            note_trip(probe_id, duration, error, span);
             return;
         }
     }
-}
-
-PyObject *
-take_trips(PyObject *module, PyObject *unused)
-{
-    Trip taken[sizeof(trips) / sizeof(trips[0])];
-    size_t length = trips_length;
-    memcpy(taken, trips, length * sizeof(Trip));
-    trips_length = 0;
-    PyObject *result = PyList_New(0);
-    for (size_t i = 0; result != NULL && i < length; i++) {
-        PyObject *row = Py_BuildValue("(ILLI)", taken[i].probe_id, (long long)taken[i].span, (long long)taken[i].duration,
-                                      taken[i].error);
-        if (row == NULL || PyList_Append(result, row) < 0)
-            Py_CLEAR(result);
-        Py_XDECREF(row);
-    }
-    return result;
 }

@@ -15,7 +15,7 @@ struct Slot;
 
 /* What a thread did with a probe. */
 typedef struct {
-    uint64_t started, committed, lost, new_lost;
+    uint64_t started, committed, lost;
     int64_t first_loss, last_loss;
     struct Slot *lost_slot; /* that tells of what was lost to readers of the file; NULL: none does yet */
     uint32_t left;   /* calls in the present round of sampling that are still to come */
@@ -39,8 +39,8 @@ void count_overwritten(uint32_t probe_id, int64_t thread_id, uint64_t samples, i
 
 void forget_accounts(void);
 
-/* Lists of contract.Loss (since the last call) and contract.Account. */
-PyObject *take_losses(void);
+/* Lists of contract.Loss and contract.Account, of the whole recording. */
+PyObject *list_losses(void);
 PyObject *list_accounts(void);
 
 /* Watch a probe for long durations or errors; args: probe id, limit in ns (0: none), whether errors count. */
@@ -49,7 +49,7 @@ PyObject *watch(PyObject *module, PyObject *args);
 /* A watched sample was committed. */
 void look_at(uint32_t probe_id, int64_t duration, uint32_t error, int64_t span);
 
-/* The samples that watching has found since the last call: a list of (probe id, span, duration in ns, error number). */
-PyObject *take_trips(PyObject *module, PyObject *unused);
+/* It is worth saving: tell the agent. */
+void note_trip(uint32_t probe_id, int64_t duration, uint32_t error, int64_t span);
 
 #endif

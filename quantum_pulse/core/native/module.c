@@ -14,30 +14,52 @@ static PyMethodDef probe_functions[] = {
     {NULL},
 };
 
+/* What the core knows is one of a process, so a second interpreter in it cannot have the same: there the Python core
+ * records, which knows nothing of the other one. */
+static int
+execute(PyObject *module)
+{
+    static int is_prepared;
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "the native core records in the main interpreter only");
+        return -1;
+    }
+    if (!is_prepared) {
+        prepare_clock();
+        if (prepare_threads() < 0 || prepare_contexts() < 0 || prepare_spans() < 0 || prepare_probes() < 0 ||
+            prepare_timed() < 0)
+            return -1;
+        is_prepared = 1;
+    }
+    if (PyModule_AddFunctions(module, ring_functions) < 0 || PyModule_AddFunctions(module, probe_functions) < 0 ||
+        PyModule_AddFunctions(module, launch_functions) < 0 || PyModule_AddStringConstant(module, "NAME", "native") < 0 ||
+        PyModule_AddIntMacro(module, RING_HEADER_BYTES) < 0 || PyModule_AddIntMacro(module, SEGMENT_BYTES) < 0 ||
+        PyModule_AddIntMacro(module, SEGMENT_ROWS) < 0 || PyModule_AddIntMacro(module, WAKE_SEGMENTS) < 0 ||
+        PyModule_AddIntMacro(module, SLOT_BYTES) < 0 || PyModule_AddIntMacro(module, SLOTS_OFFSET) < 0 ||
+        PyModule_AddIntMacro(module, FIRST_SLOTS_OFFSET) < 0 || PyModule_AddIntMacro(module, ERROR_NAMES_OFFSET) < 0 ||
+        PyModule_AddObjectRef(module, "Probe", (PyObject *)&ProbeType) < 0)
+        return -1;
+    return 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, execute},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "quantum_pulse.core._native",
-    .m_size = -1,
+    .m_size = 0,
+    .m_slots = slots,
     .m_doc = "The native core. See contract.py.",
 };
 
 PyMODINIT_FUNC
 PyInit__native(void)
 {
-    prepare_clock();
-    if (prepare_rings() < 0 || prepare_contexts() < 0 || prepare_spans() < 0 || prepare_probes() < 0 || prepare_timed() < 0)
-        return NULL;
-    PyObject *module = PyModule_Create(&definition);
-    if (module == NULL)
-        return NULL;
-    if (PyModule_AddFunctions(module, ring_functions) < 0 || PyModule_AddFunctions(module, probe_functions) < 0 ||
-        PyModule_AddStringConstant(module, "NAME", "native") < 0 ||
-        PyModule_AddIntMacro(module, RING_HEADER_BYTES) < 0 || PyModule_AddIntMacro(module, SEGMENT_BYTES) < 0 ||
-        PyModule_AddIntMacro(module, SEGMENT_ROWS) < 0 || PyModule_AddIntMacro(module, WAKE_SEGMENTS) < 0 ||
-        PyModule_AddIntMacro(module, SLOT_BYTES) < 0 || PyModule_AddIntMacro(module, SLOTS_OFFSET) < 0 ||
-        PyModule_AddObjectRef(module, "Probe", (PyObject *)&ProbeType) < 0) {
-        Py_DECREF(module);
-        return NULL;
-    }
-    return module;
+    return PyModuleDef_Init(&definition);
 }

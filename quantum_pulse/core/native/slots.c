@@ -5,12 +5,12 @@
 /* At most one segment in so many is used for slots: 500,000 of them in the default rings. */
 #define SEGMENTS_PER_SLOT_SEGMENT 8
 
-/* Make all slots from `offset` to `end` of the mapping free. */
+/* Make all slots from `at` to `end` free. */
 static void
-add_slots(char *base, size_t end)
+add_slots(char *at, char *end)
 {
-    memset(base + SLOTS_OFFSET, 0, end - SLOTS_OFFSET);
-    for (Slot *slot = (Slot *)(base + end) - 1; (char *)slot >= base + SLOTS_OFFSET; slot--) {
+    memset(at, 0, (size_t)(end - at));
+    for (Slot *slot = (Slot *)end - 1; (char *)slot >= at; slot--) {
         slot->next = ring.free_slots;
         ring.free_slots = slot;
     }
@@ -21,7 +21,7 @@ begin_slots(void)
 {
     ring.free_slots = NULL;
     ring.slot_segments = 0;
-    add_slots(ring.memory, RING_HEADER_BYTES);
+    add_slots(ring.memory + FIRST_SLOTS_OFFSET, ring.memory + ERROR_NAMES_OFFSET);
 }
 
 int
@@ -29,13 +29,14 @@ reserve_slots(void)
 {
     if ((ring.slot_segments + 1) * SEGMENTS_PER_SLOT_SEGMENT > ring.limit || !make_room())
         return 0;
-    Segment *segment = ring.free_segments[--ring.free_length];
-    segment->sequence = ++ring.sequence;
-    segment->written = segment->consumed = 0;
+    Segment *segment = segment_of(ring.free_segments[--ring.free_length]);
+    __atomic_store_n(&segment->state, FREE, __ATOMIC_RELEASE);
+    __atomic_store_n(&segment->written, 0, __ATOMIC_RELEASE);
     segment->inverse = ~(uint32_t)0;
     segment->thread = 0;
-    add_slots((char *)segment, SEGMENT_BYTES);
-    __atomic_store_n(&segment->state, 3, __ATOMIC_RELEASE);
+    __atomic_store_n(&segment->sequence, ++ring.sequence, __ATOMIC_RELEASE);
+    add_slots((char *)segment + SLOTS_OFFSET, (char *)segment + SEGMENT_BYTES);
+    __atomic_store_n(&segment->state, HAS_SLOTS, __ATOMIC_RELEASE);
     ring.slot_segments++;
     return 1;
 }

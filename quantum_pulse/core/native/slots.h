@@ -26,13 +26,10 @@ typedef struct Slot {
     struct Slot *next; /* while it is free */
 } Slot;
 
-#define SLOT_BYTES 64
-#define SLOTS_OFFSET 128 /* of a page or segment that has slots */
-
 _Static_assert(sizeof(Slot) == SLOT_BYTES, "slots as schema.py has them");
 _Static_assert(offsetof(Slot, open) == 16 && offsetof(Slot, next) == 56, "slots as schema.py has them");
 
-/* The rest of the first page; then ring.free_slots is no longer empty. */
+/* Those in the second page of the ring; then ring.free_slots is no longer empty. */
 void begin_slots(void);
 
 /* Take a segment for slots, while that does not take too many from the samples. Returns whether it did. */

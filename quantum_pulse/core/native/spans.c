@@ -1,4 +1,5 @@
 #include "contexts.h" /* first: it asks for the internals of CPython, of which frames are needed here too */
+#include "errors.h"
 #include "slots.h"
 #include "spans.h"
 
@@ -155,32 +156,6 @@ find_open(const Stack *stack, uint32_t probe_id, const PyObject *generator)
     return -1;
 }
 
-/* By name, and asked of `type`: a metaclass may have ideas of its own about hashes and names. */
-static uint32_t
-error_number(PyObject *kind)
-{
-    uint32_t number = 0;
-    PyObject *name = PyType_Check(kind) ? PyType_GetName((PyTypeObject *)kind) : NULL;
-    PyObject *known = name == NULL ? NULL : PyDict_GetItemWithError(ring.error_numbers, name);
-    if (known != NULL)
-        number = (uint32_t)PyLong_AsUnsignedLong(known);
-    else if (name != NULL) {
-        /* Others find it only once the recorder knows it. Two threads may number one name twice, which does no harm. */
-        number = ++ring.last_error;
-        PyObject *value = PyLong_FromUnsignedLong(number);
-        PyObject *result = value == NULL ? NULL : PyObject_CallFunctionObjArgs(ring.on_error_name, value, name, NULL);
-        if (result == NULL)
-            number = 0;
-        else if (ring.error_numbers != NULL && PyDict_SetItem(ring.error_numbers, name, value) < 0)
-            PyErr_Clear();
-        Py_XDECREF(result);
-        Py_XDECREF(value);
-    }
-    PyErr_Clear();
-    Py_XDECREF(name);
-    return number;
-}
-
 void
 leave(uint32_t probe_id, PyObject *error_type)
 {
@@ -228,11 +203,8 @@ leave(uint32_t probe_id, PyObject *error_type)
             stack->abandoned = sample.span;
         else if (set_mark(tstate, stack) < 0)
             PyErr_Clear();
-        if (ring.recording && ring.session == session) {
-            commit(thread, &sample);
-            if (sample.slot != NULL && ring.session == session)
-                free_slot(sample.slot); /* last: for a moment it is known twice, rather than not at all */
-        }
+        if (ring.recording && ring.session == session && commit(thread, &sample) && sample.slot != NULL)
+            free_slot(sample.slot); /* last: for a moment it is known twice, rather than not at all */
     }
     if (generator != NULL)
         Py_DECREF(stack);

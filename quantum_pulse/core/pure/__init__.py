@@ -14,9 +14,10 @@ from typing import Any, Self
 
 from quantum_pulse import schema
 from quantum_pulse.core import contract
-from quantum_pulse.core.contract import Account, Batch, Loss
+from quantum_pulse.core.contract import Account, Loss, Progress
 from quantum_pulse.core.pure import spans
 from quantum_pulse.core.pure.rings import Session, now
+from quantum_pulse.core.pure.rings import fence as fence
 
 NAME = "python"
 
@@ -81,18 +82,19 @@ def timed(probe: Any, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def start(
-    ring_path: str,
+    ring_path: str | bytes,
     budget_bytes: int,
-    on_error_name: Callable[[int, str], None],
     wake_fd: int = -1,
     on_full: int = contract.DROP,
     production: bool = False,
+    reserve: int = 1,
+    on_stall: Callable[[], object] | None = None,
 ) -> None:
     global _session, _latest
     if _latest is not None:
         raise RuntimeError("the core is in use")
     _session = _latest = Session(
-        ring_path, budget_bytes, on_error_name, wake_fd, on_full, production, spans.last_span()
+        ring_path, budget_bytes, wake_fd, on_full, production, reserve, on_stall, spans.last_span()
     )
     if sys.version_info < (3, 12):
         gc.callbacks.insert(0, _keep_variables)
@@ -118,17 +120,9 @@ def stop() -> None:
 def close() -> None:
     global _latest
     session, _latest = _latest, None
-    if session is None:
-        return
-    try:
-        for segment in session.segments:
-            segment.close()
-        session.header.close()
-        # A traceback that somebody keeps may hold a view of a segment that was being made: the mapping goes with it.
-        with contextlib.suppress(BufferError):
-            session.memory.close()
-    finally:
-        os.close(session.fd)
+    if session is not None:
+        session.is_recording = False
+        session.close()
 
 
 def forget() -> None:
@@ -136,6 +130,49 @@ def forget() -> None:
     global _session, _latest
     stop()
     close()
+
+
+def note_collection(phase: str, info: dict[str, int]) -> None:
+    session = _session
+    if session is None:
+        return
+    if phase == "start":
+        session.collection_began_ns = now()
+        return
+    start, session.collection_began_ns = session.collection_began_ns, 0
+    if start:
+        try:
+            thread = spans.this_thread(session)
+            session.note_collection(thread, start, now(), info["generation"], info["collected"])
+        except ValueError:  # as in __enter__
+            if session is _latest:
+                raise
+
+
+def launch(arguments: tuple[bytes, ...], environment: tuple[bytes, ...]) -> None:
+    # By way of a second process that ends at once, so that the program is nobody's child; its own start does the same.
+    child = os.posix_spawn(
+        arguments[0],
+        [arguments[0], b"-I", b"-S", b"-c", _LAUNCHER, *arguments],
+        dict(entry.split(b"=", 1) for entry in environment),
+        file_actions=[(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=range(1, 32),
+    )
+    with contextlib.suppress(ChildProcessError):  # the host has waited for it
+        os.waitpid(child, 0)
+
+
+#: Run by the process in between: `launch` is for Python programs.
+_LAUNCHER = b"""
+import os, sys
+if os.fork() == 0:
+    os.chdir("/")
+    os.closerange(3, 65536)
+    os.execv(sys.argv[1], sys.argv[1:])
+os._exit(0)
+"""
 
 
 def clock() -> str:
@@ -148,61 +185,31 @@ def _required() -> Session:
     return _latest
 
 
-def drain(most: int = sys.maxsize) -> Batch | None:
+def ask(stopped: bool = False) -> int:
     session = _required()
-    parts: dict[str, list[bytes]] = {name: [] for name, _ in schema.RING_COLUMNS}
-    threads: list[bytes] = []
-    rows = 0
-    with session.lock:
-        busy = list(session.busy)
-    for segment in busy:
-        if rows >= most:
-            break
-        full, begin, end = segment.full, segment.drained, segment.written
-        if end > begin:
-            for name, column in segment.columns.items():
-                parts[name].append(bytes(column[begin:end]))
-            threads.append(segment.thread.to_bytes(8, sys.byteorder, signed=True) * (end - begin))
-            rows += end - begin
-            segment.drained = end
-        if end > begin or full:
-            session.drained.append((segment, end))
-    if not rows:
-        return None
-    columns = {name: b"".join(chunks) for name, chunks in parts.items()}
-    columns["thread"] = b"".join(threads)
-    return Batch(rows, columns)
+    if stopped:
+        session.header["stopped"] = 1
+    number = session.header["asked"] = session.header["asked"] + 1
+    session.wake()
+    return number
 
 
-def release() -> None:
-    session = _required()
-    with session.lock:
-        for segment, end in session.drained:
-            segment.fields["consumed"][0] = end
-            if segment.full and end == segment.written:
-                with contextlib.suppress(ValueError):  # overwritten meanwhile
-                    session.busy.remove(segment)
-                    segment.fields["state"][0] = 0
-                    session.free.append(segment)
-        session.drained.clear()
-        session.is_awake = False
-        session.is_hopeless = False
-        session.released_ns = now()
-        session.wake()
-
-
-def never_wait() -> None:
-    spans.this_thread(_required()).never_waits = True
+def progress() -> Progress:
+    header = _required().header
+    length = header["failure_bytes"]
+    text = _required().memory[schema.RING_FAILURE_OFFSET : schema.RING_FAILURE_OFFSET + length]
+    return Progress(
+        header["answered"],
+        bool(header["finished"]),
+        header["drained_rows"],
+        header["seen_ns"],
+        header["lost"],
+        text.decode("utf-8", "replace"),
+    )
 
 
 def watch(probe_id: int, limit_ns: int, on_error: bool) -> None:
     _required().watched[probe_id] = (limit_ns, on_error)
-
-
-def trips() -> list[tuple[int, int, int, int]]:
-    session = _required()
-    taken, session.trips = session.trips, []
-    return taken
 
 
 def losses() -> list[Loss]:
@@ -211,18 +218,17 @@ def losses() -> list[Loss]:
     living = session.living()
     with session.lock:
         session.settle()
-        taken, session.ended.losses = session.ended.losses, {}
+        ended = list(session.ended.losses.items())
     found = [
         Loss(probe_id, thread, samples, first_ns, last_ns, cause)
-        for (probe_id, thread, cause), (samples, first_ns, last_ns) in taken.items()
+        for (probe_id, thread, cause), (samples, first_ns, last_ns) in ended
     ]
-    for thread in living:
-        for probe_id, count in list(thread.counts.items()):
-            new = count.lost - count.reported
-            if new:
-                found.append(Loss(probe_id, thread.id, new, count.first_loss, count.last_loss, contract.NO_ROOM))
-                count.reported += new
-    return found
+    return found + [
+        Loss(probe_id, thread.id, count.lost, count.first_loss, count.last_loss, contract.NO_ROOM)
+        for thread in living
+        for probe_id, count in list(thread.counts.items())
+        if count.lost
+    ]
 
 
 def account() -> list[Account]:

@@ -8,14 +8,13 @@ from quantum_pulse.core import contract
 
 
 class Count:
-    """What a thread did with a probe. Only the thread writes it, but for `reported`."""
+    """What a thread did with a probe. Only the thread writes it."""
 
-    __slots__ = ("chosen", "committed", "first_loss", "last_loss", "left", "lost", "lost_slot", "reported", "started")
+    __slots__ = ("chosen", "committed", "first_loss", "last_loss", "left", "lost", "lost_slot", "started")
 
     def __init__(self) -> None:
         self.started = self.committed = self.lost = 0
-        self.reported = 0  # of the lost
-        self.first_loss = self.last_loss = 0  # of those not reported, ns
+        self.first_loss = self.last_loss = 0  # ns
         self.lost_slot: int | None = None  # that tells of what was lost to readers of the file
         self.left = 0  # calls in the present round of sampling that are still to come
         self.chosen = 0  # the one of them that is recorded, counted from the end
@@ -55,9 +54,8 @@ class Ended:
     def add_counts(self, thread: int, counts: dict[int, Count]) -> None:
         for probe_id, count in counts.items():
             self.add(probe_id, thread, count.started, count.committed, count.lost)
-            if count.lost > count.reported:
-                lost = count.lost - count.reported
-                self.add_loss(probe_id, thread, contract.NO_ROOM, lost, count.first_loss, count.last_loss)
+            if count.lost:
+                self.add_loss(probe_id, thread, contract.NO_ROOM, count.lost, count.first_loss, count.last_loss)
 
     def _kept(self, thread: int) -> int:
         if len(self.threads) < self.KEPT_APART:

@@ -6,19 +6,20 @@ import collections
 import contextlib
 import mmap
 import os
+import struct
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from contextvars import Context
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from quantum_pulse import schema
+from quantum_pulse import mounts, schema
 from quantum_pulse.core import contract
 from quantum_pulse.core.pure.accounts import Count, Ended
-from quantum_pulse.core.pure.segments import Mapped, Segment
+from quantum_pulse.core.pure.segments import Header, Segment
 from quantum_pulse.core.pure.slots import SEGMENTS_PER_SLOT_SEGMENT, Slots
 
 if TYPE_CHECKING:
@@ -26,18 +27,67 @@ if TYPE_CHECKING:
 
 now = time.perf_counter_ns
 _type_name: Callable[[type], str] = type.__dict__["__name__"].__get__
+_TRIP = struct.Struct("=IIqq")
+
+#: After there was no memory, nobody asks for so long, in ns.
+NO_ROOM_NS = 100_000_000
+#: An agent that has not looked for so long may be gone, and how often that is reported, in ns.
+STALL_NS = 1_000_000_000
+STALL_AGAIN_NS = 250_000_000
+
+_fence = threading.Lock()
+
+
+def fence() -> None:
+    """See the contract. Taking and releasing a lock twice orders what comes before and after on any processor."""
+    for _ in range(2):
+        with _fence:
+            pass
+
+
+def write_row(
+    segment: Segment,
+    start: int,
+    duration: int,
+    span: int,
+    parent: int,
+    task: int,
+    operation: int,
+    error: int,
+    weight: int,
+) -> bool:
+    """Add a row to `segment`. Returns whether there was room.
+
+    No loop and no call in here: between two bytecodes of that kind a signal handler may run, and record as well.
+    """
+    row = segment.written
+    if row == schema.SEGMENT_ROWS:
+        return False
+    columns, fields = segment.columns, segment.fields
+    columns["start"][row] = start
+    columns["duration"][row] = duration
+    columns["span"][row] = span
+    columns["parent"][row] = parent
+    columns["task"][row] = task
+    columns["operation"][row] = operation
+    columns["error"][row] = error
+    columns["weight"][row] = weight
+    segment.written = row + 1
+    # Last, so that the agent, and whoever reads the file of a killed process, find whole rows only.
+    fields["inverse"][0] = schema.WORD ^ (row + 1)
+    fields["written"][0] = row + 1
+    return True
 
 
 class Thread:
     """What a thread owns in a recording."""
 
-    __slots__ = ("__weakref__", "counts", "id", "never_waits", "segment", "session")
+    __slots__ = ("__weakref__", "counts", "id", "segment", "session")
 
     def __init__(self, session: Session) -> None:
         self.id = threading.get_native_id()
         self.segment: Segment | None = None
         self.counts: dict[int, Count] = {}
-        self.never_waits = False
         self.session = session  # last: what an interrupt leaves without it never counted
         session.threads[id(self)] = weakref.ref(self)
 
@@ -46,7 +96,7 @@ class Thread:
         if not hasattr(self, "session"):
             return
         if self.segment is not None:
-            self.segment.finish()
+            self.session.finish(self.segment)
         self.session.just_ended.append((self.id, self.counts))
         self.session.threads.pop(id(self), None)
 
@@ -56,171 +106,284 @@ class Session:
 
     def __init__(
         self,
-        path: str,
+        path: str | bytes,
         budget: int,
-        on_error_name: Callable[[int, str], None],
         wake_fd: int,
         on_full: int,
         production: bool,
+        reserve: int,
+        on_stall: Callable[[], object] | None,
         first_span: int,
     ) -> None:
         self.is_recording = True
         self.on_full = on_full
         self.production = production
-        self.is_hopeless = False  # waiting was in vain
-        self.released_ns = now()  # when room was made last
+        self.lost = 0  # samples, as the header says too
+        self.hopeless_at = -1  # releases by when waiting was in vain
         # A collection may begin in any critical section, and what it runs may record: in the same thread.
         self.lock = threading.RLock()
-        self.limit = max(1, (budget - schema.RING_HEADER_BYTES) // schema.SEGMENT_BYTES)
-        size = schema.RING_HEADER_BYTES + self.limit * schema.SEGMENT_BYTES
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self.limit = schema.ring_limit(budget)
+        self.reserved = 0
+        size = schema.segments_at(self.limit) + self.limit * schema.SEGMENT_BYTES
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_APPEND
+        self.fd = os.open(path, flags, 0o600)
         try:
+            self.is_on_disk = mounts.kind_of(os.fsdecode(path)) not in mounts.IN_MEMORY
             os.ftruncate(self.fd, size)
-            os.posix_fallocate(self.fd, 0, schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES)
             self.memory = mmap.mmap(self.fd, size)
+            if self.is_on_disk:
+                os.ftruncate(self.fd, 0)  # it grows with what is reserved, and the mapping is there for all of it
+                self.write_zeros(schema.segments_at(self.limit))
+            else:
+                os.posix_fallocate(self.fd, 0, schema.segments_at(self.limit))
+            self.reserve(max(reserve, 1))
         except BaseException:
             os.close(self.fd)
-            Path(path).unlink()
+            os.unlink(path)
             raise
-        self.header = Mapped(self.memory)
-        self.header.add_fields(0, schema.RING_FIELDS)
-        self.header.fields["process"][0] = os.getpid()
-        self.header.fields["first_span"][0] = self.header.fields["last_span"][0] = first_span
-        self.memory[: len(schema.RING_MAGIC)] = schema.RING_MAGIC
-        self.on_error_name = on_error_name
+        self.header = Header(self.memory, self.limit)
+        self.header["process"] = os.getpid()
+        self.header["limit"] = self.limit
+        self.header["on_full"] = on_full
+        self.header["first_span"] = self.header["last_span"] = first_span
+        self.header["seen_ns"] = self.header["released_ns"] = now()
+        self.header["reserved"] = self.reserved
         self.error_numbers: dict[str, int] = {}  # by name of the type
         self.last_error = 0
-        self.segments: list[Segment] = []
-        self.unused = list(range(self.limit - 1, -1, -1))  # where no segment was yet, the first one last
+        self.used = 0
         self.free: list[Segment] = []
-        self.busy: list[Segment] = []  # in the order taken
-        self.drained: list[tuple[Segment, int]] = []
+        self.full: collections.deque[Segment] = collections.deque()  # the one that became full first comes first
         self.slots = Slots(self.memory, self.take_for_slots)
         self.slot_segments = 0
         self.overwritten: dict[tuple[int, int], int | None] = {}  # by probe and thread: slot
         self.sequence = 0
+        self.swept_at = 0  # releases by when full segments were looked through last
+        self.waked_at = -1  # releases by when the agent was woken last
+        self.no_room_until_ns = 0
+        self.stalled_ns = 0
+        self.on_stall = on_stall
         if on_full == contract.OVERWRITE:
             self.slots.reserve()  # all segments will be full of samples, and none given back
         self.wake_fd = wake_fd
         self.wake_at = max(1, min(self.limit // 2, schema.WAKE_SEGMENTS))
         if on_full == contract.OVERWRITE:
             self.wake_at = self.limit + 1  # they are to be full
-        self.is_awake = False  # whoever drains; until it has released
         self.by_frame: dict[FrameType, list[Open]] = {}
         self.threads: dict[int, weakref.ref[Thread]] = {}
         self.just_ended: collections.deque[tuple[int, dict[int, Count]]] = collections.deque()
         self.ended = Ended()
         self.kept: dict[int, Context] = {}  # by thread
         self.watched: dict[int, tuple[int, bool]] = {}  # by probe: limit in ns, whether errors count
-        self.trips: list[tuple[int, int, int, int]] = []
+        self.collection_began_ns = 0
+        # Whoever looks at the file takes it for a ring from here on.
+        self.memory[: len(schema.RING_MAGIC)] = schema.RING_MAGIC
+
+    def close(self) -> None:
+        """Let go of the mapping and the file."""
+        try:
+            for segment in [*self.free, *self.full, *(thread.segment for thread in self.living())]:
+                if segment is not None:
+                    segment.close()
+            self.header.close()
+            # A traceback that somebody keeps may hold a view of a segment that was being made: the mapping goes then.
+            with contextlib.suppress(BufferError):
+                self.memory.close()
+        finally:
+            os.close(self.fd)
+
+    def reserve(self, count: int) -> None:
+        """Memory for at most `count` more segments: without it, a page of the mapping could raise SIGBUS in the host.
+
+        Raises OSError.
+        """
+        begin = schema.segments_at(self.limit)
+        reserved = min(self.reserved + count, self.limit)
+        end = begin + reserved * schema.SEGMENT_BYTES
+        if self.is_on_disk:
+            self.write_zeros(end)
+        else:
+            os.posix_fallocate(self.fd, begin, end - begin)
+        self.reserved = max(self.reserved, reserved)  # a signal handler may have reserved the same meanwhile
+
+    def write_zeros(self, end: int) -> None:
+        """Make the file as long as that, on a disk. Raises OSError.
+
+        There, a block that is only reserved needs more room when it is first written to, and a page may be part of a
+        larger one that goes on behind the last reserved block. So blocks are written, and the file ends with the last
+        one. Each write goes to the end of the file, wherever that is: a signal handler may have moved it.
+        """
+        while (missing := end - os.fstat(self.fd).st_size) > 0:
+            os.write(self.fd, bytes(min(missing, schema.SEGMENT_BYTES)))
 
     def take(self, thread: int) -> Segment | None:
-        """A segment to fill, or None when the budget or the disk is used up."""
+        """A segment to fill, or None when the budget or the memory is used up."""
         with self.lock:
             # Once more where a collection in between took what had become free.
             while not self.free:
-                if not self.extend() and not (self.on_full == contract.OVERWRITE and self.overwrite()):
+                if not self.make_room() and not (self.on_full == contract.OVERWRITE and self.overwrite()):
                     return None
             segment = self.free.pop()
             self.sequence += 1
-            segment.written = segment.drained = 0
-            segment.full = False
-            segment.thread = thread
-            segment.begin(self.sequence, thread)
-            segment.fields["state"][0] = 1
-            self.busy.append(segment)
-            self.wake()
+            segment.begin(self.sequence, thread, schema.OWNED)
+            self.wake_if_filling()
             return segment
+
+    def finish(self, segment: Segment) -> None:
+        """Nobody adds to `segment` any more. This may run anywhere, so no lock is taken."""
+        if not segment.is_owned:
+            return  # by what a collection or a signal handler recorded meanwhile
+        segment.is_owned = False
+        segment.finish()
+        # What is in parts already is free at once: perhaps nothing is released after it, and so nobody would look.
+        (self.free if self.is_drained(segment) else self.full).append(segment)
+
+    def is_drained(self, segment: Segment) -> bool:
+        """Whether all rows of `segment` are in parts."""
+        try:
+            drained = self.header.drained[segment.number]
+        except ValueError:  # the rings are closed
+            return False
+        return bool(drained == (segment.sequence << 32 | segment.written) & 0xFFFFFFFFFFFFFFFF)
+
+    def make_room(self) -> bool:
+        """Make sure of a free segment without taking any from the samples."""
+        return bool(self.free) or self.sweep() or self.extend()
+
+    def sweep(self) -> bool:
+        """Free the segments that the agent has given back. Returns whether there are any."""
+        released = self.header["released"]
+        if released == self.swept_at:
+            return False
+        self.swept_at = released
+        before = len(self.free)
+        for _ in range(len(self.full)):
+            segment = self.full.popleft()
+            (self.free if self.is_drained(segment) else self.full).append(segment)
+        return len(self.free) > before
 
     def take_for_slots(self) -> int | None:
         """Where a segment begins that holds slots from now on, or None when that would take too many."""
         with self.lock:
-            if (self.slot_segments + 1) * SEGMENTS_PER_SLOT_SEGMENT > self.limit or not (self.free or self.extend()):
+            if (self.slot_segments + 1) * SEGMENTS_PER_SLOT_SEGMENT > self.limit or not self.make_room():
                 return None
             segment = self.free.pop()
             self.slot_segments += 1
             self.sequence += 1
-            segment.begin(self.sequence, 0)
+            segment.begin(self.sequence, 0, schema.FREE)
             begin = segment.base + schema.SLOTS_OFFSET
             self.memory[begin : segment.base + schema.SEGMENT_BYTES] = bytes(schema.SEGMENT_BYTES - schema.SLOTS_OFFSET)
-            segment.fields["state"][0] = 3
-            return segment.base
+            segment.fields["state"][0] = schema.HAS_SLOTS
+            base = segment.base
+            segment.close()
+            return base
 
     def extend(self) -> bool:
-        """A segment that was never used becomes free."""
-        if not self.unused:
+        """Free a segment that was never used."""
+        if self.used == self.limit:
             return False
-        index = self.unused.pop()
-        offset = schema.RING_HEADER_BYTES + index * schema.SEGMENT_BYTES
-        try:
-            os.posix_fallocate(self.fd, offset, schema.SEGMENT_BYTES)
-        except OSError:
-            self.unused.append(index)
-            return False
-        segment = Segment(self.memory, index)
-        self.segments.append(segment)
-        self.free.append(segment)
+        self.reserved = max(self.reserved, min(self.header["reserved"], self.limit))
+        while self.used == self.reserved:
+            if self.used == self.limit or self.header["no_room"] or now() < self.no_room_until_ns:
+                return False
+            try:
+                self.reserve(1)
+            except OSError:
+                self.no_room_until_ns = now() + NO_ROOM_NS
+                return False
+        # It is taken first: a collection that begins in the following may take one as well.
+        number = self.used
+        self.used = number + 1
+        self.header["used"] = self.used
+        self.free.append(Segment(self.memory, number, self.limit))
         return True
 
     def overwrite(self) -> bool:
-        """The oldest full segment that is not being written to disk becomes free."""
-        for segment in self.busy.copy():
-            consumed = segment.fields["consumed"][0]
-            if not segment.full or segment.drained != consumed:
+        """Free the oldest full segment that the agent is not copying."""
+        for segment in list(self.full):
+            # Either we see the agent's claim, or it sees that the sequence has changed.
+            segment.fields["sequence"][0] = 0
+            fence()
+            if self.header.claimed[segment.number] == segment.sequence:
+                segment.fields["sequence"][0] = segment.sequence
                 continue
             try:
-                self.busy.remove(segment)
+                self.full.remove(segment)
             except ValueError:  # taken by what a collection in between recorded
+                segment.fields["sequence"][0] = segment.sequence
                 continue
-            # Whoever reads the file, also in this moment, must not find what is lost now.
-            segment.fields["state"][0] = 0
-            self.sequence += 1
-            segment.fields["sequence"][0] = self.sequence
-            self.header.fields["lost"][0] += segment.written - consumed
-            found: dict[int, list[int]] = {}
-            for row in range(consumed, segment.written):
-                start = segment.columns["start"][row]
-                end = start + segment.columns["duration"][row]
-                known = found.setdefault(segment.columns["operation"][row], [0, start, end])
-                known[:] = known[0] + 1, min(known[1], start), max(known[2], end)
-            for probe_id, (samples, first, last) in found.items():
-                self.ended.add(probe_id, segment.thread, 0, -samples, samples)
-                self.ended.add_loss(probe_id, segment.thread, contract.OVERWRITTEN, samples, first, last)
-                key = (probe_id, segment.thread)
-                self.overwritten[key] = self.slots.add_lost(
-                    self.overwritten.get(key), *key, contract.OVERWRITTEN, samples, first, last
-                )
+            segment.fields["state"][0] = schema.FREE
+            self.lose_rows(segment)
             self.free.append(segment)
             return True
         return False
 
+    def lose_rows(self, segment: Segment) -> None:
+        """Count the rows of `segment` that are in no part as lost."""
+        drained = self.header.drained[segment.number]
+        begin = drained & 0xFFFFFFFF if drained >> 32 == segment.sequence & 0xFFFFFFFF else 0
+        found: dict[int, list[int]] = {}
+        for row in range(begin, segment.written):
+            if segment.columns["operation"][row] == schema.COLLECTION:
+                continue
+            start = segment.columns["start"][row]
+            end = start + segment.columns["duration"][row]
+            known = found.setdefault(segment.columns["operation"][row], [0, start, end])
+            known[:] = known[0] + 1, min(known[1], start), max(known[2], end)
+        for probe_id, (samples, first, last) in found.items():
+            self.lost += samples
+            self.header.fields["lost"][0] = self.lost
+            self.ended.add(probe_id, segment.thread, 0, -samples, samples)
+            self.ended.add_loss(probe_id, segment.thread, contract.OVERWRITTEN, samples, first, last)
+            key = (probe_id, segment.thread)
+            self.overwritten[key] = self.slots.add_lost(
+                self.overwritten.get(key), *key, contract.OVERWRITTEN, samples, first, last
+            )
+
     def take_patiently(self, thread: Thread) -> Segment | None:
         """A segment as `take` gives it, after a pause where rings fill up, and a wait where that was asked for."""
         if thread.segment is not None:  # once a segment: not for each sample that is lost when there is none
-            self.brake(thread)
+            self.brake()
         segment = self.take(thread.id)
         give_up = now() + contract.LONGEST_WAIT_NS
-        while segment is None and self.on_full == contract.WAIT and not thread.never_waits and not self.is_hopeless:
+        while segment is None and self.on_full == contract.WAIT and self.header["released"] != self.hopeless_at:
             if not self.is_recording:
                 break
             if now() > give_up:
-                self.is_hopeless = True
+                self.hopeless_at = self.header["released"]
+            self.report_stall()
             time.sleep(0.0002)
             segment = self.take(thread.id)
+        if segment is None:
+            self.report_stall()
         return segment
 
     def living(self) -> list[Thread]:
         return [thread for reference in self.threads.copy().values() if (thread := reference()) is not None]
 
-    def brake(self, thread: Thread) -> None:
-        room = len(self.free) + len(self.unused)
-        if self.on_full == contract.OVERWRITE or thread.never_waits or self.limit < contract.BRAKE_SEGMENTS:
-            return
-        if now() - self.released_ns > contract.LONGEST_BRAKING_NS:
-            return
+    def brake(self) -> None:
+        """Pause where rings fill faster than they are emptied, the longer the fuller they are."""
         half = self.limit // 2
-        if room < half:
-            time.sleep((1 - room / half) ** 2 * contract.BRAKE_NS / 1e9)
+        if self.on_full == contract.OVERWRITE or self.limit < contract.BRAKE_SEGMENTS or self.room() >= half:
+            return
+        with self.lock:
+            self.sweep()
+        if self.room() < half and now() - self.header["released_ns"] <= contract.LONGEST_BRAKING_NS:
+            time.sleep((1 - self.room() / half) ** 2 * contract.BRAKE_NS / 1e9)
+
+    def room(self) -> int:
+        """Segments that nobody uses."""
+        return len(self.free) + self.limit - self.used
+
+    def report_stall(self) -> None:
+        """Full rings and nobody who empties them: let the recorder see to it."""
+        moment = now()
+        if self.on_stall is None or moment - self.header["seen_ns"] < STALL_NS:
+            return
+        if moment - self.stalled_ns < STALL_AGAIN_NS:
+            return
+        self.stalled_ns = moment
+        with contextlib.suppress(Exception):  # never the host's trouble
+            self.on_stall()
 
     def settle(self) -> None:
         """Take the counts of threads that have ended over."""
@@ -228,42 +391,62 @@ class Session:
             self.ended.add_counts(*self.just_ended.popleft())
 
     def wake(self) -> None:
-        if self.wake_fd >= 0 and not self.is_awake and len(self.busy) >= self.wake_at:
-            self.is_awake = True
-            with contextlib.suppress(OSError):
+        """Wake the agent."""
+        if self.wake_fd >= 0:
+            with contextlib.suppress(OSError):  # a full pipe wakes as well
                 os.write(self.wake_fd, b"\0")
 
-    def commit(self, thread: Thread, entry: Open, end: int, error: int) -> None:
+    def wake_if_filling(self) -> None:
+        """Wake the agent when many segments are in use, once until it has released some."""
+        released = self.header["released"]
+        if self.wake_fd < 0 or self.used - len(self.free) < self.wake_at or self.waked_at == released:
+            return
+        self.sweep()
+        if self.used - len(self.free) >= self.wake_at:
+            self.waked_at = released
+            self.wake()
+
+    def next_segment(self, thread: Thread) -> Segment | None:
+        """Another segment for `thread` to fill, or None when there is none."""
+        before = thread.segment
+        if before is not None:
+            self.finish(before)
+        segment = self.take_patiently(thread)
+        if thread.segment is not before and thread.segment is not None:
+            self.finish(thread.segment)  # of what a collection or a signal handler recorded meanwhile
+        thread.segment = segment
+        return segment
+
+    def commit(self, thread: Thread, entry: Open, end: int, error: int) -> bool:
+        """Write a finished sample, or count it as lost. Returns whether its block has ended by that."""
         count = thread.counts.get(entry.probe_id) or thread.counts.setdefault(entry.probe_id, Count())
+        duration = end - entry.start
         segment = thread.segment
-        if segment is None or segment.written == schema.SEGMENT_ROWS:
-            if segment is not None:
-                segment.finish()
-            before = segment
-            segment = self.take_patiently(thread)
-            if thread.segment is not before and thread.segment is not None:
-                thread.segment.finish()  # of what a collection recorded meanwhile
-            thread.segment = segment
+        while segment is None or not write_row(
+            segment, entry.start, duration, entry.span, entry.parent, entry.task, entry.probe_id, error, entry.weight
+        ):
+            segment = self.next_segment(thread)
+            if not self.is_recording:
+                return False  # since it waited for a segment
             if segment is None:
                 self.lose(thread, count, entry, end)
-                return
-        row = segment.written
-        columns = segment.columns
-        columns["start"][row] = entry.start
-        columns["duration"][row] = end - entry.start
-        columns["span"][row] = entry.span
-        columns["parent"][row] = entry.parent
-        columns["task"][row] = entry.task
-        columns["operation"][row] = entry.probe_id
-        columns["error"][row] = error
-        columns["weight"][row] = entry.weight
+                return True
         count.committed += 1
-        segment.written = row + 1
-        # Last, so that whoever reads the file of a killed process finds whole rows only.
-        segment.fields["inverse"][0] = schema.WORD ^ (row + 1)
-        segment.fields["written"][0] = row + 1
         if entry.probe_id in self.watched:
-            self.look_at(entry, end - entry.start, error)
+            self.look_at(entry, duration, error)
+        return True
+
+    def note_collection(self, thread: Thread, start: int, end: int, generation: int, collected: int) -> None:
+        """Write a garbage collection as a row."""
+        segment = thread.segment
+        while segment is None or not write_row(
+            segment, start, end - start, 0, collected, 0, schema.COLLECTION, generation, 1
+        ):
+            segment = self.next_segment(thread)
+            if segment is None or not self.is_recording:
+                return
+        self.header["gc_pause_ns"] += end - start
+        self.header["gc_collections"] += 1
 
     def move_start(self, thread: Thread, entry: Open) -> None:
         """A block that another thread had entered was left in this one, and belongs to it from now on."""
@@ -273,37 +456,52 @@ class Session:
         count.started += 1
 
     def lose(self, thread: Thread, count: Count, entry: Open, end: int) -> None:
-        """There is no room for a sample."""
+        """Count a sample for which there is no room."""
         # First of all it is open no longer: whoever dies in here has one sample that is not told of, and none twice.
         self.slots.hide(entry.slot)
-        if count.lost == count.reported:
+        if not count.lost:
             count.first_loss = entry.start
         count.last_loss = end
         count.lost += 1
-        self.header.fields["lost"][0] += 1
+        # No call in between, after which another thread might count as well.
+        self.lost += 1
+        self.header.fields["lost"][0] = self.lost
         count.lost_slot = self.slots.add_lost(
             count.lost_slot, entry.probe_id, thread.id, contract.NO_ROOM, 1, entry.start, end
         )
 
     def look_at(self, entry: Open, duration: int, error: int) -> None:
+        """Note a watched sample in the header if it is worth saving."""
         limit, on_error = self.watched[entry.probe_id]
-        if (0 < limit < duration) or (on_error and error):
-            if len(self.trips) < 16:
-                self.trips.append((entry.probe_id, entry.span, duration, error))
-            if len(self.trips) == 1 and self.wake_fd >= 0:
-                with contextlib.suppress(OSError):
-                    os.write(self.wake_fd, b"\0")
+        if not ((0 < limit < duration) or (on_error and error)):
+            return
+        trips, taken = self.header["trips"], self.header["taken_trips"]
+        if trips - taken < schema.TRIPS:
+            at = schema.TRIPS_OFFSET + trips % schema.TRIPS * schema.TRIP_BYTES
+            _TRIP.pack_into(self.memory, at, entry.probe_id, error, entry.span, duration)
+            self.header["trips"] = trips + 1
+        if trips == taken:
+            self.wake()
 
     def error_number(self, kind: type[BaseException]) -> int:
+        """The number of a type of exception, whose name is in the header from then on."""
         # By name, and asked of `type`: a metaclass may have ideas of its own about hashes and names.
         name = _type_name(kind)
         number = self.error_numbers.get(name)
         if number is None:
-            # Others find it only once the recorder knows it. Two threads may number one name twice: no harm.
-            self.last_error = number = self.last_error + 1
-            try:
-                self.on_error_name(number, name)
-            except Exception:  # noqa: BLE001 - never the host's trouble
-                return 0
-            self.error_numbers[name] = number
+            # Two threads may number one name twice: no harm.
+            self.error_numbers[name] = number = self.add_error_name(name.encode("utf-8", "backslashreplace"))
         return number
+
+    def add_error_name(self, text: bytes) -> int:
+        """Add a name to the header. Returns its number, OTHER_ERROR when there is no room."""
+        with self.lock:
+            used = self.header["names_bytes"]
+            entry = len(text).to_bytes(4, sys.byteorder) + text
+            if used + len(entry) > schema.ERROR_NAMES_BYTES:
+                return schema.OTHER_ERROR
+            at = schema.ERROR_NAMES_OFFSET + used
+            self.memory[at : at + len(entry)] = entry
+            self.last_error += 1
+            self.header["names_bytes"] = used + len(entry)
+            return self.last_error

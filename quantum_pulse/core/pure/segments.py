@@ -1,4 +1,4 @@
-"""Segments of the ring file, as views into its mapping."""
+"""The ring file as views into its mapping: the header, the tables, the segments."""
 
 from __future__ import annotations
 
@@ -31,12 +31,29 @@ class Mapped:
         self._views.clear()
 
 
+class Header(Mapped):
+    """The header of a ring, and its tables of what the agent has drained and claimed."""
+
+    def __init__(self, memory: mmap.mmap, limit: int) -> None:
+        super().__init__(memory)
+        self.add_fields(0, schema.RING_FIELDS)
+        self.drained = self.view(schema.RING_HEADER_BYTES, "Q", limit)
+        self.claimed = self.view(schema.RING_HEADER_BYTES + 8 * limit, "Q", limit)
+
+    def __getitem__(self, name: str) -> int:
+        return int(self.fields[name][0])
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self.fields[name][0] = value
+
+
 class Segment(Mapped):
     """A segment of the ring file and its columns."""
 
-    def __init__(self, memory: mmap.mmap, index: int) -> None:
+    def __init__(self, memory: mmap.mmap, number: int, limit: int) -> None:
         super().__init__(memory)
-        self.base = base = schema.RING_HEADER_BYTES + index * schema.SEGMENT_BYTES
+        self.number = number
+        self.base = base = schema.segments_at(limit) + number * schema.SEGMENT_BYTES
         self.add_fields(base, schema.SEGMENT_FIELDS)
         self.columns: dict[str, memoryview] = {}
         offset = base + schema.SEGMENT_HEADER_BYTES
@@ -44,18 +61,19 @@ class Segment(Mapped):
             self.columns[name] = self.view(offset, code, schema.SEGMENT_ROWS)
             offset += schema.SEGMENT_ROWS * struct.calcsize(code)
         self.written = 0
-        self.drained = 0
-        self.full = False
+        self.sequence = 0
         self.thread = 0
+        self.is_owned = False
 
-    def begin(self, sequence: int, thread: int) -> None:
-        """It is taken anew, and empty; whoever reads the file knows it by `state`, which is to be set last."""
-        values = {"written": 0, "inverse": schema.WORD, "consumed": 0, "thread": thread, "sequence": sequence}
+    def begin(self, sequence: int, thread: int, state: int) -> None:
+        """Take it anew, and empty. Whoever finds the new sequence must not find the rows of the old one."""
+        self.written, self.sequence, self.thread, self.is_owned = 0, sequence, thread, True
+        values = {"state": schema.FREE, "written": 0, "inverse": schema.WORD, "thread": thread, "sequence": sequence}
         for field, value in values.items():
             self.fields[field][0] = value
+        self.fields["state"][0] = state
 
     def finish(self) -> None:
         """Nobody will add to it."""
-        self.full = True
         if self._views:
-            self.fields["state"][0] = 2
+            self.fields["state"][0] = schema.FULL

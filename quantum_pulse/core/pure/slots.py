@@ -29,11 +29,7 @@ class Slots:
         """`more` gives the offset of a further segment to put slots into, which is all zeros."""
         self._memory = memory
         self._more = more
-        self._free: list[int] = []
-        self._add(0, schema.RING_HEADER_BYTES)
-
-    def _add(self, base: int, length: int) -> None:
-        self._free += range(base + schema.SLOTS_OFFSET, base + length, schema.SLOT_BYTES)
+        self._free: list[int] = [*range(schema.FIRST_SLOTS_OFFSET, schema.FIRST_SLOTS_END, schema.SLOT_BYTES)]
 
     def _free_one(self) -> int | None:
         try:
@@ -47,7 +43,7 @@ class Slots:
         base = self._more()
         if base is None:
             return False
-        self._add(base, schema.SEGMENT_BYTES)
+        self._free += range(base + schema.SLOTS_OFFSET, base + schema.SEGMENT_BYTES, schema.SLOT_BYTES)
         return True
 
     def take(self, entry: Open) -> int | None:

@@ -215,8 +215,8 @@ def leave(session: Session, probe: Any, caller: FrameType, kind: type[BaseExcept
         thread = this_thread(session)
         if entry.thread != thread.id:
             session.move_start(thread, entry)
-        session.commit(thread, entry, end, 0 if kind is None else session.error_number(kind))
-        session.slots.free(entry.slot)  # last: for a moment it is known twice, rather than not at all
+        if session.commit(thread, entry, end, 0 if kind is None else session.error_number(kind)):
+            session.slots.free(entry.slot)  # last: for a moment it is known twice, rather than not at all
 
 
 def _find(session: Session, probe_id: int, caller: FrameType) -> Open | None:

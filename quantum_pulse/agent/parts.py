@@ -1,0 +1,258 @@
+"""Parquet parts: rows in, one self-contained file out, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quantum_pulse import arrow, files, records, schema
+from quantum_pulse.agent import footer as footers
+from quantum_pulse.operations import Category, Definition
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from quantum_pulse.rings.batch import Batch
+
+
+#: Stands for operations and errors of which nobody knows the name.
+UNKNOWN = Definition("?", "", "", Category("?"))
+OTHER_ERRORS = "(other)"
+
+
+def write_samples(
+    path: Path,
+    batch: Batch,
+    *,
+    operations: Sequence[Definition],
+    errors: Sequence[str],
+    unix: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]],
+    process: int | npt.NDArray[np.int32],
+    footer: dict[str, Any],
+) -> None:
+    """Write the rows of `batch` as a part of `samples`.
+
+    `operations` and `errors` resolve the numbers in the batch; error 0 is none. `unix` turns readings of the core's
+    clock into Unix time. `process` is the number of the process, or that of each row. Operations and their summaries
+    are added to `footer`. Raises OSError when the disk does not take it.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    # In the order of entering, where rings have that of leaving: differences are small then, and the file
+    # is a seventh smaller. The rows are a few sorted runs, one a thread, which a stable sort only merges.
+    span = batch.columns["span"]
+    is_sorted = bool((span[1:] > span[:-1]).all())
+    order = slice(None) if is_sorted else np.argsort(span, kind="stable")
+    processes = np.full(batch.rows, process, np.int32) if isinstance(process, int) else process[order]
+    wide = {name: values[order] for name, values in batch.columns.items()}
+    numbers, error, weight = wide["operation"], wide["error"], wide["weight"]
+    if len(numbers) and int(numbers.max()) >= len(operations):
+        operations = [*operations, UNKNOWN]
+        numbers = np.minimum(numbers, np.uint32(len(operations) - 1))
+    if len(error) and int(error.max()) >= len(errors):
+        errors = [*errors, OTHER_ERRORS]
+        error = np.minimum(error, np.uint32(len(errors) - 1))
+    none = error == 0
+    present = _present(numbers)
+    columns = {
+        "operation": _named(numbers, [definition.name for definition in operations], present),
+        "category": _named(numbers, [definition.category.name for definition in operations], present),
+        "start": _array(unix(wide["start"]), pa.timestamp("ns", tz="UTC")),
+        "duration_ns": _array(wide["duration"], pa.int64()),
+        "thread": _array(wide["thread"], pa.int64()),
+        "task": _array(wide["task"], pa.int64()),
+        "span": _array(wide["span"], pa.int64()),
+        "parent": _array(wide["parent"], pa.int64()),
+        "error": _named(error, errors, _present(error[~none]), none),
+        "weight": _array(weight, pa.int32()),
+        "process": _array(processes, pa.int32()),
+    }
+    footer = {
+        **footer,
+        "operations": [operations[number].plain() for number in present],
+        "histograms": footers.summaries(list(operations), numbers, wide["duration"], weight, ~none),
+    }
+    _write(path, "samples", pa.table(columns), footer)
+
+
+def write_rows(path: Path, table: str, rows: list[dict[str, Any]], footer: dict[str, Any]) -> None:
+    """Write `rows`, dictionaries with all columns of `table`, as a part of it. Raises OSError as `write_samples`."""
+    import pyarrow as pa
+
+    columns = {field.name: _column([row.get(field.name) for row in rows], field.type) for field in arrow.layout(table)}
+    # Losses are of samples.
+    _write(path, table, pa.table(columns), {key: value for key, value in footer.items() if key != "losses"})
+
+
+def merge(sources: Sequence[Path], target: Path, table: str) -> None:
+    """Write the rows of `sources`, parts of `table` of one recording, as the part `target`, which names them.
+
+    Raises OSError as `write_samples`, and pyarrow's errors for a source that is damaged.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables, found = [], []
+    for path in sources:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            tables.append(file.read().cast(arrow.layout(table)))
+            found.append(json.loads((file.metadata.metadata or {})[schema.FOOTER_KEY.encode()]))
+    content = pa.concat_tables(tables).unify_dictionaries()
+    # A source that could not be deleted when it was merged must not come back to life when this one takes over.
+    left = {name for footer in found for name in footer.get("merged", ()) if path.with_name(name).exists()}
+    footer = {**found[-1], "merged": sorted(left | {path.name for path in sources})}
+    if table == "samples":
+        order = np.argsort(_values(content["span"]), kind="stable")
+        content = content.take(_array(order, pa.int64())).combine_chunks()
+        footer |= _merged_footer(content, found)
+        if "saved_for" in footer:
+            footer["saved_for"] = [sample for source in found for sample in source.get("saved_for", ())]
+    _write(target, table, content, footer)
+
+
+def merged(paths: Iterable[Path]) -> set[str]:
+    """Names of parts whose rows stand in one of the parts `paths` as well, because the process died between."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names: set[str] = set()
+    for path in paths:
+        with contextlib.suppress(OSError, pa.ArrowException, ValueError, MemoryError):
+            files.check(path)
+            names.update(records.footer(pq.read_metadata(path)).get("merged", ()))
+    return names
+
+
+def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the footer of merged samples says anew. Summaries are made of the rows, which is as fast as adding them."""
+    import numpy as np
+    import pyarrow as pa
+
+    described = {json.dumps(plain, sort_keys=True): plain for footer in sources for plain in footer["operations"]}
+    definitions = [Definition.from_plain(plain) for plain in described.values()]
+    known = {(definition.name, definition.category.name): number for number, definition in enumerate(definitions)}
+    operation: Any = content["operation"].chunk(0)
+    category: Any = content["category"].chunk(0)
+    names, categories = operation.dictionary.to_pylist(), category.dictionary.to_pylist()
+    table = np.array([[known.get((name, group), 0) for group in categories] for name in names], np.uint32)
+    return {
+        "operations": list(described.values()),
+        "losses": [loss for footer in sources for loss in footer["losses"]],
+        "histograms": footers.summaries(
+            definitions,
+            table[_values(operation.indices), _values(category.indices)],
+            _values(content["duration_ns"]),
+            _values(content["weight"]),
+            _values(content["error"].is_valid().cast(pa.int8())).astype(np.bool_),
+        ),
+    }
+
+
+# Arrays are made of buffers, and the other way round, because pa.array() and to_numpy() import pandas, if there is one,
+# to ask whether a Series is meant; and because nothing needs to be copied.
+
+
+def _values(column: Any) -> npt.NDArray[Any]:
+    """The values of an Arrow array, chunked or not, of numbers without nulls."""
+    import numpy as np
+    import pyarrow as pa
+
+    array: Any = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    values = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())
+    return values[array.offset : array.offset + len(array)]
+
+
+def _array(values: npt.NDArray[Any], kind: pa.DataType, none: npt.NDArray[np.bool_] | None = None) -> pa.Array[Any]:
+    """`values` as an Arrow array of the type `kind`; null where `none` is true."""
+    import numpy as np
+    import pyarrow as pa
+
+    valid = None if none is None else pa.py_buffer(np.packbits(~none, bitorder="little").data)
+    return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(np.ascontiguousarray(values).data)])
+
+
+def _strings(texts: Sequence[str]) -> pa.Array[Any]:
+    import numpy as np
+    import pyarrow as pa
+
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.Array.from_buffers(
+        pa.string(), len(encoded), [None, pa.py_buffer(offsets.data), pa.py_buffer(b"".join(encoded))]
+    )
+
+
+def _named(
+    numbers: npt.NDArray[np.unsignedinteger[Any]],
+    names: Sequence[str],
+    present: Sequence[int],
+    none: npt.NDArray[np.bool_] | None = None,
+) -> pa.Array[Any]:
+    """A dictionary array of `names[number]`; null where `none` is true. `present` are the numbers that occur."""
+    import numpy as np
+    import pyarrow as pa
+
+    # Two numbers may have one name, as an operation has that was redefined; a dictionary must not.
+    codes: dict[str, int] = {}
+    code_of = np.zeros(len(names), np.int32)
+    for number in present:
+        code_of[number] = codes.setdefault(names[number], len(codes))
+    return pa.DictionaryArray.from_arrays(_array(code_of[numbers], pa.int32(), none), _strings(list(codes)))
+
+
+def _present(numbers: npt.NDArray[np.unsignedinteger[Any]]) -> list[int]:
+    """The different numbers, ascending; they are small."""
+    import numpy as np
+
+    return np.flatnonzero(np.bincount(numbers)).tolist()
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
+    """Python values, None among them, as an Arrow array of a type that schema.TABLES uses."""
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _named(np.arange(len(values), dtype=np.uint32), values, range(len(values)))
+    none = np.array([value is None for value in values], np.bool_)
+    width = np.dtype(np.int64) if pa.types.is_timestamp(kind) else np.dtype(kind.to_pandas_dtype())
+    return _array(np.array([0 if value is None else value for value in values], width), kind, none)
+
+
+def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None:
+    import pyarrow.parquet as pq
+
+    columns = schema.TABLES[table]
+    text = json.dumps(footer, separators=(",", ":"))
+    content = content.cast(arrow.layout(table)).replace_schema_metadata(
+        {schema.FOOTER_KEY: text, schema.FOOTER_CHECKSUM_KEY: f"{zlib.crc32(text.encode()):08x}"}
+    )
+    # Any, because types for pyarrow, where they are installed, know only the boolean.
+    named: Any = [column.name for column in columns if column.encoding == "dictionary"]
+    # Extremes of names help nobody, and finding them takes as long as writing them.
+    numeric: Any = [column.name for column in columns if not column.type.startswith("dictionary")]
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        pq.write_table(
+            content,
+            temporary,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=named,
+            write_statistics=numeric,
+            column_encoding={column.name: column.encoding for column in columns if column.encoding.isupper()},
+            write_page_checksum=True,
+        )
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

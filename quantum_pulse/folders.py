@@ -1,0 +1,101 @@
+"""The directory of a capture, as a recording makes it or adds to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from quantum_pulse import schema
+from quantum_pulse.errors import RecordingError
+
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def target(path: str | os.PathLike[str]) -> str:
+    """Where a capture goes, as an absolute path. Raises RecordingError for an empty path, TypeError for no path."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise TypeError(f"path must be a path, as 'captures/monday', not {path!r}")
+    # An empty path is the current directory, which nobody means who hands over a variable that is not set.
+    if not text:
+        raise RecordingError("path is empty; it must be a path, as 'captures/monday'")
+    if "\0" in text:
+        raise RecordingError(f"path must be a path, without null characters, not {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a name of other bytes, with which Parquet files cannot be opened
+        raise RecordingError(f"path must be valid UTF-8, not {text!r}") from None
+    return os.path.abspath(text)
+
+
+def prepare(target: str, if_exists: str) -> None:
+    """See to it that a recording may go to `target`; see `start` for `if_exists`. Raises RecordingError, OSError."""
+    if os.path.exists(target) and not os.path.isdir(target):
+        raise RecordingError(f"{target} is a file; a capture is a directory")
+    manifest = f"{target}/{schema.MANIFEST}"
+    if not os.path.exists(manifest):
+        return
+    if if_exists == "error":
+        raise RecordingError(
+            f"{target} holds a capture already; choose another path, or if_exists='append' or 'replace'"
+        )
+    if if_exists == "replace":
+        _empty(target)
+        return
+    try:
+        with open(manifest, encoding="utf-8") as file:
+            version = json.load(file)["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordingError(f"{manifest} cannot be read, so nothing is added to that capture: {error}") from error
+    if version != schema.FORMAT_VERSION:
+        raise RecordingError(
+            f"{target} holds a capture of format {version}, and this version writes format {schema.FORMAT_VERSION} "
+            "only; choose another path"
+        )
+
+
+def _empty(target: str) -> None:
+    import shutil
+
+    for folder in (schema.PROCESSES, schema.RINGS, *schema.TABLES):
+        shutil.rmtree(f"{target}/{folder}", ignore_errors=True)
+    os.unlink(f"{target}/{schema.MANIFEST}")
+
+
+def make(path: str, created_ns: int) -> None:
+    """Make the folders of a capture and its manifest, as far as they are not there. Raises OSError."""
+    for folder in (schema.PROCESSES, *schema.RECORDED):
+        os.makedirs(f"{path}/{folder}", exist_ok=True)
+    if not os.path.exists(f"{path}/{schema.MANIFEST}"):
+        content = {
+            "format": schema.FORMAT_VERSION,
+            "writer": f"quantum_pulse {_version()}",
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created_ns / 1e9)),
+        }
+        write_json(f"{path}/{schema.MANIFEST}", content)
+
+
+def write_json(path: str, content: dict[str, Any]) -> None:
+    """Write whole or not at all. Raises OSError."""
+    folder, name = os.path.split(path)
+    temporary = f"{folder}/.{name}.{os.urandom(6).hex()}.tmp"
+    # An argument may be a file name that is not Unicode; the replacement is how JSON writes a lone surrogate.
+    text = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+    # Never through a link that somebody else has put there.
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        with open(file, "wb") as stream:
+            stream.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _version() -> str:
+    from quantum_pulse._version import __version__
+
+    return __version__

@@ -1,0 +1,16 @@
+"""Lines of the journal beside a ring."""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def line_of(entry: dict[str, Any]) -> bytes:
+    """A line of a journal. It has a checksum, because a name that is not quite right would go unnoticed."""
+    text = json.dumps(entry).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)

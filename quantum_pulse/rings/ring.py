@@ -1,0 +1,293 @@
+"""The agent's side of a ring: copy out what has finished, and give the space back once it is in parts.
+
+Each word has one writer. The agent writes its part of the header and the tables `drained` and `claimed`, and nothing
+else. `docs/format.md` describes the protocol.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from quantum_pulse import schema
+from quantum_pulse.core.contract import OVERWRITE
+from quantum_pulse.rings.batch import DTYPES, Batch, nothing
+from quantum_pulse.rings.errors import parsed_names
+
+_HEADER: Final = {name: (struct.Struct(f"={code}"), offset) for name, code, offset in schema.RING_FIELDS}
+_SEGMENT: Final = {name: (f"u{struct.calcsize(code)}", offset) for name, code, offset in schema.SEGMENT_FIELDS}
+_TRIP: Final = struct.Struct("=IIqq")
+#: How often, and how long each time, a new agent waits for a program that is about to look at a claim.
+_TRIES: Final = 1000
+_PAUSE_S: Final = 0.0001
+
+
+class Trip(NamedTuple):
+    """A watched sample that is worth saving."""
+
+    operation: int
+    error: int
+    span: int
+    duration_ns: int
+
+
+class _Copied(NamedTuple):
+    """Rows up to `end` of a segment that was taken as number `sequence`."""
+
+    segment: int
+    sequence: int
+    end: int
+
+
+class Ring:
+    """A ring file of a process that may be at work on it, mapped."""
+
+    def __init__(self, path: Path, fence: Callable[[], object]) -> None:
+        """`fence` is the core's. Raises OSError, and ValueError when it is no ring."""
+        self.path = path
+        self._fence = fence
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode) or status.st_size < schema.RING_HEADER_BYTES:
+                raise ValueError(f"{path.name} is cut off")
+            self._memory = mmap.mmap(file, status.st_size)
+        except BaseException:
+            os.close(file)
+            raise
+        self.file = file
+        if self._memory[: len(schema.RING_MAGIC)] != schema.RING_MAGIC:
+            self._unmap()
+            raise ValueError(f"{path.name} does not begin with {schema.RING_MAGIC.decode()}")
+        self.limit = self["limit"]
+        self._base = schema.segments_at(self.limit)
+        if self._base + schema.SEGMENT_BYTES > status.st_size:  # not one segment is whole
+            self._unmap()
+            raise ValueError(f"{path.name} is cut off")
+        self.keeps = self["on_full"] == OVERWRITE
+        self._look_at_segments()
+        self._copied: list[_Copied] = []
+        # Segments that an agent has claimed that died. Its claims stay until this one has been through them: what that
+        # agent has in a part is not marked yet, and must not be overwritten and counted as lost.
+        self._inherited: set[int] = set(np.flatnonzero(self._claimed).tolist())
+        self["released"] += 1  # that agent may have marked segments, and not have said so
+
+    def __getitem__(self, field: str) -> int:
+        code, offset = _HEADER[field]
+        return int(code.unpack_from(self._memory, offset)[0])
+
+    def __setitem__(self, field: str, value: int) -> None:
+        # Not by `pack_into`, which may write byte by byte.
+        code, offset = _HEADER[field]
+        with memoryview(self._memory) as whole, whole[offset : offset + code.size].cast(code.format[1:]) as word:  # type: ignore[call-overload]
+            word[0] = value
+
+    def drain(self, most: int) -> Batch:
+        """Copy finished rows that are in no part, oldest segments first; no more segments are begun after `most` rows.
+
+        They are copied again by the next call unless `release` comes first.
+        """
+        self._withdraw_claims()
+        found, is_sure = self._look()
+        for _ in range(_TRIES):
+            if is_sure:
+                break
+            time.sleep(_PAUSE_S)
+            found, is_sure = self._look()
+        if is_sure:
+            for number in self._inherited.difference(number for number, _, _ in found):
+                self._claimed[number] = 0
+                self._inherited.discard(number)
+        pieces: dict[str, list[Any]] = {name: [] for name in DTYPES}
+        rows = 0
+        for number, sequence, begin in found:
+            if rows >= most:
+                break
+            if self.keeps and not self._claim(number, sequence):
+                continue
+            end = self._copy(number, begin, pieces)
+            self._copied.append(_Copied(number, sequence, end))
+            rows += end - begin
+        if not rows:
+            return nothing()
+        return Batch({name: np.concatenate(arrays) for name, arrays in pieces.items()})
+
+    def release(self) -> None:
+        """The rows of the last `drain` are in parts: give their space back."""
+        for number, sequence, end in self._copied:
+            self._drained[number] = (sequence << 32 & 0xFFFFFFFF00000000) | end
+        self._fence()
+        if self._copied:
+            self["released"] += 1
+        self._inherited.difference_update(number for number, _, _ in self._copied)
+        self._withdraw_claims()
+
+    @property
+    def follows_claims(self) -> bool:
+        """Whether there are segments left that an agent had claimed that died."""
+        return bool(self._inherited)
+
+    def pending_rows(self) -> int:
+        """How many finished rows are in no part."""
+        used = self._used()
+        state = self._fields["state"][:used]
+        written = self._fields["written"][:used].astype(np.int64)
+        filled = (state == schema.OWNED) | (state == schema.FULL)
+        return int(np.where(filled, np.maximum(written - self._begins(self._fields["sequence"][:used]), 0), 0).sum())
+
+    def is_crowded(self) -> bool:
+        """Whether finished rows that are in no part take a quarter of the segments, however few they are."""
+        return 4 * len(self._pending()) >= self.limit
+
+    def trips(self) -> list[Trip]:
+        """Watched samples that were found since the last call."""
+        found, taken = self["trips"], self["taken_trips"]
+        self._fence()
+        first = max(taken, found - schema.TRIPS)
+        at = [schema.TRIPS_OFFSET + number % schema.TRIPS * schema.TRIP_BYTES for number in range(first, found)]
+        trips = [Trip(*_TRIP.unpack_from(self._memory, offset)) for offset in at]
+        self["taken_trips"] = found
+        return trips
+
+    def error_names(self) -> list[str]:
+        """Names of the types of errors by their numbers; 0 is none."""
+        end = min(self["names_bytes"], schema.ERROR_NAMES_BYTES)
+        self._fence()
+        text = self._memory[schema.ERROR_NAMES_OFFSET : schema.ERROR_NAMES_OFFSET + end]
+        return ["", *parsed_names(text)]
+
+    def report_failure(self, text: str) -> None:
+        """Say why nothing can be written at the moment; empty when that has passed."""
+        data = text.encode("utf-8", "replace")[: schema.RING_FAILURE_BYTES]
+        self["failure_bytes"] = 0
+        begin = schema.RING_FAILURE_OFFSET
+        self._memory[begin : begin + len(data)] = data
+        self._fence()
+        self["failure_bytes"] = len(data)
+
+    def reserve_ahead(self, room: int) -> None:
+        """See to memory for more segments before the program needs it: twice what it uses, at most `room` bytes more.
+
+        Not on a disk: there the program itself adds segments to the file.
+        """
+        used, reserved = min(self["used"], self.limit), self["reserved"]
+        if 2 * used <= reserved or reserved >= self.limit or self._mapped < self.limit:
+            return
+        wanted = min(used, self.limit - reserved, max(room, 0) // schema.SEGMENT_BYTES)
+        at = self._base + reserved * schema.SEGMENT_BYTES
+        try:
+            if wanted <= 0:
+                raise OSError
+            os.posix_fallocate(self.file, at, wanted * schema.SEGMENT_BYTES)
+        except OSError:
+            self["no_room"] = 1
+            return
+        self["reserved"] = reserved + wanted
+        self["no_room"] = 0
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._drained = self._claimed = np.zeros(0, np.uint64)
+        self._fields.clear()
+        self._unmap()
+
+    def _look_at_segments(self) -> None:
+        #: Segments that the file has. On a disk it grows with what the program reserves.
+        self._mapped = min((len(self._memory) - self._base) // schema.SEGMENT_BYTES, self.limit)
+        tables = np.frombuffer(self._memory, np.uint64, 2 * self.limit, schema.RING_HEADER_BYTES)
+        self._drained, self._claimed = tables[: self.limit], tables[self.limit :]
+        self._fields = {name: self._column(kind, offset) for name, (kind, offset) in _SEGMENT.items()}
+
+    def _used(self) -> int:
+        """How many segments may hold rows."""
+        used = min(self["used"], self.limit)
+        if used > self._mapped:
+            self._drained = self._claimed = np.zeros(0, np.uint64)
+            self._fields.clear()
+            memory, self._memory = self._memory, mmap.mmap(self.file, os.fstat(self.file).st_size)
+            memory.close()
+            self._look_at_segments()
+        return min(used, self._mapped)
+
+    def _unmap(self) -> None:
+        try:
+            self._memory.close()
+        finally:
+            os.close(self.file)
+
+    def _column(self, kind: str, offset: int) -> Any:
+        """A field of all segments' headers."""
+        return np.ndarray(self._mapped, kind, self._memory, self._base + offset, (schema.SEGMENT_BYTES,))
+
+    def _begins(self, sequence: Any) -> Any:
+        """Where the rows begin that are in no part, of the first segments, which were taken as these numbers."""
+        drained = self._drained[: len(sequence)]
+        is_same = drained >> np.uint64(32) == sequence & np.uint64(0xFFFFFFFF)
+        return np.where(is_same, drained & np.uint64(0xFFFFFFFF), np.uint64(0)).astype(np.int64)
+
+    def _pending(self) -> list[tuple[int, int, int]]:
+        """Number, sequence and first row of the segments that have rows in no part, by the order of being taken."""
+        return self._look()[0]
+
+    def _look(self) -> tuple[list[tuple[int, int, int]], bool]:
+        """The same, and whether that is sure: the program may be about to find what another agent had claimed."""
+        used = self._used()
+        state = self._fields["state"][:used].copy()
+        sequence = self._fields["sequence"][:used].copy()
+        begins = self._begins(sequence)
+        self._fence()
+        written = self._fields["written"][:used].astype(np.int64)
+        self._fence()
+        # What a segment holds that was taken anew meanwhile is not what was meant: that waits for the next call.
+        is_same = self._fields["sequence"][:used] == sequence
+        is_settled = is_same & (sequence > 0)
+        filled = (state == schema.OWNED) | (state == schema.FULL)
+        numbers = np.flatnonzero(is_settled & filled & (written > begins) & (written <= schema.SEGMENT_ROWS))
+        numbers = numbers[np.argsort(sequence[numbers], kind="stable")]
+        found = list(zip(numbers.tolist(), sequence[numbers].tolist(), begins[numbers].tolist(), strict=True))
+        is_sure = not any(filled[number] and not is_settled[number] for number in self._inherited if number < used)
+        return found, is_sure
+
+    def _claim(self, number: int, sequence: int) -> bool:
+        """Keep the program from overwriting a segment: it sees the claim, or we see that the sequence changed."""
+        self._claimed[number] = sequence
+        self._fence()
+        found = int(self._fields["sequence"][number])
+        if number in self._inherited:
+            for _ in range(_TRIES):  # the program is about to find the claim that was there before
+                if found:
+                    break
+                time.sleep(_PAUSE_S)
+                found = int(self._fields["sequence"][number])
+            if not found:
+                return False
+        if found == sequence:
+            return True
+        self._claimed[number] = 0
+        return False
+
+    def _withdraw_claims(self) -> None:
+        if self.keeps:
+            for number, _, _ in self._copied:
+                if number not in self._inherited:
+                    self._claimed[number] = 0
+        self._copied.clear()
+
+    def _copy(self, number: int, begin: int, pieces: dict[str, list[Any]]) -> int:
+        end = min(int(self._fields["written"][number]), schema.SEGMENT_ROWS)
+        self._fence()
+        at = self._base + number * schema.SEGMENT_BYTES + schema.SEGMENT_HEADER_BYTES
+        for name, _ in schema.RING_COLUMNS:
+            kind = np.dtype(DTYPES[name])
+            pieces[name].append(np.frombuffer(self._memory, kind, end - begin, at + begin * kind.itemsize))
+            at += schema.SEGMENT_ROWS * kind.itemsize
+        pieces["thread"].append(np.full(end - begin, self._fields["thread"][number], np.int64))
+        return end
