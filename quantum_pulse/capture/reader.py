@@ -161,6 +161,10 @@ class Source:
             self.parts[table] = [part for part in self.parts[table] if not _is_replaced(part, table, rollups)]
         for name in {name for part in rollups for name in part.footer["folded"]}:
             self.recordings.pop(name.removesuffix(".json"), None)
+        for name in [*self.recordings] if rollups else []:
+            # Folded since it was read: a rollup file that names it no more has its rows.
+            if not os.path.lexists(self.path / schema.PROCESSES / f"{name}.json"):
+                del self.recordings[name]
 
     def add_processes(self) -> None:
         """Take in what recordings say of themselves."""

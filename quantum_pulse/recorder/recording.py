@@ -238,7 +238,8 @@ class Recorder:
         With ``on_full="overwrite"`` this is what saves the last seconds into the capture; see also `snapshot`.
         """
         if self.is_recording:
-            self._wait_for(core.ask())
+            with contextlib.suppress(RuntimeError):  # another thread has ended the recording since
+                self._wait_for(core.ask())
 
     def snapshot(self, path: str | os.PathLike[str], *, last_s: float | None = None) -> Path:
         """Save what the rings hold as a capture of its own, while recording goes on.
@@ -306,6 +307,13 @@ class Recorder:
         """Samples since the start: started = written + open + lost + pending (in the rings, not yet written)."""
         if self._final is not None:
             return self._final
+        try:
+            return self._current_account()
+        except RuntimeError:  # another thread has ended the recording since
+            return self._final or dict(NOTHING)
+
+    @staticmethod
+    def _current_account() -> dict[str, int]:
         # First what was written, so that nothing is pending twice.
         written = core.progress().drained
         totals = core.account()

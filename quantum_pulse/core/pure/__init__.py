@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from typing import Any, Self
 
@@ -187,25 +187,37 @@ def _required() -> Session:
 
 def ask(stopped: bool = False) -> int:
     session = _required()
-    if stopped:
-        session.header["stopped"] = 1
-    number = session.header["asked"] = session.header["asked"] + 1
-    session.wake()
+    with _unless_closed():
+        if stopped:
+            session.header["stopped"] = 1
+        number = session.header["asked"] = session.header["asked"] + 1
+        session.wake()
     return number
 
 
 def progress() -> Progress:
-    header = _required().header
-    length = header["failure_bytes"]
-    text = _required().memory[schema.RING_FAILURE_OFFSET : schema.RING_FAILURE_OFFSET + length]
-    return Progress(
-        header["answered"],
-        bool(header["finished"]),
-        header["drained_rows"],
-        header["seen_ns"],
-        header["lost"],
-        text.decode("utf-8", "replace"),
-    )
+    session = _required()
+    with _unless_closed():
+        header = session.header
+        begin = schema.RING_FAILURE_OFFSET
+        text = session.memory[begin : begin + header["failure_bytes"]]
+        return Progress(
+            header["answered"],
+            bool(header["finished"]),
+            header["drained_rows"],
+            header["seen_ns"],
+            header["lost"],
+            text.decode("utf-8", "replace"),
+        )
+
+
+@contextlib.contextmanager
+def _unless_closed() -> Iterator[None]:
+    """Another thread may close the rings meanwhile: then the core is not in use."""
+    try:
+        yield
+    except ValueError:
+        raise RuntimeError("the core is not in use") from None
 
 
 def watch(probe_id: int, limit_ns: int, on_error: bool) -> None:
