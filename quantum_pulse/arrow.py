@@ -69,12 +69,13 @@ def values(column: Any) -> npt.NDArray[Any]:
     return np.frombuffer(whole.buffers()[1], width)[whole.offset : whole.offset + len(whole)]
 
 
-def array(numbers: npt.NDArray[Any], kind: pa.DataType) -> pa.Array[Any]:
-    """`numbers` as an Arrow array of the type `kind`, which is as wide."""
+def array(numbers: npt.NDArray[Any], kind: pa.DataType, none: npt.NDArray[np.bool_] | None = None) -> pa.Array[Any]:
+    """`numbers` as an Arrow array of the type `kind`, which is as wide; null where `none` is true."""
     import numpy as np
     import pyarrow as pa
 
-    return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(np.ascontiguousarray(numbers).data)])
+    valid = None if none is None else pa.py_buffer(np.packbits(~none, bitorder="little").data)
+    return pa.Array.from_buffers(kind, len(numbers), [valid, pa.py_buffer(np.ascontiguousarray(numbers).data)])
 
 
 def strings(texts: Sequence[str]) -> pa.Array[Any]:

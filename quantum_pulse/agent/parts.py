@@ -65,15 +65,15 @@ def write_samples(
     columns = {
         "operation": _named(numbers, [definition.name for definition in operations], present),
         "category": _named(numbers, [definition.category.name for definition in operations], present),
-        "start": _array(unix(wide["start"]), pa.timestamp("ns", tz="UTC")),
-        "duration_ns": _array(wide["duration"], pa.int64()),
-        "thread": _array(wide["thread"], pa.int64()),
-        "task": _array(wide["task"], pa.int64()),
-        "span": _array(wide["span"], pa.int64()),
-        "parent": _array(wide["parent"], pa.int64()),
+        "start": arrow.array(unix(wide["start"]), pa.timestamp("ns", tz="UTC")),
+        "duration_ns": arrow.array(wide["duration"], pa.int64()),
+        "thread": arrow.array(wide["thread"], pa.int64()),
+        "task": arrow.array(wide["task"], pa.int64()),
+        "span": arrow.array(wide["span"], pa.int64()),
+        "parent": arrow.array(wide["parent"], pa.int64()),
         "error": _named(error, errors, _present(error[~none]), none),
-        "weight": _array(weight, pa.int32()),
-        "process": _array(processes, pa.int32()),
+        "weight": arrow.array(weight, pa.int32()),
+        "process": arrow.array(processes, pa.int32()),
     }
     footer = {
         **footer,
@@ -111,8 +111,8 @@ def merge(sources: Sequence[Path], target: Path, table: str) -> None:
     left = {name for footer in found for name in footer.get("merged", ()) if path.with_name(name).exists()}
     footer = {**found[-1], "merged": sorted(left | {path.name for path in sources})}
     if table == "samples":
-        order = np.argsort(_values(content["span"]), kind="stable")
-        content = content.take(_array(order, pa.int64())).combine_chunks()
+        order = np.argsort(arrow.values(content["span"]), kind="stable")
+        content = content.take(arrow.array(order, pa.int64())).combine_chunks()
         footer |= _merged_footer(content, found)
         if "saved_for" in footer:
             footer["saved_for"] = [sample for source in found for sample in source.get("saved_for", ())]
@@ -149,46 +149,12 @@ def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any
         "losses": [loss for footer in sources for loss in footer["losses"]],
         "histograms": footers.summaries(
             definitions,
-            table[_values(operation.indices), _values(category.indices)],
-            _values(content["duration_ns"]),
-            _values(content["weight"]),
-            _values(content["error"].is_valid().cast(pa.int8())).astype(np.bool_),
+            table[arrow.values(operation.indices), arrow.values(category.indices)],
+            arrow.values(content["duration_ns"]),
+            arrow.values(content["weight"]),
+            arrow.values(content["error"].is_valid().cast(pa.int8())).astype(np.bool_),
         ),
     }
-
-
-# Arrays are made of buffers, and the other way round, because pa.array() and to_numpy() import pandas, if there is one,
-# to ask whether a Series is meant; and because nothing needs to be copied.
-
-
-def _values(column: Any) -> npt.NDArray[Any]:
-    """The values of an Arrow array, chunked or not, of numbers without nulls."""
-    import numpy as np
-    import pyarrow as pa
-
-    array: Any = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    values = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())
-    return values[array.offset : array.offset + len(array)]
-
-
-def _array(values: npt.NDArray[Any], kind: pa.DataType, none: npt.NDArray[np.bool_] | None = None) -> pa.Array[Any]:
-    """`values` as an Arrow array of the type `kind`; null where `none` is true."""
-    import numpy as np
-    import pyarrow as pa
-
-    valid = None if none is None else pa.py_buffer(np.packbits(~none, bitorder="little").data)
-    return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(np.ascontiguousarray(values).data)])
-
-
-def _strings(texts: Sequence[str]) -> pa.Array[Any]:
-    import numpy as np
-    import pyarrow as pa
-
-    encoded = [text.encode() for text in texts]
-    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
-    return pa.Array.from_buffers(
-        pa.string(), len(encoded), [None, pa.py_buffer(offsets.data), pa.py_buffer(b"".join(encoded))]
-    )
 
 
 def _named(
@@ -206,7 +172,7 @@ def _named(
     code_of = np.zeros(len(names), np.int32)
     for number in present:
         code_of[number] = codes.setdefault(names[number], len(codes))
-    return pa.DictionaryArray.from_arrays(_array(code_of[numbers], pa.int32(), none), _strings(list(codes)))
+    return pa.DictionaryArray.from_arrays(arrow.array(code_of[numbers], pa.int32(), none), arrow.strings(list(codes)))
 
 
 def _present(numbers: npt.NDArray[np.unsignedinteger[Any]]) -> list[int]:
@@ -225,7 +191,7 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
         return _named(np.arange(len(values), dtype=np.uint32), values, range(len(values)))
     none = np.array([value is None for value in values], np.bool_)
     width = np.dtype(np.int64) if pa.types.is_timestamp(kind) else np.dtype(kind.to_pandas_dtype())
-    return _array(np.array([0 if value is None else value for value in values], width), kind, none)
+    return arrow.array(np.array([0 if value is None else value for value in values], width), kind, none)
 
 
 def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None:
