@@ -32,12 +32,13 @@ class Merger:
     def __init__(self, next_path: Callable[[str], Path]) -> None:
         """`next_path` gives the path of a new part of a table."""
         self._next_path = next_path
+        self._has_failed = False
         # By table and generation: how often the rows in them were merged.
         self._pieces: dict[str, list[list[_Piece]]] = {table: [] for table in schema.RECORDED}
 
     def add(self, table: str, path: Path, rows: int, generation: int = 0) -> None:
         """Take note of a new part."""
-        if rows > schema.MERGED_ROWS // 2:
+        if self._has_failed or rows > schema.MERGED_ROWS // 2:
             return
         generations = self._pieces[table]
         generations += [[] for _ in range(generation + 1 - len(generations))]
@@ -49,6 +50,19 @@ class Merger:
         for generations in self._pieces.values():
             for pieces in generations:
                 pieces[:] = [piece for piece in pieces if piece.path not in gone]
+
+    def tidy(self, *, finally_: bool = False) -> None:
+        """`merge`, or `finish` with `finally_`. That is for comfort only: what goes wrong ends nothing but this."""
+        if self._has_failed:
+            return
+        try:
+            if finally_:
+                self.finish()
+            else:
+                self.merge()
+        except Exception as error:  # noqa: BLE001 - the disk's errors, pyarrow's, and those of a damaged part
+            logger.debug("parts are not merged any more: %s", error)
+            self._has_failed = True
 
     def merge(self) -> None:
         """Merge where enough parts of one generation have come together. Raises OSError, as the disk does."""

@@ -59,7 +59,7 @@ class Recording:
         self._names = read_names(path)
         self._errors = self.ring.error_names()
         self._part = 0
-        self._merger: Merger | None = Merger(self.next_part)
+        self._merger = Merger(self.next_part)
         self._rows = dict.fromkeys(schema.RECORDED, 0)
         self._known: npt.NDArray[np.int64] | None = None  # spans that another agent may have written already
         if self.ring["attached"]:
@@ -184,19 +184,11 @@ class Recording:
 
     def merge(self, *, finally_: bool = False) -> None:
         """Make larger parts. That is for comfort only: what goes wrong ends nothing but this."""
-        try:
-            if self._merger is not None and finally_:
-                self._merger.finish()
-            elif self._merger is not None:
-                self._merger.merge()
-        except Exception as error:  # noqa: BLE001 - the disk's errors, pyarrow's, and those of a damaged part
-            logger.debug("parts of %s are not merged any more: %s", self.name, error)
-            self._merger = None
+        self._merger.tidy(finally_=finally_)
 
     def forget_parts(self, paths: tuple[Path, ...]) -> None:
         """Some parts are gone, and need not be merged."""
-        if self._merger is not None:
-            self._merger.forget(paths)
+        self._merger.forget(paths)
 
     def fail(self, error: BaseException) -> None:
         """Nothing can be written now."""
@@ -262,8 +254,7 @@ class Recording:
         self._rows[table] += rows
         self._is_changed = True
         logger.debug("wrote %s/%s: %d rows", table, path.name, rows)
-        if self._merger is not None:
-            self._merger.add(table, path, rows)
+        self._merger.add(table, path, rows)
 
     # ---- names ------------------------------------------------------------------------------------------------------
 

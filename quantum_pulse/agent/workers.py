@@ -41,7 +41,7 @@ class Workers:
         self._clock = clock
         delete_leftovers(capture, self.name)
         self._part = next_number(capture, self.name)
-        self._merger: Merger | None = Merger(self._next_part)
+        self._merger = Merger(self._next_part)
         self._content = self._read()
         self._content["rows"] = rows_in_parts(capture, self.name)
         # Never 0, which says of a ring that nobody has taken it.
@@ -101,19 +101,11 @@ class Workers:
 
     def merge(self, *, finally_: bool = False) -> None:
         """Make larger parts."""
-        try:
-            if self._merger is not None and finally_:
-                self._merger.finish()
-            elif self._merger is not None:
-                self._merger.merge()
-        except Exception as error:  # noqa: BLE001 - for comfort only
-            logger.debug("parts of %s are not merged any more: %s", self.name, error)
-            self._merger = None
+        self._merger.tidy(finally_=finally_)
 
     def forget_parts(self, paths: tuple[Path, ...]) -> None:
         """Some parts are gone, and need not be merged."""
-        if self._merger is not None:
-            self._merger.forget(paths)
+        self._merger.forget(paths)
 
     def _numbered(self, recording: Recording, found: contents.Contents) -> contents.Contents:
         """The contents with spans of their own, without what another agent has written before it died."""
@@ -219,8 +211,7 @@ class Workers:
 
     def _note_part(self, table: str, path: Path, rows: int) -> None:
         self._content["rows"][table] += rows
-        if self._merger is not None:
-            self._merger.add(table, path, rows)
+        self._merger.add(table, path, rows)
 
 
 def _together(pieces: list[contents.Contents]) -> tuple[Batch, list[Definition], list[str]]:
