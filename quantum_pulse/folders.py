@@ -6,7 +6,7 @@ import json
 import os
 import time
 
-from quantum_pulse import schema
+from quantum_pulse import arguments, schema
 from quantum_pulse.errors import RecordingError
 
 TYPE_CHECKING = False  # type checkers take it for true
@@ -24,6 +24,8 @@ def target(path: str | os.PathLike[str]) -> str:
         raise RecordingError("path is empty; it must be a path, as 'captures/monday'")
     if "\0" in text:
         raise RecordingError(f"path must be a path, without null characters, not {text!r}")
+    if arguments.is_url(text):
+        raise RecordingError(f"path must be a path on this machine, as 'captures/monday', not the URL {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError:  # a name of other bytes, with which Parquet files cannot be opened

@@ -56,6 +56,22 @@ def test_misuse_is_2(arguments, capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["stast"], "there is no 'stast'; did you mean stats?"),
+        (["stats", "x", "--unit", "sec"], "--unit: there is no 'sec'; did you mean s?"),
+        (["report", "x", "--format", "htm"], "--format: there is no 'htm'; did you mean html?"),
+        (["zzzzz"], "there are demo, run,"),
+    ],
+)
+def test_a_mistyped_choice_names_the_nearest(arguments, said, capsys):
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("end", "code"), [("", 0), ("sys.exit(7)", 7), ("sys.exit('so')", 1), ("raise ValueError('on purpose')", 1)]
 )
 def test_run_keeps_the_exit_code_and_the_capture(script, tmp_path, capsys, end, code):
@@ -120,7 +136,7 @@ def test_the_table_can_be_sorted_cut_and_grouped(tmp_path, script, capsys):
     [
         (["stats", ""], "quantum-pulse: the path of a capture is empty; it must be a path, as 'captures/monday'"),
         (["stats", "x", "--top", "0"], "argument --top: must be a whole number of at least 1, not '0'; see"),
-        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["nonsense"], "there is no 'nonsense'; there are demo"),
         (["run", ""], "quantum-pulse: run: there is no script ''"),
         (["run", "-m", ""], "quantum-pulse: run: there is no module ''"),
         (["run", "--into", "", "job.py"], "quantum-pulse: --into names no folder"),

@@ -6,13 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import quantum_pulse as qp
 from quantum_pulse import files
 from quantum_pulse.cli import compare, demo, export, lab, overhead, recover, report, run, stats
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import QuantumPulseError
+from quantum_pulse.operations import nearest
 
 #: In the order in which --help shows them.
 COMMANDS: Final = (demo, run, stats, report, lab, compare, export, overhead, recover)
@@ -81,6 +82,13 @@ def _drop_output() -> None:
 
 class _Parser(argparse.ArgumentParser):
     """One that says in one line what was wrong."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = list(map(str, action.choices))
+            near = nearest(str(value), choices)
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(choices)}"
+            raise argparse.ArgumentError(action, f"there is no {str(value)!r}; {hint}")
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")

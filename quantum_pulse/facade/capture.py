@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 from quantum_pulse import arguments
 from quantum_pulse.capture import reader
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
     from quantum_pulse.view.formats import Report
+
+    #: A capture, opened or by its path.
+    CaptureOrPath: TypeAlias = "Capture | str | os.PathLike[str]"
+    Captures: TypeAlias = CaptureOrPath | Sequence[CaptureOrPath]
 
 
 class Capture:
@@ -202,9 +206,9 @@ class Capture:
 
     def compare(
         self,
-        baseline: Capture | Sequence[Capture],
+        baseline: Captures,
         *,
-        also: Sequence[Capture] = (),
+        also: Captures = (),
         operations: Operations = None,
         quantiles: Sequence[float] = (0.5, 0.95, 0.99),
         min_effect: float = 0.05,
@@ -212,7 +216,7 @@ class Capture:
         skip_warmup: bool = True,
     ) -> Comparison:
         """Did it get slower? This capture against `baseline`, one or several; `also`: further captures of this side.
-        What was opened as several captures is several runs.
+        Each is a capture or its path. What was opened as several captures is several runs.
 
         With several runs a side, what varies from run to run is seen and allowed for; with one run each the result
         says that it was not. See `analysis.compare_samples` for the method, `min_effect` (the smallest change that
@@ -314,7 +318,7 @@ class Capture:
     def report(
         self,
         path: str | os.PathLike[str] | None = None,
-        baseline: Capture | str | os.PathLike[str] | None = None,
+        baseline: CaptureOrPath | None = None,
         title: str | None = None,
         *,
         format: Literal["html", "markdown", "text"] | None = None,  # noqa: A002 - as on the command line
@@ -333,7 +337,8 @@ class Capture:
             formats.checked(format)
         elif path is not None:
             formats.format_of(arguments.path(path, "path", "report.html"))
-        made = formats.Report(report.build(reporting.gather(self._source, _source_of(baseline)), title))
+        other = None if baseline is None else _source_of(baseline, "baseline")
+        made = formats.Report(report.build(reporting.gather(self._source, other), title))
         if path is not None:
             made.write(path, format)
         return made
@@ -371,7 +376,7 @@ class Capture:
             self._source, path, format, table=table, operations=operations, start=start, end=end, overwrite=overwrite
         )
 
-    def explore(self, baseline: Capture | str | os.PathLike[str] | None = None) -> Explorer:
+    def explore(self, baseline: CaptureOrPath | None = None) -> Explorer:
         """An application in the notebook: from all operations to one, to a stretch of its time, to a single call.
 
         It stands at once, from what the parts say of themselves, and becomes exact as the samples are read; it never
@@ -382,7 +387,7 @@ class Capture:
         from quantum_pulse.explorer.widget import Explorer
         from quantum_pulse.facade import reporting
 
-        other = _source_of(baseline)
+        other = None if baseline is None else _source_of(baseline, "baseline")
         return Explorer(Looker(self._source, other, lambda: reporting.gather(self._source, other, detailed=0)))
 
     def samples(
@@ -521,17 +526,14 @@ class Capture:
 
 
 def _sources(captures: object, name: str) -> list[reader.Source]:
-    """What is behind one capture or several. Raises TypeError for anything else."""
-    several = captures if isinstance(captures, Iterable) and not isinstance(captures, str | bytes) else [captures]
-    found = []
-    for one in several:
-        if not isinstance(one, Capture):
-            raise TypeError(f"{name} must be a capture, as qp.open(path) gives it, or several, not {one!r}")
-        found.append(one._source)
-    return found
+    """What is behind one capture or several, opened or named by their paths. Raises TypeError for anything else."""
+    is_one = isinstance(captures, str | bytes | os.PathLike) or not isinstance(captures, Iterable)
+    return [_source_of(one, name) for one in ([captures] if is_one else captures)]  # type: ignore[attr-defined]
 
 
-def _source_of(capture: Capture | str | os.PathLike[str] | None) -> reader.Source | None:
-    if capture is None or isinstance(capture, Capture):
-        return None if capture is None else capture._source
-    return opening.source(arguments.path(capture, "baseline", "captures/monday"))
+def _source_of(capture: object, name: str) -> reader.Source:
+    if isinstance(capture, Capture):
+        return capture._source
+    if isinstance(capture, str | os.PathLike):
+        return opening.source(capture)
+    raise TypeError(f"{name} must be a capture, as qp.open(path) gives it, or its path, not {capture!r}")
