@@ -40,7 +40,7 @@ def floats(text: str) -> list[float]:
 
 
 def moment(text: str) -> str | float:
-    """A time as `Capture.samples` takes it: seconds after the first sample, or else a timestamp."""
+    """A time as `Capture.samples` takes it; a number is one of seconds after the first sample."""
     try:
         return float(text)
     except ValueError:

@@ -400,10 +400,11 @@ class Capture:
         """Raw samples in the order in which they started, one row each; columns as in `docs/format.md`.
 
         `operations`: a member, several, or a whole enum; or without these what `capture.operations` has. `start` and
-        `end` choose samples that started in [start, end): a timestamp or its text (UTC unless it says otherwise), or
-        seconds (or a timedelta) after the first sample. `columns`: names, in the order wanted; of several captures
-        there is also `capture`. Raises TypeError for a string where an operation belongs, and ValueError for an unknown
-        column, for what is no time and for an `end` before `start`.
+        `end` choose samples that started in [start, end): a timestamp or its text (UTC unless it says otherwise), a
+        time of day as reports print it ("18:03:24.123"), or a length of time after the first sample: "1.5s", a
+        timedelta, or a number of seconds. `columns`: names, in the order wanted; of several captures there is also
+        `capture`. Raises TypeError for a string where an operation belongs, and ValueError for an unknown column, for
+        what is no time or could be two, and for an `end` before `start`.
         """
         from quantum_pulse.capture import tables
 

@@ -63,7 +63,7 @@ class PulseMagics(Magics):
         ``%%pulse Op.MEMBER [options]``, options before the operation or after it:
 
         --repeat N       run the cell N times
-        --for SECONDS    run it again and again for so long
+        --for LENGTH     run it again and again for so long, as 2s
         --warmup N       run it N times before, without timing
         --into CAPTURE   keep the samples there (default: captures/NOTEBOOK-TIME, one for the session)
         --baseline NAME  compare with a capture as well: its path, its name in captures/, last or none

@@ -43,7 +43,7 @@ def test_the_answer(tmp_path):
             "len(found.capture.samples(Op.CELL))]",
             "%%pulse --quiet Op.CELL --as more\npass",
             "[len(more.durations_ns), more.judgement.earlier]",
-            "%%pulse Op.CELL --for 0.05 --as long --quiet\npass",
+            "%%pulse Op.CELL --for 50ms --as long --quiet\npass",
             "len(long.durations_ns) > 100",
             "%pulse Op.STEP --quiet --as line sum(range(10))",
             "line.name",
