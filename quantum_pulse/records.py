@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def checked_process(content: dict[str, Any]) -> dict[str, Any]:
         _expect(numbers is None or is_right, key)
     _expect_losses(content.get("losses"))
     _expect_open(content.get("unfinished"))
+    _expect_definitions(content.get("unused") or [], "unused")
     damage = content.get("damage")
     _expect(damage is None or (isinstance(damage, list) and all(isinstance(text, str) for text in damage)), "damage")
     return content
@@ -93,6 +95,16 @@ def why_nothing(process: dict[str, Any]) -> str:
     return f"no operation ran while it was recorded{told}; {todo}. What was entered before the start does not count"
 
 
+def newest(definitions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last definition of each operation in each category, so that their number is bounded."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for definition in definitions:
+        key = (definition["name"], definition["category"]["name"])
+        found.pop(key, None)
+        found[key] = definition
+    return list(found.values())
+
+
 def footer(metadata: Any) -> dict[str, Any]:
     """Our JSON in pyarrow's metadata of a Parquet file. Raises ValueError when there is none or it is damaged."""
     texts = metadata.metadata or {}
@@ -104,8 +116,7 @@ def footer(metadata: Any) -> dict[str, Any]:
         raise ValueError("its footer was changed after it was written")
     content = json.loads(text)
     _expect(isinstance(content, dict) and isinstance(content.get("format"), int), "footer")
-    definitions = content.get("operations", [])
-    _expect(isinstance(definitions, list) and all(map(_is_definition, definitions)), "operations")
+    _expect_definitions(content.get("operations", []), "operations")
     _expect_losses(content.get("losses"))
     merged = content.get("merged", [])
     _expect(isinstance(merged, list) and all(isinstance(name, str) and "/" not in name for name in merged), "merged")
@@ -134,6 +145,7 @@ def check_rollup_footer(content: dict[str, Any]) -> None:
         _expect(all(_is_number(ended.get(key)) for key in ("started_ns", "stopped_ns")), "ended")
         _expect(all(_is_counts(ended.get(key)) for key in ("account", "rows")), "ended")
         _expect_losses(ended.get("losses"))
+        _expect_definitions(ended.get("unused") or [], "ended")
 
 
 def _is_summary(value: object) -> bool:
@@ -178,6 +190,10 @@ def _is_quantile(value: object) -> bool:
 
 def _is_pair(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(isinstance(one, int | float) for one in value)
+
+
+def _expect_definitions(definitions: object, where: str) -> None:
+    _expect(isinstance(definitions, list) and all(map(_is_definition, definitions)), where)
 
 
 def _expect_losses(losses: object) -> None:

@@ -66,7 +66,8 @@ class Leftover(NamedTuple):
         if self.contents is None:
             return
         name, found = self.recording, self.contents.shifted()
-        source.recordings.setdefault(name, _described(found, self.now_ns))
+        described = source.recordings.get(name) or _described(found, self.now_ns)
+        source.recordings[name] = {**described, "unused": [*(described.get("unused") or ()), *found.unused()]}
         for number, loss in enumerate(found.untold([])):
             source.note_loss(f"{self.ring}:lost:{number}", loss)
         # A process that goes on may have written some of it meanwhile, and ended some blocks.

@@ -346,6 +346,7 @@ class Recording:
             "rows": {**self._rows, "samples": written},
             "losses": self._losses(end) if end else found.untold([]),
             "unfinished": found.open_blocks(self._clock.unix_of),
+            "unused": found.unused(),
         }
         if found.damage:
             content["damage"] = found.damage

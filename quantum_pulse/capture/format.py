@@ -86,6 +86,7 @@ that ended long ago. |
 | `losses` | As in the footers. |
 | `unfinished` | The blocks that had not ended: a list of `operation`, `category`, `start` (Unix ns, or null where it \
 had only just begun), `thread`, `task`, `span`, `parent` and `weight`. |
+| `unused` | The operations that were defined and did not run, as in the footers (of a process that was killed, all). |
 """
 
 
@@ -137,7 +138,7 @@ With `keep=` the oldest parts expire, and rollups stay: files of the table `roll
 parts are deleted after the file is there; where one still is, it does not count. |
 | `expired` | By recording and table: how many rows have expired. |
 | `ended` | Process files of recordings of which nothing is left, added up: `recordings`, `started_ns` (of the first), \
-`stopped_ns` (of the last), `account`, `rows` and `losses`. |
+`stopped_ns` (of the last), `account`, `rows`, `losses` and `unused`. |
 | `folded` | Names of those process files. They are deleted after the file is there; where one still is, it does not \
 count. |
 | `merged` | As in parts. |

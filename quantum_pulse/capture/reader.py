@@ -268,12 +268,14 @@ class Source:
 
     def definitions(self) -> list[dict[str, Any]]:
         """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""
+        rollups = self.parts[schema.ROLLED_UP]
+        unused = [process.get("unused") or () for process in self.processes]
+        unused += [part.footer["ended"].get("unused") or () for part in rollups]
+        parts = sorted([*rollups, *self.parts["samples"]], key=lambda part: part.last_ns or 0)
         found: dict[str, list[dict[str, Any]]] = {}
-        tables = (schema.ROLLED_UP, "samples")
-        for part in sorted(
-            (part for table in tables for part in self.parts[table]), key=lambda part: part.last_ns or 0
-        ):
-            for definition in part.footer.get("operations", ()):
+        # What did not run comes first: of an operation that ran at other times its samples decide.
+        for definitions in (*unused, *(part.footer.get("operations", ()) for part in parts)):
+            for definition in definitions:
                 same = found.setdefault(definition["name"], [])
                 # Almost always what it was before.
                 if not same or same[-1] != definition:

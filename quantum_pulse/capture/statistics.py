@@ -78,14 +78,6 @@ def stats(
     return _sorted(source, frame, sort).iloc[:top]
 
 
-def of_nothing() -> pd.DataFrame:
-    """What `stats` is of no samples."""
-    import pandas as pd
-
-    empty = index(grouping.LEVELS["operation"], [])
-    return pd.DataFrame({name: pd.Series(dtype="float64") for name in COLUMNS}, index=empty)
-
-
 def quantile_columns(quantiles: float | Sequence[float]) -> dict[str, float]:
     """Column -> quantile: 0.5 is p50_us, 0.999 p999_us, 0.05 p05_us, 1 p100_us. Raises ValueError outside [0, 1]."""
     found = {}

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from quantum_pulse.capture import reader
 from quantum_pulse.capture.several import Paths
 from quantum_pulse.facade import opening
 from quantum_pulse.facade.capture import Capture
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Capture", "last", "no_stats", "open"]
+__all__ = ["Capture", "last", "nothing", "open", "so_far"]
 
 
 def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads best
@@ -35,8 +33,11 @@ def last(folder: str | os.PathLike[str] = "captures") -> Capture:
     return open(opening.last(folder))
 
 
-def no_stats() -> pd.DataFrame:
-    """What `Capture.stats()` would be of no samples."""
-    from quantum_pulse.capture import statistics
+def so_far(path: Path) -> Capture:
+    """The capture in the directory `path`, which need not have samples yet."""
+    return Capture(opening.source(path, may_be_empty=True))
 
-    return statistics.of_nothing()
+
+def nothing(path: Path) -> Capture:
+    """A capture without samples that would be in the directory `path`."""
+    return Capture(reader.Source(path))

@@ -58,6 +58,11 @@ class Contents(NamedTuple):
             unix_of = self.anchor_ns.__add__
         return _plain(self.unfinished, self.operations, self.process, unix_of)
 
+    def unused(self) -> list[dict[str, Any]]:
+        """Definitions of the operations that did not run, as footers have them; all of a program that did not say."""
+        ran = {account["operation"] for account in self.names.end.get("accounts") or () if account["started"]}
+        return [one.plain() for one in self.names.operations if one is not None and one.name not in ran]
+
     def shifted(self) -> Contents:
         """These contents with the spans that parts have: those of several processes may share a recording."""
         if not self.span_offset:
