@@ -6,8 +6,9 @@ A file may have been cut or overwritten and still hold JSON, of another shape th
 from __future__ import annotations
 
 import json
+import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def checked_process(content: dict[str, Any]) -> dict[str, Any]:
     _expect_losses(content.get("losses"))
     _expect_open(content.get("unfinished"))
     _expect_definitions(content.get("unused") or [], "unused")
+    _expect_failures(content.get("failures") or [])
     damage = content.get("damage")
     _expect(damage is None or (isinstance(damage, list) and all(isinstance(text, str) for text in damage)), "damage")
     return content
@@ -93,6 +95,31 @@ def why_nothing(process: dict[str, Any]) -> str:
         hints.append(f"{sampled} of them with sample_every, which leaves out most calls")
     told = f" ({', '.join(hints)})" if hints else ""
     return f"no operation ran while it was recorded{told}; {todo}. What was entered before the start does not count"
+
+
+def explained(loss: dict[str, Any], failures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A loss with what kept the rings from being emptied meanwhile in its cause: those of `failures` that it overlaps.
+
+    Each has a `reason`, and `start` and `end` in Unix ns, None where that is not known.
+    """
+    start, end = loss.get("start"), loss.get("end")
+    meanwhile = [
+        one
+        for one in failures
+        if not (end is not None and (one.get("start") or end) > end)
+        and not (start is not None and (one.get("end") or start) < start)
+    ]
+    if not meanwhile:
+        return loss
+    first = meanwhile[0]
+    since, until = (_clock(first.get(key)) for key in ("start", "end"))
+    when = "".join(f" {word} {moment}" for word, moment in (("from", since), ("to", until)) if moment)
+    more = f", and {len(meanwhile) - 1} times more" if len(meanwhile) > 1 else ""
+    return {**loss, "cause": f"{loss.get('cause')}; nothing could be written{when}{more}: {first['reason']}"}
+
+
+def _clock(unix_ns: int | None) -> str:
+    return "" if unix_ns is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_ns / 1e9))
 
 
 def newest(definitions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -201,6 +228,13 @@ def _expect_losses(losses: object) -> None:
     for loss in losses if isinstance(losses, list) else ():
         _expect(all(_is_number(loss.get(name)) for name in ("thread", "start", "end", "count")), "losses")
         _expect(all(isinstance(loss.get(name), str | None) for name in ("operation", "cause")), "losses")
+
+
+def _expect_failures(failures: object) -> None:
+    _expect(isinstance(failures, list) and all(isinstance(one, dict) for one in failures), "failures")
+    for one in failures if isinstance(failures, list) else ():
+        are_times = all(_is_number(one.get(key)) for key in ("start", "end"))
+        _expect(are_times and isinstance(one.get("reason"), str), "failures")
 
 
 def _expect_open(blocks: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from quantum_pulse import schema
+from quantum_pulse import records, schema
 from quantum_pulse.agent import ending, parts
 from quantum_pulse.agent.clock import Clock
 from quantum_pulse.agent.files import next_number, remove_ring, write_json
@@ -35,6 +36,8 @@ LARGEST_BATCH: Final = 1 << 20
 ROWS_EVERY_S: Final = 5.0
 #: Time between two saves of a flight recorder that are made because of a sample, in seconds.
 SHORTEST_SAVE_S: Final = 1.0
+#: Times when nothing could be written that a process file names; the newest.
+MOST_FAILURES: Final = 100
 #: Rows of metrics and of events that are kept in memory at most.
 KEPT_ROWS: Final = 100_000
 
@@ -81,6 +84,7 @@ class Recording:
         self.saved_at = float("-inf")
         self._is_changed = True  # what the process file says
         self._failure = ""
+        self._failures: list[dict[str, Any]] = []  # as the process file has them
         self.errors = 0  # that were not the disk's
         self.taken = 0  # rows that the process had left
         if self._names.anchor_ns is not None and self.described.get("started_ns"):
@@ -198,7 +202,13 @@ class Recording:
 
     def _note_failure(self, text: str) -> None:
         if text != self._failure:
+            now_ns = self._clock.unix_of(self._core.now())
+            if self._failure and self._failures:
+                self._failures[-1]["end"] = now_ns
+            if text:
+                self._failures = [*self._failures[1 - MOST_FAILURES :], {"start": now_ns, "end": None, "reason": text}]
             self._failure = text
+            self._is_changed = True
             self.ring.report_failure(text)
             if text:
                 logger.warning("cannot write what %s records into %s: %s", self.name, self.capture, text)
@@ -317,6 +327,7 @@ class Recording:
             "rows": dict(self._rows),
             "losses": [],
             "failure": self._failure or None,
+            "failures": [dict(one) for one in self._failures],
         }
 
     def final_content(self, found: contents.Contents, environment: dict[str, Any]) -> dict[str, Any]:
@@ -434,6 +445,8 @@ class Recording:
 
     def _follow_another_agent(self) -> None:
         """Go on where another agent has ended or was killed."""
+        with contextlib.suppress(OSError, ValueError):
+            self._failures = records.process(self.process_path).get("failures") or []
         delete_leftovers(self.capture, self.name)
         self._part = next_number(self.capture, self.name)
         self._rows |= rows_in_parts(self.capture, self.name)

@@ -68,6 +68,8 @@ A process file is a JSON object:
 | `parent`, `is_forked` | The recording of the process that started this one, or null; whether it was forked. |
 | `workers` | Of several forked processes together: how many they are. |
 | `failure` | Null, or why nothing could be written when this was saved. |
+| `failures` | When nothing could be written, the last 100 times: `start`, `end` (Unix ns, or null while it goes on) \
+and `reason`. |
 | `started_ns`, `stopped_ns` | When it was recorded, in Unix time as of its start: their difference is the length, \
 also where the wall clock was set meanwhile. |
 | `core`, `clock`, `clock_anchor_ns` | What recorded; what was read (`monotonic` is CLOCK_MONOTONIC, `counter` a \

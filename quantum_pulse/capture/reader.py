@@ -310,7 +310,7 @@ class Source:
         for process in self.processes:
             listed = 0
             for loss in process.get("losses") or ():
-                note(process.get("pid"), loss)
+                note(process.get("pid"), records.explained(loss, process.get("failures") or ()))
                 listed += loss.get("count") or 0
             for damage in process.get("damage") or ():
                 note(process.get("pid"), {"cause": f"rings of process {process.get('pid')} were damaged: {damage}"})

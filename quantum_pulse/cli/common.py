@@ -73,10 +73,11 @@ def into(wanted: str | None, name: str) -> Path:
 
 
 def show(capture: qp.Capture, stats: pd.DataFrame, unit: str = "auto", *, keep_order: bool = False) -> None:
-    from quantum_pulse.capture import expired
+    from quantum_pulse.capture import definitions, expired
     from quantum_pulse.view import numbers, text, unfinished
 
-    print(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order))
+    priorities = definitions.priorities(capture._source).operations
+    print(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order, priorities=priorities))
     hanging = unfinished.lines(unfinished.of(capture._source))
     if hanging:
         print(f"\n{hanging}")

@@ -310,10 +310,15 @@ class Capture:
         return overhead.overhead(self._source, operations, start, end)
 
     def plot(self) -> Chart:
-        """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked."""
+        """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked.
+
+        Categories and operations of priority 1 come first, then what took most time.
+        """
+        from quantum_pulse.capture import definitions
         from quantum_pulse.view import figures
 
-        return figures.latency(self.stats(), self.categories, self.budgets(check=False))
+        priorities = definitions.priorities(self._source).operations
+        return figures.latency(self.stats(), self.categories, self.budgets(check=False), priorities)
 
     def report(
         self,
@@ -326,9 +331,10 @@ class Capture:
         """All that is to be seen in a capture, as one document, written to the file `path` if one is named.
 
         HTML is one file that loads nothing and drills down from the operations to single samples, without a kernel;
-        Markdown and text are its short form. `format` is by default that of the file's ending (.html, .md, .txt).
-        `baseline` is another capture to compare with, `title` replaces the name of the capture's folder. Raises
-        ValueError for an unknown format or ending, OSError where the file cannot be written.
+        Markdown and text are its short form. What has priority 1 comes first, then what took most time. `format` is
+        by default that of the file's ending (.html, .md, .txt). `baseline` is another capture to compare with, `title`
+        replaces the name of the capture's folder. Raises ValueError for an unknown format or ending, OSError where the
+        file cannot be written.
         """
         from quantum_pulse.facade import reporting
         from quantum_pulse.view import formats, report
@@ -513,10 +519,15 @@ class Capture:
         return f"<Capture {what}: {count:,} samples{older}>"
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.capture import expired
+        from quantum_pulse.capture import definitions, expired
         from quantum_pulse.view import html, text, unfinished
 
-        table = html.stats_table(self.stats(), self.categories, caption=f"Capture {self.path}")
+        table = html.stats_table(
+            self.stats(),
+            self.categories,
+            caption=f"Capture {self.path}",
+            priorities=definitions.priorities(self._source).operations,
+        )
         below = (
             unfinished.lines(unfinished.of(self._source)),
             text.budget_lines(self.budgets(check=None)),

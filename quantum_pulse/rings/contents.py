@@ -31,6 +31,7 @@ class Contents(NamedTuple):
     not known. `span_offset` is what parts add to spans. `unfinished` are the blocks that are open, `losses` what was
     lost in the whole recording, both as far as there was room to note them. `names` is the journal beside the ring.
     `damage` says in words what could not be read; `damaged_rows` how many rows that cost, as far as it can be told.
+    `failure` is why nothing could be written at last, empty where nothing was wrong.
     """
 
     process: int
@@ -48,6 +49,7 @@ class Contents(NamedTuple):
     names: Names
     damage: list[str]
     damaged_rows: int
+    failure: str = ""
 
     def open_blocks(self, unix_of: Callable[[int], int] | None = None) -> list[dict[str, Any]]:
         """The blocks that are open, as a process file lists them; `start` is Unix time, None where it is not known.
@@ -150,6 +152,7 @@ def _read(file: int, ring: Path) -> Contents:
     batch, collections = segments.rows(layout, damage).split_collections()
     after = slots.read(file, with_slots)
     errors = _header(file, ring, []).errors
+    failure = os.pread(file, _fields(file, ring)["failure_bytes"], schema.RING_FAILURE_OFFSET)
     names = read_names(ring)
     known = _known(names)
     unfinished, nonsense = slots.unfinished(before, after, header.spans, batch.columns["span"], known)
@@ -177,6 +180,7 @@ def _read(file: int, ring: Path) -> Contents:
         names=names,
         damage=names.damage + damage,
         damaged_rows=bad,
+        failure=failure[: schema.RING_FAILURE_BYTES].decode(errors="replace"),
     )
 
 

@@ -69,6 +69,7 @@ class Findings:
     categories: Mapping[str, Category]
     budgets: pd.DataFrame
     descriptions: dict[str, str]
+    priorities: definitions.Priorities
     begin_ns: int
     end_ns: int
     window_ns: int
@@ -162,6 +163,7 @@ def gather(
         categories=definitions.categories(source),
         budgets=budgets.of(source),
         descriptions={str(one["name"]): str(one.get("description") or "") for one in source.definitions()},
+        priorities=definitions.priorities(source),
         begin_ns=begin,
         end_ns=end,
         window_ns=window,
