@@ -55,6 +55,76 @@ def test_misuse_is_2(arguments, capsys):
     assert out.out + out.err
 
 
+class Cli(qp.Operation):
+    FIRST = qp.op(budget_us=1000)
+    SECOND = qp.op()
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two captures, of which both operations are in both."""
+    for name in ("one", "two"):
+        with qp.record(tmp_path / name):
+            for _ in range(5):
+                with Cli.FIRST, Cli.SECOND:
+                    pass
+    return str(tmp_path / "one"), str(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("command", "end"),
+    [
+        ("stats", []), ("overhead", []), ("report", ["--format", "text"]), ("recover", []),
+        ("export", ["-o", "-", "--format", "csv"]),
+    ],
+)  # fmt: skip
+def test_every_command_takes_several_captures(two, command, end, capsysbinary, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main([command, *two, *end]) == 0
+    out, err = capsysbinary.readouterr()
+    assert out, err
+    if command in ("stats", "report", "overhead"):
+        assert b"  10  " in out.replace(b"10 calls", b"  10  "), "calls of both together"
+
+
+@pytest.mark.parametrize(
+    ("command", "end"),
+    [("stats", []), ("overhead", []), ("compare", ["--all"]), ("export", ["-o", "-", "--format", "csv"])],
+)
+def test_operations_are_chosen_everywhere(two, command, end, capsysbinary):
+    paths = two if command == "compare" else two[:1]
+    assert main([command, *paths, *end, "--operations", "Cli.SECOND"]) == 0
+    out = capsysbinary.readouterr().out
+    assert b"Cli.SECOND" in out
+    assert b"Cli.FIRST" not in out
+    assert main([command, *paths, *end, "--operations", "Cli.SECNOD"]) == 2
+    assert b"did you mean Cli.SECOND?" in capsysbinary.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "end"), [("stats", []), ("overhead", []), ("export", ["-o", "-", "--format", "csv"])]
+)
+def test_a_part_of_the_time_is_chosen_everywhere(two, command, end, capsysbinary):
+    for arguments, is_there in ((["--start", "1h"], False), (["--end", "1h"], True), (["--start", "0"], True)):
+        assert main([command, two[0], *end, *arguments]) == 0
+        assert (b"Cli.FIRST" in capsysbinary.readouterr().out) == is_there
+    assert main([command, two[0], *end, "--start", "soon"]) == 2
+    assert b"start='soon' is no time" in capsysbinary.readouterr().err
+
+
+def test_what_only_workers_defined_was_defined(tmp_path, capsys):
+    (tmp_path / "work.py").write_text(
+        "import subprocess, sys\n"
+        "code = 'import quantum_pulse as qp\\nclass Job(qp.Operation):\\n    STEP = qp.op()'\n"
+        "subprocess.run([sys.executable, '-c', code], check=True)\n"
+    )
+    into = tmp_path / "capture"
+    command = [sys.executable, "-m", "quantum_pulse", "run", "--into", str(into), str(tmp_path / "work.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "no operation was defined" not in done.stderr
+    assert "no operation ran while it was recorded (1 are defined)" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -245,8 +245,13 @@ class Source:
         if self.has_samples() or self.losses():
             return
         still = any(process.get("state") == "recording" for process in self.processes)
-        # Of several recordings the one that came furthest tells most.
-        last = max(self.processes, key=lambda process: (process.get("account") or {}).get("started") or 0, default={})
+
+        def reached(process: dict[str, Any]) -> tuple[float, float]:
+            started = (process.get("account") or {}).get("started") or 0
+            return started, (process.get("operations") or {}).get("defined") or 0
+
+        # Of several recordings the one that came furthest tells most: workers may have what the program itself has not.
+        last = max(self.processes, key=reached, default={})
         running = [
             block["operation"] for blocks, now_ns in self.open.values() if now_ns is not None for block in blocks
         ]
@@ -392,10 +397,13 @@ def loss_frame(source: Source) -> pd.DataFrame:
     return frame.astype({"operation": "object", "thread": "Int64", "count": "Int64", "cause": "object"})
 
 
-def newest(folders: Iterable[Path], but: Path | None = None) -> Path | None:
-    """The capture in some folders that was begun or written to last, `but` one; None where there is none."""
+def newest(
+    folders: Iterable[Path], but: Path | None = None, is_meant: Callable[[Path], bool] = lambda _: True
+) -> Path | None:
+    """The capture in some folders that was begun or written to last, of those that are meant, `but` one; None where
+    there is none."""
     found = {path.parent for folder in folders for path in folder.glob(f"*/{schema.MANIFEST}")}
-    return max(found - {but}, key=_written, default=None)
+    return max(filter(is_meant, found - {but}), key=_written, default=None)
 
 
 def _written(capture: Path) -> float:

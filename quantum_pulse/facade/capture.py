@@ -369,7 +369,8 @@ class Capture:
           batch by batch, about in the order of time, as those of `iter_samples`.
         - "json": statistics, budgets, losses and what was recorded where, for scripts.
         - "trace" (.trace.json): each sample as an event of Chrome's trace format, for Perfetto and its like.
-        - "openmetrics" (.prom): histograms of durations for Prometheus, from what the parts say of themselves.
+        - "openmetrics" (.prom), "prometheus": histograms of durations for Prometheus, from what the parts say of
+          themselves, in its current format or in the classic one, which the node exporter reads.
 
         `operations`, `start`, `end` choose samples as in `samples`, metrics and events by time alone. `path` may be an
         open binary file too. The file is there whole or not at all; one that exists is replaced only with `overwrite`.
