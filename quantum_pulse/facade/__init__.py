@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from quantum_pulse import arguments
 from quantum_pulse.capture import reader
 from quantum_pulse.capture.several import Paths
 from quantum_pulse.facade import opening
 from quantum_pulse.facade.capture import Capture
 
-__all__ = ["Capture", "last", "nothing", "open", "so_far"]
+__all__ = ["Capture", "last", "nothing", "open", "sample", "so_far"]
 
 
 def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads best
@@ -31,6 +32,29 @@ def last(folder: str | os.PathLike[str] = "captures") -> Capture:
     none, and what `open` raises.
     """
     return open(opening.last(folder))
+
+
+def sample(name: str = "slow_exchange") -> Capture:
+    """A capture that comes with the package, to try things out on.
+
+    Parameters
+    ----------
+    name
+        "slow_exchange", a trading engine with something to be found, or "engine", the same engine on a quiet day.
+
+    Raises
+    ------
+    ValueError
+        Names the choices where `name` is none of them.
+
+    Examples
+    --------
+    >>> qp.sample("engine")  # doctest: +ELLIPSIS
+    <Capture ...engine: 33,479 samples>
+    """
+    folder = Path(__file__).parents[1] / "sample_data"
+    choices = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return open(folder / arguments.one_of(name, "name", choices))
 
 
 def so_far(path: Path) -> Capture:

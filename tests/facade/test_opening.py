@@ -84,3 +84,9 @@ def test_a_url_is_no_path(url, tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=said):
             write(f"{url}.html")
     assert [path.name for path in tmp_path.iterdir()] == ["one"], "no folder that is called after a scheme"
+
+
+def test_samples_by_their_names():
+    assert len(qp.sample().samples()) > len(qp.sample("engine").samples()) == 33_479
+    with pytest.raises(ValueError, match=r"name must be one of 'engine', 'slow_exchange', not 'engin'"):
+        qp.sample("engin")
