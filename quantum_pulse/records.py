@@ -48,7 +48,7 @@ def process(path: Path) -> dict[str, Any]:
 
 def checked_process(content: dict[str, Any]) -> dict[str, Any]:
     """`content`, if it may be what a process file says. Raises ValueError."""
-    for key in ("pid", "started_ns", "stopped_ns", "clock_anchor_ns"):
+    for key in ("pid", "started_ns", "stopped_ns", "clock_anchor_ns", "whole_from"):
         _expect(_is_number(content.get(key)), key)
     for key in ("account", "rows"):
         numbers = content.get(key)
@@ -68,6 +68,8 @@ def checked_process(content: dict[str, Any]) -> dict[str, Any]:
     _expect_open(content.get("unfinished"))
     _expect_definitions(content.get("unused") or [], "unused")
     _expect_failures(content.get("failures") or [])
+    spans = content.get("open_spans") or []
+    _expect(isinstance(spans, list) and None not in spans and all(map(_is_number, spans)), "open_spans")
     damage = content.get("damage")
     _expect(damage is None or (isinstance(damage, list) and all(isinstance(text, str) for text in damage)), "damage")
     return content
@@ -145,6 +147,8 @@ def footer(metadata: Any) -> dict[str, Any]:
     _expect(isinstance(content, dict) and isinstance(content.get("format"), int), "footer")
     _expect_definitions(content.get("operations", []), "operations")
     _expect_losses(content.get("losses"))
+    saved = content.get("saved_for") or []
+    _expect(isinstance(saved, list) and all(map(_is_saved, saved)), "saved_for")
     merged = content.get("merged", [])
     _expect(isinstance(merged, list) and all(isinstance(name, str) and "/" not in name for name in merged), "merged")
     return dict(content)
@@ -195,6 +199,14 @@ def _is_part(item: tuple[object, object]) -> bool:
 
 def _is_counts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(one, int) and _is_number(one) for one in value.values())
+
+
+def _is_saved(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), str | None) for name in ("operation", "error"))
+        and all(_is_number(value.get(name)) for name in ("span", "duration_ns", "noticed_ns"))
+    )
 
 
 def _is_definition(value: object) -> bool:

@@ -97,7 +97,35 @@ def merge(sources: Sequence[Path], target: Path, table: str) -> None:
 
     Raises OSError as `write_samples`, and pyarrow's errors for a source that is damaged.
     """
-    import numpy as np
+    content, found = _together(sources, table)
+    # A source that could not be deleted when it was merged must not come back to life when this one takes over.
+    left = {name for footer in found for name in footer.get("merged", ()) if target.with_name(name).exists()}
+    footer = {**found[-1], "merged": sorted(left | {path.name for path in sources})}
+    if table == "samples":
+        content = _in_order(content)
+        footer |= _merged_footer(content, found)
+    _write(target, table, content, footer)
+
+
+def excerpt(sources: Sequence[Path], target: Path, ended_from_ns: int) -> int:
+    """Write the samples in `sources`, parts of one recording, that ended at `ended_from_ns` (Unix) or later.
+
+    Returns how many; where there are none, no part is written. Raises as `merge`.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    content, found = _together(sources, "samples")
+    ends = pc.add(content["start"].cast(pa.int64()), content["duration_ns"])
+    content = content.filter(pc.greater_equal(ends, pa.scalar(ended_from_ns, pa.int64())))
+    if content.num_rows:
+        content = _in_order(content)
+        _write(target, "samples", content, {**found[-1], "merged": [], **_merged_footer(content, found)})
+    return int(content.num_rows)
+
+
+def _together(sources: Sequence[Path], table: str) -> tuple[Any, list[dict[str, Any]]]:
+    """The rows of parts, and their footers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -106,17 +134,15 @@ def merge(sources: Sequence[Path], target: Path, table: str) -> None:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             tables.append(file.read().cast(arrow.layout(table)))
             found.append(json.loads((file.metadata.metadata or {})[schema.FOOTER_KEY.encode()]))
-    content = pa.concat_tables(tables).unify_dictionaries()
-    # A source that could not be deleted when it was merged must not come back to life when this one takes over.
-    left = {name for footer in found for name in footer.get("merged", ()) if path.with_name(name).exists()}
-    footer = {**found[-1], "merged": sorted(left | {path.name for path in sources})}
-    if table == "samples":
-        order = np.argsort(arrow.values(content["span"]), kind="stable")
-        content = content.take(arrow.array(order, pa.int64())).combine_chunks()
-        footer |= _merged_footer(content, found)
-        if "saved_for" in footer:
-            footer["saved_for"] = [sample for source in found for sample in source.get("saved_for", ())]
-    _write(target, table, content, footer)
+    return pa.concat_tables(tables).unify_dictionaries(), found
+
+
+def _in_order(samples: Any) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    order = np.argsort(arrow.values(samples["span"]), kind="stable")
+    return samples.take(arrow.array(order, pa.int64())).combine_chunks()
 
 
 def merged(paths: Iterable[Path]) -> set[str]:
@@ -144,9 +170,11 @@ def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any
     category: Any = content["category"].chunk(0)
     names, categories = operation.dictionary.to_pylist(), category.dictionary.to_pylist()
     table = np.array([[known.get((name, group), 0) for group in categories] for name in names], np.uint32)
+    saved = [sample for footer in sources for sample in footer.get("saved_for", ())]
     return {
         "operations": list(described.values()),
         "losses": [loss for footer in sources for loss in footer["losses"]],
+        **({"saved_for": saved} if any("saved_for" in footer for footer in sources) else {}),
         "histograms": footers.summaries(
             definitions,
             table[arrow.values(operation.indices), arrow.values(category.indices)],

@@ -88,6 +88,8 @@ that ended long ago. |
 | `losses` | As in the footers. |
 | `unfinished` | The blocks that had not ended: a list of `operation`, `category`, `start` (Unix ns, or null where it \
 had only just begun), `thread`, `task`, `span`, `parent` and `weight`. |
+| `whole_from` | Of a snapshot: since when nothing that ended is missing in it, Unix ns; null where nothing is. |
+| `open_spans` | Of a snapshot: the spans of the blocks that had not ended. |
 | `unused` | The operations that were defined and did not run, as in the footers (of a process that was killed, all). |
 """
 
@@ -114,8 +116,8 @@ hexadecimal digits under `{schema.FOOTER_CHECKSUM_KEY}`. Pages of rows carry Par
 `budget_us`; 0.99 where it is missing) and `category`, which has `name`, `description`, `colour` (or null) and \
 `priority`. |
 | `losses` | In samples: a list of `operation`, `thread`, `count`, `start`, `end` (Unix ns) and `cause`. |
-| `saved_for` | Of a flight recorder: the samples for which it saved, a list of `operation`, `span`, `duration_ns` and \
-`error`. |
+| `saved_for` | Of a flight recorder: the samples for which it saved, a list of `operation`, `span`, `duration_ns`, \
+`error` and `noticed_ns` (Unix time). |
 | `merged` | Where it was made of smaller parts: their names. They are deleted after it is there; where some still \
 are, their rows stand in it too. |
 | `histograms` | In samples: for each operation in this part a summary of its durations, as below. |

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import files, ranges, records, schema
+from quantum_pulse.core.contract import CAUSES, OVERWRITTEN
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
 from quantum_pulse.records import LOSS_COLUMNS
 from quantum_pulse.rings import owners, places
@@ -262,6 +263,30 @@ class Source:
         else:
             why = records.why_nothing(last)
         raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
+
+    def overwritten_until_ns(self) -> int | None:
+        """Since when nothing was overwritten by later samples, Unix time; None where nothing ever was."""
+        known = [process.get("whole_from") for process in self.processes]
+        known += [loss["end"] for loss in self.losses() if str(loss["cause"]).startswith(CAUSES[OVERWRITTEN])]
+        return max((moment for moment in known if moment is not None), default=None)
+
+    def open_spans(self, origin: str) -> list[int]:
+        """Spans of the blocks of the recording `origin` (of a part) that had not ended: their samples are not lost."""
+        found = []
+        for name, process in self.recordings.items():
+            if origin.endswith(f"/{name}") or origin == name:
+                found += [block["span"] for block in process.get("unfinished") or ()]
+                found += process.get("open_spans") or ()
+                found += [block["span"] for block in self.open.get(name, ([], None))[0]]
+        return found
+
+    def saves(self) -> list[dict[str, Any]]:
+        """For what a flight recorder saved, as footers say, with `process` and the `origin` of the part."""
+        return [
+            {**sample, "process": part.footer.get("process"), "origin": part.origin}
+            for part in self.parts["samples"]
+            for sample in part.footer.get("saved_for") or ()
+        ]
 
     def has_samples(self) -> bool:
         """Whether there are samples, or rollups of some that have expired."""

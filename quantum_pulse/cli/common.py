@@ -133,7 +133,7 @@ def show(
 
 
 def _show_beside(capture: qp.Capture) -> None:
-    from quantum_pulse.capture import expired
+    from quantum_pulse.capture import expired, saves
     from quantum_pulse.view import text, unfinished
 
     hanging = unfinished.lines(unfinished.of(capture._source))
@@ -145,6 +145,6 @@ def _show_beside(capture: qp.Capture) -> None:
     unexpected = text.validation_lines(capture.validate(expected_only=True))
     if unexpected:
         print(f"\n{unexpected}")
-    older = expired.sentence(capture._source)
-    if older:
-        print(f"\n{older}")
+    for sentence in (expired.sentence(capture._source), saves.sentence(capture._source)):
+        if sentence:
+            print(f"\n{sentence}")

@@ -140,7 +140,8 @@ class Capture:
         operation (the last of the path), depth (0 outermost), count, total_us, self_us (what its children do not
         explain, never negative: children that ran at once count once), mean_us, max_us, concurrent (share of total_us
         in which a sibling of the same parent ran too, as tasks do) and detached (share of total_us outside the parent,
-        as of a task that outlives the block that started it).
+        as of a task that outlives the block that started it). self_us is NaN where more than 1 % of total_us is of
+        calls during which samples were lost or overwritten, because these may have been their children.
 
         With `operations`, paths begin at these. `start` and `end` choose samples as in `samples`. A sample whose
         enclosing sample is not in the capture (still open, lost, or not recorded) counts as outermost.
@@ -492,6 +493,28 @@ class Capture:
         return expired.until(self._source)
 
     @cached_property
+    def overwritten_until(self) -> pd.Timestamp | None:
+        """The moment from which on the samples of a flight recorder, or of its snapshot, are whole; None where nothing
+        was overwritten or left out.
+
+        Of the time before, what ended later and what was saved are there. Calls that began before may lack the calls
+        inside them.
+        """
+        from quantum_pulse.capture import saves
+
+        return saves.overwritten_until(self._source)
+
+    def saves(self) -> pd.DataFrame:
+        """For what a flight recorder saved (``save_on=``), a row for each sample that set it off, oldest first.
+
+        Columns: time (when it was noticed, UTC; null in captures of older versions), operation, duration_us, error,
+        span, process.
+        """
+        from quantum_pulse.capture import saves
+
+        return saves.frame(self._source)
+
+    @cached_property
     def operations(self) -> RecordedOperations:
         """The operations by name, for whoever has a capture and not its program: accepted wherever members are.
 
@@ -517,10 +540,12 @@ class Capture:
         what = f"{len(several)} captures in {self.path}" if several else str(self.path)
         until = self.expired_until
         older = "" if until is None else f"; older ones than {until:%Y-%m-%d %H:%M:%S} UTC have expired"
+        whole = self.overwritten_until
+        older += "" if whole is None else f"; whole from {whole:%Y-%m-%d %H:%M:%S} UTC on"
         return f"<Capture {what}: {count:,} samples{older}>"
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.capture import definitions, expired
+        from quantum_pulse.capture import definitions, expired, saves
         from quantum_pulse.view import html, text, unfinished
 
         table = html.stats_table(
@@ -534,6 +559,7 @@ class Capture:
             text.budget_lines(self.budgets(check=None)),
             text.validation_lines(self.validate(expected_only=True)),
             expired.sentence(self._source),
+            saves.sentence(self._source),
         )
         return table + "".join(map(html.lines, below))
 

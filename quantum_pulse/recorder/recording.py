@@ -249,14 +249,15 @@ class Recorder:
         """Save what the rings hold as a capture of its own, while recording goes on.
 
         For ``on_full="overwrite"``: all that has finished and was not overwritten or flushed yet. Blocks until it is
-        written.
+        written. `Capture.overwritten_until` of the new capture says from when on it is whole.
 
         Parameters
         ----------
         path
             Directory of the new capture.
         last_s, optional
-            Only what ended in the last so many seconds, with the metrics of that time.
+            Only what ended in the last so many seconds, with the metrics of that time; what was saved or flushed into
+            the capture of the recording meanwhile is in the snapshot too.
 
         Returns
         -------

@@ -13,6 +13,7 @@ from quantum_pulse.capture import (
     expired,
     nesting,
     reader,
+    saves,
     scan,
     selection,
     slowest,
@@ -87,7 +88,7 @@ class Findings:
     baseline: Path | None
     recommendations: Sequence[Recommendation]
     overhead: Sequence[Mapping[str, Any]]
-    #: What has expired, in a sentence; empty for nothing.
+    #: What has expired or was overwritten, in sentences; empty for nothing.
     expired: str = ""
 
     @property
@@ -181,7 +182,7 @@ def gather(
         baseline=baseline,
         recommendations=recommendations,
         overhead=overhead,
-        expired=expired.sentence(source),
+        expired=" ".join(filter(None, (expired.sentence(source), saves.sentence(source)))),
     )
 
 
