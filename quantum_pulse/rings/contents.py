@@ -197,15 +197,17 @@ def _fields(file: int, ring: Path) -> dict[str, int]:
 
 def _header(file: int, ring: Path, damage: list[str]) -> _Header:
     """Raises ValueError when the file is no ring."""
+    drained = _fields(file, ring)["drained_rows"]  # before the rest: what is in parts was entered
     found = _fields(file, ring)
     text = os.pread(file, min(found["names_bytes"], schema.ERROR_NAMES_BYTES), schema.ERROR_NAMES_OFFSET)
     errors = ["", *parsed_names(text)]
     process, first_span, last_span, lost = (found[name] for name in ("process", "first_span", "last_span", "lost"))
-    if process != process_of(ring) or first_span < 0 or not 0 <= lost <= last_span - first_span:
+    entered = last_span - first_span
+    if process != process_of(ring) or first_span < 0 or not 0 <= lost <= entered or not 0 <= drained <= entered - lost:
         damage.append("its header makes no sense")
         return _Header(process_of(ring), range(0), 0, 0, 0, 0, errors)
     spans = range(first_span + 1, last_span + 1)
-    return _Header(process, spans, lost, found["drained_rows"], found["span_offset"], found["anchor_ns"], errors)
+    return _Header(process, spans, lost, drained, found["span_offset"], found["anchor_ns"], errors)
 
 
 def _known(names: Names) -> set[int]:
