@@ -379,7 +379,7 @@ def test_an_agent_that_was_killed_after_it_had_marked_segments(rig, restart):
     repeat(rig.probe(1), 2 * schema.SEGMENT_ROWS + 5)
     assert rig.totals()[2] == 5
     rig.drain(release=False)
-    for number, sequence, end in rig.agent._copied:
+    for number, sequence, _, end in rig.agent._copied:
         rig.agent._drained[number] = sequence << 32 | end
     another_agent(rig)
     repeat(rig.probe(1), 2 * schema.SEGMENT_ROWS)
