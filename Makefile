@@ -19,6 +19,7 @@ check: $(VENV)/.test $(VENV)/.check  ## linters, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest --override-ini addopts="--import-mode=importlib -q" tests/typing
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.bench  ## benchmarks; nothing else should run meanwhile

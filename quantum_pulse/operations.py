@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from typing import Any, NamedTuple, NoReturn, Self, TypeVar
 
+    from quantum_pulse.core._native import Probe
+
     F = TypeVar("F", bound=Callable[..., Any])
 else:
     from quantum_pulse.tuples import NamedTuple
+
+    Probe = core.Probe
 
 DEFAULT_PRIORITY = 3
 #: Of the durations of an operation with a budget so many must keep it, unless it says otherwise: its p99.
@@ -236,7 +240,7 @@ if sys.version_info < (3, 12):
     core.plain_attributes(_OperationType)
 
 
-class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignore[misc]  # the base is chosen at run time
+class Operation(Probe, enum.Enum, metaclass=_OperationType):
     """Base of the enums that name what is measured.
 
     ``with Trading.SUBMIT: ...`` times a block; ``@Trading.SUBMIT`` times a function, a coroutine or a generator of

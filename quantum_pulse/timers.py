@@ -7,7 +7,9 @@ from quantum_pulse.core import core
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Self
+
+    from quantum_pulse.core._native import Probe
 
 
 class PausableTimer:
@@ -30,7 +32,7 @@ class PausableTimer:
 
     __slots__ = ("_active_ns", "_elapsed", "_end_ns", "_first_ns", "_is_finished", "_operation", "_resumed_ns")
 
-    def __init__(self, operation: Any, elapsed: Any = None) -> None:
+    def __init__(self, operation: Probe, elapsed: Probe | None = None) -> None:
         self._operation = operation
         self._elapsed = elapsed
         self._active_ns = 0

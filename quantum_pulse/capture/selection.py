@@ -22,7 +22,7 @@ class Recorded(str):
 
 
 #: One member, several, a whole enum, or None for all.
-Operations: TypeAlias = Operation | Recorded | Iterable[Operation | Recorded] | None
+Operations: TypeAlias = Operation | Recorded | type[Operation] | Iterable[Operation | Recorded] | None
 #: A timestamp or its text (UTC unless it says otherwise), or seconds (or a timedelta) after the first sample.
 Moment: TypeAlias = str | dt.datetime | dt.timedelta | float | None
 
