@@ -127,6 +127,7 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
         .seen_ns = now,
         .released_ns = now,
         .reserved = ring.reserved,
+        .counters = PARALLEL ? COUNTERS : 0,
     };
     ring.drained = (const uint64_t *)(ring.memory + RING_HEADER_BYTES);
     ring.claimed = ring.drained + ring.limit;
@@ -145,34 +146,55 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
     ring.is_hopeless = 0;
     ring.production = production;
     ring.last_error = 0;
+#if PARALLEL
+    ring.left_number = ring.end_of_left = 0;
+    ring.counters_taken = 0;
+#endif
     if (on_full == OVERWRITE)
         reserve_slots(); /* all segments will be full of samples, and none given back */
-    ring.session++;
     ring.in_use = 1;
-    ring.recording = 1;
+    count_up(ring.session, 1);
+    tell(ring.recording, 1);
     /* Whoever looks at the file takes it for a ring from here on. */
     __atomic_thread_fence(__ATOMIC_RELEASE);
     memcpy(ring.header->magic, RING_MAGIC, 8);
     Py_RETURN_NONE;
 }
 
+static void
+stop(void *unused)
+{
+    tell(ring.recording, 0);
+}
+
 static PyObject *
 core_stop(PyObject *module, PyObject *unused)
 {
-    ring.recording = 0;
+    alone(stop, NULL); /* no row follows: nobody is about to write one */
     Py_RETURN_NONE;
+}
+
+/* Nobody uses what is mapped any more, and whoever was using it looks at the session first. */
+static void
+end_session(void *unused)
+{
+    stop(unused);
+    if (!ring.in_use)
+        return;
+    ring.in_use = 0;
+    count_up(ring.session, 1); /* threads and stacks of this recording are stale from here on */
+    for (Thread *thread = threads; thread != NULL; thread = thread->next)
+        thread->segment = NULL;
+    last_span = ring.header->last_span;
 }
 
 static PyObject *
 core_close(PyObject *module, PyObject *unused)
 {
-    ring.recording = 0;
-    if (!ring.in_use)
+    int was_in_use = ring.in_use;
+    alone(end_session, NULL);
+    if (!was_in_use)
         Py_RETURN_NONE;
-    ring.in_use = 0;
-    ring.session++; /* threads and stacks of this recording are stale from here on */
-    for (Thread *thread = threads; thread != NULL; thread = thread->next)
-        thread->segment = NULL;
     forget_open_spans();
     free_rings();
     reap();
@@ -210,19 +232,24 @@ core_progress(PyObject *module, PyObject *unused)
 {
     if (!require_use())
         return NULL;
+    /* Read at once: calls into Python let others close the rings. */
     const RingHeader *header = ring.header;
+    char text[sizeof(header->failure)];
     uint32_t length = __atomic_load_n(&header->failure_bytes, __ATOMIC_ACQUIRE);
-    if (length > sizeof(header->failure))
+    if (length > sizeof(text))
         length = 0;
-    PyObject *failure = PyUnicode_DecodeUTF8(header->failure, length, "replace");
+    memcpy(text, header->failure, length);
+    uint64_t answered = __atomic_load_n(&header->answered, __ATOMIC_ACQUIRE);
+    int is_finished = __atomic_load_n(&header->finished, __ATOMIC_ACQUIRE) != 0;
+    uint64_t drained = __atomic_load_n(&header->drained_rows, __ATOMIC_ACQUIRE), lost = seen(header->lost);
+    int64_t looked = __atomic_load_n(&header->seen_ns, __ATOMIC_RELAXED);
+    PyObject *failure = PyUnicode_DecodeUTF8(text, length, "replace");
     PyObject *contract = PyImport_ImportModule("quantum_pulse.core.contract");
     PyObject *result = failure == NULL || contract == NULL
                            ? NULL
-                           : PyObject_CallMethod(contract, "Progress", "KOKLKO",
-                                                 (unsigned long long)__atomic_load_n(&header->answered, __ATOMIC_ACQUIRE),
-                                                 __atomic_load_n(&header->finished, __ATOMIC_ACQUIRE) ? Py_True : Py_False,
-                                                 (unsigned long long)__atomic_load_n(&header->drained_rows, __ATOMIC_ACQUIRE),
-                                                 (long long)header->seen_ns, (unsigned long long)header->lost, failure);
+                           : PyObject_CallMethod(contract, "Progress", "KOKLKO", (unsigned long long)answered,
+                                                 is_finished ? Py_True : Py_False, (unsigned long long)drained,
+                                                 (long long)looked, (unsigned long long)lost, failure);
     Py_XDECREF(failure);
     Py_XDECREF(contract);
     return result;
