@@ -552,7 +552,10 @@ try_nodes(void)
     memset((char *)stack + sizeof(PyObject), 0, sizeof(Stack) - sizeof(PyObject));
     stack->next = stack->previous = stack;
     for (int i = 0; i < 64; i++) {
-        PyObject *other = PyContextVar_New("other", NULL);
+        /* Each under a name of its own: of a variable's hash the rest is its address, which may not spread them. */
+        char name[16];
+        snprintf(name, sizeof(name), "other %d", i);
+        PyObject *other = PyContextVar_New(name, NULL);
         if (other == NULL || PyList_Append(others, other) < 0) {
             Py_XDECREF(other);
             goto done;
