@@ -74,48 +74,36 @@ make_file(const char *path, uint32_t first)
     return errno;
 }
 
-static PyObject *
-core_start(PyObject *module, PyObject *args, PyObject *kwargs)
+typedef struct {
+    unsigned long long budget; /* bytes */
+    int wake_fd, on_full, production;
+    unsigned int first; /* segments that have memory from the beginning */
+} Options;
+
+/* Make the file and what the threads share, for a recording that `publish` begins. Returns 0 or an errno. */
+static int
+prepare(const char *path, const Options *options)
 {
-    static char *names[] = {"ring_path", "budget_bytes", "wake_fd", "on_full", "production", "reserve", "on_stall", NULL};
-    PyObject *path, *on_stall = Py_None;
-    unsigned long long budget;
-    int wake_fd = -1, on_full = DROP, production = 0;
-    unsigned int first = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&K|iipIO", names, PyUnicode_FSConverter, &path, &budget, &wake_fd,
-                                     &on_full, &production, &first, &on_stall))
-        return NULL;
-    if (ring.in_use) {
-        Py_DECREF(path);
-        return PyErr_Format(PyExc_RuntimeError, "the core is in use");
-    }
     reap();
-    unsigned long long limit = budget > RING_HEADER_BYTES + SEGMENT_BYTES ? (budget - RING_HEADER_BYTES) / SEGMENT_BYTES : 1;
-    int failure = limit > UINT32_MAX / 2 ? EFBIG : 0, is_made = failure == 0;
-    if (failure == 0) {
-        ring.limit = (uint32_t)limit;
-        ring.bytes = segments_at(ring.limit) + (size_t)ring.limit * SEGMENT_BYTES;
-        failure = make_file(PyBytes_AS_STRING(path), first > 0 ? first : 1);
-        is_made = ring.fd >= 0;
-    }
+    unsigned long long budget = options->budget, fixed = RING_HEADER_BYTES;
+    unsigned long long limit = budget > fixed + SEGMENT_BYTES ? (budget - fixed) / SEGMENT_BYTES : 1;
+    if (limit > UINT32_MAX / 2)
+        return EFBIG;
+    ring.limit = (uint32_t)limit;
+    ring.bytes = segments_at(ring.limit) + (size_t)ring.limit * SEGMENT_BYTES;
+    int failure = make_file(path, options->first > 0 ? options->first : 1), is_made = ring.fd >= 0;
     if (failure == 0) {
         ring.free_segments = malloc(ring.limit * sizeof(uint32_t));
         ring.full_segments = malloc(ring.limit * sizeof(uint32_t));
-        ring.error_numbers = PyDict_New();
-        if (ring.free_segments == NULL || ring.full_segments == NULL || ring.error_numbers == NULL)
+        if (ring.free_segments == NULL || ring.full_segments == NULL)
             failure = ENOMEM;
     }
     if (failure != 0) {
         free_rings();
         if (is_made)
-            unlink(PyBytes_AS_STRING(path));
-        errno = failure;
-        PyErr_Clear();
-        PyErr_SetFromErrnoWithFilename(PyExc_OSError, PyBytes_AS_STRING(path));
-        Py_DECREF(path);
-        return NULL;
+            unlink(path);
+        return failure;
     }
-    Py_DECREF(path);
     int64_t now = now_ns();
     ring.header = (RingHeader *)ring.memory;
     *ring.header = (RingHeader){
@@ -123,7 +111,7 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
         .first_span = last_span,
         .last_span = last_span,
         .limit = ring.limit,
-        .on_full = (uint32_t)on_full,
+        .on_full = (uint32_t)options->on_full,
         .seen_ns = now,
         .released_ns = now,
         .reserved = ring.reserved,
@@ -135,29 +123,63 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
     ring.sequence = 0;
     ring.swept_at = ring.waked_at = 0;
     ring.no_room_until_ns = ring.stalled_ns = 0;
-    ring.wake_fd = wake_fd;
+    ring.wake_fd = options->wake_fd;
     ring.wake_at = ring.limit / 2 < WAKE_SEGMENTS ? ring.limit / 2 : WAKE_SEGMENTS;
     if (ring.wake_at == 0)
         ring.wake_at = 1;
-    if (on_full == OVERWRITE)
+    if (options->on_full == OVERWRITE)
         ring.wake_at = UINT32_MAX; /* they are to be full */
-    ring.on_full = on_full;
-    ring.on_stall = on_stall == Py_None ? NULL : Py_NewRef(on_stall);
+    ring.on_full = options->on_full;
     ring.is_hopeless = 0;
-    ring.production = production;
+    ring.production = options->production;
     ring.last_error = 0;
 #if PARALLEL
     ring.left_number = ring.end_of_left = 0;
     ring.counters_taken = 0;
 #endif
-    if (on_full == OVERWRITE)
+    if (options->on_full == OVERWRITE)
         reserve_slots(); /* all segments will be full of samples, and none given back */
+    return 0;
+}
+
+static void
+publish(void)
+{
     ring.in_use = 1;
     count_up(ring.session, 1);
     tell(ring.recording, 1);
     /* Whoever looks at the file takes it for a ring from here on. */
     __atomic_thread_fence(__ATOMIC_RELEASE);
     memcpy(ring.header->magic, RING_MAGIC, 8);
+}
+
+static PyObject *
+core_start(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"ring_path", "budget_bytes", "wake_fd", "on_full", "production", "reserve", "on_stall", NULL};
+    PyObject *path, *on_stall = Py_None;
+    Options options = {.wake_fd = -1, .on_full = DROP, .first = 1};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&K|iipIO", names, PyUnicode_FSConverter, &path, &options.budget,
+                                     &options.wake_fd, &options.on_full, &options.production, &options.first, &on_stall))
+        return NULL;
+    if (ring.in_use) {
+        Py_DECREF(path);
+        return PyErr_Format(PyExc_RuntimeError, "the core is in use");
+    }
+    PyObject *error_numbers = PyDict_New();
+    int failure = error_numbers == NULL ? ENOMEM : prepare(PyBytes_AS_STRING(path), &options);
+    if (failure != 0) {
+        Py_XDECREF(error_numbers);
+        errno = failure;
+        PyErr_Clear();
+        PyErr_SetFromErrnoWithFilename(PyExc_OSError, PyBytes_AS_STRING(path));
+        Py_DECREF(path);
+        return NULL;
+    }
+    Py_DECREF(path);
+    ring.error_numbers = error_numbers;
+    ring.on_stall = on_stall == Py_None ? NULL : Py_NewRef(on_stall);
+    publish();
     Py_RETURN_NONE;
 }
 

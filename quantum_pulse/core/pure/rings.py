@@ -184,8 +184,10 @@ class Session:
     def close(self) -> None:
         """Let go of the mapping and the file."""
         with self.lock:
-            for mapped in (*self.segments, self.header, self.slots):
-                mapped.close()
+            for segment in self.segments:
+                segment.close()
+            self.header.close()
+            self.slots.close()
             self.memory = CLOSED
             os.close(self.fd)
             self.fd = -1
