@@ -6,6 +6,7 @@ else. `docs/format.md` describes the protocol.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import stat
@@ -46,6 +47,13 @@ class _Rows(NamedTuple):
     sequence: int
     begin: int
     end: int
+
+
+def _close(memory: mmap.mmap) -> None:
+    # Without the interpreter lock a view that another thread has made may go a moment after its last use: then the
+    # mapping goes with it.
+    with contextlib.suppress(BufferError):
+        memory.close()
 
 
 class Ring:
@@ -216,13 +224,13 @@ class Ring:
             self._fields.clear()
             self._columns.clear()
             memory, self._memory = self._memory, mmap.mmap(self.file, os.fstat(self.file).st_size)
-            memory.close()
+            _close(memory)
             self._look_at_segments()
         return min(used, self._mapped)
 
     def _unmap(self) -> None:
         try:
-            self._memory.close()
+            _close(self._memory)
         finally:
             os.close(self.file)
 

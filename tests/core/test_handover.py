@@ -241,7 +241,7 @@ def test_another_process_takes_each_row_once(rig, restart, place, pace):
         rig.core.stop()
         taken = np.sort(spans())
     assert rig.totals() == (count, count, 0)
-    assert np.array_equal(taken, np.arange(taken[0], taken[0] + count))
+    assert len(taken) == len(np.unique(taken)) == count
 
 
 def test_another_process_takes_each_row_of_short_lived_threads_once(rig, restart, place):
