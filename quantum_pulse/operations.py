@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from typing import Any, NamedTuple, Never, NoReturn, Self, TypeVar
 
+    from quantum_pulse.core._native import Probe
+
     F = TypeVar("F", bound=Callable[..., Any])
 else:
     from quantum_pulse.tuples import NamedTuple
+
+    Probe = core.Probe
 
 DEFAULT_PRIORITY = 3
 #: Of the durations of an operation with a budget so many must keep it, unless it says otherwise: its p99.
@@ -232,25 +236,25 @@ registry = Registry()
 
 
 class _OperationType(enum.EnumType):
-    def __new__(metacls, name: str, bases: tuple[type, ...], body: Any, **options: Any) -> Any:
-        inherited = {attribute for base in bases for one in base.__mro__ for attribute in vars(one)}
-        for member, value in body.items():
-            if isinstance(value, op | enum.auto) and member in inherited:
-                raise DefinitionError(
-                    f"{name}.{member}: {member!r} is an attribute that all operations have; choose another name, "
-                    f"as {_another_name(member)!r}"
-                )
-        return super().__new__(metacls, name, bases, body, **options)
+    if not TYPE_CHECKING:  # type checkers know enums, and refuse what is refused here
 
-    def __getitem__(cls, name: str) -> Any:
-        try:
-            return cls._member_map_[name]
-        except KeyError:
-            near = nearest(str(name), cls._member_map_)
-            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(list(cls._member_map_)[:8])}"
-            raise UnknownOperationError(f"{cls.__name__} has no operation {name!r}; {hint}") from None
+        def __new__(metacls, name, bases, body, **options):
+            inherited = {attribute for base in bases for one in base.__mro__ for attribute in vars(one)}
+            for member, value in body.items():
+                if isinstance(value, op | enum.auto) and member in inherited:
+                    raise DefinitionError(
+                        f"{name}.{member}: {member!r} is an attribute that all operations have; choose another name, "
+                        f"as {_another_name(member)!r}"
+                    )
+            return super().__new__(metacls, name, bases, body, **options)
 
-    if not TYPE_CHECKING:  # type checkers refuse the block by themselves
+        def __getitem__(cls, name):
+            try:
+                return cls._member_map_[name]
+            except KeyError:
+                near = nearest(str(name), cls._member_map_)
+                hint = f"did you mean {near!r}?" if near else f"there are {', '.join(list(cls._member_map_)[:8])}"
+                raise UnknownOperationError(f"{cls.__name__} has no operation {name!r}; {hint}") from None
 
         def __enter__(cls):
             some = next(iter(cls._member_map_), "MEMBER")
@@ -270,7 +274,7 @@ if sys.version_info < (3, 12):
     core.plain_attributes(_OperationType)
 
 
-class Operation(core.Probe, enum.Enum, metaclass=_OperationType):  # type: ignore[misc]  # the base is chosen at run time
+class Operation(Probe, enum.Enum, metaclass=_OperationType):
     """Base of the enums that name what is measured.
 
     ``with Trading.SUBMIT: ...`` times a block; ``@Trading.SUBMIT`` times a function, a coroutine or a generator of

@@ -21,7 +21,7 @@ class Recorded(str):
 
 
 #: One member, several, a whole enum, or None for all.
-Operations: TypeAlias = Operation | Recorded | Iterable[Operation | Recorded] | None
+Operations: TypeAlias = Operation | Recorded | type[Operation] | Iterable[Operation | Recorded] | None
 
 
 class Selection(NamedTuple):

@@ -9,15 +9,18 @@ import sys
 from quantum_pulse import core as cores
 from quantum_pulse import folders, importing, tracing
 from quantum_pulse.errors import RecordingError
-from quantum_pulse.operations import registry
+from quantum_pulse.operations import Operation, registry
 from quantum_pulse.recorder import logs, options, recording
 from quantum_pulse.recorder.recording import INHERITED, Off, Recorder
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-    from typing import Any, Final, Literal
+    from typing import Any, Final, Literal, ParamSpec, TypeVar
+
+    _P = ParamSpec("_P")
+    _R = TypeVar("_R")
 
 core = cores.core
 
@@ -40,7 +43,7 @@ def start(
     metrics_interval_s: float = options.DEFAULT_METRICS_INTERVAL_S,
     level: options.Level | None = None,
     on_full: options.OnFull = "drop",
-    save_on: Mapping[Any, options.Trigger] | None = None,
+    save_on: Mapping[Operation | type[Operation], options.Trigger] | None = None,
     ring_folder: str | os.PathLike[str] | None = None,
     writer: options.Writer = "agent",
     keep: str | None = None,
@@ -164,9 +167,20 @@ def _warn_of_fallback() -> None:
     )
 
 
-def record(path: str | os.PathLike[str], **options: Any) -> Recorder:
-    """``with qp.record("captures/monday") as recorder: ...`` records the block. Options as for `start`."""
-    return start(path, **options)
+def _takes_what(function: Callable[_P, _R]) -> Callable[[Callable[..., _R]], Callable[_P, _R]]:
+    """Give the decorated function the parameters of `function`, for type checkers and for `inspect.signature`."""
+
+    def decorate(decorated: Callable[..., _R]) -> Callable[_P, _R]:
+        vars(decorated)["__wrapped__"] = function
+        return decorated
+
+    return decorate
+
+
+@_takes_what(start)
+def record(*arguments: Any, **given: Any) -> Recorder:
+    """``with qp.record("captures/monday") as recorder: ...`` records the block. Parameters are those of `start`."""
+    return start(*arguments, **given)
 
 
 def stop() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -122,10 +123,11 @@ class Contents(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """What the ring says of itself; blocks with the numbers `spans` were entered in the whole recording."""
+    """What the ring says of itself; `entered` blocks with numbers in `spans` were entered in the whole recording."""
 
     process: int
     spans: range
+    entered: int
     lost: int
     drained: int
     span_offset: int
@@ -167,7 +169,7 @@ def _read(file: int, ring: Path) -> Contents:
     return Contents(
         process=header.process,
         anchor_ns=header.anchor_ns or names.anchor_ns,
-        entered=len(header.spans),
+        entered=header.entered,
         lost=header.lost,
         drained=header.drained,
         span_offset=header.span_offset,
@@ -201,20 +203,38 @@ def _fields(file: int, ring: Path) -> dict[str, int]:
     start = os.pread(file, schema.TRIPS_OFFSET, 0)
     if not start.startswith(schema.RING_MAGIC):
         raise ValueError(f"{ring.name} does not begin with {schema.RING_MAGIC.decode()}")
+    return _unpacked(start)
+
+
+def _unpacked(start: bytes) -> dict[str, int]:
     return {name: int(struct.unpack_from(code, start, offset)[0]) for name, code, offset in schema.RING_FIELDS}
+
+
+def entered(file: int) -> int:
+    """How many blocks were entered in the recording of the ring that is open as `file`."""
+    # In this order: threads take numbers before they use and count them.
+    words = os.pread(file, schema.COUNTERS * schema.COUNTER_BYTES, schema.COUNTERS_OFFSET)
+    found = _unpacked(os.pread(file, schema.TRIPS_OFFSET, 0))
+    if not found["counters"]:
+        return found["last_span"] - found["first_span"]
+    end = min(found["counters"] * schema.COUNTER_BYTES, len(words))
+    return sum(int.from_bytes(words[at : at + 8], sys.byteorder) for at in range(0, end, schema.COUNTER_BYTES))
 
 
 def _header(file: int, ring: Path, damage: list[str]) -> _Header:
     """Raises ValueError when the file is no ring."""
+    before = _fields(file, ring)  # first: what is in parts or lost was entered
+    drained, lost, count = before["drained_rows"], before["lost"], entered(file)
     found = _fields(file, ring)
     text = os.pread(file, min(found["names_bytes"], schema.ERROR_NAMES_BYTES), schema.ERROR_NAMES_OFFSET)
     errors = ["", *parsed_names(text)]
-    process, first_span, last_span, lost = (found[name] for name in ("process", "first_span", "last_span", "lost"))
-    if process != process_of(ring) or first_span < 0 or not 0 <= lost <= last_span - first_span:
+    process, first_span, last_span = (found[name] for name in ("process", "first_span", "last_span"))
+    makes_sense = 0 <= lost <= count <= last_span - first_span and 0 <= drained <= count - lost
+    if process != process_of(ring) or first_span < 0 or not makes_sense:
         damage.append("its header makes no sense")
-        return _Header(process_of(ring), range(0), 0, 0, 0, 0, errors)
+        return _Header(process_of(ring), range(0), 0, 0, 0, 0, 0, errors)
     spans = range(first_span + 1, last_span + 1)
-    return _Header(process, spans, lost, found["drained_rows"], found["span_offset"], found["anchor_ns"], errors)
+    return _Header(process, spans, count, lost, drained, found["span_offset"], found["anchor_ns"], errors)
 
 
 def _known(names: Names) -> set[int]:

@@ -390,7 +390,7 @@ if hasattr(inspect, "markcoroutinefunction"):
         (Callables(), None),
         (len, None),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
 def test_the_kind_of_what_is_decorated(function, kind):
     decorated = Plain.A(function)
