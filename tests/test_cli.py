@@ -132,6 +132,7 @@ def test_what_only_workers_defined_was_defined(tmp_path, capsys):
         (["stats", "x", "--unit", "sec"], "--unit: there is no 'sec'; did you mean s?"),
         (["report", "x", "--format", "htm"], "--format: there is no 'htm'; did you mean html?"),
         (["zzzzz"], "there are demo, run,"),
+        (["stats", "x", "--srot", "p99_us"], "unrecognized arguments: --srot p99_us; did you mean --sort?"),
     ],
 )
 def test_a_mistyped_choice_names_the_nearest(arguments, said, capsys):

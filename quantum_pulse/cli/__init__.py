@@ -83,6 +83,9 @@ def _drop_output() -> None:
 class _Parser(argparse.ArgumentParser):
     """One that says in one line what was wrong."""
 
+    #: Of all commands: what one of them does not know is told by the parser above it.
+    options_of_commands: Sequence[str] = ()
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             choices = list(map(str, action.choices))
@@ -91,6 +94,10 @@ class _Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"there is no {str(value)!r}; {hint}")
 
     def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split()
+        if message.startswith("unrecognized") and unknown[0].startswith("--"):
+            near = nearest(unknown[0], self.options_of_commands)
+            message += f"; did you mean {near}?" if near else ""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
@@ -106,4 +113,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         command.add_command(commands)
+    parser.options_of_commands = [name for one in commands.choices.values() for name in one._option_string_actions]
     return parser
