@@ -467,7 +467,7 @@ class Recording:
             self._failures = records.process(self.process_path).get("failures") or []
         delete_leftovers(self.capture, self.name)
         self._part = next_number(self.capture, self.name)
-        self._rows |= rows_in_parts(self.capture, self.name)
+        self._rows |= rows_in_parts(self.capture, self.name, self._merger)
         if self.has_parts:
             self._known = spans_in_parts(self.capture, self.name, contents.read(self.path))
 

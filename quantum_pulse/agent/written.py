@@ -15,12 +15,23 @@ from quantum_pulse.agent import parts
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from quantum_pulse.agent.merging import Merger
     from quantum_pulse.rings.contents import Contents
 
 
-def rows_in_parts(capture: Path, name: str) -> dict[str, int]:
-    """How many rows of each table are in parts of the recording `name`."""
-    return {table: sum(_rows_of(path) for path in parts_of(capture, table, name)) for table in schema.RECORDED}
+def rows_in_parts(capture: Path, name: str, merger: Merger | None = None) -> dict[str, int]:
+    """How many rows of each table are in parts of the recording `name`.
+
+    `merger` takes note of those parts, to merge what agents before this one have left small.
+    """
+    found = dict.fromkeys(schema.RECORDED, 0)
+    for table in found:
+        for path in parts_of(capture, table, name):
+            rows = _rows_of(path)
+            found[table] += rows
+            if merger is not None and rows:  # of a part that cannot be read none are known
+                merger.add(table, path, rows)
+    return found
 
 
 def parts_of(capture: Path, table: str, name: str) -> list[Path]:
