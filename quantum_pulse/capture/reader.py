@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from quantum_pulse import files, ranges, records, schema
+from quantum_pulse import files, plausible, ranges, records, schema
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
 from quantum_pulse.records import LOSS_COLUMNS
 from quantum_pulse.rings import owners, places
@@ -109,6 +109,7 @@ class Source:
             # Rollup files are few, and are merged as well.
             may_vanish = table == schema.ROLLED_UP or self._may_vanish(path, metadata.num_rows)
             file = self._held(path) if may_vanish else path
+            plausible.check_file(metadata, table)
             times = ranges.whole_range(metadata, table)
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
             self.report_bad(path, error)
@@ -257,6 +258,13 @@ class Source:
         else:
             why = records.why_nothing(last)
         raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
+
+    def check_readable(self) -> None:
+        """Raise EmptyCaptureError when there are samples, or were, and none of them can be read."""
+        if not any(part.rows for part in self.sound("samples")):
+            causes = list(dict.fromkeys(str(loss["cause"]) for loss in self.losses()))
+            why = f": {'; '.join(causes[:3])}{'; ...' if len(causes) > 3 else ''}" if causes else ""
+            raise EmptyCaptureError(f"{self.path} has no samples that can be read{why}")
 
     def has_samples(self) -> bool:
         """Whether there are samples, or rollups of some that have expired."""

@@ -58,6 +58,12 @@ def select(source: Source, operations: Operations = None, start: Moment = None, 
     return Selection(names, *stretch_ns(source, start, end))
 
 
+def extent_ns(source: Source) -> tuple[int, int]:
+    """When the first and the last sample started, Unix time; equal where there are none."""
+    first = first_ns(source)
+    return first, max((part.last_ns or first for part in source.sound("samples")), default=first)
+
+
 def stretch_ns(source: Source, start: Moment, end: Moment) -> tuple[int | None, int | None]:
     """Unix time in ns of `start` and `end`, None where there is no bound. Raises as `select`."""
     begin_ns = None if start is None else _moment_ns(source, start, "start")
@@ -147,7 +153,7 @@ def _moment_ns(source: Source, moment: Moment, name: str) -> int:
 
 def first_ns(source: Source) -> int:
     """When the first sample started, Unix time."""
-    known = [part.first_ns for part in source.parts["samples"] if part.rows]
+    known = [part.first_ns for part in source.sound("samples") if part.rows]
     if known and all(first is not None for first in known):
         return min(first for first in known if first is not None)
     import pyarrow as pa
