@@ -66,7 +66,29 @@ def checked_process(content: dict[str, Any]) -> dict[str, Any]:
     _expect_losses(content.get("losses"))
     _expect_open(content.get("unfinished"))
     _expect(_is_texts(content.get("damage")), "damage")
+    interval_s = content.get("metrics_interval_s")
+    _expect(interval_s is None or (_is_amount(interval_s) and interval_s > 0), "metrics_interval_s")
     return content
+
+
+def checked_end(content: dict[str, Any]) -> dict[str, Any]:
+    """`content`, if it may be what a journal says at the end of a recording. Raises ValueError."""
+    checked_process({**content, "losses": None, "environment": {"packages": content.get("packages")}})
+    losses = content.get("losses")
+    _expect(losses is None or isinstance(losses, list), "losses")
+    for loss in losses or ():
+        _expect(isinstance(loss, dict), "losses")
+        _expect_losses([{**loss, "start": loss.get("first_ns"), "end": loss.get("last_ns")}])
+        needed = ("operation", "thread", "count", "cause", "first_ns", "last_ns")
+        _expect(all(loss.get(name) is not None for name in needed), "losses")
+    return content
+
+
+def time_ns(value: object) -> int:
+    """`value`, if it is a time in ns. Raises ValueError."""
+    if not isinstance(value, int) or not _is_time(value):
+        raise ValueError(f"{value!r} is no time")
+    return value
 
 
 def why_nothing(process: dict[str, Any]) -> str:
@@ -105,7 +127,7 @@ def footer(metadata: Any) -> dict[str, Any]:
     content = json.loads(text)
     _expect(isinstance(content, dict) and isinstance(content.get("format"), int), "footer")
     definitions = content.get("operations", [])
-    _expect(isinstance(definitions, list) and all(map(_is_definition, definitions)), "operations")
+    _expect(isinstance(definitions, list) and all(map(is_definition, definitions)), "operations")
     _expect_losses(content.get("losses"))
     merged = content.get("merged", [])
     _expect(isinstance(merged, list) and all(isinstance(name, str) and "/" not in name for name in merged), "merged")
@@ -165,7 +187,8 @@ def _is_counts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(one, int) and _is_count(one) for one in value.values())
 
 
-def _is_definition(value: object) -> bool:
+def is_definition(value: object) -> bool:
+    """Whether `value` may be the definition of an operation, as footers and journals hold it."""
     if not isinstance(value, dict) or not isinstance(value.get("category"), dict):
         return False
     category, budget, expected = value["category"], value.get("budget_us"), value.get("expect_us")
@@ -176,6 +199,8 @@ def _is_definition(value: object) -> bool:
         and all(isinstance(one.get("description", ""), str) for one in (value, category))
         and isinstance(category.get("colour"), str | None)
         and isinstance(value.get("module"), str | None)
+        and isinstance(value.get("sample_every", 1), int)
+        and 1 <= value.get("sample_every", 1) < 1 << 31
         and (budget is None or isinstance(budget, int | float))
         and _is_quantile(value.get("budget_quantile", 0.5))
         and (expected is None or _is_pair(expected))
