@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from quantum_pulse.directories import Folder
+
 #: Of JSON and of journals; parsed, it takes ten times as much. Those of a hundred thousand operations are smaller.
 MOST_BYTES: Final = 1 << 25
 
@@ -66,15 +68,21 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from error
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        file = open(unfinished, "wb")  # noqa: SIM115 - closed below
+        folder = Folder.at(target.parent)
     except OSError as error:
         # Under the name that was asked for.
         raise type(error)(error.errno, error.strerror, str(target)) from error
+    with folder, _named(target), folder.replacing(target.name) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _named(target: Path) -> Iterator[None]:
+    """An OSError about a file that is being written names `target`, which was asked for."""
     try:
-        with file:
-            yield file
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.filename is None or not str(error.filename).startswith(f".{target.name}."):
+            raise
+        raise type(error)(error.errno, error.strerror, str(target)) from error

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from quantum_pulse import ranges, records, schema
 from quantum_pulse.agent import summaries
 from quantum_pulse.agent.ended import STATES
-from quantum_pulse.agent.folder import TEMPORARY, Entry, Folder
+from quantum_pulse.directories import TEMPORARY, Entry, Folder
 from quantum_pulse.agent.summaries import Part
 
 PARQUET: Final = ".parquet"

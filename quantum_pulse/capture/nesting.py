@@ -21,6 +21,9 @@ SEPARATOR: Final = " > "
 COLUMNS: Final = (
     "category", "operation", "depth", "count", "total_us", "self_us", "mean_us", "max_us", "concurrent", "detached"
 )  # fmt: skip
+#: Spans are looked up in a table unless it were so many times as long as they are many, and not small either.
+_SPARSE: Final = 16
+_SMALL_TABLE: Final = 1 << 22
 #: A sample on no path: none of the operations that were asked for encloses it.
 _OUTSIDE: Final = -1
 
@@ -207,28 +210,39 @@ class _Recording:
 
 
 class _PathOfSpan:
-    """The path of each span so far, four bytes a span."""
+    """The path of each span so far: four bytes a span, or twelve where spans leave long gaps."""
 
     def __init__(self) -> None:
         import numpy as np
 
         self._first = 0
-        # 0 stands for a span that is not known, so that a page of them takes no memory.
+        self._known = 0
+        # 0 stands for a span that is not known.
         self._codes = np.zeros(0, np.int32)
+        # What stands in no such table: spans and their codes, piece after piece, each after the one before.
+        self._sparse: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]] = []
+        self._ends: list[int] = []
 
     def add(self, span: npt.NDArray[np.int64], path: npt.NDArray[np.int64]) -> None:
+        """Take in the paths of some spans, ascending and after those before."""
         import numpy as np
 
         if not len(span):
             return
-        if not len(self._codes):
+        if not self._known:
             self._first = int(span[0])
+        self._known += len(span)
         length = int(span[-1]) + 1 - self._first
+        codes = (path + 2).astype(np.int32)
+        if self._sparse or length > max(_SPARSE * self._known, _SMALL_TABLE):
+            self._sparse.append((span, codes))
+            self._ends.append(int(span[-1]))
+            return
         if length > len(self._codes):
             grown = np.zeros(max(length, 2 * len(self._codes)), np.int32)
             grown[: len(self._codes)] = self._codes
             self._codes = grown
-        self._codes[span - self._first] = path + 2
+        self._codes[span - self._first] = codes
 
     def of(self, span: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The path of each, _OUTSIDE where it is not known."""
@@ -244,11 +258,20 @@ class _PathOfSpan:
     def _code(self, span: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         import numpy as np
 
-        if not len(self._codes):
-            return np.zeros(len(span), np.int32)
-        place = span - self._first
-        within = (place >= 0) & (place < len(self._codes))
-        return np.where(within, self._codes.take(place, mode="clip"), np.int32(0))
+        found = np.zeros(len(span), np.int32)
+        if len(self._codes):
+            place = span - self._first
+            within = (place >= 0) & (place < len(self._codes))
+            found = np.where(within, self._codes.take(place, mode="clip"), np.int32(0))
+        if self._sparse:
+            piece = np.searchsorted(self._ends, span)
+            for number in np.unique(piece[piece < len(self._sparse)]).tolist():
+                own, codes = self._sparse[number]
+                rows = np.flatnonzero(piece == number)
+                place = np.searchsorted(own, span[rows])
+                is_known = own[place] == span[rows]
+                found[rows[is_known]] = codes[place[is_known]]
+        return found
 
 
 def _positions(span: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -308,6 +308,7 @@ class Source:
         # A finished process repeats in its own file the losses that stand in the footers of its parts.
         def note(process: Any, loss: dict[str, Any]) -> None:
             row = {name: loss.get(name) for name in LOSS_COLUMNS}
+            row["cause"] = row["cause"] or "the recording does not say why"
             found[(process, *row.values())] = row
 
         for part in self.parts["samples"]:
