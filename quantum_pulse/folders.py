@@ -22,10 +22,13 @@ def target(path: str | os.PathLike[str]) -> str:
     if "\0" in text:
         raise RecordingError(f"path must be a path, without null characters, not {text!r}")
     try:
-        text.encode()
+        absolute = os.path.abspath(text)
+        absolute.encode()
     except UnicodeEncodeError:  # a name of other bytes, with which Parquet files cannot be opened
-        raise RecordingError(f"path must be valid UTF-8, not {text!r}") from None
-    return os.path.abspath(text)
+        raise RecordingError(f"path must be valid UTF-8, not {os.path.abspath(text)!r}") from None
+    except OSError as error:  # the working directory was deleted
+        raise RecordingError(f"{text} is in no directory: {error.strerror}") from error
+    return absolute
 
 
 def prepare(target: str, if_exists: str) -> None:

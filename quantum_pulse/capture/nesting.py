@@ -21,6 +21,10 @@ SEPARATOR: Final = " > "
 COLUMNS: Final = (
     "category", "operation", "depth", "count", "total_us", "self_us", "mean_us", "max_us", "concurrent", "detached"
 )  # fmt: skip
+#: Operations of a path from which on repeated ones are folded. No stack of anybody's is as deep without them.
+MOST_DEPTH: Final = 64
+#: So many generations of calls are taken at once, which is faster as long as they are large.
+_MOST_GENERATIONS: Final = 256
 #: Spans are looked up in a table unless it were so many times as long as they are many, and not small either.
 _SPARSE: Final = 16
 _SMALL_TABLE: Final = 1 << 22
@@ -39,14 +43,32 @@ class _Paths:
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int]] = []
+        self._depths: list[int] = []
         self._numbers: dict[tuple[int, int], int] = {}
         self._sums: dict[str, Any] = {}
 
     def number(self, parent: int, kind: int) -> int:
-        number = self._numbers.setdefault((parent, kind), len(self.steps))
-        if number == len(self.steps):
-            self.steps.append((parent, kind))
+        """The path of a call of `kind` on the path `parent`.
+
+        Far down, a call goes to the path of the nearest call of its kind around it: a chain of tasks, each started in
+        the block of the one before, is as deep as it is long.
+        """
+        number = self._numbers.get((parent, kind))
+        if number is None:
+            depth = self._depths[parent] + 1 if parent >= 0 else 0
+            number = self._above(parent, kind) if depth >= MOST_DEPTH else None
+            if number is None:
+                number = len(self.steps)
+                self.steps.append((parent, kind))
+                self._depths.append(depth)
+            self._numbers[parent, kind] = number
         return number
+
+    def _above(self, path: int, kind: int) -> int | None:
+        """The nearest path around, `path` included, of the same kind."""
+        while path >= 0 and self.steps[path][1] != kind:
+            path = self.steps[path][0]
+        return path if path >= 0 else None
 
     def add(self, name: str, path: npt.NDArray[np.int64], amount: npt.NDArray[Any], largest: bool = False) -> None:
         """Add `amount` to the sum, or the maximum, called `name` of each path."""
@@ -127,7 +149,9 @@ class _Recording:
         path = np.full(len(parent), _OUTSIDE)
         generation = np.flatnonzero(parent < 0)
         above = self._known.of(rows.parent[generation])
-        while len(generation):
+        for _ in range(_MOST_GENERATIONS):
+            if not len(generation):
+                break
             code = (above + 1) * len(is_asked_for) + rows.kind[generation]
             present, where = _numbered(code)
             numbers = [
@@ -139,8 +163,34 @@ class _Recording:
             above = np.repeat(path[generation], many)
             offset = np.repeat(first[generation] - (np.cumsum(many) - many), many)
             generation = children[offset + np.arange(len(above))]
+        if len(generation):
+            self._add_deep(path, parent, rows.kind, is_asked_for, generation)
         self._known.add(rows.span, path)
         return path
+
+    def _add_deep(
+        self,
+        path: npt.NDArray[np.int64],
+        parent: npt.NDArray[np.int64],
+        kind: npt.NDArray[np.int64],
+        is_asked_for: npt.NDArray[np.bool_],
+        generation: npt.NDArray[np.int64],
+    ) -> None:
+        """Fill in the paths of a generation and all below it, one by one: a parent has its path before its children."""
+        import numpy as np
+
+        is_below = np.zeros(len(path), np.bool_)
+        is_below[generation] = True
+        below, above, kinds, asked = is_below.tolist(), parent.tolist(), kind.tolist(), is_asked_for.tolist()
+        first = int(generation.min())
+        found = path.tolist()
+        for row in range(first, len(found)):
+            if below[row] or (above[row] >= 0 and below[above[row]]):
+                below[row] = True
+                around = found[above[row]]
+                is_inside = around >= 0 or asked[kinds[row]]
+                found[row] = self._paths.number(around, kinds[row]) if is_inside else _OUTSIDE
+        path[:] = found
 
     def _is_asked_for(self, name: str) -> bool:
         return self._chosen.names is None or name in self._chosen.names

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import quantum_pulse as qp
 from quantum_pulse.operations import nearest
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,25 +77,25 @@ def show(capture: qp.Capture, stats: pd.DataFrame, unit: str = "auto", *, keep_o
     from quantum_pulse.capture import expired
     from quantum_pulse.view import numbers, text, unfinished
 
-    print(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order))
+    say(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order))
     hanging = unfinished.lines(unfinished.of(capture._source))
     if hanging:
-        print(f"\n{hanging}")
+        say(f"\n{hanging}")
     budgets = text.budget_lines(capture.budgets(check=None))
     if budgets:
-        print(f"\n{budgets}")
+        say(f"\n{budgets}")
     unexpected = text.validation_lines(capture.validate(expected_only=True))
     if unexpected:
-        print(f"\n{unexpected}")
+        say(f"\n{unexpected}")
     older = expired.sentence(capture._source)
     if older:
-        print(f"\n{older}")
+        say(f"\n{older}")
     losses = capture.losses()
     if len(losses):
         known = int(losses["count"].sum())
         how_many = [numbers.count(known)] if known else []
         how_many += ["an unknown number of"] if losses["count"].isna().any() else []
-        print(f"\nNOT in this table: {' and '.join(how_many)} samples that were lost or cannot be read:")
+        say(f"\nNOT in this table: {' and '.join(how_many)} samples that were lost or cannot be read:")
         for cause, rows in losses.groupby("cause", sort=False):
             lost = numbers.count(int(rows["count"].sum())) if rows["count"].notna().all() else "?"
-            print(f"  {text.clean(str(cause))}: {lost}")
+            say(f"  {text.clean(str(cause))}: {lost}")

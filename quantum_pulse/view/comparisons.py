@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse import shown
 from quantum_pulse.analysis.comparison import ENDED_STATES
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import html, numbers, text
@@ -182,7 +183,7 @@ def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
     parts = [f"### {SIGNS[comparison.verdict]} Latency: {_title(comparison)}", ""]
     # A paragraph each.
     parts += [part for line in not_ended(comparison, quoted=in_code) for part in (f"**{line}**", "")]
-    parts += [comparison.summary, ""]
+    parts += [comparison.told(shown.markdown), ""]
     told = [f"- {line}" for line in reasons(comparison, quoted=in_code)]
     parts += [*told, ""] if told else []
     short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
