@@ -178,7 +178,7 @@ def acting_for_owner(path: str | Path) -> Iterator[None]:
 
     Others act as themselves. Affects all threads of the process. Raises OSError.
     """
-    owner = os.stat(path).st_uid
+    owner = os.stat(path).st_uid  # noqa: PTH116 - programs that record do without pathlib
     if os.geteuid() != 0 or owner == 0:
         yield
         return

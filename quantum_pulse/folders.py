@@ -75,8 +75,8 @@ def make(path: str, created_ns: int) -> None:
             "writer": f"quantum_pulse {_version()}",
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created_ns / 1e9)),
         }
-        with Folder.at(path) as folder:
-            folder.write_json(schema.MANIFEST, content)
+        with Folder.at(path) as root:
+            root.write_json(schema.MANIFEST, content)
 
 
 def _version() -> str:

@@ -1,7 +1,8 @@
 """What the rows of a capture can be. Checksums tell damage, not whether a recorder wrote it.
 
-Every reader takes rows through `check_rows`, so no code behind it meets a value that it cannot add, sort or show. A file
-with one such value is refused as a whole: with sound checksums it is no damage, and none of its rows can be believed.
+Every reader takes rows through `check_rows`, so no code behind it meets a value that it cannot add, sort or show. A
+file with one such value is refused as a whole: with sound checksums it is no damage, and none of its rows can be
+believed.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def check_rows(rows: Any, table: str) -> None:
         elif name not in _RANGES:
             continue
         whole = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
-        found = pc.min_max(whole).as_py()
+        found: Any = pc.min_max(whole).as_py()
         _check(name, found["min"], found["max"])
     if "span" in rows.schema.names and table == "samples":
         _check_spans(rows.column("span"))

@@ -1,4 +1,4 @@
-"""Texts that others chose, such as names in a capture, made fit to be shown: on a terminal, in Markdown, in a spreadsheet.
+"""Texts that others chose, such as names in a capture, fit to be shown: on a terminal, in Markdown, in a spreadsheet.
 
 HTML has `html.escape`. Every other writer takes names through this module.
 """
@@ -67,7 +67,9 @@ def say(text: object = "", file: IO[str] | None = None, end: str = "\n") -> None
 def _plain(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return error.object[error.start : error.end].translate(_PLAIN).encode("ascii", "backslashreplace").decode(), error.end
+    return error.object[error.start : error.end].translate(_PLAIN).encode(
+        "ascii", "backslashreplace"
+    ).decode(), error.end
 
 
 codecs.register_error("quantum_pulse.plain", _plain)

@@ -29,9 +29,10 @@ class SlowSample(NamedTuple):
 
     `sample` is its row of the raw samples. `ancestors` and `children` are raw samples too: the spans that enclose it,
     outermost first, as far as the capture has them, and those directly in it in the order of their start; the innermost
-    and the longest 1,000 if there are more. `meanwhile` is what else ran in any thread while it ran, neither around it nor in it: a
-    row for each process, thread and operation, with `calls`, `overlap_us` (the time that they had in common with the
-    sample) and `share` of the sample's duration, the largest first; of several captures with the `capture` of each.
+    and the longest 1,000 if there are more. `meanwhile` is what else ran in any thread while it ran, neither around it
+    nor in it: a row for each process, thread and operation, with `calls`, `overlap_us` (the time that they had in
+    common with the sample) and `share` of the sample's duration, the largest first; of several captures with the
+    `capture` of each.
     `events` are garbage collections and the like in its process that ran then.
     """
 
@@ -211,9 +212,9 @@ def _descendants(span_of: npt.NDArray[np.int64], parents: npt.NDArray[np.int64],
 
 def _ancestors(source: Source, recording: str, parent: int) -> pd.DataFrame:
     """Raw samples from the outermost down to `parent`, the innermost LARGEST_FAMILY of them."""
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.dataset as ds
-    import pandas as pd
 
     units = [
         unit

@@ -118,9 +118,7 @@ def units(source: Source, part: Part) -> Iterator[Unit]:
         yield Unit(part, group, metadata.row_group(group).num_rows, *spans, starts[0])
 
 
-def _stragglers(
-    source: Source, runs: list[list[Unit]], kinds: Groups, more: tuple[str, ...]
-) -> tuple[Rows, list[int]]:
+def _stragglers(source: Source, runs: list[list[Unit]], kinds: Groups, more: tuple[str, ...]) -> tuple[Rows, list[int]]:
     """Rows whose spans are not after those of the run before, in order; and when each run's other rows start."""
 
     found, starts, after = [_nothing(len(more))], [], 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import quantum_pulse as qp
+from quantum_pulse import shown
 from quantum_pulse.operations import nearest
 from quantum_pulse.shown import say
 
@@ -98,4 +99,4 @@ def show(capture: qp.Capture, stats: pd.DataFrame, unit: str = "auto", *, keep_o
         say(f"\nNOT in this table: {' and '.join(how_many)} samples that were lost or cannot be read:")
         for cause, rows in losses.groupby("cause", sort=False):
             lost = numbers.count(int(rows["count"].sum())) if rows["count"].notna().all() else "?"
-            say(f"  {text.clean(str(cause))}: {lost}")
+            say(f"  {shown.clean(str(cause))}: {lost}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
 from quantum_pulse.cli.common import Misuse
-from quantum_pulse.shown import say
+from quantum_pulse.shown import clean, say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -49,7 +49,7 @@ def _here() -> int:
 
 
 def _of_capture(capture: qp.Capture) -> int:
-    from quantum_pulse.view import numbers, text
+    from quantum_pulse.view import numbers
 
     shares = capture.overhead()
     recordings = shares.attrs["recordings"]
@@ -63,7 +63,7 @@ def _of_capture(capture: qp.Capture) -> int:
     say(f"\n{'operation':<{width}}  {'calls':>10}  {'time':>9}  {'our own':>9}  share")
     for name, row in shares.head(SHOWN).to_dict("index").items():
         own, total = numbers.duration(row["own_us"] * 1000), numbers.duration(row["total_us"] * 1000)
-        shown = f"{text.clean(str(name)):<{width}}  {numbers.count(row['count']):>10}"
+        shown = f"{clean(str(name)):<{width}}  {numbers.count(row['count']):>10}"
         say(f"{shown}  {total:>9}  {own:>9}  {row['share']:5.1%}")
     if len(shares) > SHOWN:
         say(f"and {len(shares) - SHOWN} more, with smaller shares")

@@ -41,7 +41,9 @@ class Layout:
         end = self.at(self.count)
         for begin, stop in _data(self.file, self.base, end):
             first = (begin - self.base) // schema.SEGMENT_BYTES
-            found += range(max(first, found[-1] + 1 if found else 0), (stop - 1 - self.base) // schema.SEGMENT_BYTES + 1)
+            found += range(
+                max(first, found[-1] + 1 if found else 0), (stop - 1 - self.base) // schema.SEGMENT_BYTES + 1
+            )
         return found
 
     def _table(self) -> dict[int, int]:

@@ -6,7 +6,6 @@ from quantum_pulse import shown
 from quantum_pulse.view.document import Document, Entries, Name, Paragraph, Table, Text
 
 
-
 def write(document: Document) -> str:
     """The document as text that ends with a newline."""
     parts = [f"# {inline(document.title)}", inline(document.subtitle)]

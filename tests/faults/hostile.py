@@ -1,4 +1,4 @@
-"""Captures that somebody made to do harm, or that broke in a way that no checksum tells; and everything that reads one."""
+"""Captures that somebody made to do harm, or that broke in a way that no checksum tells; and all that reads one."""
 
 import json
 import resource
@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 
 import quantum_pulse as qp
 from quantum_pulse import schema
-
 
 #: For `with_value`: what the first row has.
 FIRST = "first"
@@ -127,7 +126,9 @@ def faults(path, folder):
         except qp.QuantumPulseError:
             return None
         except Exception as error:  # noqa: BLE001 - that is what is looked for
-            where = " < ".join(f"{one.name}:{one.lineno}" for one in reversed(traceback.extract_tb(error.__traceback__)[-4:]))
+            where = " < ".join(
+                f"{one.name}:{one.lineno}" for one in reversed(traceback.extract_tb(error.__traceback__)[-4:])
+            )
             found.append(f"{name}: {type(error).__name__}: {str(error)[:80]} ({where})")
             return None
         finally:

@@ -1,5 +1,8 @@
-"""Captures that were made to do harm, with sound checksums: what no recorder writes is refused and named, nothing raises
-anything but QuantumPulseError, and time and memory are bounded by what is really there."""
+"""Captures that were made to do harm, with sound checksums.
+
+What no recorder writes is refused and named, nothing raises anything but QuantumPulseError, and time and memory are
+bounded by what is really there.
+"""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Links that somebody put into a capture: nothing outside of it is written or deleted, whoever reads, recovers or records."""
+"""Links that somebody put into a capture: whoever reads, recovers or records, nothing outside of it is changed."""
 
 import os
 import shutil

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,11 +35,11 @@ def test_a_path_that_cannot_be_recorded_into_stops_no_program(tmp_path, path):
 
 def test_a_working_directory_that_is_not_utf_8(tmp_path):
     folder = os.fsencode(tmp_path) + b"/\xff"
-    os.mkdir(folder)
+    Path(os.fsdecode(folder)).mkdir()
     done = run(PROGRAM, cwd=folder, QUANTUM_PULSE="capture")
     assert (done.returncode, done.stdout) == (0, b"program goes on\n")
     assert b"must be valid UTF-8" in done.stderr
-    assert os.listdir(folder) == []
+    assert not any(Path(os.fsdecode(folder)).iterdir())
 
 
 RINGS = """
