@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 
-.PHONY: demo test lab check bench sanitize pythons freethreaded docs clean
+.PHONY: demo test lab check bench sanitize tsan pythons freethreaded docs clean
 
 demo: $(VENV)/.base  ## record a real program and show what is slow in it
 	$(BIN)/quantum-pulse demo
@@ -19,6 +19,7 @@ check: $(VENV)/.test $(VENV)/.check  ## linters, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest --override-ini addopts="--import-mode=importlib -q" tests/typing
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.bench  ## benchmarks; nothing else should run meanwhile
@@ -37,6 +38,17 @@ sanitize: $(VENV)/.test  ## the recorder's tests with a core that checks each of
 		--deselect tests/recorder/test_session.py::test_a_thousand_recordings_leave_nothing \
 		$(addprefix $(CURDIR)/tests/,core recorder faults operations test_timers.py)
 
+# No Python is part of it, only its headers: CPython's own synchronisation would have to be built for the sanitizer too.
+TSAN := build/tsan
+RACED := $(addprefix quantum_pulse/core/native/,segments.c slots.c threads.c clock.c parallel.c)
+tsan:  ## the core's code under ThreadSanitizer: threads that record at once, and an agent that takes what they record
+	set -e; mkdir -p $(TSAN)/rings; \
+	python=$$(tests/freethreaded/build.sh "$(FREETHREADED)"); \
+	include=$$($$python -c "import sysconfig; print(sysconfig.get_path('include'))"); \
+	gcc -g -O1 -std=c11 -D_GNU_SOURCE -Wall -Wno-tsan -fsanitize=thread -no-pie -Wl,--unresolved-symbols=ignore-all \
+		-Iquantum_pulse/core/native -I"$$include" -o $(TSAN)/handover tests/freethreaded/handover.c $(RACED); \
+	rm -f $(TSAN)/rings/*; TSAN_OPTIONS=halt_on_error=1 $(TSAN)/handover $(TSAN)/rings
+
 # Those that are found; others by PYTHONS="/opt/python3.13/bin/python ...".
 PYTHONS ?= $(foreach minor,11 12 13 14,$(shell command -v python3.$(minor)))
 pythons:  ## the recorder's tests on each Python of PYTHONS
@@ -53,7 +65,7 @@ pythons:  ## the recorder's tests on each Python of PYTHONS
 # makes another.
 FREETHREADED ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/quantum_pulse/python3.13t
 # Of the test extra, what has no wheel for it or needs what has none; greenlet, below playwright, brings the lock back.
-LOCKED := axe-playwright-python duckdb ipykernel jupyterlab nbclient nbconvert notebook playwright polars uvloop
+LOCKED := axe-playwright-python celery duckdb eventlet gevent gunicorn ipykernel joblib jupyterlab nbclient nbconvert notebook playwright polars uvicorn uvicorn-worker uvloop
 # The check is without PYTHON_GIL=0, under which no module could bring the lock back; the tests are with it, so that
 # none of theirs does. test_parts.py reads captures with duckdb and polars.
 freethreaded:  ## the recorder's tests on a Python without the interpreter lock

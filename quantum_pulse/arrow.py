@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def layout(table: str) -> pa.Schema:
-    """The pyarrow.Schema of one of schema.TABLES."""
+def layout(table: str, *, strict: bool = False) -> pa.Schema:
+    """The pyarrow.Schema of one of schema.TABLES; with `strict`, nulls are only where the table allows them."""
     import pyarrow as pa
 
     types = {
@@ -25,7 +25,12 @@ def layout(table: str) -> pa.Schema:
         "double": pa.float64(),
         "string": pa.string(),
     }
-    return pa.schema([pa.field(column.name, types[column.type]) for column in schema.TABLES[table]])
+    return pa.schema(
+        [
+            pa.field(column.name, types[column.type], nullable=column.nullable or not strict)
+            for column in schema.TABLES[table]
+        ]
+    )
 
 
 def stored(table: str, columns: Sequence[str], present: Collection[str]) -> list[str]:

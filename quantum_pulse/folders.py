@@ -6,7 +6,7 @@ import json
 import os
 import time
 
-from quantum_pulse import schema
+from quantum_pulse import arguments, schema
 from quantum_pulse.directories import Folder
 from quantum_pulse.errors import RecordingError
 
@@ -21,6 +21,8 @@ def target(path: str | os.PathLike[str]) -> str:
         raise RecordingError("path is empty; it must be a path, as 'captures/monday'")
     if "\0" in text:
         raise RecordingError(f"path must be a path, without null characters, not {text!r}")
+    if arguments.is_url(text):
+        raise RecordingError(f"path must be a path on this machine, as 'captures/monday', not the URL {text!r}")
     try:
         absolute = os.path.abspath(text)
         absolute.encode()

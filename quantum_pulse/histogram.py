@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.schema import HISTOGRAM_BITS
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LINEAR: Final = 1 << HISTOGRAM_BITS
 #: Buckets that the whole range of a non-negative int64 needs.
 BUCKETS: Final = (64 - HISTOGRAM_BITS) * LINEAR
+_PIECE_ROWS: Final = 1 << 15
 
 
 def bucket_of(value: int) -> int:
@@ -65,20 +67,26 @@ def buckets_of(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return numbers if int(values.min()) >= LINEAR else np.where(values < LINEAR, values, numbers)
 
 
+def pieces(rows: int) -> Iterator[slice]:
+    """Slices that cover `rows` rows, each of which a cache holds with what is computed from it."""
+    return (slice(first, first + _PIECE_ROWS) for first in range(0, rows, _PIECE_ROWS))
+
+
 def count(
     durations: npt.NDArray[np.int64], weights: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The buckets that are not empty, ascending, and the calls in each. `weights` are the calls of each duration."""
     import numpy as np
 
-    numbers = buckets_of(durations)
-    if numbers.size == 0:
-        return numbers, numbers.copy()
-    lowest = int(numbers.min())
-    # As floats, exact up to 2**53 calls.
-    calls = np.bincount(numbers - lowest, weights=weights)
+    calls = np.zeros(0, np.int64)
+    for rows in pieces(len(durations)):
+        # As floats, exact up to 2**53 calls.
+        own = np.bincount(buckets_of(durations[rows]), weights=weights[rows]).astype(np.int64)
+        if len(own) > len(calls):
+            own, calls = calls, own
+        calls[: len(own)] += own
     filled = np.flatnonzero(calls)
-    return filled + lowest, calls[filled].astype(np.int64)
+    return filled, calls[filled]
 
 
 def pack(buckets: npt.NDArray[np.int64], calls: npt.NDArray[np.int64]) -> str:

@@ -11,11 +11,15 @@ _TIMES: Final = {"metrics": "time"}
 
 def whole_range(metadata: Any, table: str = "samples") -> tuple[int | None, int | None]:
     """First and last time of a file of `table`, in Unix ns; None where the file does not say."""
-    name = _TIMES.get(table, "start")
+    return integer_range_of(metadata, _TIMES.get(table, "start")) or (None, None)
+
+
+def integer_range_of(metadata: Any, name: str) -> tuple[int, int] | None:
+    """Smallest and largest value of a column of integers or times in a file; None where the file does not say."""
     ranges = [integer_range(metadata, group, name) for group in range(metadata.num_row_groups)]
     known = [found for found in ranges if found is not None]
     if not ranges or len(known) < len(ranges):
-        return None, None
+        return None
     return min(low for low, _ in known), max(high for _, high in known)
 
 

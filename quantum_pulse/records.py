@@ -6,7 +6,9 @@ A file may have been cut or overwritten and still hold JSON, of another shape th
 from __future__ import annotations
 
 import json
+import time
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def process(path: Path) -> dict[str, Any]:
 def checked_process(content: dict[str, Any]) -> dict[str, Any]:
     """`content`, if it may be what a process file says. Raises ValueError."""
     _expect(_is_count(content.get("pid")), "pid")
-    for key in ("started_ns", "stopped_ns", "clock_anchor_ns"):
+    for key in ("started_ns", "stopped_ns", "clock_anchor_ns", "whole_from"):
         _expect(_is_time(content.get(key)), key)
     for key in ("account", "rows"):
         _expect(content.get(key) is None or _is_counts(content[key]), key)
@@ -65,6 +67,10 @@ def checked_process(content: dict[str, Any]) -> dict[str, Any]:
     _expect_accounts(content.get("accounts"))
     _expect_losses(content.get("losses"))
     _expect_open(content.get("unfinished"))
+    _expect_definitions(content.get("unused") or [], "unused")
+    _expect_failures(content.get("failures") or [])
+    spans = content.get("open_spans") or []
+    _expect(isinstance(spans, list) and None not in spans and all(map(_is_number, spans)), "open_spans")
     _expect(_is_texts(content.get("damage")), "damage")
     interval_s = content.get("metrics_interval_s")
     _expect(interval_s is None or (_is_amount(interval_s) and interval_s > 0), "metrics_interval_s")
@@ -115,6 +121,41 @@ def why_nothing(process: dict[str, Any]) -> str:
     return f"no operation ran while it was recorded{told}; {todo}. What was entered before the start does not count"
 
 
+def explained(loss: dict[str, Any], failures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A loss with what kept the rings from being emptied meanwhile in its cause: those of `failures` that it overlaps.
+
+    Each has a `reason`, and `start` and `end` in Unix ns, None where that is not known.
+    """
+    start, end = loss.get("start"), loss.get("end")
+    meanwhile = [
+        one
+        for one in failures
+        if not (end is not None and (one.get("start") or end) > end)
+        and not (start is not None and (one.get("end") or start) < start)
+    ]
+    if not meanwhile:
+        return loss
+    first = meanwhile[0]
+    since, until = (_clock(first.get(key)) for key in ("start", "end"))
+    when = "".join(f" {word} {moment}" for word, moment in (("from", since), ("to", until)) if moment)
+    more = f", and {len(meanwhile) - 1} times more" if len(meanwhile) > 1 else ""
+    return {**loss, "cause": f"{loss.get('cause')}; nothing could be written{when}{more}: {first['reason']}"}
+
+
+def _clock(unix_ns: int | None) -> str:
+    return "" if unix_ns is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_ns / 1e9))
+
+
+def newest(definitions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last definition of each operation in each category, so that their number is bounded."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for definition in definitions:
+        key = (definition["name"], definition["category"]["name"])
+        found.pop(key, None)
+        found[key] = definition
+    return list(found.values())
+
+
 def footer(metadata: Any) -> dict[str, Any]:
     """Our JSON in pyarrow's metadata of a Parquet file. Raises ValueError when there is none or it is damaged."""
     texts = metadata.metadata or {}
@@ -126,9 +167,10 @@ def footer(metadata: Any) -> dict[str, Any]:
         raise ValueError("its footer was changed after it was written")
     content = json.loads(text)
     _expect(isinstance(content, dict) and isinstance(content.get("format"), int), "footer")
-    definitions = content.get("operations", [])
-    _expect(isinstance(definitions, list) and all(map(is_definition, definitions)), "operations")
+    _expect_definitions(content.get("operations", []), "operations")
     _expect_losses(content.get("losses"))
+    saved = content.get("saved_for") or []
+    _expect(isinstance(saved, list) and all(map(_is_saved, saved)), "saved_for")
     merged = content.get("merged", [])
     _expect(isinstance(merged, list) and all(isinstance(name, str) and "/" not in name for name in merged), "merged")
     _expect(_is_count(content.get("process")) and _is_time(content.get("clock_anchor_ns")), "process")
@@ -160,6 +202,7 @@ def check_rollup_footer(content: dict[str, Any]) -> None:
         _expect(all(_is_time(ended.get(key)) for key in ("started_ns", "stopped_ns")), "ended")
         _expect(all(_is_counts(ended.get(key)) for key in ("account", "rows")), "ended")
         _expect_losses(ended.get("losses"))
+        _expect_definitions(ended.get("unused") or [], "ended")
 
 
 def _is_summary(value: object) -> bool:
@@ -185,6 +228,15 @@ def _is_part(item: tuple[object, object]) -> bool:
 
 def _is_counts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(one, int) and _is_count(one) for one in value.values())
+
+
+def _is_saved(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), str | None) for name in ("operation", "error"))
+        and _is_number(value.get("span"))
+        and all(_is_time(value.get(name)) for name in ("duration_ns", "noticed_ns"))
+    )
 
 
 def is_definition(value: object) -> bool:
@@ -237,12 +289,23 @@ def _expect_accounts(accounts: object) -> None:
         _expect(_is_number(one.get("thread")), "accounts")
 
 
+def _expect_definitions(definitions: object, where: str) -> None:
+    _expect(isinstance(definitions, list) and all(map(is_definition, definitions)), where)
+
+
 def _expect_losses(losses: object) -> None:
     _expect(losses is None or (isinstance(losses, list) and all(isinstance(loss, dict) for loss in losses)), "losses")
     for loss in losses if isinstance(losses, list) else ():
         _expect(_is_number(loss.get("thread")) and _is_count(loss.get("count")), "losses")
         _expect(all(_is_time(loss.get(name)) for name in ("start", "end")), "losses")
         _expect(all(isinstance(loss.get(name), str | None) for name in ("operation", "cause")), "losses")
+
+
+def _expect_failures(failures: object) -> None:
+    _expect(isinstance(failures, list) and all(isinstance(one, dict) for one in failures), "failures")
+    for one in failures if isinstance(failures, list) else ():
+        are_times = all(_is_number(one.get(key)) for key in ("start", "end"))
+        _expect(are_times and isinstance(one.get("reason"), str), "failures")
 
 
 def _expect_open(blocks: object) -> None:

@@ -149,8 +149,9 @@ RING_MAGIC: Final = b"QPRING04"
 RING_HEADER_BYTES: Final = 24576
 #: Bytes of the two tables for each segment: `drained` comes first, then `claimed`, both of 64-bit words.
 RING_TABLE_BYTES: Final = 16
-#: Header of a ring: field, `struct` code, offset. `first_span` was the last one before the recording, so that
-#: `last_span - first_span` blocks were entered in it.
+#: Header of a ring: field, `struct` code, offset. `first_span` was the last one before the recording. Where `counters`
+#: is 0, `last_span - first_span` blocks were entered in it. Else threads have taken numbers up to `last_span` in
+#: advance, and the sum of so many counters says how many blocks were entered.
 RING_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
     ("process", "q", 8),
     ("first_span", "q", 16),
@@ -164,6 +165,7 @@ RING_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
     ("gc_collections", "Q", 88),
     ("gc_pause_ns", "Q", 96),
     ("trips", "Q", 104),  # watched samples that were found, in all
+    ("counters", "I", 112),  # that are in use
     # Requests of the program.
     ("asked", "Q", 128),  # number of the last flush
     ("stopped", "I", 136),  # 1: it records no more, and no row will follow
@@ -195,6 +197,10 @@ TRIP_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
     ("span", "q", 8),
     ("duration", "q", 16),
 )
+#: Counters of entered blocks, 64-bit words, so many bytes apart.
+COUNTERS_OFFSET: Final = 1024
+COUNTERS: Final = 48
+COUNTER_BYTES: Final = 64
 #: Names of error types in the order of their numbers, from 1: a 32-bit length and UTF-8 text each.
 ERROR_NAMES_OFFSET: Final = 8192
 ERROR_NAMES_BYTES: Final = RING_HEADER_BYTES - ERROR_NAMES_OFFSET

@@ -65,6 +65,14 @@ def move_rings_into(capture):
         folder.rmdir()
 
 
+def wait_for_rings(capture, count, within_s=10):
+    """Until no more rings than that are left: those of processes that have ended are taken over."""
+    give_up = time.monotonic() + within_s
+    while len(rings_of(capture, (".ring",))) > count:
+        assert time.monotonic() < give_up, f"{capture} still has {rings_of(capture)}"
+        time.sleep(0.01)
+
+
 def wait_until_taken(capture, within_s=30):
     """Until nothing of a recording is in rings, and the agent has left the capture."""
     give_up = time.monotonic() + within_s

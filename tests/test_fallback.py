@@ -75,6 +75,15 @@ def test_what_is_installed(target):
     assert not (target / "tests").exists()
 
 
+def test_the_samples_are_installed(target, tmp_path):
+    """Notebooks that come with the package open them, wherever they run."""
+    script = (
+        "import quantum_pulse as qp; print([len(qp.sample(name).samples()) for name in ('engine', 'slow_exchange')])"
+    )
+    done = run([sys.executable, "-W", "ignore", "-c", script], tmp_path, PYTHONPATH=str(target))
+    assert done.stdout == "[33479, 101527]\n", done.stderr
+
+
 def test_it_says_so_once(target, tmp_path):
     command = [sys.executable, "-W", "always", "-c", SCRIPT, str(tmp_path / "capture-")]
     done = run(command, tmp_path, PYTHONPATH=str(target))

@@ -409,11 +409,9 @@ class Agent:
         failure = ""
         self._sample_one(recording.name)  # up to the moment that is saved
         try:
-            snapshots.write(Path(request["snapshot"]), recording, int(request["first_ns"]), self._clock)
-            write_json(
-                Path(request["snapshot"]) / schema.PROCESSES / f"{recording.name}.json",
-                recording.content("snapshot", self._environment(recording)),
-            )
+            told = snapshots.write(Path(request["snapshot"]), recording, int(request["first_ns"]), self._clock)
+            content = recording.content("snapshot", self._environment(recording)) | told
+            write_json(Path(request["snapshot"]) / schema.PROCESSES / f"{recording.name}.json", content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             failure = str(getattr(error, "strerror", None) or error)
         write_json(recording.path.with_name(f"{recording.name}.answer"), {"failure": failure})

@@ -26,40 +26,53 @@ def summaries(
     """
     import numpy as np
 
-    # numpy sorts 16-bit integers by radix, several times as fast as wider ones.
-    narrow = operations.astype(np.uint16) if len(definitions) <= 1 << 16 else operations
     sizes = np.bincount(operations, minlength=len(definitions))
     present = np.flatnonzero(sizes)
     if len(present) > 1:
+        # numpy sorts 16-bit integers by radix, several times as fast as wider ones.
+        narrow = operations.astype(np.uint16) if len(definitions) <= 1 << 16 else operations
         order = np.argsort(narrow, kind="stable")
         durations, weights, failed = durations[order], weights[order], failed[order]
     ends = np.cumsum(sizes)
     found = []
     for number in present.tolist():
         rows = slice(int(ends[number] - sizes[number]), int(ends[number]))
-        own, calls = durations[rows], weights[rows].astype(np.int64)
-        count, total = int(calls.sum()), _total(own, calls)
-        # Around the mean: a sum of squares would cancel where the spread is small beside the mean.
-        squares = np.square(own - total / count)
+        own, calls, errors = durations[rows], weights[rows], failed[rows]
+        count, total = int(calls.sum(dtype=np.int64)), _total(own, calls)
         found.append(
             {
                 "operation": definitions[number].name,
                 "category": definitions[number].category.name,
                 "count": count,
-                "errors": int(calls[failed[rows]].sum()),
+                "errors": int(calls[errors].sum(dtype=np.int64)) if errors.any() else 0,
                 "samples": len(own),
                 "sum_ns": total,
                 "min_ns": int(own.min()),
                 "max_ns": int(own.max()),
-                "m2_ns2": float(squares @ calls.astype(np.float64)),
+                "m2_ns2": _squares(own, calls, total / count),
                 "buckets": histogram.pack(*histogram.count(own, calls)),
             }
         )
     return found
 
 
-def _total(durations: npt.NDArray[np.int64], calls: npt.NDArray[np.int64]) -> int:
+def _squares(durations: npt.NDArray[np.int64], calls: npt.NDArray[np.int32], mean: float) -> float:
+    """Sum over the calls of the squared distance to their mean: a sum of squares would cancel where the spread is small
+    beside the mean."""
+    import numpy as np
+
+    total = 0.0
+    for rows in histogram.pieces(len(durations)):
+        squares = durations[rows] - mean
+        squares *= squares
+        total += float(squares @ calls[rows].astype(np.float64))
+    return total
+
+
+def _total(durations: npt.NDArray[np.int64], calls: npt.NDArray[np.int32]) -> int:
     """Sum over the calls, exact: hours times many calls are more than an int64 holds."""
-    if int(durations.max()) * int(calls.sum()) < 1 << 63:
-        return int(durations @ calls)
+    import numpy as np
+
+    if int(durations.max()) * int(calls.sum(dtype=np.int64)) < 1 << 63:
+        return sum(int(durations[rows] @ calls[rows]) for rows in histogram.pieces(len(durations)))
     return sum(duration * weight for duration, weight in zip(durations.tolist(), calls.tolist(), strict=True))

@@ -179,6 +179,7 @@ class Workers:
         account["open"] += left_open
         _add_up(content["accounts"], end.get("accounts") or [])
         content["losses"] = _added_losses(content["losses"], whole.untold([]))
+        content["unused"] = records.newest([*(content.get("unused") or []), *whole.unused()])
         content["unfinished"] += piece.open_blocks(self._clock.unix_of)
         del content["unfinished"][MOST_LISTED:]
         content["damage"] = [*(content.get("damage") or []), *whole.damage][:MOST_LISTED]

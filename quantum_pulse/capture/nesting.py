@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse.capture import scan, spans
 from quantum_pulse.capture.groups import Groups
@@ -28,6 +28,8 @@ _MOST_GENERATIONS: Final = 256
 #: Spans are looked up in a table unless it were so many times as long as they are many, and not small either.
 _SPARSE: Final = 16
 _SMALL_TABLE: Final = 1 << 22
+#: The share of a path's time of which it need not be known what ran inside.
+_MOST_UNSURE: Final = 0.01
 #: A sample on no path: none of the operations that were asked for encloses it.
 _OUTSIDE: Final = -1
 
@@ -100,8 +102,8 @@ def _tree(source: Source, chosen: Selection) -> pd.DataFrame:
         recordings[part.origin].append(part)
     total = sum(part.rows for parts in recordings.values() for part in parts)
     with scan.progress(total, "tree") as advance:
-        for parts in recordings.values():
-            recording = _Recording(kinds, chosen, paths)
+        for origin, parts in recordings.items():
+            recording = _Recording(kinds, chosen, paths, _gaps(source, origin, parts, kinds))
             for block in spans.blocks(source, parts, kinds):
                 recording.add(block)
                 advance(len(block.rows.span))
@@ -115,7 +117,8 @@ class _Recording:
     that ran is known. Only rows that end after that are kept.
     """
 
-    def __init__(self, kinds: Groups, chosen: Selection, paths: _Paths) -> None:
+    def __init__(self, kinds: Groups, chosen: Selection, paths: _Paths, gaps: _Gaps) -> None:
+        self._gaps = gaps
         self._kinds = kinds
         self._chosen = chosen
         self._paths = paths
@@ -214,6 +217,8 @@ class _Recording:
         self._paths.add("count", path, weight)
         self._paths.add("total", path, rows.duration * weight)
         self._paths.add("max", path, rows.duration, largest=True)
+        if len(self._gaps.span):
+            self._paths.add("unsure", path, np.where(self._gaps.during(rows), rows.duration * weight, 0.0))
         has_parent = self._known.has(rows.parent)
         self._paths.add("nested", path[has_parent], rows.duration[has_parent] * weight[has_parent])
 
@@ -257,6 +262,48 @@ class _Recording:
         stands_for = np.maximum(weight, rows.weight[parent])
         counts = inside[parent]
         self._paths.add("explained", path[parent][counts], (explained * stands_for)[counts])
+
+
+class _Gaps(NamedTuple):
+    """Where samples are missing in a recording: after which `span`, ascending, and when that one started.
+
+    Each block that is entered has the next number, so a number that is missing was entered after the one before it.
+    """
+
+    span: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+
+    def during(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Whether samples that are missing may have been entered while each of `rows` ran."""
+        import numpy as np
+
+        place = np.searchsorted(self.span, rows.span)
+        first = self.start.take(np.minimum(place, len(self.span) - 1))
+        found: npt.NDArray[np.bool_] = (place < len(self.span)) & (first < rows.start + rows.duration)
+        return found
+
+
+def _gaps(source: Source, origin: str, parts: list[Part], kinds: Groups) -> _Gaps:
+    """The gaps in a recording; none are looked for where nothing is known to be missing."""
+    import numpy as np
+
+    nothing = _Gaps(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    if not source.losses() and source.overwritten_until_ns() is None:
+        return nothing
+    not_ended = np.sort(np.array(source.open_spans(origin), np.int64))
+    found = [nothing]
+    last: tuple[int, int] | None = None
+    for block in spans.blocks(source, parts, kinds):
+        span, start = block.rows.span, block.rows.start
+        if last is not None:
+            span, start = np.append(last[0], span), np.append(last[1], start)
+        if not len(span):
+            continue
+        known = np.searchsorted(not_ended, span[1:]) - np.searchsorted(not_ended, span[:-1])
+        missing = np.flatnonzero(np.diff(span) - 1 > known)
+        found.append(_Gaps(span[missing], start[missing]))
+        last = int(span[-1]), int(start[-1])
+    return _Gaps(*map(np.concatenate, zip(*found, strict=True)))
 
 
 class _PathOfSpan:
@@ -388,6 +435,7 @@ def _frame(kinds: Groups, paths: _Paths) -> pd.DataFrame:
 
     count, total, longest = (paths.sums(name) for name in ("count", "total", "max"))
     own = np.maximum(total - paths.sums("explained"), 0)
+    own[paths.sums("unsure") > _MOST_UNSURE * total] = np.nan
     detached = np.maximum(paths.sums("nested") - paths.sums("inside"), 0)
     shares = [amount / np.maximum(total, 1) for amount in (paths.sums("concurrent"), detached)]
     below: dict[int, list[int]] = defaultdict(list)

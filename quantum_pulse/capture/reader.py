@@ -6,11 +6,12 @@ import errno
 import os
 import stat
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import files, plausible, ranges, records, schema
+from quantum_pulse.core.contract import CAUSES, OVERWRITTEN
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
 from quantum_pulse.records import LOSS_COLUMNS
 from quantum_pulse.rings import owners, places
@@ -246,8 +247,13 @@ class Source:
         if self.has_samples() or self.losses():
             return
         still = any(process.get("state") == "recording" for process in self.processes)
-        # Of several recordings the one that came furthest tells most.
-        last = max(self.processes, key=lambda process: (process.get("account") or {}).get("started") or 0, default={})
+
+        def reached(process: dict[str, Any]) -> tuple[float, float]:
+            started = (process.get("account") or {}).get("started") or 0
+            return started, (process.get("operations") or {}).get("defined") or 0
+
+        # Of several recordings the one that came furthest tells most: workers may have what the program itself has not.
+        last = max(self.processes, key=reached, default={})
         running = [
             block["operation"] for blocks, now_ns in self.open.values() if now_ns is not None for block in blocks
         ]
@@ -266,6 +272,30 @@ class Source:
             why = f": {'; '.join(causes[:3])}{'; ...' if len(causes) > 3 else ''}" if causes else ""
             raise EmptyCaptureError(f"{self.path} has no samples that can be read{why}")
 
+    def overwritten_until_ns(self) -> int | None:
+        """Since when nothing was overwritten by later samples, Unix time; None where nothing ever was."""
+        known = [process.get("whole_from") for process in self.processes]
+        known += [loss["end"] for loss in self.losses() if str(loss["cause"]).startswith(CAUSES[OVERWRITTEN])]
+        return max((moment for moment in known if moment is not None), default=None)
+
+    def open_spans(self, origin: str) -> list[int]:
+        """Spans of the blocks of the recording `origin` (of a part) that had not ended: their samples are not lost."""
+        found = []
+        for name, process in self.recordings.items():
+            if origin.endswith(f"/{name}") or origin == name:
+                found += [block["span"] for block in process.get("unfinished") or ()]
+                found += process.get("open_spans") or ()
+                found += [block["span"] for block in self.open.get(name, ([], None))[0]]
+        return found
+
+    def saves(self) -> list[dict[str, Any]]:
+        """For what a flight recorder saved, as footers say, with `process` and the `origin` of the part."""
+        return [
+            {**sample, "process": part.footer.get("process"), "origin": part.origin}
+            for part in self.parts["samples"]
+            for sample in part.footer.get("saved_for") or ()
+        ]
+
     def has_samples(self) -> bool:
         """Whether there are samples, or rollups of some that have expired."""
         return any(part.rows for table in ("samples", schema.ROLLED_UP) for part in self.parts[table])
@@ -276,12 +306,14 @@ class Source:
 
     def definitions(self) -> list[dict[str, Any]]:
         """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""
+        rollups = self.parts[schema.ROLLED_UP]
+        unused = [process.get("unused") or () for process in self.processes]
+        unused += [part.footer["ended"].get("unused") or () for part in rollups]
+        parts = sorted([*rollups, *self.parts["samples"]], key=lambda part: part.last_ns or 0)
         found: dict[str, list[dict[str, Any]]] = {}
-        tables = (schema.ROLLED_UP, "samples")
-        for part in sorted(
-            (part for table in tables for part in self.parts[table]), key=lambda part: part.last_ns or 0
-        ):
-            for definition in part.footer.get("operations", ()):
+        # What did not run comes first: of an operation that ran at other times its samples decide.
+        for definitions in (*unused, *(part.footer.get("operations", ()) for part in parts)):
+            for definition in definitions:
                 same = found.setdefault(definition["name"], [])
                 # Almost always what it was before.
                 if not same or same[-1] != definition:
@@ -317,7 +349,7 @@ class Source:
         for process in self.processes:
             listed = 0
             for loss in process.get("losses") or ():
-                note(process.get("pid"), loss)
+                note(process.get("pid"), records.explained(loss, process.get("failures") or ()))
                 listed += loss.get("count") or 0
             for damage in process.get("damage") or ():
                 note(process.get("pid"), {"cause": f"rings of process {process.get('pid')} were damaged: {damage}"})
@@ -399,10 +431,13 @@ def loss_frame(source: Source) -> pd.DataFrame:
     return frame.astype({"operation": "object", "thread": "Int64", "count": "Int64", "cause": "object"})
 
 
-def newest(folders: Iterable[Path], but: Path | None = None) -> Path | None:
-    """The capture in some folders that was begun or written to last, `but` one; None where there is none."""
+def newest(
+    folders: Iterable[Path], but: Path | None = None, is_meant: Callable[[Path], bool] = lambda _: True
+) -> Path | None:
+    """The capture in some folders that was begun or written to last, of those that are meant, `but` one; None where
+    there is none."""
     found = {path.parent for folder in folders for path in folder.glob(f"*/{schema.MANIFEST}")}
-    return max(found - {but}, key=_written, default=None)
+    return max(filter(is_meant, found - {but}), key=_written, default=None)
 
 
 def _written(capture: Path) -> float:

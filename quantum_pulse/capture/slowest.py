@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from quantum_pulse.arguments import whole
 from quantum_pulse.capture import scan, spans, tables
 from quantum_pulse.capture.reader import Part, Source
-from quantum_pulse.capture.selection import EVERYTHING, Moment, Operations, Selection, select
+from quantum_pulse.capture.selection import EVERYTHING, Moment, Operations, Recorded, Selection, select
+from quantum_pulse.operations import Operation
 from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def slowest(
     source: Source, n: int = 10, operation: Operations = None, start: Moment = None, end: Moment = None
 ) -> Slowest:
     """The `n` samples of the longest duration; see `Capture.slowest`."""
+    if isinstance(n, Operation | Recorded):
+        raise TypeError(f"n is how many calls, and the operation comes second: slowest(10, {n})")
     n = whole(n, "n", 1)
     chosen = select(source, operation, start, end)
     return scan.whole(lambda: _slowest(source, n, chosen))

@@ -7,7 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
-from quantum_pulse.cli.common import Misuse
+from quantum_pulse.cli.common import Misuse, add_captures, add_operations, add_times, chosen_operations, opened
 from quantum_pulse.shown import clean, say
 
 if TYPE_CHECKING:
@@ -26,12 +26,18 @@ def add_command(commands: Commands) -> None:
         description="Measure the clock and the cost of a sample on this machine, now. With a capture: what was "
         "measured when its recording began, and what share of each operation's time is the recording's own.",
     )
-    overhead.add_argument("capture", metavar="CAPTURE", nargs="?", help="the directory of a capture")
+    add_captures(overhead, "*")
+    add_operations(overhead)
+    add_times(overhead)
     overhead.set_defaults(command=_overhead)
 
 
 def _overhead(options: argparse.Namespace) -> int:
-    return _here() if options.capture is None else _of_capture(qp.open(options.capture))
+    if options.captures:
+        return _of_capture(opened(options), options)
+    if (options.operations, options.start, options.end) != (None, None, None):
+        raise Misuse("overhead: --operations, --start and --end choose from a capture; name one")
+    return _here()
 
 
 def _here() -> int:
@@ -48,10 +54,13 @@ def _here() -> int:
     return 0
 
 
-def _of_capture(capture: qp.Capture) -> int:
+def _of_capture(capture: qp.Capture, options: argparse.Namespace) -> int:
     from quantum_pulse.view import numbers
 
-    shares = capture.overhead()
+    try:
+        shares = capture.overhead(chosen_operations(capture, options), options.start, options.end)
+    except ValueError as error:
+        raise Misuse(f"overhead: {error}") from error
     recordings = shares.attrs["recordings"]
     for process in recordings:
         say(f"{process['core']} core, process {process['process']}, as its recording began")
@@ -59,7 +68,7 @@ def _of_capture(capture: qp.Capture) -> int:
     if not recordings:
         say("what a sample costs was not measured when this was recorded")
         return 0
-    width = max(map(len, map(str, shares.index)))
+    width = max(map(len, map(str, shares.index)), default=len("operation"))
     say(f"\n{'operation':<{width}}  {'calls':>10}  {'time':>9}  {'our own':>9}  share")
     for name, row in shares.head(SHOWN).to_dict("index").items():
         own, total = numbers.duration(row["own_us"] * 1000), numbers.duration(row["total_us"] * 1000)

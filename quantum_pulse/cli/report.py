@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import quantum_pulse as qp
-from quantum_pulse.cli.common import Misuse
+from quantum_pulse.cli.common import Misuse, add_captures, opened
 from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def add_command(commands: Commands) -> None:
         "and drills down from categories to single samples in any browser; markdown is its short form for pull "
         "requests and chat, text for terminals.",
     )
-    report.add_argument("capture", metavar="CAPTURE", help="the directory of a capture")
+    add_captures(report)
     report.add_argument(
         "-o", "--output", metavar="FILE", help="where it goes (default: CAPTURE.html; markdown and text: printed)"
     )
@@ -37,10 +36,10 @@ def add_command(commands: Commands) -> None:
 def _report(options: argparse.Namespace) -> int:
     from quantum_pulse.view import formats
 
-    capture = qp.open(options.capture)
+    capture = opened(options)
     output = options.output
     if output is None and options.format in (None, "html"):
-        output = Path(options.capture).resolve().with_suffix(".html").name
+        output = capture.path.resolve().with_suffix(".html").name
     try:
         kind = options.format or formats.format_of(Path(output))
         if options.open and kind != "html":

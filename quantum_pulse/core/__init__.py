@@ -14,14 +14,14 @@ from quantum_pulse import variables
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
-    from typing import Any
+    from quantum_pulse.core.contract import Core
 
 __all__ = ["FALLBACK_REASON", "core"]
 
 FALLBACK_REASON: str | None = None
 
 
-def _choose() -> Any:
+def _choose() -> Core:
     global FALLBACK_REASON
     wanted = variables.chosen("QUANTUM_PULSE_CORE", ("native", "python"))
     variables.chosen("QUANTUM_PULSE_CLOCK", ("counter", "monotonic"))  # only told: the native core reads it itself
@@ -35,4 +35,4 @@ def _choose() -> Any:
     return importlib.import_module("quantum_pulse.core.pure")
 
 
-core: Any = _choose()
+core: Core = _choose()

@@ -9,8 +9,12 @@ from __future__ import annotations
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Any, Final, NamedTuple, Protocol, Self
+    from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar
+
+    from quantum_pulse.core import _native
+
+    _P = ParamSpec("_P")
+    _R = TypeVar("_R")
 else:
     from quantum_pulse.tuples import NamedTuple
 
@@ -79,29 +83,20 @@ class Account(NamedTuple):
     lost: int
 
 
-class Probe(Protocol):
-    """A place in a program that is timed: a context manager that can be entered many times at once.
-
-    One of `probe_every` calls is recorded, at random, and its weight stands for all of them. With `probe_detail` none
-    is in production.
-    """
-
-    probe_id: int
-    probe_every: int
-    probe_detail: bool
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None: ...
-
-
 class Core(Protocol):
     """One per process. All calls but the probes' own come from the recorder, one at a time."""
 
-    NAME: str
-    Probe: type[Any]
+    @property
+    def NAME(self) -> str:  # noqa: N802 - a constant of the module
+        """ "native" or "python"."""
+
+    @property
+    def Probe(self) -> type[_native.Probe]:  # noqa: N802 - a class of the module
+        """A place in a program that is timed: a context manager that can be entered many times at once.
+
+        One of `probe_every` calls is recorded, at random, and its weight stands for all of them. With `probe_detail`
+        none is in production.
+        """
 
     def now(self) -> int:
         """Nanoseconds on the monotonic clock that samples are taken with."""
@@ -154,7 +149,7 @@ class Core(Protocol):
     def account(self) -> list[Account]:
         """Totals since `start`."""
 
-    def add(self, probe: Any, start_ns: int, duration_ns: int, error: type[BaseException] | None) -> None:
+    def add(self, probe: _native.Probe, start_ns: int, duration_ns: int, error: type[BaseException] | None) -> None:
         """A sample of `probe` that was measured elsewhere with `now`: a child of what is innermost here."""
 
     def note_collection(self, phase: str, info: dict[str, int], /) -> None:
@@ -163,7 +158,7 @@ class Core(Protocol):
     def plain_attributes(self, metaclass: type) -> None:
         """Make attributes of the classes of `metaclass` as cheap as those of any class, if that can be done."""
 
-    def timed(self, probe: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(self, probe: _native.Probe, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """A callable that runs `function` inside `probe`."""
 
     def fence(self) -> None:

@@ -23,8 +23,12 @@ TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final, NamedTuple
+
+    from quantum_pulse.core._native import Probe
 else:
     from quantum_pulse.tuples import NamedTuple
+
+    Probe = core.Probe
 
 #: Samples in a round, and rounds, of which the quickest counts: all else is somebody else's time.
 LOOPS: Final = 50
@@ -81,10 +85,10 @@ def measure(folder: str) -> Overhead:
 def _sample_ns(folder: str) -> tuple[float, float]:
     """A turn of the loop over a sample, and the median duration of the samples."""
 
-    class Probe(core.Probe):  # type: ignore[misc]  # the base is chosen at run time
+    class Plain(Probe):
         pass
 
-    probe = Probe()
+    probe = Plain()
     probe.probe_id = 0
     # Hidden, as what has not become a ring yet.
     ring = f"{folder}/.{os.getpid()}-overhead{schema.RING_SUFFIX}.tmp"

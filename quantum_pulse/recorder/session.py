@@ -9,15 +9,18 @@ import sys
 from quantum_pulse import core as cores
 from quantum_pulse import folders, importing, tracing
 from quantum_pulse.errors import RecordingError
-from quantum_pulse.operations import registry
+from quantum_pulse.operations import Operation, registry
 from quantum_pulse.recorder import logs, options, recording
 from quantum_pulse.recorder.recording import INHERITED, Off, Recorder
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-    from typing import Any, Final, Literal
+    from typing import Any, Final, Literal, ParamSpec, TypeVar
+
+    _P = ParamSpec("_P")
+    _R = TypeVar("_R")
 
 core = cores.core
 
@@ -40,7 +43,7 @@ def start(
     metrics_interval_s: float = options.DEFAULT_METRICS_INTERVAL_S,
     level: options.Level | None = None,
     on_full: options.OnFull = "drop",
-    save_on: Mapping[Any, options.Trigger] | None = None,
+    save_on: Mapping[Operation | type[Operation], options.Trigger] | None = None,
     ring_folder: str | os.PathLike[str] | None = None,
     writer: options.Writer = "agent",
     keep: str | None = None,
@@ -71,7 +74,9 @@ def start(
         room for the newest.
     save_on, optional
         What makes a flight recorder flush by itself: operations (or whole enums) mapped to the microseconds that a call
-        may take, to "error", or to both, as in ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``.
+        may take, to "error", or to both, as in ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``. That is at most once a
+        second, and while it goes on, half as often with each time, down to once in ten minutes. `Capture.saves` has
+        what it was for.
     ring_folder, optional
         Folder of the rings. By default what QUANTUM_PULSE_RINGS in the environment says, else shared memory
         (/dev/shm), where no disk can stop the program. It must not be on btrfs, zfs, bcachefs or nilfs2, where a full
@@ -79,7 +84,6 @@ def start(
     writer : {"agent", "thread"}
         Who writes: the agent, or a thread of this process. Where no process can be started, a thread does it as well,
         and a warning says so.
-
     keep, optional
         Bound of the capture: an age such as "30d" or "12h", or bytes on disk such as "20GB". The oldest samples
         expire; how many calls and errors there were, and the distribution of their durations, stay by operation and
@@ -163,9 +167,20 @@ def _warn_of_fallback() -> None:
     )
 
 
-def record(path: str | os.PathLike[str], **options: Any) -> Recorder:
-    """``with qp.record("captures/monday") as recorder: ...`` records the block. Options as for `start`."""
-    return start(path, **options)
+def _takes_what(function: Callable[_P, _R]) -> Callable[[Callable[..., _R]], Callable[_P, _R]]:
+    """Give the decorated function the parameters of `function`, for type checkers and for `inspect.signature`."""
+
+    def decorate(decorated: Callable[..., _R]) -> Callable[_P, _R]:
+        vars(decorated)["__wrapped__"] = function
+        return decorated
+
+    return decorate
+
+
+@_takes_what(start)
+def record(*arguments: Any, **given: Any) -> Recorder:
+    """``with qp.record("captures/monday") as recorder: ...`` records the block. Parameters are those of `start`."""
+    return start(*arguments, **given)
 
 
 def stop() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ class Contents(NamedTuple):
     not known. `span_offset` is what parts add to spans. `unfinished` are the blocks that are open, `losses` what was
     lost in the whole recording, both as far as there was room to note them. `names` is the journal beside the ring.
     `damage` says in words what could not be read; `damaged_rows` how many rows that cost, as far as it can be told.
+    `failure` is why nothing could be written at last, empty where nothing was wrong.
     """
 
     process: int
@@ -48,6 +50,7 @@ class Contents(NamedTuple):
     names: Names
     damage: list[str]
     damaged_rows: int
+    failure: str = ""
 
     def open_blocks(self, unix_of: Callable[[int], int] | None = None) -> list[dict[str, Any]]:
         """The blocks that are open, as a process file lists them; `start` is Unix time, None where it is not known.
@@ -57,6 +60,11 @@ class Contents(NamedTuple):
         if unix_of is None and self.anchor_ns is not None:
             unix_of = self.anchor_ns.__add__
         return _plain(self.unfinished, self.operations, self.process, unix_of)
+
+    def unused(self) -> list[dict[str, Any]]:
+        """Definitions of the operations that did not run, as footers have them; all of a program that did not say."""
+        ran = {account["operation"] for account in self.names.end.get("accounts") or () if account["started"]}
+        return [one.plain() for one in self.names.operations if one is not None and one.name not in ran]
 
     def shifted(self) -> Contents:
         """These contents with the spans that parts have: those of several processes may share a recording."""
@@ -115,10 +123,11 @@ class Contents(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """What the ring says of itself; blocks with the numbers `spans` were entered in the whole recording."""
+    """What the ring says of itself; `entered` blocks with numbers in `spans` were entered in the whole recording."""
 
     process: int
     spans: range
+    entered: int
     lost: int
     drained: int
     span_offset: int
@@ -145,6 +154,7 @@ def _read(file: int, ring: Path) -> Contents:
     batch, collections = segments.rows(layout, damage).split_collections()
     after = slots.read(file, with_slots)
     errors = _header(file, ring, []).errors
+    failure = os.pread(file, _fields(file, ring)["failure_bytes"], schema.RING_FAILURE_OFFSET)
     names = read_names(ring)
     known = _known(names)
     unfinished, nonsense = slots.unfinished(before, after, header.spans, batch.columns["span"], known)
@@ -163,7 +173,7 @@ def _read(file: int, ring: Path) -> Contents:
     return Contents(
         process=header.process,
         anchor_ns=anchor_ns,
-        entered=len(header.spans),
+        entered=header.entered,
         lost=header.lost,
         drained=header.drained,
         span_offset=header.span_offset,
@@ -176,6 +186,7 @@ def _read(file: int, ring: Path) -> Contents:
         names=names,
         damage=names.damage + damage,
         damaged_rows=bad,
+        failure=failure[: schema.RING_FAILURE_BYTES].decode(errors="replace"),
     )
 
 
@@ -196,23 +207,40 @@ def _fields(file: int, ring: Path) -> dict[str, int]:
     start = os.pread(file, schema.TRIPS_OFFSET, 0)
     if not start.startswith(schema.RING_MAGIC):
         raise ValueError(f"{ring.name} does not begin with {schema.RING_MAGIC.decode()}")
+    return _unpacked(start)
+
+
+def _unpacked(start: bytes) -> dict[str, int]:
     return {name: int(struct.unpack_from(code, start, offset)[0]) for name, code, offset in schema.RING_FIELDS}
+
+
+def entered(file: int) -> int:
+    """How many blocks were entered in the recording of the ring that is open as `file`."""
+    # In this order: threads take numbers before they use and count them.
+    words = os.pread(file, schema.COUNTERS * schema.COUNTER_BYTES, schema.COUNTERS_OFFSET)
+    found = _unpacked(os.pread(file, schema.TRIPS_OFFSET, 0))
+    if not found["counters"]:
+        return found["last_span"] - found["first_span"]
+    end = min(found["counters"] * schema.COUNTER_BYTES, len(words))
+    return sum(int.from_bytes(words[at : at + 8], sys.byteorder) for at in range(0, end, schema.COUNTER_BYTES))
 
 
 def _header(file: int, ring: Path, damage: list[str]) -> _Header:
     """Raises ValueError when the file is no ring."""
+    before = _fields(file, ring)  # first: what is in parts or lost was entered
+    drained, lost, count = before["drained_rows"], before["lost"], entered(file)
     found = _fields(file, ring)
     text = os.pread(file, min(found["names_bytes"], schema.ERROR_NAMES_BYTES), schema.ERROR_NAMES_OFFSET)
     errors = ["", *parsed_names(text)]
-    process, first_span, last_span, lost = (found[name] for name in ("process", "first_span", "last_span", "lost"))
-    is_right = process == process_of(ring) and 0 <= lost <= last_span - first_span
-    is_right &= 0 <= first_span <= last_span < schema.MOST_NS and 0 <= found["span_offset"] < schema.MOST_NS
-    is_right &= found["drained_rows"] < schema.MOST_NS and abs(found["anchor_ns"]) < schema.MOST_NS
+    process, first_span, last_span = (found[name] for name in ("process", "first_span", "last_span"))
+    is_right = process == process_of(ring) and 0 <= first_span <= last_span < schema.MOST_NS
+    is_right &= 0 <= lost <= count <= last_span - first_span and 0 <= drained <= count - lost
+    is_right &= 0 <= found["span_offset"] < schema.MOST_NS and abs(found["anchor_ns"]) < schema.MOST_NS
     if not is_right:
         damage.append("its header makes no sense")
-        return _Header(process_of(ring), range(0), 0, 0, 0, 0, errors)
+        return _Header(process_of(ring), range(0), 0, 0, 0, 0, 0, errors)
     spans = range(first_span + 1, last_span + 1)
-    return _Header(process, spans, lost, found["drained_rows"], found["span_offset"], found["anchor_ns"], errors)
+    return _Header(process, spans, count, lost, drained, found["span_offset"], found["anchor_ns"], errors)
 
 
 def _known(names: Names) -> set[int]:

@@ -85,6 +85,12 @@ offset {schema.FIRST_SLOTS_OFFSET} to {schema.FIRST_SLOTS_END}, and in segments 
 {schema.SLOTS_OFFSET} on. Those of `kind` {schema.SLOT_FREE} are free. An open block counts if its `span` is at most
 `last_span` and no sample has that number.
 
+Where the field `counters` of the ring's header is 0, spans are numbered one after the other, so that
+`last_span` - `first_span` blocks were entered. Else threads record at the same time: each takes numbers in advance, up
+to `last_span`, and leaves some out. The blocks that were entered are counted by `counters` 64-bit words from offset
+{schema.COUNTERS_OFFSET} on, {schema.COUNTER_BYTES} bytes apart, which add up. A span's number is always greater than
+its parent's.
+
 {_table((f"Field of an open block (`kind` {schema.SLOT_OPEN})", "`struct` code", "Offset"), schema.OPEN_SLOT_FIELDS)}
 
 {_table((f"Field of lost samples (`kind` {schema.SLOT_LOST})", "`struct` code", "Offset"), schema.LOST_SLOT_FIELDS)}

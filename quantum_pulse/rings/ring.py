@@ -6,6 +6,7 @@ else. `docs/format.md` describes the protocol.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import stat
@@ -39,12 +40,20 @@ class Trip(NamedTuple):
     duration_ns: int
 
 
-class _Copied(NamedTuple):
-    """Rows up to `end` of a segment that was taken as number `sequence`."""
+class _Rows(NamedTuple):
+    """Rows of a segment that was taken as number `sequence`."""
 
     segment: int
     sequence: int
+    begin: int
     end: int
+
+
+def _close(memory: mmap.mmap) -> None:
+    # Without the interpreter lock a view that another thread has made may go a moment after its last use: then the
+    # mapping goes with it.
+    with contextlib.suppress(BufferError):
+        memory.close()
 
 
 class Ring:
@@ -74,7 +83,7 @@ class Ring:
             raise ValueError(f"{path.name} is cut off")
         self.keeps = self["on_full"] == OVERWRITE
         self._look_at_segments()
-        self._copied: list[_Copied] = []
+        self._copied: list[_Rows] = []
         # Segments that an agent has claimed that died. Its claims stay until this one has been through them: what that
         # agent has in a part is not marked yet, and must not be overwritten and counted as lost.
         self._inherited: set[int] = set(np.flatnonzero(self._claimed).tolist())
@@ -103,31 +112,27 @@ class Ring:
             time.sleep(_PAUSE_S)
             found, is_sure = self._look()
         if is_sure:
-            for number in self._inherited.difference(number for number, _, _ in found):
+            for number in self._inherited.difference(rows.segment for rows in found):
                 self._claimed[number] = 0
                 self._inherited.discard(number)
-        pieces: dict[str, list[Any]] = {name: [] for name in DTYPES}
-        rows = 0
-        for number, sequence, begin in found:
-            if rows >= most:
+        count = 0
+        for rows in found:
+            if count >= most:
                 break
-            if self.keeps and not self._claim(number, sequence):
+            if self.keeps and not self._claim(rows.segment, rows.sequence):
                 continue
-            end = self._copy(number, begin, pieces)
-            self._copied.append(_Copied(number, sequence, end))
-            rows += end - begin
-        if not rows:
-            return nothing()
-        return Batch({name: np.concatenate(arrays) for name, arrays in pieces.items()})
+            self._copied.append(rows)
+            count += rows.end - rows.begin
+        return self._copy(self._copied) if count else nothing()
 
     def release(self) -> None:
         """The rows of the last `drain` are in parts: give their space back."""
-        for number, sequence, end in self._copied:
+        for number, sequence, _, end in self._copied:
             self._drained[number] = (sequence << 32 & 0xFFFFFFFF00000000) | end
         self._fence()
         if self._copied:
             self["released"] += 1
-        self._inherited.difference_update(number for number, _, _ in self._copied)
+        self._inherited.difference_update(rows.segment for rows in self._copied)
         self._withdraw_claims()
 
     @property
@@ -197,6 +202,7 @@ class Ring:
         """Let go of the file."""
         self._drained = self._claimed = np.zeros(0, np.uint64)
         self._fields.clear()
+        self._columns.clear()
         self._unmap()
 
     def _look_at_segments(self) -> None:
@@ -205,6 +211,10 @@ class Ring:
         tables = np.frombuffer(self._memory, np.uint64, 2 * self.limit, schema.RING_HEADER_BYTES)
         self._drained, self._claimed = tables[: self.limit], tables[self.limit :]
         self._fields = {name: self._column(kind, offset) for name, (kind, offset) in _SEGMENT.items()}
+        self._columns, offset = {}, schema.SEGMENT_HEADER_BYTES
+        for name, _ in schema.RING_COLUMNS:
+            self._columns[name] = self._column(DTYPES[name], offset, schema.SEGMENT_ROWS)
+            offset += schema.SEGMENT_ROWS * self._columns[name].itemsize
 
     def _used(self) -> int:
         """How many segments may hold rows."""
@@ -212,20 +222,25 @@ class Ring:
         if used > self._mapped:
             self._drained = self._claimed = np.zeros(0, np.uint64)
             self._fields.clear()
+            self._columns.clear()
             memory, self._memory = self._memory, mmap.mmap(self.file, os.fstat(self.file).st_size)
-            memory.close()
+            _close(memory)
             self._look_at_segments()
         return min(used, self._mapped)
 
     def _unmap(self) -> None:
         try:
-            self._memory.close()
+            _close(self._memory)
         finally:
             os.close(self.file)
 
-    def _column(self, kind: str, offset: int) -> Any:
-        """A field of all segments' headers."""
-        return np.ndarray(self._mapped, kind, self._memory, self._base + offset, (schema.SEGMENT_BYTES,))
+    def _column(self, kind: str, offset: int, rows: int | None = None) -> Any:
+        """What all segments have at `offset`: a field of the header, or a column of `rows` rows."""
+        item = np.dtype(kind).itemsize
+        shape, strides = ((), ()) if rows is None else ((rows,), (item,))
+        return np.ndarray(
+            (self._mapped, *shape), kind, self._memory, self._base + offset, (schema.SEGMENT_BYTES, *strides)
+        )
 
     def _begins(self, sequence: Any) -> Any:
         """Where the rows begin that are in no part, of the first segments, which were taken as these numbers."""
@@ -233,11 +248,11 @@ class Ring:
         is_same = drained >> np.uint64(32) == sequence & np.uint64(0xFFFFFFFF)
         return np.where(is_same, drained & np.uint64(0xFFFFFFFF), np.uint64(0)).astype(np.int64)
 
-    def _pending(self) -> list[tuple[int, int, int]]:
-        """Number, sequence and first row of the segments that have rows in no part, by the order of being taken."""
+    def _pending(self) -> list[_Rows]:
+        """Finished rows that are in no part, in the order in which their segments were taken."""
         return self._look()[0]
 
-    def _look(self) -> tuple[list[tuple[int, int, int]], bool]:
+    def _look(self) -> tuple[list[_Rows], bool]:
         """The same, and whether that is sure: the program may be about to find what another agent had claimed."""
         used = self._used()
         state = self._fields["state"][:used].copy()
@@ -252,7 +267,8 @@ class Ring:
         filled = (state == schema.OWNED) | (state == schema.FULL)
         numbers = np.flatnonzero(is_settled & filled & (written > begins) & (written <= schema.SEGMENT_ROWS))
         numbers = numbers[np.argsort(sequence[numbers], kind="stable")]
-        found = list(zip(numbers.tolist(), sequence[numbers].tolist(), begins[numbers].tolist(), strict=True))
+        fields = (numbers, sequence[numbers], begins[numbers], written[numbers])
+        found = list(map(_Rows, *(field.tolist() for field in fields)))
         is_sure = not any(filled[number] and not is_settled[number] for number in self._inherited if number < used)
         return found, is_sure
 
@@ -276,18 +292,21 @@ class Ring:
 
     def _withdraw_claims(self) -> None:
         if self.keeps:
-            for number, _, _ in self._copied:
-                if number not in self._inherited:
-                    self._claimed[number] = 0
+            for rows in self._copied:
+                if rows.segment not in self._inherited:
+                    self._claimed[rows.segment] = 0
         self._copied.clear()
 
-    def _copy(self, number: int, begin: int, pieces: dict[str, list[Any]]) -> int:
-        end = min(int(self._fields["written"][number]), schema.SEGMENT_ROWS)
-        self._fence()
-        at = self._base + number * schema.SEGMENT_BYTES + schema.SEGMENT_HEADER_BYTES
-        for name, _ in schema.RING_COLUMNS:
-            kind = np.dtype(DTYPES[name])
-            pieces[name].append(np.frombuffer(self._memory, kind, end - begin, at + begin * kind.itemsize))
-            at += schema.SEGMENT_ROWS * kind.itemsize
-        pieces["thread"].append(np.full(end - begin, self._fields["thread"][number], np.int64))
-        return end
+    def _copy(self, wanted: list[_Rows]) -> Batch:
+        places, at = [], 0
+        for number, _, begin, end in wanted:
+            places.append((slice(at, at + end - begin), number, slice(begin, end)))
+            at += end - begin
+        columns = {name: np.empty(at, kind) for name, kind in DTYPES.items()}
+        for name, column in self._columns.items():
+            copy = columns[name]
+            for place, number, rows in places:
+                copy[place] = column[number, rows]
+        for place, number, _ in places:
+            columns["thread"][place] = self._fields["thread"][number]
+        return Batch(columns)

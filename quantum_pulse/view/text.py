@@ -66,15 +66,16 @@ def stats_table(
     *,
     unit: str = "auto",
     keep_order: bool = False,
+    priorities: Mapping[str, int] | None = None,
 ) -> str:
-    """The statistics by category and operation, aligned; the slowest in total first, or in the order that they have.
+    """The statistics by category and operation, aligned; by priority, then the slowest in total, or in their order.
 
     `unit` is one of numbers.UNITS or "auto". No newline at the end.
     """
     is_grouped = table.is_grouped(stats, keep_order=keep_order)
     lines: list[list[str]] = [[table.row_heading(stats), *table.headings(stats).values()]]
     titles: set[int] = set()
-    for group in table.groups(stats, categories, unit, keep_order=keep_order):
+    for group in table.groups(stats, categories, unit, keep_order=keep_order, priorities=priorities):
         if is_grouped:
             titles.add(len(lines))
             lines.append([clean(group.category.name)])

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import sysconfig
 import threading
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,8 @@ from quantum_pulse.rings import segments, slots
 from quantum_pulse.rings.ring import Ring
 
 MODULES = {"native": "quantum_pulse.core._native", "python": "quantum_pulse.core.pure"}
+#: Built without the interpreter lock, whether or not that is on.
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 HAS_NATIVE = importlib.util.find_spec(MODULES["native"]) is not None
 ONE_SEGMENT = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
 ROOMY = schema.RING_HEADER_BYTES + 64 * schema.SEGMENT_BYTES

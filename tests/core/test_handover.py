@@ -241,7 +241,7 @@ def test_another_process_takes_each_row_once(rig, restart, place, pace):
         rig.core.stop()
         taken = np.sort(spans())
     assert rig.totals() == (count, count, 0)
-    assert np.array_equal(taken, np.arange(taken[0], taken[0] + count))
+    assert len(taken) == len(np.unique(taken)) == count
 
 
 def test_another_process_takes_each_row_of_short_lived_threads_once(rig, restart, place):
@@ -379,7 +379,7 @@ def test_an_agent_that_was_killed_after_it_had_marked_segments(rig, restart):
     repeat(rig.probe(1), 2 * schema.SEGMENT_ROWS + 5)
     assert rig.totals()[2] == 5
     rig.drain(release=False)
-    for number, sequence, end in rig.agent._copied:
+    for number, sequence, _, end in rig.agent._copied:
         rig.agent._drained[number] = sequence << 32 | end
     another_agent(rig)
     repeat(rig.probe(1), 2 * schema.SEGMENT_ROWS)

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from tests.core.rig import by_operation, nested, stepping
+from tests.core.rig import FREE_THREADED, by_operation, nested, stepping
 
 
 class Garbage:
@@ -26,11 +26,14 @@ class Garbage:
 
 @contextlib.contextmanager
 def eager_collector():
-    """Collections at every allocation, once enabled; the block enables it itself."""
+    """Collections as often as Python can, once enabled; the block enables it itself.
+
+    That is at every allocation, but where it is free-threaded: there a thread counts 512 of them first.
+    """
     thresholds = gc.get_threshold()
     gc.collect()
     gc.disable()
-    gc.set_threshold(1, 1, 1)
+    gc.set_threshold(1, 0 if FREE_THREADED else 1, 1)
     try:
         yield
     finally:

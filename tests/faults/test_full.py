@@ -69,9 +69,18 @@ def go_through_a_full_disk(program, disk):
     return final["account"]
 
 
+def assert_losses_say_why(capture, lost):
+    """Each loss is there once, with when and why it came to that."""
+    losses = qp.open(capture).losses()
+    assert losses["count"].sum() == lost > 0
+    assert losses["cause"].str.fullmatch(r"rings full; nothing could be written from 20.* UTC.*: No space left.*").all()
+    assert losses["start"].notna().all()
+
+
 def test_a_disk_that_becomes_full(disk):
     with running(disk / "capture", 8 * MEGABYTE) as program:
         told = go_through_a_full_disk(program, disk)
+    assert_losses_say_why(disk / "capture", told["lost"])
     assert len(check(disk / "capture", lost=True)) == told["written"]
 
 
@@ -116,6 +125,9 @@ def test_it_ends_while_the_disk_is_full(disk):
         assert final["took_s"] < 10
         assert final["account"]["pending"] > 0
         said = program.end()
+    losses = qp.open(capture).losses()
+    assert losses["count"].sum() == final["account"]["lost"]
+    assert losses["cause"].str.contains("nothing could be written.*: No space left").all(), "while it is full"
     assert said.count("\n") == 1, said
     assert "No space left" in said
     disks.make_room(disk, fillers)

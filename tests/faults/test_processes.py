@@ -218,12 +218,14 @@ def read():
 
 reader = threading.Thread(target=read)
 reader.start()
-for _ in range(100):
+give_up, children = time.monotonic() + 30, 0
+while (children < 100 or opened <= 20) and time.monotonic() < give_up:
     child = os.fork()
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
     recorder.flush()                             # what the child left is taken over
+    children += 1
 stopping.set()
 reader.join()
 recorder.stop()

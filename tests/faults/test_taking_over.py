@@ -72,8 +72,7 @@ def test_an_agent_that_goes_on_takes_over_at_once(tmp_path):
         script = LEAVES.replace("agents.kill(sys.argv[1])", "")
         done = subprocess.run([sys.executable, "-c", script, str(tmp_path), "1000"], check=False, cwd=ROOT)
         assert done.returncode == -9
-        recorder.flush()
-        recorder.flush()
+        agents.wait_for_rings(tmp_path, 1)
         (ring,) = agents.rings(tmp_path)  # its own
         assert ring.name.startswith(str(os.getpid()))
         assert len(qp.open(tmp_path).samples()) == 1000

@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import quantum_pulse as qp
@@ -183,6 +183,7 @@ def test_lines_of_names_that_make_no_sense(left, tmp_path, text):
     seed=st.integers(0, 2**32),
     suffix=st.sampled_from([schema.RING_SUFFIX, schema.NAMES_SUFFIX]),
 )
+@example(offset=143, length=3954, seed=1, suffix=schema.RING_SUFFIX)
 def test_garbage(left, tmp_path, offset, length, seed, suffix):
     garbage = random.Random(seed).randbytes(length)
 

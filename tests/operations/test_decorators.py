@@ -388,10 +388,9 @@ if hasattr(inspect, "markcoroutinefunction"):
         (types.coroutine(with_attributes), inspect.isgeneratorfunction),
         (only_wraps, None),
         (Callables(), None),
-        (Callables, None),
         (len, None),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
 def test_the_kind_of_what_is_decorated(function, kind):
     decorated = Plain.A(function)

@@ -21,10 +21,12 @@ typedef struct {
     int64_t first_ns, last_ns;
 } Loss;
 
-typedef struct {
+/* It does not change, and is there until the recording ends, so that whoever records may look at it. */
+typedef struct Watch {
     uint32_t probe_id;
     int64_t limit;
     int on_error;
+    const struct Watch *next;
 } Watch;
 
 /* Of threads that have ended, and of samples that were overwritten. */
@@ -33,8 +35,7 @@ static size_t totals_length, totals_capacity;
 static Loss *losses;
 static size_t losses_length, losses_capacity;
 
-static Watch *watches;
-static size_t watches_length;
+static const Watch *watches;
 
 static void *
 grown(void *array, size_t length, size_t *capacity, size_t size)
@@ -53,8 +54,8 @@ grown(void *array, size_t length, size_t *capacity, size_t size)
 static int
 is_watched(uint32_t probe_id)
 {
-    for (size_t i = 0; i < watches_length; i++)
-        if (watches[i].probe_id == probe_id)
+    for (const Watch *watch = seen(watches); watch != NULL; watch = watch->next)
+        if (watch->probe_id == probe_id)
             return 1;
     return 0;
 }
@@ -63,14 +64,18 @@ Count *
 grow_counts(Thread *thread, uint32_t probe_id)
 {
     uint32_t length = (probe_id + 16) / 16 * 16;
+    lock_rings(); /* others may be reading them */
     Count *counts = realloc(thread->counts, length * sizeof(Count));
-    if (counts == NULL)
+    if (counts == NULL) {
+        unlock_rings();
         return NULL;
+    }
     memset(counts + thread->counts_length, 0, (length - thread->counts_length) * sizeof(Count));
     for (uint32_t id = thread->counts_length; id < length; id++)
         counts[id].is_watched = is_watched(id);
     thread->counts = counts;
     thread->counts_length = length;
+    unlock_rings();
     return &counts[probe_id];
 }
 
@@ -174,8 +179,10 @@ void
 move_start(Thread *thread, uint32_t probe_id, int64_t entered_by)
 {
     Count *count = count_of(thread, probe_id);
+    lock_rings();
     if (count != NULL && add_total((Total){probe_id, entered_by, -1, 0, 0, NULL}) != NULL)
-        count->started++;
+        count_up(count->started, 1);
+    unlock_rings();
 }
 
 void
@@ -195,11 +202,14 @@ forget_accounts(void)
 {
     free(totals);
     free(losses);
-    free(watches);
     totals = NULL;
     losses = NULL;
-    watches = NULL;
-    totals_length = totals_capacity = losses_length = losses_capacity = watches_length = 0;
+    totals_length = totals_capacity = losses_length = losses_capacity = 0;
+    while (watches != NULL) {
+        const Watch *watch = watches;
+        watches = watch->next;
+        free((void *)watch);
+    }
 }
 
 /* ---- reporting --------------------------------------------------------------------------------------------------- */
@@ -224,29 +234,40 @@ append(PyObject *list, PyObject *type, PyObject *row)
     return result;
 }
 
+/* A copy of all losses, NULL without memory. Making Python's objects may run anything, so that these would change. */
+static Loss *
+copy_of_losses(size_t *length)
+{
+    *length = losses_length;
+    size_t capacity = losses_length + 1;
+    Loss *copy = malloc(capacity * sizeof(Loss));
+    if (copy != NULL && losses_length > 0)
+        memcpy(copy, losses, losses_length * sizeof(Loss));
+    for (Thread *thread = threads; copy != NULL && thread != NULL; thread = thread->next)
+        for (uint32_t id = 0; copy != NULL && thread->session == ring.session && id < thread->counts_length; id++) {
+            const Count *count = &thread->counts[id];
+            uint64_t lost = seen(count->lost);
+            if (!lost)
+                continue;
+            Loss *larger = grown(copy, *length, &capacity, sizeof(Loss));
+            if (larger == NULL)
+                free(copy);
+            else
+                larger[(*length)++] = (Loss){id, NO_ROOM, thread->id, lost, seen(count->first_loss), seen(count->last_loss)};
+            copy = larger;
+        }
+    return copy;
+}
+
 PyObject *
 list_losses(void)
 {
-    /* A copy that does not move, as making Python's objects may run anything. */
-    size_t length = losses_length, capacity = losses_length;
-    Loss *copy = malloc((length + 1) * sizeof(Loss));
+    size_t length;
+    lock_rings();
+    Loss *copy = copy_of_losses(&length);
+    unlock_rings();
     if (copy == NULL)
         return PyErr_NoMemory();
-    if (length > 0)
-        memcpy(copy, losses, length * sizeof(Loss));
-    for (Thread *thread = threads; thread != NULL; thread = thread->next)
-        for (uint32_t id = 0; thread->session == ring.session && id < thread->counts_length; id++) {
-            const Count *count = &thread->counts[id];
-            if (!count->lost)
-                continue;
-            Loss *larger = grown(copy, length, &capacity, sizeof(Loss));
-            if (larger == NULL) {
-                free(copy);
-                return PyErr_NoMemory();
-            }
-            copy = larger;
-            copy[length++] = (Loss){id, NO_ROOM, thread->id, count->lost, count->first_loss, count->last_loss};
-        }
     PyObject *type = contract_type("Loss"), *result = type == NULL ? NULL : PyList_New(0);
     for (size_t i = 0; result != NULL && i < length; i++) {
         PyObject *row = Py_BuildValue("(ILKLLi)", copy[i].probe_id, (long)copy[i].thread,
@@ -260,29 +281,41 @@ list_losses(void)
     return result;
 }
 
+/* A copy of all totals, NULL without memory. */
+static Total *
+copy_of_totals(size_t *length)
+{
+    *length = totals_length;
+    size_t capacity = totals_length + 1;
+    Total *copy = malloc(capacity * sizeof(Total));
+    if (copy != NULL && totals_length > 0)
+        memcpy(copy, totals, totals_length * sizeof(Total));
+    for (Thread *thread = threads; copy != NULL && thread != NULL; thread = thread->next)
+        for (uint32_t id = 0; copy != NULL && thread->session == ring.session && id < thread->counts_length; id++) {
+            const Count *count = &thread->counts[id];
+            /* What has ended first: a thread that goes on meanwhile must not have ended more than it has started. */
+            uint64_t committed = seen(count->committed), lost = seen(count->lost), started = seen(count->started);
+            if (!started && !committed && !lost)
+                continue;
+            Total *larger = grown(copy, *length, &capacity, sizeof(Total));
+            if (larger == NULL)
+                free(copy);
+            else
+                larger[(*length)++] = (Total){id, thread->id, (int64_t)started, (int64_t)committed, (int64_t)lost, NULL};
+            copy = larger;
+        }
+    return copy;
+}
+
 PyObject *
 list_accounts(void)
 {
-    /* A copy that does not move, as making Python's objects may run anything. */
-    size_t length = totals_length, capacity = totals_length;
-    Total *copy = malloc((length + 1) * sizeof(Total));
+    size_t length;
+    lock_rings();
+    Total *copy = copy_of_totals(&length);
+    unlock_rings();
     if (copy == NULL)
         return PyErr_NoMemory();
-    if (length > 0)
-        memcpy(copy, totals, length * sizeof(Total));
-    for (Thread *thread = threads; thread != NULL; thread = thread->next)
-        for (uint32_t id = 0; thread->session == ring.session && id < thread->counts_length; id++) {
-            const Count *count = &thread->counts[id];
-            if (!count->started && !count->committed && !count->lost)
-                continue;
-            Total *larger = grown(copy, length, &capacity, sizeof(Total));
-            if (larger == NULL) {
-                free(copy);
-                return PyErr_NoMemory();
-            }
-            copy = larger;
-            copy[length++] = (Total){id, thread->id, (int64_t)count->started, (int64_t)count->committed, (int64_t)count->lost, NULL};
-        }
     PyObject *type = contract_type("Account"), *result = type == NULL ? NULL : PyList_New(0);
     for (size_t i = 0; result != NULL && i < length; i++) {
         PyObject *row = Py_BuildValue("(ILLLL)", copy[i].probe_id, (long long)copy[i].thread, (long long)copy[i].started,
@@ -305,22 +338,23 @@ watch(PyObject *module, PyObject *args)
     int on_error;
     if (!PyArg_ParseTuple(args, "ILp", &probe_id, &limit, &on_error))
         return NULL;
-    Watch *larger = realloc(watches, (watches_length + 1) * sizeof(Watch));
-    if (larger == NULL)
+    Watch *watch = malloc(sizeof(Watch));
+    if (watch == NULL)
         return PyErr_NoMemory();
-    watches = larger;
-    watches[watches_length++] = (Watch){probe_id, limit, on_error};
+    lock_rings();
+    *watch = (Watch){probe_id, limit, on_error, watches};
+    tell(watches, watch);
     for (Thread *thread = threads; thread != NULL; thread = thread->next)
         if (thread->session == ring.session && probe_id < thread->counts_length)
-            thread->counts[probe_id].is_watched = 1;
+            tell(thread->counts[probe_id].is_watched, 1);
+    unlock_rings();
     Py_RETURN_NONE;
 }
 
 void
 look_at(uint32_t probe_id, int64_t duration, uint32_t error, int64_t span)
 {
-    for (size_t i = 0; i < watches_length; i++) {
-        const Watch *watch = &watches[i];
+    for (const Watch *watch = seen(watches); watch != NULL; watch = watch->next) {
         if (watch->probe_id != probe_id)
             continue;
         if ((watch->limit > 0 && duration > watch->limit) || (watch->on_error && error != 0)) {

@@ -21,6 +21,9 @@
 
 Line line;
 int uses_counter;
+#if PARALLEL
+uint32_t line_version;
+#endif
 
 typedef struct {
     uint64_t ticks;
@@ -69,7 +72,7 @@ check(const Moment *now)
     rate = 0;
     since = *now;
     if (++disagreements > MOST_DISAGREEMENTS)
-        uses_counter = 0;
+        tell(uses_counter, 0);
 }
 
 static void
@@ -86,24 +89,26 @@ measure_rate(const Moment *now)
 }
 
 /* A line that begins where none was left behind, and at its end meets the clock as far as can be foreseen. */
-static void
-draw(const Moment *now)
+static Line
+drawn(const Moment *now)
 {
     int64_t ahead = latest > now->ns ? latest - now->ns : 0;
     if (rate == 0 || ahead > LINE_NS / 2)
-        return;
+        return (Line){0};
     double ticks = LINE_NS / rate;
-    line.ticks = now->ticks;
-    line.ns = now->ns + ahead;
-    line.rate = (uint64_t)((double)(LINE_NS - ahead) / ticks * (double)((uint64_t)1 << RATE_BITS));
-    line.length = (uint64_t)ticks;
+    return (Line){
+        .ticks = now->ticks,
+        .ns = now->ns + ahead,
+        .rate = (uint64_t)((double)(LINE_NS - ahead) / ticks * (double)((uint64_t)1 << RATE_BITS)),
+        .length = (uint64_t)ticks,
+    };
 }
 
-int64_t
-begin_line(uint64_t ticks)
+/* The time at `ticks`, for which the present line does not hold; begins another one. */
+static int64_t
+draw_line(uint64_t ticks)
 {
     Moment now;
-    int64_t result;
     if (line.length > 0)
         latest = on_line(line.ticks + line.length);
     int together = uses_counter && read_both(&now);
@@ -111,19 +116,29 @@ begin_line(uint64_t ticks)
         check(&now);
         measure_rate(&now);
     }
-    line.length = 0;
-    if (together && uses_counter)
-        draw(&now);
-    result = line.length > 0 ? on_line(ticks) : monotonic_ns();
+    Line next = together && uses_counter ? drawn(&now) : (Line){0};
+    set_line(&next);
+    int64_t result = line.length > 0 ? on_line(ticks) : monotonic_ns();
     if (result > latest)
         latest = result;
     return latest;
 }
 
+int64_t
+begin_line(uint64_t ticks)
+{
+    lock_clock();
+    /* Another thread may have begun one since these ticks were read, which are then from before it. */
+    int is_drawn = PARALLEL && __rdtsc() - line.ticks < line.length;
+    int64_t result = !is_drawn ? draw_line(ticks) : (int64_t)(ticks - line.ticks) < 0 ? line.ns : on_line(ticks);
+    unlock_clock();
+    return result;
+}
+
 const char *
 clock_source(void)
 {
-    return uses_counter ? "counter" : "monotonic";
+    return seen(uses_counter) ? "counter" : "monotonic";
 }
 
 /* Whether the kernel takes the counter for its own clock, and so watches over it: that it is the same on all processors

@@ -4,12 +4,15 @@
  * CLOCK_MONOTONIC, for a millisecond at most; reading it takes a third of the time. So nothing need be known of its
  * frequency beforehand, and whatever disciplines CLOCK_MONOTONIC disciplines this clock too.
  *
- * Like all of the core it runs under the interpreter lock. */
+ * All threads share one line, so that what they read is in one order. Where they run at the same time, one of them draws
+ * it, and the others see by its version that it changes. */
 #ifndef QP_CLOCK_H
 #define QP_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>
+
+#include "parallel.h"
 
 #if defined(__x86_64__)
 #define HAS_COUNTER 1
@@ -41,31 +44,86 @@ typedef struct {
 extern Line line;
 extern int uses_counter;
 
-/* The slow half: read CLOCK_MONOTONIC, and begin a new line. Returns the time at `ticks`, which were read just now. */
+#if PARALLEL
+
+extern uint32_t line_version; /* odd: it changes */
+
+/* The present line; whether it was seen whole. */
+static inline int
+read_line(Line *now)
+{
+    uint32_t version = seen(line_version);
+    *now = (Line){seen(line.ticks), seen(line.ns), seen(line.rate), seen(line.length)};
+    return !(version & 1) && version == seen(line_version);
+}
+
+static inline void
+set_line(const Line *next)
+{
+    tell(line_version, line_version + 1);
+    tell(line.ticks, next->ticks);
+    tell(line.ns, next->ns);
+    tell(line.rate, next->rate);
+    tell(line.length, next->length);
+    tell(line_version, line_version + 1);
+}
+
+#else
+
+static inline int
+read_line(Line *now)
+{
+    *now = line;
+    return 1;
+}
+
+static inline void
+set_line(const Line *next)
+{
+    line = *next;
+}
+
+#endif
+
+/* The time at `ticks`, if the present line tells it. */
+static inline int
+on_present_line(uint64_t ticks, int64_t *ns)
+{
+    Line now;
+    if (!read_line(&now))
+        return 0;
+    uint64_t passed = ticks - now.ticks;
+    *ns = now.ns + (int64_t)(passed * now.rate >> RATE_BITS);
+    return passed < now.length;
+}
+
+/* The slow half: read CLOCK_MONOTONIC, and begin a new line unless another thread just has. Returns the time at `ticks`,
+ * which were read just now. */
 int64_t begin_line(uint64_t ticks);
 
 /* The present, as of the beginning of the call: for the end of what is timed. */
 static inline int64_t
 now_ns(void)
 {
-    if (!uses_counter)
+    if (!seen(uses_counter))
         return monotonic_ns();
-    uint64_t ticks = __rdtsc(), passed = ticks - line.ticks;
-    return passed < line.length ? line.ns + (int64_t)(passed * line.rate >> RATE_BITS) : begin_line(ticks);
+    uint64_t ticks = __rdtsc();
+    int64_t ns;
+    return on_present_line(ticks, &ns) ? ns : begin_line(ticks);
 }
 
 /* The present, as of the end of the call: for the beginning of what is timed. */
 static inline int64_t
 now_at_last_ns(void)
 {
-    if (!uses_counter)
+    if (!seen(uses_counter))
         return monotonic_ns();
-    uint64_t ticks = __rdtsc(), passed = ticks - line.ticks;
-    if (passed >= line.length) {
-        begin_line(ticks);
-        return now_ns();
-    }
-    return line.ns + (int64_t)(passed * line.rate >> RATE_BITS);
+    uint64_t ticks = __rdtsc();
+    int64_t ns;
+    if (on_present_line(ticks, &ns))
+        return ns;
+    begin_line(ticks);
+    return now_ns();
 }
 
 #else

@@ -1,5 +1,6 @@
 #include "collections.h"
 
+/* CPython runs one collection at a time, also without the interpreter lock. */
 static int64_t began; /* the collection that is going on; 0: none that began in this recording */
 static uint64_t began_in;
 
@@ -17,16 +18,16 @@ note_collection(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     if (count != 2 || !PyUnicode_Check(args[0]))
         return PyErr_Format(PyExc_TypeError, "note_collection() takes a phase and a dictionary");
-    if (!ring.recording)
+    if (!seen(ring.recording))
         Py_RETURN_NONE;
     if (PyUnicode_CompareWithASCIIString(args[0], "start") == 0) {
         began = now_at_last_ns();
-        began_in = ring.session;
+        began_in = seen(ring.session);
         Py_RETURN_NONE;
     }
     int64_t end = now_ns(), start = began;
     began = 0;
-    Thread *thread = start == 0 || began_in != ring.session ? NULL : current_thread();
+    Thread *thread = start == 0 || began_in != seen(ring.session) ? NULL : current_thread();
     if (thread == NULL)
         Py_RETURN_NONE;
     if (end < start)
@@ -39,13 +40,13 @@ note_collection(PyObject *module, PyObject *const *args, Py_ssize_t count)
         .error = (uint32_t)number_in(args[1], "generation"),
         .weight = 1,
     };
-    uint64_t session = ring.session;
+    uint64_t session = seen(ring.session);
     Segment *segment = ready_segment(thread);
-    if (segment == NULL || ring.session != session || !ring.recording)
+    if (segment == NULL || seen(ring.session) != session || !seen(ring.recording))
         Py_RETURN_NONE;
     /* First the row: an agent that counts by these must find it. */
     write_row(segment, &row);
-    ring.header->gc_pause_ns += (uint64_t)(end - start);
-    ring.header->gc_collections++;
+    count_up(ring.header->gc_pause_ns, (uint64_t)(end - start)); /* one collection runs at a time */
+    count_up(ring.header->gc_collections, 1);
     Py_RETURN_NONE;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 Stack stacks = {.next = &stacks, .previous = &stacks};
+Latch stacks_latch;
 
 static int64_t last_task;
 static PyObject *variable;
@@ -16,9 +17,11 @@ static PyTypeObject StackType, MarkType;
 static void
 stack_dealloc(Stack *self)
 {
+    take_latch(&stacks_latch);
     self->previous->next = self->next;
     self->next->previous = self->previous;
-    PyMem_Free(self->open);
+    release_latch(&stacks_latch);
+    free(self->open);
     Py_XDECREF(self->context_ref);
     Py_XDECREF(self->task_ref);
     Py_XDECREF(self->loop_ref);
@@ -32,20 +35,29 @@ mark_dealloc(Mark *self)
     PyObject_Free(self);
 }
 
+/* What a weak reference (or NULL) refers to, as a new reference, or NULL. */
 static PyObject *
 referent(PyObject *reference)
 {
+    PyObject *object = NULL;
     if (reference == NULL)
         return NULL;
 #if PY_VERSION_HEX >= 0x030D0000
-    PyObject *object = NULL;
-    if (PyWeakref_GetRef(reference, &object) <= 0)
-        return NULL;
-    Py_DECREF(object); /* the caller only compares it with something alive */
-    return object;
+    if (PyWeakref_GetRef(reference, &object) < 0)
+        PyErr_Clear();
 #else
-    return PyWeakref_GET_OBJECT(reference);
+    object = PyWeakref_GET_OBJECT(reference);
+    object = object == Py_None ? NULL : Py_NewRef(object);
 #endif
+    return object;
+}
+
+static int
+refers_to(PyObject *reference, PyObject *object)
+{
+    PyObject *found = referent(reference);
+    Py_XDECREF(found); /* it is only compared with something alive */
+    return found == object;
 }
 
 /* ---- tasks ------------------------------------------------------------------------------------------------------ */
@@ -54,27 +66,53 @@ referent(PyObject *reference)
 static int
 find_asyncio(void)
 {
-    if (current_task != NULL)
+    if (seen(current_task) != NULL)
         return 1;
     PyObject *modules = PyImport_GetModuleDict();
     PyObject *tasks = PyDict_GetItemString(modules, "asyncio.tasks");
     PyObject *events = PyDict_GetItemString(modules, "asyncio.events");
     if (tasks == NULL || events == NULL || !PyObject_HasAttrString(tasks, "current_task"))
         return 0;
-    running_loop = PyObject_GetAttrString(events, "_get_running_loop");
-    PyObject *function = PyObject_GetAttrString(tasks, "current_task");
-    current_tasks = PyObject_GetAttrString(tasks, "_current_tasks");
-    if (current_tasks == NULL || !PyDict_CheckExact(current_tasks)) {
+    PyObject *loop_function = PyObject_GetAttrString(events, "_get_running_loop");
+    PyObject *task_function = PyObject_GetAttrString(tasks, "current_task");
+    PyObject *known_tasks = PyObject_GetAttrString(tasks, "_current_tasks");
+    if (known_tasks == NULL || !PyDict_CheckExact(known_tasks)) {
         PyErr_Clear();
-        Py_CLEAR(current_tasks);
+        Py_CLEAR(known_tasks);
     }
-    if (running_loop == NULL || function == NULL) {
-        Py_CLEAR(running_loop);
-        Py_XDECREF(function);
-        return -1;
+    int result = loop_function == NULL || task_function == NULL ? -1 : 1;
+    lock_rings();
+    if (result > 0 && current_task == NULL) { /* else another thread has found it as well */
+        running_loop = Py_NewRef(loop_function);
+        current_tasks = Py_XNewRef(known_tasks);
+        tell(current_task, Py_NewRef(task_function)); /* last: then the others are there */
     }
-    current_task = function;
-    return 1;
+    unlock_rings();
+    Py_XDECREF(loop_function);
+    Py_XDECREF(task_function);
+    Py_XDECREF(known_tasks);
+    return result;
+}
+
+/* Whether asyncio's own dictionary still has the task of `stack`. */
+static int
+goes_on(const Stack *stack)
+{
+    PyObject *loop = referent(stack->loop_ref), *known = loop == NULL ? NULL : referent(stack->task_ref);
+    PyObject *current = NULL;
+    if (known != NULL) {
+#if PY_VERSION_HEX >= 0x030D0000
+        if (PyDict_GetItemRef(current_tasks, loop, &current) < 0)
+            PyErr_Clear();
+#else
+        current = Py_XNewRef(PyDict_GetItem(current_tasks, loop));
+#endif
+    }
+    int result = known != NULL && current == known;
+    Py_XDECREF(current);
+    Py_XDECREF(known);
+    Py_XDECREF(loop);
+    return result;
 }
 
 static int64_t
@@ -83,7 +121,7 @@ number_of(PyObject *task)
     PyObject *number = PyObject_GetItem(task_numbers, task);
     if (number == NULL && PyErr_ExceptionMatches(PyExc_KeyError)) {
         PyErr_Clear();
-        number = PyLong_FromLongLong(++last_task);
+        number = PyLong_FromLongLong(add_together(last_task, 1));
         if (number != NULL && PyObject_SetItem(task_numbers, task, number) < 0)
             Py_CLEAR(number);
     }
@@ -102,12 +140,8 @@ note_task(Stack *stack)
         stack->task = 0;
         return found;
     }
-    if (stack->task != 0 && current_tasks != NULL) {
-        /* Mostly the same task goes on, and then one look into asyncio's own dictionary is enough. */
-        PyObject *known_loop = referent(stack->loop_ref), *known = referent(stack->task_ref);
-        if (known_loop != NULL && known != NULL && PyDict_GetItem(current_tasks, known_loop) == known)
-            return 0;
-    }
+    if (stack->task != 0 && current_tasks != NULL && goes_on(stack))
+        return 0; /* mostly, and then that one look is enough */
     stack->task = 0;
     PyObject *loop = PyObject_CallNoArgs(running_loop);
     if (loop == NULL)
@@ -249,7 +283,12 @@ release_kept(PyThreadState *tstate)
     }
     PyMem_Free(released);
 }
+
+#define no_collection_begin() int was_enabled = PyGC_Disable()
+#define no_collection_end() (void)(was_enabled && PyGC_Enable())
 #else /* collections begin between two instructions of Python */
+#define no_collection_begin() (void)0
+#define no_collection_end() (void)0
 #define keep(tstate, stack) 0
 #define release_kept(tstate) (void)0
 #endif
@@ -265,10 +304,9 @@ new_mark(PyThreadState *tstate, Stack *stack)
     mark->span = top_of(stack);
     PyObject *token = NULL;
     if (keep(tstate, stack) == 0) {
-        int was_enabled = PyGC_Disable();
+        no_collection_begin();
         token = PyContextVar_Set(variable, (PyObject *)mark);
-        if (was_enabled)
-            PyGC_Enable();
+        no_collection_end();
     }
     Py_DECREF(mark);
     if (token == NULL)
@@ -285,7 +323,7 @@ set_mark_slowly(PyThreadState *tstate, Stack *stack)
     Mark *mark = find_mark(tstate->context, &is_own);
     if (!is_own || mark->stack != stack)
         return new_mark(tstate, stack);
-    mark->span = top_of(stack);
+    tell(mark->span, top_of(stack));
     return 0;
 }
 
@@ -297,15 +335,10 @@ is_suspended(const Open *open)
 {
     if (open->generator == NULL || open->encloses)
         return 0;
-    const char *name = PyAsyncGen_CheckExact(open->generator) ? "ag_running" : "gi_running";
-    PyObject *running = PyObject_GetAttrString(open->generator, name);
-    if (running == NULL) {
-        PyErr_Clear();
-        return 0;
-    }
-    int result = running == Py_False;
-    Py_DECREF(running);
-    return result;
+    /* What `ag_running` and `gi_running` say; no Python may run here. */
+    if (PyAsyncGen_CheckExact(open->generator))
+        return !((PyAsyncGenObject *)open->generator)->ag_running_async;
+    return ((PyGenObject *)open->generator)->gi_frame_state != FRAME_EXECUTING;
 }
 
 int64_t
@@ -317,43 +350,81 @@ innermost_at_work(const Stack *stack)
     return stack->root_parent;
 }
 
-/* The span that a context inherits with `mark`: what was on top when it was copied, unless a generator holds that open
- * and is suspended by now. Then the generator's caller made the copy, as far as one can tell. */
+/* See inherited_span; with the latch of the stack. */
 static int64_t
-inherited_span(const Mark *mark)
+span_at_copy(const Stack *stack, int64_t span)
 {
-    const Stack *stack = mark->stack;
-    if (mark->span == 0)
-        return 0;
     Py_ssize_t i = stack->depth - 1;
-    while (i >= 0 && stack->open[i].span != mark->span)
+    while (i >= 0 && stack->open[i].span != span)
         i--;
     if (i < 0)
-        return mark->span == stack->abandoned ? innermost(stack) : mark->span;
+        return span == stack->abandoned ? innermost(stack) : span;
     while (i >= 0 && is_suspended(&stack->open[i]))
         i--;
     return i < 0 ? stack->root_parent : stack->open[i].span;
 }
 
-static void
+/* The span that a context inherits with `mark`: what was on top when it was copied, unless a generator holds that open
+ * and is suspended by now. Then the generator's caller made the copy, as far as one can tell. */
+static int64_t
+inherited_span(const Mark *mark)
+{
+    int64_t span = seen(mark->span);
+    if (span == 0)
+        return 0;
+    take_latch(&mark->stack->latch);
+    span = span_at_copy(mark->stack, span);
+    release_latch(&mark->stack->latch);
+    return span;
+}
+
+/* Nothing is open in `stack` any more. Returns how many references to it generators had, which are the caller's now. */
+static Py_ssize_t
 drop_open_spans(Stack *stack)
 {
-    Py_ssize_t depth = stack->depth;
+    Py_ssize_t references = 0;
+    take_latch(&stack->latch);
+    for (Py_ssize_t i = 0; i < stack->depth; i++)
+        references += stack->open[i].generator != NULL;
     stack->depth = 0;
-    Py_INCREF(stack);
-    for (Py_ssize_t i = 0; i < depth; i++)
-        if (stack->open[i].generator != NULL)
-            Py_DECREF(stack);
-    Py_DECREF(stack);
+    release_latch(&stack->latch);
+    return references;
+}
+
+static void
+give_up(Stack *stack, Py_ssize_t references)
+{
+    while (references-- > 0)
+        Py_DECREF(stack);
 }
 
 void
 forget_open_spans(void)
 {
-    for (Stack *stack = stacks.next, *next; stack != &stacks; stack = next) {
-        next = stack->next;
-        drop_open_spans(stack);
+    /* First all are found, because those that nothing else keeps leave the list as they are given up. */
+    struct {
+        Stack *stack;
+        Py_ssize_t references;
+    } *found = NULL, *larger;
+    size_t length = 0, capacity = 0;
+    take_latch(&stacks_latch);
+    for (Stack *stack = stacks.next; stack != &stacks; stack = stack->next) {
+        Py_ssize_t references = drop_open_spans(stack);
+        if (references == 0)
+            continue;
+        if (length == capacity && (larger = realloc(found, (2 * capacity + 64) * sizeof(*found))) != NULL) {
+            found = larger;
+            capacity = 2 * capacity + 64;
+        }
+        if (length < capacity) { /* else it stays for ever */
+            found[length].stack = stack;
+            found[length++].references = references;
+        }
     }
+    release_latch(&stacks_latch);
+    for (size_t i = 0; i < length; i++)
+        give_up(found[i].stack, found[i].references);
+    free(found);
 }
 
 /* No collection may begin in here either. */
@@ -365,10 +436,12 @@ new_stack(PyThreadState *tstate, const Mark *inherited)
         return NULL;
     memset((char *)stack + sizeof(PyObject), 0, sizeof(Stack) - sizeof(PyObject));
     stack->session = ring.session;
+    take_latch(&stacks_latch);
     stack->next = stacks.next;
     stack->previous = &stacks;
     stacks.next->previous = stack;
     stacks.next = stack;
+    release_latch(&stacks_latch);
     if (inherited != NULL && inherited->stack->session == ring.session)
         stack->root_parent = inherited_span(inherited);
     if (new_mark(tstate, stack) < 0)
@@ -390,19 +463,19 @@ find_stack(Thread *thread, PyThreadState *tstate, int create)
     release_kept(tstate);
     Mark *mark = tstate->context == NULL ? NULL : find_mark(tstate->context, &is_own);
     Stack *stack = NULL;
-    if (mark != NULL && referent(mark->stack->context_ref) == tstate->context)
+    if (mark != NULL && refers_to(mark->stack->context_ref, tstate->context))
         stack = mark->stack;
     else if (create) {
-        int was_enabled = PyGC_Disable();
+        no_collection_begin();
         stack = new_stack(tstate, mark);
-        if (was_enabled)
-            PyGC_Enable();
+        no_collection_end();
     }
     if (stack == NULL)
         return NULL;
-    if (stack->session != ring.session) {
-        stack->session = ring.session;
-        drop_open_spans(stack);
+    if (stack->session != seen(ring.session)) {
+        Py_INCREF(stack);
+        give_up(stack, drop_open_spans(stack) + 1);
+        tell(stack->session, seen(ring.session));
         stack->root_parent = 0;
         if (new_mark(tstate, stack) < 0)
             return NULL;
@@ -479,7 +552,10 @@ try_nodes(void)
     memset((char *)stack + sizeof(PyObject), 0, sizeof(Stack) - sizeof(PyObject));
     stack->next = stack->previous = stack;
     for (int i = 0; i < 64; i++) {
-        PyObject *other = PyContextVar_New("other", NULL);
+        /* Each under a name of its own: of a variable's hash the rest is its address, which may not spread them. */
+        char name[16];
+        snprintf(name, sizeof(name), "other %d", i);
+        PyObject *other = PyContextVar_New(name, NULL);
         if (other == NULL || PyList_Append(others, other) < 0) {
             Py_XDECREF(other);
             goto done;

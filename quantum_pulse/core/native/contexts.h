@@ -10,6 +10,12 @@
 #if PY_VERSION_HEX < 0x030C0000
 #include "internal/pycore_interp.h"
 #endif
+#if PY_VERSION_HEX >= 0x030E0000
+#include "internal/pycore_genobject.h"
+#include "internal/pycore_interpframe.h"
+#else
+#include "internal/pycore_frame.h"
+#endif
 
 /* A span that has been entered and not left. */
 typedef struct {
@@ -27,8 +33,11 @@ typedef struct {
     PyObject *generator;
 } Open;
 
+/* Mostly the thread that is in the context uses it. Others do where a context is copied and taken elsewhere, or a
+ * generator is: `latch` is for what is open and `depth`. */
 typedef struct Stack {
     PyObject_HEAD
+    Latch latch;
     Open *open;
     Py_ssize_t depth;
     Py_ssize_t capacity;
@@ -59,6 +68,7 @@ typedef struct {
 
 /* All stacks, in a ring that begins and ends here. */
 extern Stack stacks;
+extern Latch stacks_latch;
 
 /* The slow half of current_stack. */
 Stack *find_stack(Thread *thread, PyThreadState *tstate, int create);
@@ -97,7 +107,7 @@ set_mark(PyThreadState *tstate, Stack *stack)
     int place = stack->place;
     if (Py_TYPE(node) == bitmap_type && place > 0 && place < Py_SIZE(node) && Py_REFCNT(variables) == 1 && Py_REFCNT(node) == 1 &&
         node->items[place] == (PyObject *)stack->mark && Py_REFCNT(stack->mark) == 1) {
-        stack->mark->span = top_of(stack);
+        tell(stack->mark->span, top_of(stack));
         return 0;
     }
     return set_mark_slowly(tstate, stack);

@@ -6,9 +6,15 @@
 static uint32_t
 add_name(PyObject *name)
 {
+    uint64_t session = seen(ring.session);
     PyObject *text = PyUnicode_AsEncodedString(name, "utf-8", "backslashreplace"); /* also what is no Unicode text */
     if (text == NULL)
         return OTHER_ERROR;
+    if (seen(ring.session) != session) { /* that may have run anything */
+        Py_DECREF(text);
+        return 0;
+    }
+    lock_rings();
     uint32_t length = (uint32_t)PyBytes_GET_SIZE(text), used = ring.header->names_bytes, number = OTHER_ERROR;
     if (PyBytes_GET_SIZE(text) < ERROR_NAMES_BYTES && used + sizeof(length) + length <= ERROR_NAMES_BYTES) {
         char *target = ring.memory + ERROR_NAMES_OFFSET + used;
@@ -18,6 +24,7 @@ add_name(PyObject *name)
         __atomic_store_n(&ring.header->names_bytes, used + sizeof(length) + length, __ATOMIC_RELEASE);
         number = ++ring.last_error;
     }
+    unlock_rings();
     Py_DECREF(text);
     return number;
 }
@@ -28,17 +35,19 @@ error_number(PyObject *kind)
 {
     uint32_t number = 0;
     PyObject *name = PyType_Check(kind) ? PyType_GetName((PyTypeObject *)kind) : NULL;
-    PyObject *known = name == NULL || !ring.in_use ? NULL : PyDict_GetItemWithError(ring.error_numbers, name);
+    PyObject *numbers = name == NULL || !seen(ring.in_use) ? NULL : Py_NewRef(ring.error_numbers);
+    PyObject *known = numbers == NULL ? NULL : PyDict_GetItemWithError(numbers, name); /* numbers stay in there */
     if (known != NULL)
         number = (uint32_t)PyLong_AsUnsignedLong(known);
-    else if (name != NULL && ring.in_use) {
-        number = add_name(name);
+    else if (numbers != NULL && seen(ring.in_use)) {
+        number = add_name(name); /* two threads may number a name twice: no harm */
         PyObject *value = PyLong_FromUnsignedLong(number);
         if (value != NULL)
-            PyDict_SetItem(ring.error_numbers, name, value);
+            PyDict_SetItem(numbers, name, value);
         Py_XDECREF(value);
     }
     PyErr_Clear();
+    Py_XDECREF(numbers);
     Py_XDECREF(name);
     return number;
 }

@@ -24,12 +24,21 @@
 #define TRIPS 16
 #define COLLECTION UINT32_C(0xFFFFFFFE) /* operation of a row that is a garbage collection */
 #define WAKE_SEGMENTS 800
+#define COUNTERS_OFFSET 1024
+#define COUNTERS 48
 
 /* What to do with a sample when all segments are in use: lose it, give up the oldest ones, or wait. */
 enum { DROP = 0, OVERWRITE = 1, WAIT = 2 };
 
 /* States of a segment. */
 enum { FREE = 0, OWNED = 1, FULL = 2, HAS_SLOTS = 3 };
+
+/* Blocks that the threads which share it have entered: where threads record at the same time, each has a line of the cache
+ * to itself as far as they go. */
+typedef struct {
+    uint64_t entered;
+    char pad[56];
+} Counter;
 
 /* A watched sample that was found. */
 typedef struct {
@@ -50,7 +59,8 @@ typedef struct {
     uint32_t used, names_bytes;
     uint64_t gc_collections, gc_pause_ns;
     uint64_t trips;
-    char pad1[16];
+    uint32_t counters; /* how many of `counter` count blocks that were entered; 0: their numbers follow one another */
+    char pad1[12];
     /* Requests of the program. */
     uint64_t asked;
     uint32_t stopped;
@@ -64,10 +74,13 @@ typedef struct {
     char failure[232];
     uint32_t attached, pad3;
     Trip trip[TRIPS];
+    Counter counter[COUNTERS];
 } RingHeader;
 
 _Static_assert(offsetof(RingHeader, last_span) == 64, "ring header as schema.py has it");
 _Static_assert(offsetof(RingHeader, trips) == 104, "ring header as schema.py has it");
+_Static_assert(offsetof(RingHeader, counters) == 112, "ring header as schema.py has it");
+_Static_assert(offsetof(RingHeader, counter) == COUNTERS_OFFSET, "ring header as schema.py has it");
 _Static_assert(offsetof(RingHeader, asked) == 128, "ring header as schema.py has it");
 _Static_assert(offsetof(RingHeader, answered) == 192, "ring header as schema.py has it");
 _Static_assert(offsetof(RingHeader, failure) == 272, "ring header as schema.py has it");

@@ -36,6 +36,7 @@ execute(PyObject *module)
         PyModule_AddIntMacro(module, RING_HEADER_BYTES) < 0 || PyModule_AddIntMacro(module, SEGMENT_BYTES) < 0 ||
         PyModule_AddIntMacro(module, SEGMENT_ROWS) < 0 || PyModule_AddIntMacro(module, WAKE_SEGMENTS) < 0 ||
         PyModule_AddIntMacro(module, SLOT_BYTES) < 0 || PyModule_AddIntMacro(module, SLOTS_OFFSET) < 0 ||
+        PyModule_AddIntConstant(module, "MARKS_IN_PLACE", bitmap_type != NULL) < 0 ||
         PyModule_AddIntMacro(module, FIRST_SLOTS_OFFSET) < 0 || PyModule_AddIntMacro(module, ERROR_NAMES_OFFSET) < 0 ||
         PyModule_AddObjectRef(module, "Probe", (PyObject *)&ProbeType) < 0)
         return -1;
@@ -46,6 +47,9 @@ static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, execute},
 #ifdef Py_mod_multiple_interpreters
     {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif
     {0, NULL},
 };

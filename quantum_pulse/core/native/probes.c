@@ -33,7 +33,7 @@ call_enter(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnam
     Probe *probe = ((Bound *)self)->probe;
     if (PyVectorcall_NARGS(nargsf) != 0 || kwnames != NULL)
         return PyErr_Format(PyExc_TypeError, "__enter__() takes no arguments");
-    if (ring.recording)
+    if (seen(ring.recording))
         begin(probe);
     return Py_NewRef(probe);
 }
@@ -43,7 +43,7 @@ call_exit(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwname
 {
     if (PyVectorcall_NARGS(nargsf) != 3 || kwnames != NULL)
         return PyErr_Format(PyExc_TypeError, "__exit__() takes three arguments");
-    if (ring.recording)
+    if (seen(ring.recording))
         end(((Bound *)self)->probe, args[0]);
     Py_RETURN_NONE;
 }
@@ -79,6 +79,7 @@ bind(Probe *probe, vectorcallfunc function)
     bound->vectorcall = function;
     bound->probe = (Probe *)Py_NewRef(probe);
     PyObject_GC_Track(bound);
+    make_immortal((PyObject *)bound);
     return (PyObject *)bound;
 }
 
@@ -96,13 +97,21 @@ method_get(Method *self, PyObject *object, PyObject *type)
     if (!PyObject_TypeCheck(object, &ProbeType))
         return PyErr_Format(PyExc_TypeError, "a Probe is required");
     Probe *probe = (Probe *)object;
-    PyObject **slot = self->is_exit ? &probe->exit : &probe->enter;
-    if (*slot == NULL) {
-        *slot = bind(probe, self->is_exit ? call_exit : call_enter);
-        if (*slot == NULL)
-            return NULL;
-    }
-    return Py_NewRef(*slot);
+    PyObject **slot = self->is_exit ? &probe->exit : &probe->enter, *known = seen(*slot);
+    if (known != NULL)
+        return Py_NewRef(known);
+    PyObject *bound = bind(probe, self->is_exit ? call_exit : call_enter);
+    if (bound == NULL)
+        return NULL;
+    lock_rings();
+    known = *slot;
+    if (known == NULL) /* else another thread has bound it meanwhile */
+        tell(*slot, Py_NewRef(bound));
+    unlock_rings();
+    if (known == NULL)
+        return bound;
+    Py_DECREF(bound);
+    return Py_NewRef(known);
 }
 
 static PyObject *
@@ -144,8 +153,33 @@ probe_dealloc(Probe *self)
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
+static PyObject *
+get_id(Probe *self, void *unused)
+{
+    return PyLong_FromUnsignedLong(self->id);
+}
+
+static int
+set_id(Probe *self, PyObject *value, void *unused)
+{
+    unsigned long id = value == NULL ? ULONG_MAX : PyLong_AsUnsignedLong(value);
+    if (value == NULL)
+        PyErr_SetString(PyExc_TypeError, "a probe always has a number");
+    else if (!PyErr_Occurred() && id > UINT32_MAX)
+        PyErr_SetString(PyExc_OverflowError, "the number of a probe has 32 bits");
+    if (PyErr_Occurred())
+        return -1;
+    self->id = (uint32_t)id;
+    make_immortal((PyObject *)self); /* whoever numbers it has just made it */
+    return 0;
+}
+
+static PyGetSetDef probe_getset[] = {
+    {"probe_id", (getter)get_id, (setter)set_id, "number that samples carry", NULL},
+    {NULL},
+};
+
 static PyMemberDef probe_members[] = {
-    {"probe_id", T_UINT, offsetof(Probe, id), 0, "number that samples carry"},
     {"probe_every", T_UINT, offsetof(Probe, every), 0, "one of so many calls is recorded"},
     {"probe_detail", T_BOOL, offsetof(Probe, is_detail), 0, "whether it is left out in production"},
     {NULL},
@@ -159,6 +193,7 @@ PyTypeObject ProbeType = {
     .tp_traverse = (traverseproc)probe_traverse,
     .tp_clear = (inquiry)probe_clear,
     .tp_members = probe_members,
+    .tp_getset = probe_getset,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "A place in a program that is timed: a context manager that can be entered many times at once.",
 };
@@ -189,6 +224,7 @@ add_method(const char *name, int is_exit)
     if (method == NULL)
         return -1;
     method->is_exit = is_exit;
+    make_immortal((PyObject *)method);
     int result = PyDict_SetItemString(ProbeType.tp_dict, name, (PyObject *)method);
     Py_DECREF(method);
     return result;
@@ -202,7 +238,7 @@ add_sample(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!LLO", &ProbeType, &probe, &start, &duration, &error_type))
         return NULL;
     const Probe *own = (Probe *)probe;
-    if (ring.recording && !(own->is_detail && ring.production)) {
+    if (seen(ring.recording) && !(own->is_detail && ring.production)) {
         int32_t weight = weight_of_next(own->id, own->every);
         if (weight > 0)
             add(own->id, weight, start, duration, error_type);

@@ -74,48 +74,36 @@ make_file(const char *path, uint32_t first)
     return errno;
 }
 
-static PyObject *
-core_start(PyObject *module, PyObject *args, PyObject *kwargs)
+typedef struct {
+    unsigned long long budget; /* bytes */
+    int wake_fd, on_full, production;
+    unsigned int first; /* segments that have memory from the beginning */
+} Options;
+
+/* Make the file and what the threads share, for a recording that `publish` begins. Returns 0 or an errno. */
+static int
+prepare(const char *path, const Options *options)
 {
-    static char *names[] = {"ring_path", "budget_bytes", "wake_fd", "on_full", "production", "reserve", "on_stall", NULL};
-    PyObject *path, *on_stall = Py_None;
-    unsigned long long budget;
-    int wake_fd = -1, on_full = DROP, production = 0;
-    unsigned int first = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&K|iipIO", names, PyUnicode_FSConverter, &path, &budget, &wake_fd,
-                                     &on_full, &production, &first, &on_stall))
-        return NULL;
-    if (ring.in_use) {
-        Py_DECREF(path);
-        return PyErr_Format(PyExc_RuntimeError, "the core is in use");
-    }
     reap();
-    unsigned long long limit = budget > RING_HEADER_BYTES + SEGMENT_BYTES ? (budget - RING_HEADER_BYTES) / SEGMENT_BYTES : 1;
-    int failure = limit > UINT32_MAX / 2 ? EFBIG : 0, is_made = failure == 0;
-    if (failure == 0) {
-        ring.limit = (uint32_t)limit;
-        ring.bytes = segments_at(ring.limit) + (size_t)ring.limit * SEGMENT_BYTES;
-        failure = make_file(PyBytes_AS_STRING(path), first > 0 ? first : 1);
-        is_made = ring.fd >= 0;
-    }
+    unsigned long long budget = options->budget, fixed = RING_HEADER_BYTES;
+    unsigned long long limit = budget > fixed + SEGMENT_BYTES ? (budget - fixed) / SEGMENT_BYTES : 1;
+    if (limit > UINT32_MAX / 2)
+        return EFBIG;
+    ring.limit = (uint32_t)limit;
+    ring.bytes = segments_at(ring.limit) + (size_t)ring.limit * SEGMENT_BYTES;
+    int failure = make_file(path, options->first > 0 ? options->first : 1), is_made = ring.fd >= 0;
     if (failure == 0) {
         ring.free_segments = malloc(ring.limit * sizeof(uint32_t));
         ring.full_segments = malloc(ring.limit * sizeof(uint32_t));
-        ring.error_numbers = PyDict_New();
-        if (ring.free_segments == NULL || ring.full_segments == NULL || ring.error_numbers == NULL)
+        if (ring.free_segments == NULL || ring.full_segments == NULL)
             failure = ENOMEM;
     }
     if (failure != 0) {
         free_rings();
         if (is_made)
-            unlink(PyBytes_AS_STRING(path));
-        errno = failure;
-        PyErr_Clear();
-        PyErr_SetFromErrnoWithFilename(PyExc_OSError, PyBytes_AS_STRING(path));
-        Py_DECREF(path);
-        return NULL;
+            unlink(path);
+        return failure;
     }
-    Py_DECREF(path);
     int64_t now = now_ns();
     ring.header = (RingHeader *)ring.memory;
     *ring.header = (RingHeader){
@@ -123,10 +111,11 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
         .first_span = last_span,
         .last_span = last_span,
         .limit = ring.limit,
-        .on_full = (uint32_t)on_full,
+        .on_full = (uint32_t)options->on_full,
         .seen_ns = now,
         .released_ns = now,
         .reserved = ring.reserved,
+        .counters = PARALLEL ? COUNTERS : 0,
     };
     ring.drained = (const uint64_t *)(ring.memory + RING_HEADER_BYTES);
     ring.claimed = ring.drained + ring.limit;
@@ -134,45 +123,100 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
     ring.sequence = 0;
     ring.swept_at = ring.waked_at = 0;
     ring.no_room_until_ns = ring.stalled_ns = 0;
-    ring.wake_fd = wake_fd;
+    ring.wake_fd = options->wake_fd;
     ring.wake_at = ring.limit / 2 < WAKE_SEGMENTS ? ring.limit / 2 : WAKE_SEGMENTS;
     if (ring.wake_at == 0)
         ring.wake_at = 1;
-    if (on_full == OVERWRITE)
+    if (options->on_full == OVERWRITE)
         ring.wake_at = UINT32_MAX; /* they are to be full */
-    ring.on_full = on_full;
-    ring.on_stall = on_stall == Py_None ? NULL : Py_NewRef(on_stall);
+    ring.on_full = options->on_full;
     ring.is_hopeless = 0;
-    ring.production = production;
+    ring.production = options->production;
     ring.last_error = 0;
-    if (on_full == OVERWRITE)
+#if PARALLEL
+    ring.left_number = ring.end_of_left = 0;
+    ring.counters_taken = 0;
+#endif
+    if (options->on_full == OVERWRITE)
         reserve_slots(); /* all segments will be full of samples, and none given back */
-    ring.session++;
+    return 0;
+}
+
+static void
+publish(void)
+{
     ring.in_use = 1;
-    ring.recording = 1;
+    count_up(ring.session, 1);
+    tell(ring.recording, 1);
     /* Whoever looks at the file takes it for a ring from here on. */
     __atomic_thread_fence(__ATOMIC_RELEASE);
     memcpy(ring.header->magic, RING_MAGIC, 8);
+}
+
+static PyObject *
+core_start(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"ring_path", "budget_bytes", "wake_fd", "on_full", "production", "reserve", "on_stall", NULL};
+    PyObject *path, *on_stall = Py_None;
+    Options options = {.wake_fd = -1, .on_full = DROP, .first = 1};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&K|iipIO", names, PyUnicode_FSConverter, &path, &options.budget,
+                                     &options.wake_fd, &options.on_full, &options.production, &options.first, &on_stall))
+        return NULL;
+    if (ring.in_use) {
+        Py_DECREF(path);
+        return PyErr_Format(PyExc_RuntimeError, "the core is in use");
+    }
+    PyObject *error_numbers = PyDict_New();
+    int failure = error_numbers == NULL ? ENOMEM : prepare(PyBytes_AS_STRING(path), &options);
+    if (failure != 0) {
+        Py_XDECREF(error_numbers);
+        errno = failure;
+        PyErr_Clear();
+        PyErr_SetFromErrnoWithFilename(PyExc_OSError, PyBytes_AS_STRING(path));
+        Py_DECREF(path);
+        return NULL;
+    }
+    Py_DECREF(path);
+    ring.error_numbers = error_numbers;
+    ring.on_stall = on_stall == Py_None ? NULL : Py_NewRef(on_stall);
+    publish();
     Py_RETURN_NONE;
+}
+
+static void
+stop(void *unused)
+{
+    tell(ring.recording, 0);
 }
 
 static PyObject *
 core_stop(PyObject *module, PyObject *unused)
 {
-    ring.recording = 0;
+    alone(stop, NULL); /* no row follows: nobody is about to write one */
     Py_RETURN_NONE;
+}
+
+/* Nobody uses what is mapped any more, and whoever was using it looks at the session first. */
+static void
+end_session(void *unused)
+{
+    stop(unused);
+    if (!ring.in_use)
+        return;
+    ring.in_use = 0;
+    count_up(ring.session, 1); /* threads and stacks of this recording are stale from here on */
+    for (Thread *thread = threads; thread != NULL; thread = thread->next)
+        thread->segment = NULL;
+    last_span = ring.header->last_span;
 }
 
 static PyObject *
 core_close(PyObject *module, PyObject *unused)
 {
-    ring.recording = 0;
-    if (!ring.in_use)
+    int was_in_use = ring.in_use;
+    alone(end_session, NULL);
+    if (!was_in_use)
         Py_RETURN_NONE;
-    ring.in_use = 0;
-    ring.session++; /* threads and stacks of this recording are stale from here on */
-    for (Thread *thread = threads; thread != NULL; thread = thread->next)
-        thread->segment = NULL;
     forget_open_spans();
     free_rings();
     reap();
@@ -210,19 +254,24 @@ core_progress(PyObject *module, PyObject *unused)
 {
     if (!require_use())
         return NULL;
+    /* Read at once: calls into Python let others close the rings. */
     const RingHeader *header = ring.header;
+    char text[sizeof(header->failure)];
     uint32_t length = __atomic_load_n(&header->failure_bytes, __ATOMIC_ACQUIRE);
-    if (length > sizeof(header->failure))
+    if (length > sizeof(text))
         length = 0;
-    PyObject *failure = PyUnicode_DecodeUTF8(header->failure, length, "replace");
+    memcpy(text, header->failure, length);
+    uint64_t answered = __atomic_load_n(&header->answered, __ATOMIC_ACQUIRE);
+    int is_finished = __atomic_load_n(&header->finished, __ATOMIC_ACQUIRE) != 0;
+    uint64_t drained = __atomic_load_n(&header->drained_rows, __ATOMIC_ACQUIRE), lost = seen(header->lost);
+    int64_t looked = __atomic_load_n(&header->seen_ns, __ATOMIC_RELAXED);
+    PyObject *failure = PyUnicode_DecodeUTF8(text, length, "replace");
     PyObject *contract = PyImport_ImportModule("quantum_pulse.core.contract");
     PyObject *result = failure == NULL || contract == NULL
                            ? NULL
-                           : PyObject_CallMethod(contract, "Progress", "KOKLKO",
-                                                 (unsigned long long)__atomic_load_n(&header->answered, __ATOMIC_ACQUIRE),
-                                                 __atomic_load_n(&header->finished, __ATOMIC_ACQUIRE) ? Py_True : Py_False,
-                                                 (unsigned long long)__atomic_load_n(&header->drained_rows, __ATOMIC_ACQUIRE),
-                                                 (long long)header->seen_ns, (unsigned long long)header->lost, failure);
+                           : PyObject_CallMethod(contract, "Progress", "KOKLKO", (unsigned long long)answered,
+                                                 is_finished ? Py_True : Py_False, (unsigned long long)drained,
+                                                 (long long)looked, (unsigned long long)lost, failure);
     Py_XDECREF(failure);
     Py_XDECREF(contract);
     return result;

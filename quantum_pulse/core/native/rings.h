@@ -1,7 +1,7 @@
 /* The recording of this process: samples in a mapped file, segments of it owned by threads.
  *
- * All of it runs under the interpreter lock, so nothing here locks. The one exception is the end of an operating
- * system thread, which only raises a flag.
+ * A thread that is in here is attached to the interpreter: it has the interpreter lock, or else what `parallel.h` says
+ * stands in for it. The one exception is the end of an operating system thread, which only raises a flag.
  */
 #ifndef QP_RINGS_H
 #define QP_RINGS_H
@@ -12,10 +12,7 @@
 #include "accounts.h"
 #include "clock.h"
 #include "layout.h"
-
-#ifdef Py_GIL_DISABLED
-#error "the native core relies on the interpreter lock"
-#endif
+#include "parallel.h"
 
 /* An operating system thread that has recorded. */
 typedef struct Thread {
@@ -32,6 +29,13 @@ typedef struct Thread {
     uint32_t lost_in_a_row; /* since it last had a segment or paused */
     uint64_t random;  /* state of a generator, not 0 */
     struct Thread *next;
+#if PARALLEL
+    int64_t last_number, end_of_numbers; /* for spans: those in between are this thread's alone */
+    uint64_t *entered;                   /* in the header */
+    int shares_entered;                  /* with other threads */
+    struct Slot *free_slots;
+    uint32_t free_slots_length;
+#endif
 } Thread;
 
 /* The recording. One per process. */
@@ -64,13 +68,17 @@ typedef struct {
     PyObject *on_stall; /* called when the rings are full and the agent has not been seen for a while */
     int64_t stalled_ns; /* when that was last */
     int on_full;
+#if PARALLEL
+    int64_t left_number, end_of_left; /* numbers for spans that a thread had in advance and did not need */
+    uint64_t counters_taken; /* bits; of the header's counters but the first, which threads share that found no other */
+#endif
     int is_hopeless; /* waiting was in vain, so nobody waits until there is room again */
     uint64_t hopeless_at; /* header->released by then */
     int production;  /* details are not recorded */
 } Rings;
 
 extern Rings ring;
-extern int64_t last_span; /* number of the last block that was entered in this process */
+extern int64_t last_span; /* number of the last block that was entered in this process, or one after it */
 extern Thread *threads;
 extern __thread Thread *this_thread;
 
@@ -112,7 +120,7 @@ static inline Thread *
 current_thread(void)
 {
     Thread *thread = this_thread;
-    return thread != NULL && thread->session == ring.session ? thread : attach_thread();
+    return thread != NULL && thread->session == seen(ring.session) ? thread : attach_thread();
 }
 
 static inline Count *
@@ -161,9 +169,9 @@ write_row(Segment *segment, const Sample *sample)
 static inline int
 commit(Thread *thread, const Sample *sample)
 {
-    uint64_t session = ring.session;
+    uint64_t session = seen(ring.session);
     Segment *segment = ready_segment(thread);
-    if (ring.session != session || !ring.recording)
+    if (seen(ring.session) != session || !seen(ring.recording))
         return 0; /* while this thread waited for a segment */
     Count *count = count_of(thread, sample->probe_id); /* not before: what was called meanwhile may have moved it */
     if (count == NULL)
@@ -173,8 +181,8 @@ commit(Thread *thread, const Sample *sample)
         return 1;
     }
     write_row(segment, sample);
-    count->committed++;
-    if (count->is_watched)
+    count_up(count->committed, 1);
+    if (seen(count->is_watched))
         look_at(sample->probe_id, sample->end - sample->start, sample->error, sample->span);
     return 1;
 }

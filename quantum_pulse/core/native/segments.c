@@ -1,4 +1,5 @@
-/* Segments change hands: from the free ones to a thread, to the agent, and back. */
+/* Segments change hands: from the free ones to a thread, to the agent, and back. Whoever changes what is free and what
+ * is full holds `lock_rings`, and gives it up before it calls into Python or sleeps. */
 #include "slots.h"
 
 #include <errno.h>
@@ -148,7 +149,7 @@ count_lost_rows(Segment *segment, uint32_t begin)
         }
         if (probe_id == COLLECTION)
             continue; /* is in no account */
-        ring.header->lost += samples;
+        add_together(ring.header->lost, samples);
         count_overwritten(probe_id, segment->thread, samples, first, last);
     }
 }
@@ -215,10 +216,14 @@ wake_if_filling(void)
 static void
 report_stall(void)
 {
-    int64_t now = now_ns(), seen = __atomic_load_n(&ring.header->seen_ns, __ATOMIC_RELAXED);
-    if (ring.on_stall == NULL || now - seen < STALL_NS || now - ring.stalled_ns < STALL_AGAIN_NS)
+    int64_t now = now_ns(), looked = __atomic_load_n(&ring.header->seen_ns, __ATOMIC_RELAXED);
+    lock_rings();
+    int is_due = ring.on_stall != NULL && now - looked >= STALL_NS && now - ring.stalled_ns >= STALL_AGAIN_NS;
+    if (is_due)
+        ring.stalled_ns = now;
+    unlock_rings();
+    if (!is_due)
         return;
-    ring.stalled_ns = now;
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
     PyObject *callback = Py_NewRef(ring.on_stall), *result = PyObject_CallNoArgs(callback);
@@ -227,7 +232,8 @@ report_stall(void)
     PyErr_Restore(type, value, trace);
 }
 
-/* Until somebody makes room, for a bounded time. Others run meanwhile, and may end the recording. */
+/* Until somebody makes room, for a bounded time. Others run meanwhile, and may end the recording. With the lock, which is
+ * given up meanwhile. */
 static int
 wait_for_room(void)
 {
@@ -242,10 +248,12 @@ wait_for_room(void)
             ring.hopeless_at = ring.header->released;
             return 0;
         }
+        unlock_rings();
         report_stall();
         Py_BEGIN_ALLOW_THREADS
         nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
         Py_END_ALLOW_THREADS
+        lock_rings();
     }
     return ring.session == session && ring.free_length > 0;
 }
@@ -256,10 +264,15 @@ wait_for_room(void)
 static void
 brake(void)
 {
-    uint32_t room = ring.free_length + (ring.limit - ring.used), half = ring.limit / 2;
-    if (room >= half || ring.on_full == OVERWRITE || ring.limit < BRAKE_SEGMENTS)
+    uint32_t half = ring.limit / 2;
+    if (ring.on_full == OVERWRITE || ring.limit < BRAKE_SEGMENTS)
         return;
-    if (sweep() && (room = ring.free_length + (ring.limit - ring.used)) >= half)
+    lock_rings();
+    uint32_t room = ring.free_length + (ring.limit - ring.used);
+    if (room < half && sweep())
+        room = ring.free_length + (ring.limit - ring.used);
+    unlock_rings();
+    if (room >= half)
         return;
     if (now_ns() - __atomic_load_n(&ring.header->released_ns, __ATOMIC_RELAXED) > LONGEST_BRAKING_NS)
         return;
@@ -269,28 +282,10 @@ brake(void)
     Py_END_ALLOW_THREADS
 }
 
-Segment *
-take_segment(Thread *thread)
+/* A free segment becomes that of `thread`. */
+static Segment *
+own_free_segment(Thread *thread)
 {
-    uint64_t session = ring.session;
-    if (thread->segment != NULL)
-        finish_segment(thread->segment);
-    if (thread->segment != NULL || ++thread->lost_in_a_row >= SEGMENT_ROWS) {
-        thread->segment = NULL;
-        thread->lost_in_a_row = 0;
-        brake();
-        if (ring.session != session)
-            return NULL; /* the recording has ended meanwhile */
-    }
-    if (!make_all_room() && !(ring.on_full == OVERWRITE && overwrite()) && !(ring.on_full == WAIT && wait_for_room())) {
-        if (ring.session == session)
-            report_stall();
-        return NULL;
-    }
-    if (ring.session != session)
-        return NULL;
-    if (thread->segment != NULL) /* the recorder was called, and recorded something itself */
-        return thread->segment->written < SEGMENT_ROWS ? thread->segment : NULL;
     uint32_t number = ring.free_segments[--ring.free_length]; /* the last one used: its pages are warm */
     Segment *segment = segment_of(number);
     /* `written` before `sequence`: whoever finds the new sequence must not find the rows of the old one. */
@@ -305,16 +300,48 @@ take_segment(Thread *thread)
     return segment;
 }
 
+Segment *
+take_segment(Thread *thread)
+{
+    uint64_t session = seen(ring.session);
+    if (thread->segment != NULL) {
+        lock_rings();
+        finish_segment(thread->segment);
+        unlock_rings();
+    }
+    if (thread->segment != NULL || ++thread->lost_in_a_row >= SEGMENT_ROWS) {
+        thread->segment = NULL;
+        thread->lost_in_a_row = 0;
+        brake();
+        if (seen(ring.session) != session)
+            return NULL; /* the recording has ended meanwhile */
+    }
+    Segment *segment = NULL;
+    lock_rings();
+    int has_room = make_all_room() || (ring.on_full == OVERWRITE && overwrite()) ||
+                   (ring.on_full == WAIT && wait_for_room());
+    int goes_on = ring.session == session;
+    if (has_room && goes_on && thread->segment == NULL)
+        segment = own_free_segment(thread);
+    else if (has_room && goes_on && thread->segment->written < SEGMENT_ROWS)
+        segment = thread->segment; /* the recorder was called, and recorded something itself */
+    unlock_rings();
+    if (!has_room && goes_on)
+        report_stall();
+    return segment;
+}
+
 void
 lose(const Thread *thread, Count *count, const Sample *sample)
 {
     /* First of all it is open no longer: whoever dies in here has one sample that is not told of, and none twice. */
     if (sample->slot != NULL)
         publish_slot(sample->slot, SLOT_FREE);
-    ring.header->lost++;
-    if (count->lost++ == 0)
-        count->first_loss = sample->start;
-    count->last_loss = sample->end;
+    add_together(ring.header->lost, 1);
+    if (count->lost == 0)
+        tell(count->first_loss, sample->start);
+    tell(count->last_loss, sample->end);
+    count_up(count->lost, 1);
     note_lost(&count->lost_slot, sample->probe_id, thread->id, NO_ROOM, 1, sample->start, sample->end);
 }
 
@@ -323,11 +350,13 @@ lose(const Thread *thread, Count *count, const Sample *sample)
 void
 note_trip(uint32_t probe_id, int64_t duration, uint32_t error, int64_t span)
 {
+    lock_rings();
     uint64_t trips = ring.header->trips, taken = __atomic_load_n(&ring.header->taken_trips, __ATOMIC_ACQUIRE);
-    if (trips - taken >= TRIPS)
-        return; /* the first few are enough */
-    ring.header->trip[trips % TRIPS] = (Trip){probe_id, error, span, duration, 0};
-    __atomic_store_n(&ring.header->trips, trips + 1, __ATOMIC_RELEASE);
+    if (trips - taken < TRIPS) { /* the first few are enough */
+        ring.header->trip[trips % TRIPS] = (Trip){probe_id, error, span, duration, 0};
+        __atomic_store_n(&ring.header->trips, trips + 1, __ATOMIC_RELEASE);
+    }
+    unlock_rings();
     if (trips == taken && ring.wake_fd >= 0)
         wake();
 }

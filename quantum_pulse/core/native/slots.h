@@ -35,17 +35,33 @@ void begin_slots(void);
 /* Take a segment for slots, while that does not take too many from the samples. Returns whether it did. */
 int reserve_slots(void);
 
-/* The slow half of take_slot: from a segment, while that does not take too many from the samples. */
-Slot *more_slots(void);
+/* The slow half of take_slot: from those of the ring, or from a segment, while that does not take too many from the
+ * samples. */
+Slot *more_slots(Thread *thread);
+
+/* Where `thread` takes slots from: where others record at the same time, from a few that are its own. */
+static inline Slot **
+free_slots_of(Thread *thread)
+{
+#if PARALLEL
+    return &thread->free_slots;
+#else
+    (void)thread;
+    return &ring.free_slots;
+#endif
+}
 
 /* A slot, or NULL when there is no room. What has no slot is still counted, but nobody else knows by its name. */
 static inline Slot *
-take_slot(void)
+take_slot(Thread *thread)
 {
-    Slot *slot = ring.free_slots;
+    Slot **free_slots = free_slots_of(thread), *slot = *free_slots;
     if (slot == NULL)
-        return more_slots();
-    ring.free_slots = slot->next;
+        return more_slots(thread);
+    *free_slots = slot->next;
+#if PARALLEL
+    thread->free_slots_length--;
+#endif
     return slot;
 }
 
@@ -56,12 +72,25 @@ publish_slot(Slot *slot, uint32_t kind)
     __atomic_store_n(&slot->kind, kind, __ATOMIC_RELEASE);
 }
 
+#if PARALLEL
+#define SLOTS_AT_A_TIME 8
+#define MOST_FREE_SLOTS (4 * SLOTS_AT_A_TIME) /* of a thread */
+
+/* Give free slots of `thread` back to the ring until it has at most `most`. */
+void return_slots(Thread *thread, uint32_t most);
+#endif
+
 static inline void
-free_slot(Slot *slot)
+free_slot(Thread *thread, Slot *slot)
 {
+    Slot **free_slots = free_slots_of(thread);
     publish_slot(slot, SLOT_FREE);
-    slot->next = ring.free_slots;
-    ring.free_slots = slot;
+    slot->next = *free_slots;
+    *free_slots = slot;
+#if PARALLEL
+    if (++thread->free_slots_length > MOST_FREE_SLOTS)
+        return_slots(thread, MOST_FREE_SLOTS / 2);
+#endif
 }
 
 /* Add lost samples to `*slot`, which is taken if it is NULL. */

@@ -1,16 +1,10 @@
 #include "contexts.h" /* first: it asks for the internals of CPython, of which frames are needed here too */
 #include "errors.h"
+#include "numbers.h"
 #include "slots.h"
 #include "spans.h"
 
 #include <string.h>
-
-#if PY_VERSION_HEX >= 0x030E0000
-#include "internal/pycore_genobject.h"
-#include "internal/pycore_interpframe.h"
-#else
-#include "internal/pycore_frame.h"
-#endif
 
 static PyObject *manager_codes[2];
 
@@ -71,6 +65,25 @@ ready_stack(Thread *thread, PyThreadState *tstate)
     return stack;
 }
 
+/* Whether the recording that `thread` records into has ended, as others may do while Python runs. */
+static inline int
+is_stale(const Thread *thread)
+{
+    return !seen(ring.recording) || (PARALLEL && thread->session != seen(ring.session));
+}
+
+static int
+grow(Stack *stack)
+{
+    Py_ssize_t capacity = stack->capacity == 0 ? 8 : stack->capacity * 2;
+    Open *grown = realloc(stack->open, (size_t)capacity * sizeof(Open));
+    if (grown == NULL)
+        return -1;
+    stack->open = grown;
+    stack->capacity = capacity;
+    return 0;
+}
+
 /* Nearly every call into Python from here may collect garbage, run a finaliser, and so come back here: to open and close
  * other spans on the same stack, which moves when it grows. So what may do that comes first, or looks at the stack
  * anew afterwards. */
@@ -88,25 +101,19 @@ enter(uint32_t probe_id, int32_t weight)
     }
     PyObject *generator = running_generator(tstate);
     int encloses = generator != NULL && is_context_manager();
-    if (!ring.recording)
-        return; /* it was ended meanwhile */
-    int64_t parent = innermost(stack);
-    if (stack->depth == stack->capacity) {
-        Py_ssize_t capacity = stack->capacity == 0 ? 8 : stack->capacity * 2;
-        Open *grown = PyMem_Realloc(stack->open, capacity * sizeof(Open));
-        if (grown == NULL)
-            return;
-        stack->open = grown;
-        stack->capacity = capacity;
-    }
+    if (is_stale(thread))
+        return; /* the recording was ended meanwhile */
     Count *count = count_of(thread, probe_id);
-    if (count == NULL)
+    take_latch(&stack->latch);
+    if (count == NULL || (stack->depth == stack->capacity && grow(stack) < 0)) {
+        release_latch(&stack->latch);
         return;
-    int64_t span = parent;
+    }
+    int64_t parent = innermost(stack), span = parent;
     Slot *slot = NULL;
     if (weight > 0) {
-        span = last_span + 1;
-        slot = take_slot();
+        span = next_number(thread, parent);
+        slot = take_slot(thread);
         if (slot != NULL) {
             slot->probe_id = probe_id;
             slot->thread = thread->id;
@@ -115,10 +122,13 @@ enter(uint32_t probe_id, int32_t weight)
             slot->open.parent = parent;
             slot->open.task = stack->task;
             slot->open.weight = weight;
-            publish_slot(slot, SLOT_OPEN); /* before it counts: readers know by the number whether it does */
+            if (!PARALLEL)
+                publish_slot(slot, SLOT_OPEN); /* before it counts: readers know by the number whether it does */
         }
-        count->started++;
-        __atomic_store_n(&ring.header->last_span, last_span = span, __ATOMIC_RELEASE);
+        count_up(count->started, 1);
+        count_entered(thread, span);
+        if (PARALLEL && slot != NULL)
+            publish_slot(slot, SLOT_OPEN); /* after it counts: numbers are taken in advance, and tell nothing */
     }
     Py_ssize_t index = stack->depth++;
     stack->open[index] = (Open){
@@ -134,11 +144,12 @@ enter(uint32_t probe_id, int32_t weight)
     };
     if (generator != NULL)
         Py_INCREF(stack);
+    release_latch(&stack->latch);
     if (weight == 0)
         return; /* contexts that are copied from here are children of its parent, which the mark names */
     if (set_mark(tstate, stack) < 0)
         PyErr_Clear();
-    if (index < stack->depth && stack->open[index].span == span) {
+    if (index < stack->depth && stack->open[index].span == span && !(PARALLEL && is_stale(thread))) {
         int64_t start = now_at_last_ns();
         stack->open[index].start = start;
         if (slot != NULL)
@@ -156,6 +167,31 @@ find_open(const Stack *stack, uint32_t probe_id, const PyObject *generator)
     return -1;
 }
 
+/* The same; where there is one, `stack` is latched. */
+static inline Py_ssize_t
+find_and_latch(Stack *stack, uint32_t probe_id, const PyObject *generator)
+{
+    take_latch(&stack->latch);
+    Py_ssize_t index = find_open(stack, probe_id, generator);
+    if (index < 0)
+        release_latch(&stack->latch);
+    return index;
+}
+
+/* The stack in which it is, latched, where `generator` is closed from another context than the one that started it. */
+static Stack *
+find_elsewhere(uint32_t probe_id, const PyObject *generator, Py_ssize_t *index)
+{
+    *index = -1;
+    take_latch(&stacks_latch);
+    Stack *stack = stacks.next;
+    for (; stack != &stacks; stack = stack->next)
+        if (stack->session == seen(ring.session) && (*index = find_and_latch(stack, probe_id, generator)) >= 0)
+            break; /* what is open keeps it alive */
+    release_latch(&stacks_latch);
+    return stack;
+}
+
 void
 leave(uint32_t probe_id, PyObject *error_type)
 {
@@ -164,22 +200,19 @@ leave(uint32_t probe_id, PyObject *error_type)
     if (thread == NULL)
         return;
     uint32_t error = error_type == Py_None ? 0 : error_number(error_type);
-    if (!ring.recording)
+    if (is_stale(thread))
         return;
     PyThreadState *tstate = PyThreadState_Get();
     Stack *current = current_stack(thread, tstate, 0), *stack = current;
     PyObject *generator = running_generator(tstate);
-    Py_ssize_t index = stack == NULL ? -1 : find_open(stack, probe_id, generator);
+    Py_ssize_t index = stack == NULL ? -1 : find_and_latch(stack, probe_id, generator);
     if (index < 0 && generator != NULL)
-        /* Closed from another context than the one that started it. */
-        for (stack = stacks.next; stack != &stacks; stack = stack->next)
-            if (stack->session == ring.session && (index = find_open(stack, probe_id, generator)) >= 0)
-                break;
+        stack = find_elsewhere(probe_id, generator, &index);
     if (index < 0) {
         PyErr_Clear();
         return; /* entered before the recording began */
     }
-    uint64_t session = ring.session;
+    uint64_t session = seen(ring.session);
     Open *open = &stack->open[index];
     Sample sample = {
         .start = open->start,
@@ -196,6 +229,7 @@ leave(uint32_t probe_id, PyObject *error_type)
     stack->depth--;
     if (index < stack->depth)
         memmove(open, open + 1, (stack->depth - index) * sizeof(Open));
+    release_latch(&stack->latch);
     if (sample.weight > 0) {
         if (entered_by != thread->id)
             move_start(thread, probe_id, entered_by);
@@ -203,8 +237,8 @@ leave(uint32_t probe_id, PyObject *error_type)
             stack->abandoned = sample.span;
         else if (set_mark(tstate, stack) < 0)
             PyErr_Clear();
-        if (ring.recording && ring.session == session && commit(thread, &sample) && sample.slot != NULL)
-            free_slot(sample.slot); /* last: for a moment it is known twice, rather than not at all */
+        if (seen(ring.recording) && seen(ring.session) == session && commit(thread, &sample) && sample.slot != NULL)
+            free_slot(thread, sample.slot); /* last: for a moment it is known twice, rather than not at all */
     }
     if (generator != NULL)
         Py_DECREF(stack);
@@ -236,15 +270,16 @@ leave_unrecorded(uint32_t probe_id)
     Thread *thread = this_thread;
     PyThreadState *tstate = PyThreadState_Get();
     /* Only where nothing has to be looked for: this context was the last that this thread worked in. */
-    if (thread == NULL || thread->session != ring.session || thread->context_version != tstate->context_ver ||
+    if (thread == NULL || thread->session != seen(ring.session) || thread->context_version != tstate->context_ver ||
         thread->tstate_id != tstate->id || running_generator(tstate) != NULL)
         return 0;
     Stack *stack = thread->stack;
+    take_latch(&stack->latch);
     const Open *top = stack->depth == 0 ? NULL : &stack->open[stack->depth - 1];
-    if (top == NULL || top->probe_id != probe_id || top->weight != 0 || top->generator != NULL)
-        return 0;
-    stack->depth--;
-    return 1;
+    int is_it = top != NULL && top->probe_id == probe_id && top->weight == 0 && top->generator == NULL;
+    stack->depth -= is_it;
+    release_latch(&stack->latch);
+    return is_it;
 }
 
 void
@@ -254,19 +289,22 @@ add(uint32_t probe_id, int32_t weight, int64_t start, int64_t duration, PyObject
     if (thread == NULL)
         return;
     uint32_t error = error_type == Py_None ? 0 : error_number(error_type);
-    Stack *stack = ring.recording ? ready_stack(thread, PyThreadState_Get()) : NULL;
-    Count *count = stack == NULL || !ring.recording ? NULL : count_of(thread, probe_id);
+    Stack *stack = is_stale(thread) ? NULL : ready_stack(thread, PyThreadState_Get());
+    Count *count = stack == NULL || is_stale(thread) ? NULL : count_of(thread, probe_id);
     if (count == NULL) {
         PyErr_Clear();
         return;
     }
-    count->started++;
-    ring.header->last_span = ++last_span;
+    take_latch(&stack->latch);
+    int64_t parent = innermost(stack), span = next_number(thread, parent);
+    release_latch(&stack->latch);
+    count_up(count->started, 1);
+    count_entered(thread, span);
     Sample sample = {
         .start = start,
         .end = start + duration,
-        .span = last_span,
-        .parent = innermost(stack),
+        .span = span,
+        .parent = parent,
         .task = stack->task,
         .probe_id = probe_id,
         .error = error,

@@ -1,4 +1,4 @@
-#include "rings.h"
+#include "slots.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -18,8 +18,52 @@ thread_ended(void *value)
     __atomic_store_n(&has_ended, 1, __ATOMIC_RELEASE);
 }
 
-Thread *
-attach_thread(void)
+/* What `thread` has in advance of the present recording, of which it has nothing yet. */
+static void
+begin_advances(Thread *thread)
+{
+#if PARALLEL
+    thread->last_number = ring.left_number;
+    thread->end_of_numbers = ring.end_of_left;
+    ring.left_number = ring.end_of_left = 0;
+    thread->free_slots = NULL;
+    thread->free_slots_length = 0;
+    thread->entered = NULL;
+    if (ring.header == NULL)
+        return;
+    uint32_t number = 1;
+    while (number < COUNTERS && ring.counters_taken >> number & 1)
+        number++;
+    thread->shares_entered = number == COUNTERS;
+    if (thread->shares_entered)
+        number = 0;
+    else
+        ring.counters_taken |= (uint64_t)1 << number;
+    thread->entered = &ring.header->counter[number].entered;
+#else
+    (void)thread;
+#endif
+}
+
+/* A thread that has ended leaves them to others. */
+static void
+end_advances(Thread *thread)
+{
+#if PARALLEL
+    return_slots(thread, 0);
+    if (thread->end_of_numbers > ring.end_of_left) { /* the latest: others are out of turn */
+        ring.left_number = thread->last_number;
+        ring.end_of_left = thread->end_of_numbers;
+    }
+    if (!thread->shares_entered)
+        ring.counters_taken &= ~((uint64_t)1 << ((Counter *)thread->entered - ring.header->counter));
+#else
+    (void)thread;
+#endif
+}
+
+static Thread *
+attach(void)
 {
     Thread *thread = this_thread;
     if (thread == NULL) {
@@ -34,6 +78,7 @@ attach_thread(void)
         pthread_setspecific(thread_key, thread);
     }
     thread->session = ring.session;
+    begin_advances(thread);
     thread->context_version = 0;
     thread->task_version = 0;
     thread->segment = NULL;
@@ -43,9 +88,19 @@ attach_thread(void)
     return thread;
 }
 
+Thread *
+attach_thread(void)
+{
+    lock_rings();
+    Thread *thread = attach();
+    unlock_rings();
+    return thread;
+}
+
 void
 reap(void)
 {
+    lock_rings();
     __atomic_store_n(&has_ended, 0, __ATOMIC_RELEASE);
     for (Thread **link = &threads; *link != NULL;) {
         Thread *thread = *link;
@@ -57,11 +112,13 @@ reap(void)
             keep_counts(thread);
             if (thread->segment != NULL)
                 finish_segment(thread->segment);
+            end_advances(thread);
         }
         *link = thread->next;
         free(thread->counts);
         free(thread);
     }
+    unlock_rings();
 }
 
 int
@@ -78,7 +135,8 @@ reap_if_ended(void)
 static void
 after_fork_in_child(void)
 {
-    ring.recording = 0;
+    renew_locks();
+    tell(ring.recording, 0);
 }
 
 int

@@ -18,11 +18,11 @@ static PyObject *
 timed_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     Timed *self = (Timed *)callable;
-    if (!ring.recording)
+    if (!seen(ring.recording))
         return PyObject_Vectorcall(self->function, args, nargsf, kwnames);
     begin(self->probe);
     PyObject *result = PyObject_Vectorcall(self->function, args, nargsf, kwnames);
-    if (!ring.recording)
+    if (!seen(ring.recording))
         return result;
     if (result != NULL) {
         end(self->probe, Py_None);
@@ -117,6 +117,9 @@ timed(PyObject *module, PyObject *args)
         return NULL;
     }
     Py_DECREF(done);
+    /* As CPython does with functions that are defined once; one that is inside of another may be made any number of times. */
+    if (PyFunction_Check(function) && !(((PyCodeObject *)PyFunction_GET_CODE(function))->co_flags & CO_NESTED))
+        make_immortal((PyObject *)self);
     return (PyObject *)self;
 }
 

@@ -110,9 +110,9 @@ def _keep_variables(phase: str, info: dict[str, int]) -> None:  # noqa: ARG001 -
 
 def stop() -> None:
     global _session
-    if _session is not None:
-        _session.is_recording = False
-    _session = None
+    session, _session = _session, None
+    if session is not None:
+        session.end()
     with contextlib.suppress(ValueError):
         gc.callbacks.remove(_keep_variables)
 
@@ -121,13 +121,14 @@ def close() -> None:
     global _latest
     session, _latest = _latest, None
     if session is not None:
-        session.is_recording = False
+        session.end()
         session.close()
 
 
 def forget() -> None:
     """In a forked child: let go of the parent's rings without touching them."""
-    global _session, _latest
+    if _latest is not None:
+        _latest.renew_locks()
     stop()
     close()
 
@@ -238,7 +239,7 @@ def losses() -> list[Loss]:
     return found + [
         Loss(probe_id, thread.id, count.lost, count.first_loss, count.last_loss, contract.NO_ROOM)
         for thread in living
-        for probe_id, count in list(thread.counts.items())
+        for probe_id, count in thread.counts.copy().items()
         if count.lost
     ]
 
@@ -250,7 +251,5 @@ def account() -> list[Account]:
         session.settle()
         found = [Account(*key, *values) for key, values in list(session.ended.accounts.items())]
     return found + [
-        Account(probe_id, thread.id, count.started, count.committed, count.lost)
-        for thread in living
-        for probe_id, count in list(thread.counts.items())
+        count.account(probe_id, thread.id) for thread in living for probe_id, count in thread.counts.copy().items()
     ]

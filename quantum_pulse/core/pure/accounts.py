@@ -29,6 +29,11 @@ class Count:
         self.left -= 1
         return every if self.left + 1 == self.chosen else 0
 
+    def account(self, probe_id: int, thread: int) -> contract.Account:
+        # What has ended first: a thread that goes on meanwhile must not have ended more than it has started.
+        committed, lost = self.committed, self.lost
+        return contract.Account(probe_id, thread, self.started, committed, lost)
+
 
 class Ended:
     """What became of the samples of threads that have ended, and of those that were overwritten."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from quantum_pulse import mounts, schema
 from quantum_pulse.core import contract
 from quantum_pulse.core.pure.accounts import Count, Ended
-from quantum_pulse.core.pure.segments import Header, Segment
+from quantum_pulse.core.pure.segments import CLOSED, Header, Segment
 from quantum_pulse.core.pure.slots import SEGMENTS_PER_SLOT_SEGMENT, Slots
 
 if TYPE_CHECKING:
@@ -82,10 +82,11 @@ def write_row(
 class Thread:
     """What a thread owns in a recording."""
 
-    __slots__ = ("__weakref__", "counts", "id", "segment", "session")
+    __slots__ = ("__weakref__", "counts", "id", "lock", "segment", "session")
 
     def __init__(self, session: Session) -> None:
         self.id = threading.get_native_id()
+        self.lock = threading.RLock()  # while it writes a row: it may be interrupted, and record then as well
         self.segment: Segment | None = None
         self.counts: dict[int, Count] = {}
         self.session = session  # last: what an interrupt leaves without it never counted
@@ -122,6 +123,7 @@ class Session:
         self.hopeless_at = -1  # releases by when waiting was in vain
         # A collection may begin in any critical section, and what it runs may record: in the same thread.
         self.lock = threading.RLock()
+        self.tally = threading.RLock()  # of what all threads count together
         self.limit = schema.ring_limit(budget)
         self.reserved = 0
         size = schema.segments_at(self.limit) + self.limit * schema.SEGMENT_BYTES
@@ -151,6 +153,7 @@ class Session:
         self.error_numbers: dict[str, int] = {}  # by name of the type
         self.last_error = 0
         self.used = 0
+        self.segments: list[Segment] = []  # all of them
         self.free: list[Segment] = []
         self.full: collections.deque[Segment] = collections.deque()  # the one that became full first comes first
         self.slots = Slots(self.memory, self.take_for_slots)
@@ -180,16 +183,20 @@ class Session:
 
     def close(self) -> None:
         """Let go of the mapping and the file."""
-        try:
-            for segment in [*self.free, *self.full, *(thread.segment for thread in self.living())]:
-                if segment is not None:
-                    segment.close()
+        with self.lock:
+            for segment in self.segments:
+                segment.close()
             self.header.close()
-            # A traceback that somebody keeps may hold a view of a segment that was being made: the mapping goes then.
-            with contextlib.suppress(BufferError):
-                self.memory.close()
-        finally:
+            self.slots.close()
+            self.memory = CLOSED
             os.close(self.fd)
+            self.fd = -1
+
+    def renew_locks(self) -> None:
+        """In a forked child: whoever held them is not there."""
+        self.lock, self.tally = threading.RLock(), threading.RLock()
+        for thread in self.living():
+            thread.lock = threading.RLock()
 
     def reserve(self, count: int) -> None:
         """Memory for at most `count` more segments: without it, a page of the mapping could raise SIGBUS in the host.
@@ -273,9 +280,7 @@ class Session:
             begin = segment.base + schema.SLOTS_OFFSET
             self.memory[begin : segment.base + schema.SEGMENT_BYTES] = bytes(schema.SEGMENT_BYTES - schema.SLOTS_OFFSET)
             segment.fields["state"][0] = schema.HAS_SLOTS
-            base = segment.base
-            segment.close()
-            return base
+            return segment.base
 
     def extend(self) -> bool:
         """Free a segment that was never used."""
@@ -294,12 +299,14 @@ class Session:
         number = self.used
         self.used = number + 1
         self.header["used"] = self.used
-        self.free.append(Segment(self.memory, number, self.limit))
+        segment = Segment(self.memory, number, self.limit)
+        self.segments.append(segment)
+        self.free.append(segment)
         return True
 
     def overwrite(self) -> bool:
         """Free the oldest full segment that the agent is not copying."""
-        for segment in list(self.full):
+        for segment in self.full.copy():
             # Either we see the agent's claim, or it sees that the sequence has changed.
             segment.fields["sequence"][0] = 0
             fence()
@@ -330,8 +337,7 @@ class Session:
             known = found.setdefault(segment.columns["operation"][row], [0, start, end])
             known[:] = known[0] + 1, min(known[1], start), max(known[2], end)
         for probe_id, (samples, first, last) in found.items():
-            self.lost += samples
-            self.header.fields["lost"][0] = self.lost
+            self.count_lost(samples)
             self.ended.add(probe_id, segment.thread, 0, -samples, samples)
             self.ended.add_loss(probe_id, segment.thread, contract.OVERWRITTEN, samples, first, last)
             key = (probe_id, segment.thread)
@@ -422,12 +428,11 @@ class Session:
         count = thread.counts.get(entry.probe_id) or thread.counts.setdefault(entry.probe_id, Count())
         duration = end - entry.start
         segment = thread.segment
-        while segment is None or not write_row(
-            segment, entry.start, duration, entry.span, entry.parent, entry.task, entry.probe_id, error, entry.weight
-        ):
+        values = (entry.start, duration, entry.span, entry.parent, entry.task, entry.probe_id, error, entry.weight)
+        while not self.write(thread, segment, values):
             segment = self.next_segment(thread)
             if not self.is_recording:
-                return False  # since it waited for a segment
+                return False  # since it waited for a segment, or before
             if segment is None:
                 self.lose(thread, count, entry, end)
                 return True
@@ -436,12 +441,22 @@ class Session:
             self.look_at(entry, duration, error)
         return True
 
+    def write(self, thread: Thread, segment: Segment | None, values: tuple[int, ...]) -> bool:
+        """Write a row unless the recording has ended. Returns whether there was room, and it has not."""
+        with thread.lock:
+            return self.is_recording and segment is not None and write_row(segment, *values)
+
+    def end(self) -> None:
+        """No row follows: each thread has either written the one that it is about to write, or never will."""
+        self.is_recording = False
+        for thread in self.living():
+            with thread.lock:
+                pass
+
     def note_collection(self, thread: Thread, start: int, end: int, generation: int, collected: int) -> None:
         """Write a garbage collection as a row."""
         segment = thread.segment
-        while segment is None or not write_row(
-            segment, start, end - start, 0, collected, 0, schema.COLLECTION, generation, 1
-        ):
+        while not self.write(thread, segment, (start, end - start, 0, collected, 0, schema.COLLECTION, generation, 1)):
             segment = self.next_segment(thread)
             if segment is None or not self.is_recording:
                 return
@@ -463,23 +478,29 @@ class Session:
             count.first_loss = entry.start
         count.last_loss = end
         count.lost += 1
-        # No call in between, after which another thread might count as well.
-        self.lost += 1
-        self.header.fields["lost"][0] = self.lost
+        self.count_lost(1)
         count.lost_slot = self.slots.add_lost(
             count.lost_slot, entry.probe_id, thread.id, contract.NO_ROOM, 1, entry.start, end
         )
+
+    def count_lost(self, samples: int) -> None:
+        fields = self.header.fields
+        with self.tally:
+            # No call in here, after which an interrupt might count as well.
+            self.lost += samples
+            fields["lost"][0] = self.lost
 
     def look_at(self, entry: Open, duration: int, error: int) -> None:
         """Note a watched sample in the header if it is worth saving."""
         limit, on_error = self.watched[entry.probe_id]
         if not ((0 < limit < duration) or (on_error and error)):
             return
-        trips, taken = self.header["trips"], self.header["taken_trips"]
-        if trips - taken < schema.TRIPS:
-            at = schema.TRIPS_OFFSET + trips % schema.TRIPS * schema.TRIP_BYTES
-            _TRIP.pack_into(self.memory, at, entry.probe_id, error, entry.span, duration)
-            self.header["trips"] = trips + 1
+        with self.tally:
+            trips, taken = self.header["trips"], self.header["taken_trips"]
+            if trips - taken < schema.TRIPS:
+                at = schema.TRIPS_OFFSET + trips % schema.TRIPS * schema.TRIP_BYTES
+                self.memory[at : at + _TRIP.size] = _TRIP.pack(entry.probe_id, error, entry.span, duration)
+                self.header["trips"] = trips + 1
         if trips == taken:
             self.wake()
 

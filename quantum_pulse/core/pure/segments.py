@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import struct
+from typing import Any, Final
 
 from quantum_pulse import schema
 
 
+class _Closed:
+    """Stands for what was mapped once the rings are closed."""
+
+    def __getitem__(self, key: Any) -> Any:
+        raise ValueError("the rings are closed")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise ValueError("the rings are closed")
+
+
+CLOSED: Final[Any] = _Closed()
+
+
 class Mapped:
-    """Views into the mapping, which cannot be closed before they are released."""
+    """Views into the mapping.
+
+    The mapping goes with the last of them: a thread that is about to write goes on to have it until it has written.
+    """
 
     def __init__(self, memory: mmap.mmap) -> None:
-        self._views = [memoryview(memory)]
+        self._memory: memoryview | None = memoryview(memory)
         self.fields: dict[str, memoryview] = {}
 
     def view(self, offset: int, code: str, count: int) -> memoryview:
-        part = self._views[0][offset : offset + count * struct.calcsize(code)]
+        assert self._memory is not None
+        part = self._memory[offset : offset + count * struct.calcsize(code)]
         result: memoryview = part.cast(code)  # type: ignore[call-overload]  # one of the codes of `schema`
-        self._views += [part, result]
         return result
 
     def add_fields(self, base: int, fields: tuple[tuple[str, str, int], ...]) -> None:
@@ -26,9 +44,8 @@ class Mapped:
             self.fields[name] = self.view(base + offset, code, 1)
 
     def close(self) -> None:
-        for view in reversed(self._views):
-            view.release()
-        self._views.clear()
+        self._memory = None
+        self.fields = CLOSED
 
 
 class Header(Mapped):
@@ -39,6 +56,10 @@ class Header(Mapped):
         self.add_fields(0, schema.RING_FIELDS)
         self.drained = self.view(schema.RING_HEADER_BYTES, "Q", limit)
         self.claimed = self.view(schema.RING_HEADER_BYTES + 8 * limit, "Q", limit)
+
+    def close(self) -> None:
+        super().close()
+        self.drained = self.claimed = CLOSED
 
     def __getitem__(self, name: str) -> int:
         return int(self.fields[name][0])
@@ -75,5 +96,9 @@ class Segment(Mapped):
 
     def finish(self) -> None:
         """Nobody will add to it."""
-        if self._views:
+        with contextlib.suppress(ValueError):  # the rings are closed
             self.fields["state"][0] = schema.FULL
+
+    def close(self) -> None:
+        super().close()
+        self.columns = CLOSED

@@ -8,18 +8,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from quantum_pulse import schema
+from quantum_pulse.core.pure.segments import CLOSED
 
 if TYPE_CHECKING:
     from quantum_pulse.core.pure.spans import Open
 
-_OPEN: Final = struct.Struct("=" + "".join(code for _, code, _ in schema.OPEN_SLOT_FIELDS))
-_LOST: Final = struct.Struct("=" + "".join(code for _, code, _ in schema.LOST_SLOT_FIELDS))
-_KIND: Final = struct.Struct("=I")
-_START_OFFSET: Final = next(offset for name, _, offset in schema.OPEN_SLOT_FIELDS if name == "start")
-_START: Final = struct.Struct("=q")
-
 #: At most one segment in so many is used for slots.
 SEGMENTS_PER_SLOT_SEGMENT: Final = 8
+
+_OPEN: Final = struct.Struct("=" + "".join(code for _, code, _ in schema.OPEN_SLOT_FIELDS))
+_LOST: Final = struct.Struct("=" + "".join(code for _, code, _ in schema.LOST_SLOT_FIELDS))
+_START_OFFSET: Final = next(offset for name, _, offset in schema.OPEN_SLOT_FIELDS if name == "start")
+#: Of lost samples; when the first began and the last ended is in the words after it.
+_SAMPLES_OFFSET: Final = next(offset for name, _, offset in schema.LOST_SLOT_FIELDS if name == "samples")
 
 
 class Slots:
@@ -27,11 +28,17 @@ class Slots:
 
     def __init__(self, memory: mmap.mmap, more: Callable[[], int | None]) -> None:
         """`more` gives the offset of a further segment to put slots into, which is all zeros."""
-        self._memory = memory
+        # Made once: threads that record at the same time may use a view together, but not make views of one mapping.
+        self._bytes = memoryview(memory)
+        self._words, self._halves = self._bytes.cast("q"), self._bytes.cast("I")
         self._more = more
         self._free: list[int] = [*range(schema.FIRST_SLOTS_OFFSET, schema.FIRST_SLOTS_END, schema.SLOT_BYTES)]
 
-    def _free_one(self) -> int | None:
+    def close(self) -> None:
+        self._bytes = self._words = self._halves = CLOSED
+
+    def take(self) -> int | None:
+        """A slot, to be filled and shown."""
         try:
             return self._free.pop()
         except IndexError:
@@ -46,28 +53,22 @@ class Slots:
         self._free += range(base + schema.SLOTS_OFFSET, base + schema.SEGMENT_BYTES, schema.SLOT_BYTES)
         return True
 
-    def take(self, entry: Open) -> int | None:
-        """A slot for a block that is entered, to be shown."""
-        slot = self._free_one()
+    def show(self, slot: int | None, entry: Open) -> None:
+        """It tells of a block that is open from now on."""
         if slot is not None:
             values = (entry.probe_id, entry.thread, entry.span, 0, entry.parent, entry.task, entry.weight)
-            _OPEN.pack_into(self._memory, slot, schema.SLOT_FREE, *values)
-        return slot
-
-    def show(self, slot: int | None) -> None:
-        """It tells of an open block from now on."""
-        if slot is not None:
-            _KIND.pack_into(self._memory, slot, schema.SLOT_OPEN)
+            self._bytes[slot : slot + _OPEN.size] = _OPEN.pack(schema.SLOT_FREE, *values)
+            self._halves[slot // 4] = schema.SLOT_OPEN  # last: whoever reads finds all of it
 
     def begin(self, slot: int | None, start: int) -> None:
         """The clock was read."""
         if slot is not None:
-            _START.pack_into(self._memory, slot + _START_OFFSET, start)
+            self._words[(slot + _START_OFFSET) // 8] = start
 
     def hide(self, slot: int | None) -> None:
         """Nobody reads it any more; it is not free yet."""
         if slot is not None:
-            _KIND.pack_into(self._memory, slot, schema.SLOT_FREE)
+            self._halves[slot // 4] = schema.SLOT_FREE
 
     def free(self, slot: int | None) -> None:
         if slot is not None:
@@ -79,12 +80,13 @@ class Slots:
     ) -> int | None:
         """Lost samples, in addition to those in `slot`, if there is one. Returns their slot."""
         if slot is None:
-            slot = self._free_one()
+            slot = self.take()
             if slot is None:
                 return None
-            known, first, last = 0, first_ns, last_ns
         else:
-            *_, known, first, last, cause = _LOST.unpack_from(self._memory, slot)
-        values = (probe_id, thread, known + samples, min(first, first_ns), max(last, last_ns), cause)
-        _LOST.pack_into(self._memory, slot, schema.SLOT_LOST, *values)
+            at = (slot + _SAMPLES_OFFSET) // 8
+            samples += self._words[at]
+            first_ns, last_ns = min(self._words[at + 1], first_ns), max(self._words[at + 2], last_ns)
+        values = (probe_id, thread, samples, first_ns, last_ns, cause)
+        self._bytes[slot : slot + _LOST.size] = _LOST.pack(schema.SLOT_LOST, *values)
         return slot

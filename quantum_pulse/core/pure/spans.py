@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import os
 import sys
 import threading
 import weakref
@@ -27,6 +28,10 @@ _CONTEXT_MANAGERS = (
     contextlib._GeneratorContextManager.__enter__.__code__,
     contextlib._AsyncGeneratorContextManager.__aenter__.__code__,
 )
+
+
+#: Whether a frame of another thread may be running while this one looks at it.
+_CAN_RUN_NOW = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Open:
@@ -69,9 +74,18 @@ class Open:
 
 _local = threading.local()
 _top: ContextVar[Open | None] = ContextVar("quantum_pulse_top", default=None)
+_numbers = threading.RLock()
 _last_span = 0
 _last_task = 0
 _tasks: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+
+def _renew_lock() -> None:
+    global _numbers
+    _numbers = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)  # whoever held it is not there
 
 
 def last_span() -> int:
@@ -96,8 +110,10 @@ def _task_number() -> int:
         return 0
     number = _tasks.get(task)
     if number is None:
-        _last_task += 1
-        number = _tasks[task] = _last_task
+        with _numbers:
+            _last_task += 1
+            number = _last_task
+        _tasks[task] = number
     return number
 
 
@@ -106,6 +122,8 @@ def _is_suspended(entry: Open, *, is_foreign: bool = False) -> bool:
     if entry.frame is None or entry.encloses:
         return False
     if is_foreign:
+        if _CAN_RUN_NOW and entry.thread != threading.get_native_id():
+            return False  # it may be at work at this moment, and then its frame must not be looked at
         # An async generator may well be at work while its frame waits, and that cannot be seen from here.
         return entry.frame.f_back is None and not entry.frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR
     frame: FrameType | None = sys._getframe(1)
@@ -161,13 +179,16 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
     entry.span = entry.parent
     entry.slot = None
     if entry.weight > 0:
-        _last_span += 1
-        entry.span = _last_span
         if keeps_slot:
-            entry.slot = session.slots.take(entry)
-        session.header.fields["last_span"][0] = _last_span
-        count.started += 1
-        session.slots.show(entry.slot)  # last: what an interrupt leaves is counted and has no name, rather than twice
+            entry.slot = session.slots.take()
+        fields = session.header.fields
+        with _numbers:
+            # No call in here: an interrupt that comes in between may record as well.
+            _last_span += 1
+            entry.span = fields["last_span"][0] = _last_span
+            count.started += 1
+        # Last: what an interrupt leaves is counted and has no name, rather than twice.
+        session.slots.show(entry.slot, entry)
     return entry
 
 
