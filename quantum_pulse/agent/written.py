@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quantum_pulse import files, records, schema
+from quantum_pulse import directories, files, records, schema
 from quantum_pulse.agent import parts
 
 if TYPE_CHECKING:
@@ -44,13 +44,17 @@ def parts_of(capture: Path, table: str, name: str) -> list[Path]:
 def delete_leftovers(capture: Path, name: str) -> None:
     """Delete what an agent leaves that dies: unfinished files, and parts whose rows are in larger ones."""
     for folder in (*schema.TABLES, schema.PROCESSES):
-        for unfinished in (capture / folder).glob(f".{name}*.tmp"):
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+        delete_temporary(capture, folder, name)
     for table in schema.RECORDED:
         for merged in parts.merged((capture / table).glob(f"{name}-*.parquet")):
             with contextlib.suppress(OSError):
-                (capture / table / merged).unlink(missing_ok=True)
+                directories.delete(capture / table / merged)
+
+
+def delete_temporary(capture: Path, folder: str, name: str = "") -> None:
+    """Delete files in a folder of the capture that never became whole, as far as that can be done."""
+    with contextlib.suppress(OSError), directories.Folder.at(capture) as root, root.existing(folder) as own:
+        own.delete_temporary(name)
 
 
 def spans_in_parts(capture: Path, name: str, contents: Contents) -> npt.NDArray[np.int64]:
