@@ -2,15 +2,24 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+QUICK := $(addprefix tests/,core operations capture facade test_timers.py test_imports.py)
 SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 
-.PHONY: demo test lab check bench sanitize tsan pythons freethreaded docs clean
+.PHONY: demo test quick test-all lab check bench sanitize tsan pythons freethreaded docs clean
 
 demo: $(VENV)/.base  ## record a real program and show what is slow in it
 	$(BIN)/quantum-pulse demo
 
+# What measures time runs when nothing else does.
 test: $(VENV)/.test  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not alone"
+	$(BIN)/python -m pytest -m "not slow and alone"
+
+quick: $(VENV)/.test  ## while you work: a minute of tests, of recording and of reading
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not alone and not browser" $(QUICK)
+
+test-all: $(VENV)/.test  ## all tests, with the long fault runs: more than an hour
+	KILLS=200 EXAMPLES=300 $(BIN)/python -m pytest --timeout 1800 -m ""
 
 lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks
@@ -96,7 +105,8 @@ $(VENV)/.base: $(SOURCES)
 
 $(VENV)/.test: $(VENV)/.base
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test]'
-	$(BIN)/python -m tests.browser || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; }
+	# Tests in a browser are skipped, and say so, where there is none and none can be installed.
+	$(BIN)/python -m tests.browser || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; } || true
 	touch $@
 
 $(VENV)/.lab: $(VENV)/.base

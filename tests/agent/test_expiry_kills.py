@@ -150,6 +150,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_again_and_again_finishes_what_it_began(tmp_path):
     maker = Maker(tmp_path / "capture")
     for number in range(120):
