@@ -80,9 +80,13 @@ class Leftover(NamedTuple):
         source.note_written(name, {"samples": max(written, found.drained) + found.batch.rows})
         found = found._replace(collections=_new_events(source, name, found))
         if found.batch.rows or found.collections.rows:
-            folder = Path(tempfile.mkdtemp(prefix="quantum-pulse-"))
-            weakref.finalize(source, _remove, folder, os.getpid())
-            self._write(source, folder, name, found)
+            try:
+                folder = _made_folder()
+                weakref.finalize(source, _remove, folder, os.getpid())
+                self._write(source, folder, name, found)
+            except OSError as error:
+                cause = f"{self.ring.name} cannot be read for lack of a temporary folder: {files.reason(error)}"
+                source.note_loss(f"{self.ring}:folder", {"count": found.batch.rows, "cause": cause})
 
     def _is_accounted_for(self, described: dict[str, Any]) -> bool:
         """Whether its process file has its losses: the agent has written that last, and the ring was to go next."""
@@ -121,6 +125,14 @@ class Leftover(NamedTuple):
             ]
             parts.write_rows(part, "events", events, footer)
             source.add_part("events", part)
+
+
+def _made_folder() -> Path:
+    """A temporary folder, in memory where there is no other. Raises OSError."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="quantum-pulse-"))
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="quantum-pulse-", dir=places.MEMORY))
 
 
 def _new_events(source: Source, name: str, found: Contents) -> Batch:

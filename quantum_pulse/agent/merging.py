@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from quantum_pulse import schema
+from quantum_pulse import directories, schema
 from quantum_pulse.agent import parts
 
 logger = logging.getLogger("quantum_pulse")
@@ -89,7 +89,7 @@ class Merger:
         path = self._next_path(table)
         parts.merge([piece.path for piece in group], path, table)
         for piece in group:
-            piece.path.unlink(missing_ok=True)
+            directories.delete(piece.path)
         logger.debug("merged %d parts into %s", len(group), path.name)
         if generation:
             self.add(table, path, sum(piece.rows for piece in group), generation)

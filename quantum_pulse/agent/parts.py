@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from quantum_pulse import arrow, files, records, schema
+from quantum_pulse import arrow, directories, files, records, schema
 from quantum_pulse.agent import footer as footers
 from quantum_pulse.operations import Category, Definition
 
@@ -244,11 +243,10 @@ def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None
     named: Any = [column.name for column in columns if column.encoding == "dictionary"]
     # Extremes of names help nobody, and finding them takes as long as writing them.
     numeric: Any = [column.name for column in columns if not column.type.startswith("dictionary")]
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with directories.holding(path) as folder, folder.replacing(path.name) as file:
         pq.write_table(
             content,
-            temporary,
+            file,
             compression="zstd",
             compression_level=1,
             use_dictionary=named,
@@ -256,7 +254,3 @@ def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None
             column_encoding={column.name: column.encoding for column in columns if column.encoding.isupper()},
             write_page_checksum=True,
         )
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from quantum_pulse import records, schema
+from quantum_pulse import directories, records, schema
 from quantum_pulse.agent import ending, parts
 from quantum_pulse.agent.clock import Clock
 from quantum_pulse.agent.files import next_number, remove_ring, write_json
@@ -447,10 +447,10 @@ class Recording:
 
     def forget(self) -> None:
         """Delete what was written of a recording that has no samples."""
-        self.process_path.unlink(missing_ok=True)
+        directories.delete(self.process_path)
         for table in schema.RECORDED:
             for path in (self.capture / table).glob(f"{self.name}-*.parquet"):
-                path.unlink(missing_ok=True)
+                directories.delete(path)
 
     def close(self) -> None:
         """Let go of the ring."""
@@ -467,7 +467,7 @@ class Recording:
             self._failures = records.process(self.process_path).get("failures") or []
         delete_leftovers(self.capture, self.name)
         self._part = next_number(self.capture, self.name)
-        self._rows |= rows_in_parts(self.capture, self.name)
+        self._rows |= rows_in_parts(self.capture, self.name, self._merger)
         if self.has_parts:
             self._known = spans_in_parts(self.capture, self.name, contents.read(self.path))
 

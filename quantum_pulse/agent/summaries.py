@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 from quantum_pulse import records, schema
 from quantum_pulse.agent import rollups
 from quantum_pulse.agent.ended import Ended
-from quantum_pulse.agent.folder import Folder
+from quantum_pulse.directories import Folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,7 +147,8 @@ def write(folder: Folder, name: str, summary: Summary, host: str) -> None:
         "folded": list(summary.folded),
         "merged": list(summary.merged),
     }
-    folder.write(name, lambda file: _write(file, summary.rows, json.dumps(content, separators=(",", ":"))))
+    text = json.dumps(content, separators=(",", ":"))
+    folder.write(name, lambda file: _write(file, summary.rows, text), durable=True)
 
 
 def _write(file: BinaryIO, rows: pa.Table, text: str) -> None:

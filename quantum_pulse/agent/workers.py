@@ -43,7 +43,7 @@ class Workers:
         self._part = next_number(capture, self.name)
         self._merger = Merger(self._next_part)
         self._content = self._read()
-        self._content["rows"] = rows_in_parts(capture, self.name)
+        self._content["rows"] = rows_in_parts(capture, self.name, self._merger)
         # Never 0, which says of a ring that nobody has taken it.
         self._span = max(last_span(capture, self.name), int(self._content.get("last_span") or 0), 1)
         self._takes_over = any(self._content["rows"].values())

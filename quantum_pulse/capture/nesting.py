@@ -21,6 +21,13 @@ SEPARATOR: Final = " > "
 COLUMNS: Final = (
     "category", "operation", "depth", "count", "total_us", "self_us", "mean_us", "max_us", "concurrent", "detached"
 )  # fmt: skip
+#: Operations of a path from which on repeated ones are folded. No stack of anybody's is as deep without them.
+MOST_DEPTH: Final = 64
+#: So many generations of calls are taken at once, which is faster as long as they are large.
+_MOST_GENERATIONS: Final = 256
+#: Spans are looked up in a table unless it were so many times as long as they are many, and not small either.
+_SPARSE: Final = 16
+_SMALL_TABLE: Final = 1 << 22
 #: The share of a path's time of which it need not be known what ran inside.
 _MOST_UNSURE: Final = 0.01
 #: A sample on no path: none of the operations that were asked for encloses it.
@@ -38,14 +45,32 @@ class _Paths:
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int]] = []
+        self._depths: list[int] = []
         self._numbers: dict[tuple[int, int], int] = {}
         self._sums: dict[str, Any] = {}
 
     def number(self, parent: int, kind: int) -> int:
-        number = self._numbers.setdefault((parent, kind), len(self.steps))
-        if number == len(self.steps):
-            self.steps.append((parent, kind))
+        """The path of a call of `kind` on the path `parent`.
+
+        Far down, a call goes to the path of the nearest call of its kind around it: a chain of tasks, each started in
+        the block of the one before, is as deep as it is long.
+        """
+        number = self._numbers.get((parent, kind))
+        if number is None:
+            depth = self._depths[parent] + 1 if parent >= 0 else 0
+            number = self._above(parent, kind) if depth >= MOST_DEPTH else None
+            if number is None:
+                number = len(self.steps)
+                self.steps.append((parent, kind))
+                self._depths.append(depth)
+            self._numbers[parent, kind] = number
         return number
+
+    def _above(self, path: int, kind: int) -> int | None:
+        """The nearest path around, `path` included, of the same kind."""
+        while path >= 0 and self.steps[path][1] != kind:
+            path = self.steps[path][0]
+        return path if path >= 0 else None
 
     def add(self, name: str, path: npt.NDArray[np.int64], amount: npt.NDArray[Any], largest: bool = False) -> None:
         """Add `amount` to the sum, or the maximum, called `name` of each path."""
@@ -127,7 +152,9 @@ class _Recording:
         path = np.full(len(parent), _OUTSIDE)
         generation = np.flatnonzero(parent < 0)
         above = self._known.of(rows.parent[generation])
-        while len(generation):
+        for _ in range(_MOST_GENERATIONS):
+            if not len(generation):
+                break
             code = (above + 1) * len(is_asked_for) + rows.kind[generation]
             present, where = _numbered(code)
             numbers = [
@@ -139,8 +166,34 @@ class _Recording:
             above = np.repeat(path[generation], many)
             offset = np.repeat(first[generation] - (np.cumsum(many) - many), many)
             generation = children[offset + np.arange(len(above))]
+        if len(generation):
+            self._add_deep(path, parent, rows.kind, is_asked_for, generation)
         self._known.add(rows.span, path)
         return path
+
+    def _add_deep(
+        self,
+        path: npt.NDArray[np.int64],
+        parent: npt.NDArray[np.int64],
+        kind: npt.NDArray[np.int64],
+        is_asked_for: npt.NDArray[np.bool_],
+        generation: npt.NDArray[np.int64],
+    ) -> None:
+        """Fill in the paths of a generation and all below it, one by one: a parent has its path before its children."""
+        import numpy as np
+
+        is_below = np.zeros(len(path), np.bool_)
+        is_below[generation] = True
+        below, above, kinds, asked = is_below.tolist(), parent.tolist(), kind.tolist(), is_asked_for.tolist()
+        first = int(generation.min())
+        found = path.tolist()
+        for row in range(first, len(found)):
+            if below[row] or (above[row] >= 0 and below[above[row]]):
+                below[row] = True
+                around = found[above[row]]
+                is_inside = around >= 0 or asked[kinds[row]]
+                found[row] = self._paths.number(around, kinds[row]) if is_inside else _OUTSIDE
+        path[:] = found
 
     def _is_asked_for(self, name: str) -> bool:
         return self._chosen.names is None or name in self._chosen.names
@@ -254,28 +307,39 @@ def _gaps(source: Source, origin: str, parts: list[Part], kinds: Groups) -> _Gap
 
 
 class _PathOfSpan:
-    """The path of each span so far, four bytes a span."""
+    """The path of each span so far: four bytes a span, or twelve where spans leave long gaps."""
 
     def __init__(self) -> None:
         import numpy as np
 
         self._first = 0
-        # 0 stands for a span that is not known, so that a page of them takes no memory.
+        self._known = 0
+        # 0 stands for a span that is not known.
         self._codes = np.zeros(0, np.int32)
+        # What stands in no such table: spans and their codes, piece after piece, each after the one before.
+        self._sparse: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]] = []
+        self._ends: list[int] = []
 
     def add(self, span: npt.NDArray[np.int64], path: npt.NDArray[np.int64]) -> None:
+        """Take in the paths of some spans, ascending and after those before."""
         import numpy as np
 
         if not len(span):
             return
-        if not len(self._codes):
+        if not self._known:
             self._first = int(span[0])
+        self._known += len(span)
         length = int(span[-1]) + 1 - self._first
+        codes = (path + 2).astype(np.int32)
+        if self._sparse or length > max(_SPARSE * self._known, _SMALL_TABLE):
+            self._sparse.append((span, codes))
+            self._ends.append(int(span[-1]))
+            return
         if length > len(self._codes):
             grown = np.zeros(max(length, 2 * len(self._codes)), np.int32)
             grown[: len(self._codes)] = self._codes
             self._codes = grown
-        self._codes[span - self._first] = path + 2
+        self._codes[span - self._first] = codes
 
     def of(self, span: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The path of each, _OUTSIDE where it is not known."""
@@ -291,11 +355,20 @@ class _PathOfSpan:
     def _code(self, span: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         import numpy as np
 
-        if not len(self._codes):
-            return np.zeros(len(span), np.int32)
-        place = span - self._first
-        within = (place >= 0) & (place < len(self._codes))
-        return np.where(within, self._codes.take(place, mode="clip"), np.int32(0))
+        found = np.zeros(len(span), np.int32)
+        if len(self._codes):
+            place = span - self._first
+            within = (place >= 0) & (place < len(self._codes))
+            found = np.where(within, self._codes.take(place, mode="clip"), np.int32(0))
+        if self._sparse:
+            piece = np.searchsorted(self._ends, span)
+            for number in np.unique(piece[piece < len(self._sparse)]).tolist():
+                own, codes = self._sparse[number]
+                rows = np.flatnonzero(piece == number)
+                place = np.searchsorted(own, span[rows])
+                is_known = own[place] == span[rows]
+                found[rows[is_known]] = codes[place[is_known]]
+        return found
 
 
 def _positions(span: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

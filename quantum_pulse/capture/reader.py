@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from quantum_pulse import files, ranges, records, schema
+from quantum_pulse import files, plausible, ranges, records, schema
 from quantum_pulse.core.contract import CAUSES, OVERWRITTEN
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
 from quantum_pulse.records import LOSS_COLUMNS
@@ -110,6 +110,7 @@ class Source:
             # Rollup files are few, and are merged as well.
             may_vanish = table == schema.ROLLED_UP or self._may_vanish(path, metadata.num_rows)
             file = self._held(path) if may_vanish else path
+            plausible.check_file(metadata, table)
             times = ranges.whole_range(metadata, table)
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
             self.report_bad(path, error)
@@ -264,6 +265,13 @@ class Source:
             why = records.why_nothing(last)
         raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
 
+    def check_readable(self) -> None:
+        """Raise EmptyCaptureError when there are samples, or were, and none of them can be read."""
+        if not any(part.rows for part in self.sound("samples")):
+            causes = list(dict.fromkeys(str(loss["cause"]) for loss in self.losses()))
+            why = f": {'; '.join(causes[:3])}{'; ...' if len(causes) > 3 else ''}" if causes else ""
+            raise EmptyCaptureError(f"{self.path} has no samples that can be read{why}")
+
     def overwritten_until_ns(self) -> int | None:
         """Since when nothing was overwritten by later samples, Unix time; None where nothing ever was."""
         known = [process.get("whole_from") for process in self.processes]
@@ -332,6 +340,7 @@ class Source:
         # A finished process repeats in its own file the losses that stand in the footers of its parts.
         def note(process: Any, loss: dict[str, Any]) -> None:
             row = {name: loss.get(name) for name in LOSS_COLUMNS}
+            row["cause"] = row["cause"] or "the recording does not say why"
             found[(process, *row.values())] = row
 
         for part in self.parts["samples"]:

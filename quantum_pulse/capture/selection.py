@@ -52,6 +52,12 @@ def select(source: Source, operations: Operations = None, start: Moment = None, 
     return Selection(names, *stretch_ns(source, start, end))
 
 
+def extent_ns(source: Source) -> tuple[int, int]:
+    """When the first and the last sample started, Unix time; equal where there are none."""
+    first = first_ns(source)
+    return first, max((part.last_ns or first for part in source.sound("samples")), default=first)
+
+
 def stretch_ns(source: Source, start: Moment, end: Moment) -> tuple[int | None, int | None]:
     """Unix time in ns of `start` and `end`, None where there is no bound. Raises as `select`."""
 
@@ -110,7 +116,7 @@ def some(source: Source, operations: Operations) -> list[Operation | Recorded] |
 
 def first_ns(source: Source) -> int:
     """When the first sample started, Unix time."""
-    known = [part.first_ns for part in source.parts["samples"] if part.rows]
+    known = [part.first_ns for part in source.sound("samples") if part.rows]
     if known and all(first is not None for first in known):
         return min(first for first in known if first is not None)
     import pyarrow as pa
@@ -124,5 +130,4 @@ def first_ns(source: Source) -> int:
 
 def last_ns(source: Source) -> int:
     """When the last sample started, as far as the parts say, Unix time."""
-    first = first_ns(source)
-    return max((part.last_ns or first for part in source.parts["samples"]), default=first)
+    return extent_ns(source)[1]

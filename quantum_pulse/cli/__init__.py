@@ -14,6 +14,7 @@ from quantum_pulse.cli import compare, demo, export, lab, overhead, recover, rep
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.operations import nearest
+from quantum_pulse.shown import say
 
 #: In the order in which --help shows them.
 COMMANDS: Final = (demo, run, stats, report, lab, compare, export, overhead, recover)
@@ -44,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # what cannot be written is told here, and not by Python as it exits
         return code
     except (QuantumPulseError, Misuse) as error:
-        print(f"quantum-pulse: {error}", file=sys.stderr)
+        say(f"quantum-pulse: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("quantum-pulse: interrupted", file=sys.stderr)
+        say("quantum-pulse: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (`| head`) has gone.
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
-        print(f"quantum-pulse: {where}{files.reason(error)}", file=sys.stderr)
+        say(f"quantum-pulse: {where}{files.reason(error)}", file=sys.stderr)
         _drop_output()
         return 2
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import quantum_pulse as qp
 from quantum_pulse.operations import nearest
+from quantum_pulse.shown import clean, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +119,7 @@ def show(
     from quantum_pulse.view import numbers, text
 
     priorities = definitions.priorities(capture._source).operations
-    print(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order, priorities=priorities))
+    say(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order, priorities=priorities))
     if is_whole:
         _show_beside(capture)
     losses = capture.losses()
@@ -126,10 +127,10 @@ def show(
         known = int(losses["count"].sum())
         how_many = [numbers.count(known)] if known else []
         how_many += ["an unknown number of"] if losses["count"].isna().any() else []
-        print(f"\nNOT in this table: {' and '.join(how_many)} samples that were lost or cannot be read:")
+        say(f"\nNOT in this table: {' and '.join(how_many)} samples that were lost or cannot be read:")
         for cause, rows in losses.groupby("cause", sort=False):
             lost = numbers.count(int(rows["count"].sum())) if rows["count"].notna().all() else "?"
-            print(f"  {text.clean(str(cause))}: {lost}")
+            say(f"  {clean(str(cause))}: {lost}")
 
 
 def _show_beside(capture: qp.Capture) -> None:
@@ -138,13 +139,13 @@ def _show_beside(capture: qp.Capture) -> None:
 
     hanging = unfinished.lines(unfinished.of(capture._source))
     if hanging:
-        print(f"\n{hanging}")
+        say(f"\n{hanging}")
     budgets = text.budget_lines(capture.budgets(check=None))
     if budgets:
-        print(f"\n{budgets}")
+        say(f"\n{budgets}")
     unexpected = text.validation_lines(capture.validate(expected_only=True))
     if unexpected:
-        print(f"\n{unexpected}")
+        say(f"\n{unexpected}")
     for sentence in (expired.sentence(capture._source), saves.sentence(capture._source)):
         if sentence:
-            print(f"\n{sentence}")
+            say(f"\n{sentence}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import quantum_pulse as qp
 from quantum_pulse.analysis.comparison import FAIL_ON
 from quantum_pulse.cli.common import Misuse, add_operations, chosen_operations
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,11 +91,11 @@ def _compare(options: argparse.Namespace) -> int:
             budgets = budgets[budgets.index.isin(operations)]
         found = replace(found, budgets=budgets)
     if options.format == "json":
-        print(json.dumps(_as_json(found)))
+        say(json.dumps(_as_json(found)))
     elif options.format == "markdown":
-        print(found.to_markdown(everything=options.all))
+        say(found.to_markdown(everything=options.all))
     else:
-        print(found.to_text(everything=options.all))
+        say(found.to_text(everything=options.all))
     return 1 if found.failures(options.fail_on) else 0
 
 

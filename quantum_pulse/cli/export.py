@@ -8,6 +8,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from quantum_pulse.cli.common import Misuse, add_captures, add_operations, add_times, chosen_operations, opened
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -71,12 +72,12 @@ def _export(options: argparse.Namespace) -> int:
     except OSError as error:
         raise Misuse(f"export: {options.output}: {error.strerror or error}") from error
     # On standard error: standard output may be the export.
-    print(_said(made, "standard output" if is_stream else options.output), file=sys.stderr)
+    say(_said(made, "standard output" if is_stream else options.output), file=sys.stderr)
     for one in warned:
-        print(f"quantum-pulse: {str(one.message).replace('operations=', '--operations')}", file=sys.stderr)
+        say(f"quantum-pulse: {str(one.message).replace('operations=', '--operations')}", file=sys.stderr)
     lost = capture.losses()
     if len(lost):
-        print("NOT in it: samples that were lost or cannot be read; quantum-pulse stats says which", file=sys.stderr)
+        say("NOT in it: samples that were lost or cannot be read; quantum-pulse stats says which", file=sys.stderr)
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import quantum_pulse as qp
 from quantum_pulse.cli.common import Misuse, add_captures, opened
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -56,7 +57,7 @@ def _lab(options: argparse.Namespace) -> int:
     if target.suffix != ".ipynb" or target.is_dir():
         raise Misuse(f"lab: {name!r} is no name of a notebook; name a file that ends in .ipynb")
     if target.exists():
-        print(f"{target} is there already and stays as it is")
+        say(f"{target} is there already and stays as it is")
     else:
         _write(target, capture.path.resolve().name, options.captures, options.baseline)
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", str(target)]
@@ -84,4 +85,4 @@ def _write(target: Path, name: str, captures: list[str], baseline: str | None) -
         nbformat.write(new.new_notebook(cells=cells, metadata={"kernelspec": _KERNEL}), target)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise Misuse(f"lab: {target}: {error.strerror or error}") from error
-    print(f"{target} written")
+    say(f"{target} written")

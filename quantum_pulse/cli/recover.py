@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from quantum_pulse import schema
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import NotACaptureError
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -46,11 +47,11 @@ def _recover_one(path: Path) -> None:
     except OSError as error:
         raise Misuse(f"recover: {path}: {error.strerror or error}") from error
     for one in found:
-        print(
+        say(
             f"process {one.process}: {numbers.count(one.samples)} samples recovered, {numbers.count(one.open)} blocks "
             f"had not ended, {numbers.count(one.lost)} were lost before"
         )
         for damage in one.damage:
-            print(f"  damaged: {damage}")
+            say(f"  damaged: {damage}")
     if not found:
-        print("nothing to recover")
+        say("nothing to recover")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quantum_pulse.cli.common import Misuse, add_captures, opened
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -51,13 +52,13 @@ def _report(options: argparse.Namespace) -> int:
     except OSError as error:
         raise Misuse(f"report: {output}: {error.strerror or error}") from error
     if path is None:
-        print(report.text(kind), end="")
+        say(report.text(kind), end="")
         return 0
     # It is made of the capture and can be made again: replaced without being asked, but not in silence.
-    print(f"{path}: {path.stat().st_size / 1000:,.0f} kB{', replaced' if is_there else ''}")
+    say(f"{path}: {path.stat().st_size / 1000:,.0f} kB{', replaced' if is_there else ''}")
     if options.open:
         import webbrowser
 
         if not webbrowser.open(path.resolve().as_uri()):
-            print(f"quantum-pulse: no browser could be started; open {path} yourself", file=sys.stderr)
+            say(f"quantum-pulse: no browser could be started; open {path} yourself", file=sys.stderr)
     return 0

@@ -14,6 +14,7 @@ from quantum_pulse.capture import reader
 from quantum_pulse.capture.selection import Moment, Operations, Recorded
 from quantum_pulse.facade import opening
 from quantum_pulse.operations import Category, Operation
+from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -542,7 +543,7 @@ class Capture:
         older = "" if until is None else f"; older ones than {until:%Y-%m-%d %H:%M:%S} UTC have expired"
         whole = self.overwritten_until
         older += "" if whole is None else f"; whole from {whole:%Y-%m-%d %H:%M:%S} UTC on"
-        return f"<Capture {what}: {count:,} samples{older}>"
+        return visible(f"<Capture {what}: {count:,} samples{older}>")
 
     def _repr_html_(self) -> str:
         from quantum_pulse.capture import definitions, expired, saves

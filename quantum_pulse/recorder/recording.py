@@ -14,6 +14,7 @@ from quantum_pulse import core as cores
 from quantum_pulse import folders, mounts, schema
 from quantum_pulse.arguments import real
 from quantum_pulse.core.contract import CAUSES
+from quantum_pulse.directories import Folder
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, registry
 from quantum_pulse.recorder import environment, logs, options, overhead
@@ -471,7 +472,8 @@ class Recorder:
         """Ask the agent for something more than a flush. Returns why it failed, or nothing. Raises OSError."""
         request = f"{self._place.rings}/{self._name}.request"
         answer = f"{self._place.rings}/{self._name}.answer"
-        folders.write_json(request, entry)
+        with Folder.at(self._place.rings) as folder:
+            folder.write_json(f"{self._name}.request", entry)
         try:
             if not self._wait_for(core.ask()):
                 return "nothing is written at the moment"

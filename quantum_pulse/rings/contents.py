@@ -161,20 +161,24 @@ def _read(file: int, ring: Path) -> Contents:
     losses, more = slots.losses(before, known, header.lost)
     if nonsense + more:
         damage.append(f"{nonsense + more} slots make no sense")
-    good = segments.plausible(batch, known, len(errors))
+    anchor_ns = header.anchor_ns or names.anchor_ns
+    good = segments.plausible(batch, names.operations, len(errors), anchor_ns or 0)
     bad = int(len(good) - good.sum())
+    collected = segments.plausible_collections(collections, anchor_ns or 0)
+    if not collected.all():
+        damage.append(f"{int(len(collected) - collected.sum())} garbage collections make no sense")
     if bad:
         damage.append(f"{bad} rows make no sense")
     unknown = Definition("?", "", "", Category("?"))
     return Contents(
         process=header.process,
-        anchor_ns=header.anchor_ns or names.anchor_ns,
+        anchor_ns=anchor_ns,
         entered=header.entered,
         lost=header.lost,
         drained=header.drained,
         span_offset=header.span_offset,
         batch=batch.where(good),
-        collections=collections,
+        collections=collections.where(collected),
         operations=[unknown if one is None else one for one in names.operations],
         errors=errors,
         unfinished=unfinished,
@@ -229,8 +233,10 @@ def _header(file: int, ring: Path, damage: list[str]) -> _Header:
     text = os.pread(file, min(found["names_bytes"], schema.ERROR_NAMES_BYTES), schema.ERROR_NAMES_OFFSET)
     errors = ["", *parsed_names(text)]
     process, first_span, last_span = (found[name] for name in ("process", "first_span", "last_span"))
-    makes_sense = 0 <= lost <= count <= last_span - first_span and 0 <= drained <= count - lost
-    if process != process_of(ring) or first_span < 0 or not makes_sense:
+    is_right = process == process_of(ring) and 0 <= first_span <= last_span < schema.MOST_NS
+    is_right &= 0 <= lost <= count <= last_span - first_span and 0 <= drained <= count - lost
+    is_right &= 0 <= found["span_offset"] < schema.MOST_NS and abs(found["anchor_ns"]) < schema.MOST_NS
+    if not is_right:
         damage.append("its header makes no sense")
         return _Header(process_of(ring), range(0), 0, 0, 0, 0, 0, errors)
     spans = range(first_span + 1, last_span + 1)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from quantum_pulse.operations import Category
+from quantum_pulse.shown import clean
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import numbers, table
 
@@ -24,11 +25,6 @@ def width(text: str) -> int:
         else 1
         for char in text
     )
-
-
-def clean(text: str) -> str:
-    """`text` without what could steer a terminal."""
-    return "".join(char if char.isprintable() or char in "\u200c\u200d" else "\ufffd" for char in text)
 
 
 def budget_lines(budgets: pd.DataFrame) -> str:

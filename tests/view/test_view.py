@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
+from quantum_pulse import shown
 from quantum_pulse.capture.definitions import Priorities
 from quantum_pulse.capture.statistics import COLUMNS
 from quantum_pulse.operations import Category
@@ -56,7 +57,7 @@ def test_text_is_aligned_and_in_order(stats):
     lines = text.stats_table(stats, CATEGORIES).splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["High", "Op.<b>", "Op.小さい", "Low", "Op.A"]
     assert len({text.width(line) for line in lines if len(line.split()) > 1}) == 1
-    assert text.clean("a\x1b[31m") == "a\ufffd[31m"
+    assert shown.clean("a\x1b[31m") == "a\ufffd[31m"
     assert text.stats_table(stats.iloc[:0]) == "no samples"
 
 
