@@ -45,11 +45,17 @@ def record_until(program, condition, most=20_000_000):
     return found
 
 
+def record_until_lost(program):
+    """Record until nothing can be written and samples are lost for that; some may have been lost before."""
+    before = record_until(program, lambda found: found["failure"])["account"]["lost"]
+    return record_until(program, lambda found: found["account"]["lost"] > before and found["failure"])
+
+
 def go_through_a_full_disk(program, disk):
     """The disk becomes full, and has room again: nothing but samples that found no room in the rings is missing."""
     record_until(program, lambda found: found["account"]["written"] > 0)
     fillers = disks.fill(disk)
-    found = record_until(program, lambda found: found["account"]["lost"] > 0 and found["failure"])
+    found = record_until_lost(program)
     assert "No space left" in found["failure"]
     assert found["account"]["pending"] > 0, "the rings hold what they can"
     assert program.tell("flush")["took_s"] < 10, "nobody waits for a disk that is full"
@@ -120,7 +126,7 @@ def test_it_ends_while_the_disk_is_full(disk):
     with running(capture, 8 * MEGABYTE) as program:
         record_until(program, lambda found: found["account"]["written"] > 0)
         fillers = disks.fill(disk)
-        record_until(program, lambda found: found["account"]["lost"] > 0 and found["failure"])
+        record_until_lost(program)
         final = program.tell("stop")
         assert final["took_s"] < 10
         assert final["account"]["pending"] > 0
@@ -140,7 +146,7 @@ def test_killed_with_its_agent_while_the_disk_is_full(disk):
     with running(capture, 8 * MEGABYTE) as program:
         record_until(program, lambda found: found["account"]["written"] > 0)
         fillers = disks.fill(disk)
-        found = record_until(program, lambda found: found["account"]["lost"] > 0 and found["failure"])
+        found = record_until_lost(program)
         agents.kill(capture)
         program.child.kill()
         program.child.wait()
