@@ -77,7 +77,7 @@ FREETHREADED ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/quantum_pulse/python3.13t
 LOCKED := axe-playwright-python celery duckdb eventlet gevent gunicorn ipykernel joblib jupyterlab nbclient nbconvert notebook playwright polars uvicorn uvicorn-worker uvloop
 # The check is without PYTHON_GIL=0, under which no module could bring the lock back; the tests are with it, so that
 # none of theirs does. test_parts.py reads captures with duckdb and polars.
-freethreaded:  ## the recorder's tests on a Python without the interpreter lock
+freethreaded:  ## the recorder's tests and how recording scales on a Python without the interpreter lock
 	set -e; folder=build/pythons/3.13t; \
 	python=$$(tests/freethreaded/build.sh "$(FREETHREADED)"); \
 	test -x $$folder/bin/python || $$python -m venv $$folder; \
@@ -90,10 +90,12 @@ freethreaded:  ## the recorder's tests on a Python without the interpreter lock
 		names = [one.name for one in pkgutil.walk_packages(qp.__path__, 'quantum_pulse.')]; \
 		[importlib.import_module(name) for name in names if not name.endswith('__main__')]; \
 		print('core:', qp.core.core.NAME); \
-		sys.exit('the interpreter lock came back' if sys._is_gil_enabled() else 0)"; \
+		sys.exit('the interpreter lock came back' if sys._is_gil_enabled() else qp.core.FALLBACK_REASON)"; \
 	PYTHON_GIL=0 bin/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
 		--ignore $(CURDIR)/tests/recorder/test_parts.py \
-		$(addprefix $(CURDIR)/tests/,core recorder operations test_timers.py)
+		$(addprefix $(CURDIR)/tests/,core recorder operations test_timers.py); \
+	bin/python -c "import sys; sys.path.append(sys.argv.pop()); from tests.perf.__main__ import main; sys.exit(main())" \
+		parallel $(CURDIR)
 
 docs: $(VENV)/.base  ## what is generated from the code
 	$(BIN)/python -m quantum_pulse.capture.format
