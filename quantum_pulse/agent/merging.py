@@ -58,6 +58,10 @@ class Merger:
             for pieces in generations:
                 pieces[:] = [piece for piece in pieces if piece.path not in gone]
 
+    def close(self) -> None:
+        """Nothing more is merged."""
+        self._packer.give_up()
+
     def tidy(self, *, finally_: bool = False) -> None:
         """`merge`, or `finish` with `finally_`. That is for comfort only: what goes wrong ends nothing but this."""
         if self._has_failed:

@@ -455,6 +455,7 @@ class Recording:
 
     def close(self) -> None:
         """Let go of the ring."""
+        self._merger.close()
         self.ending.close()
         self.ring.close()
 

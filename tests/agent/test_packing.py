@@ -21,11 +21,14 @@ OPERATIONS = [
 
 
 @pytest.fixture
-def few(monkeypatch):
-    """Parts are large early, and a file is made of 5 of them."""
+def folder(tmp_path, monkeypatch):
+    """A capture in which parts are large early, and a file is made of 5 of them."""
     monkeypatch.setattr(schema, "MERGED_ROWS", ROWS)
     monkeypatch.setattr(schema, "FINAL_ROWS", 2 * ROWS)
     monkeypatch.setattr(packing, "PARTS", 5)
+    made = Folder(tmp_path)
+    yield made
+    made.merger.close()
 
 
 class Folder:
@@ -71,8 +74,7 @@ class Folder:
         return qp.open(self.path).samples()
 
 
-def test_each_row_once_at_every_step(tmp_path, few):
-    folder = Folder(tmp_path)
+def test_each_row_once_at_every_step(folder, tmp_path):
     for written in range(1, 24):
         folder.write()
         spans = folder.samples()["span"]
@@ -84,8 +86,7 @@ def test_each_row_once_at_every_step(tmp_path, few):
     assert len(packed) >= 3
 
 
-def test_a_packed_file_says_what_its_rows_say(tmp_path, few):
-    folder = Folder(tmp_path)
+def test_a_packed_file_says_what_its_rows_say(folder, tmp_path):
     for _ in range(9):
         folder.write()
     capture = qp.open(tmp_path)
@@ -100,8 +101,7 @@ def test_a_packed_file_says_what_its_rows_say(tmp_path, few):
     assert exact["std_us"].tolist() == pytest.approx(rough["std_us"].tolist(), rel=1e-6)
 
 
-def test_an_agent_that_ends_in_between_leaves_the_parts(tmp_path, few):
-    folder = Folder(tmp_path)
+def test_an_agent_that_ends_in_between_leaves_the_parts(folder, tmp_path):
     for _ in range(6):
         folder.write()
     assert [name for name in folder.files if name.endswith(".tmp")], "it has begun"
@@ -110,8 +110,7 @@ def test_an_agent_that_ends_in_between_leaves_the_parts(tmp_path, few):
     assert len(folder.samples()) == 6 * ROWS
 
 
-def test_what_expires_in_between_is_not_brought_back(tmp_path, few):
-    folder = Folder(tmp_path)
+def test_what_expires_in_between_is_not_brought_back(folder, tmp_path):
     for _ in range(6):
         folder.write()
     gone = tmp_path / "samples" / next(name for name in folder.files if not name.startswith("."))
@@ -123,8 +122,7 @@ def test_what_expires_in_between_is_not_brought_back(tmp_path, few):
     assert len(folder.samples()) == 11 * ROWS
 
 
-def test_a_disk_that_is_full_ends_packing_and_nothing_else(tmp_path, few, monkeypatch):
-    folder = Folder(tmp_path)
+def test_a_disk_that_is_full_ends_packing_and_nothing_else(folder, tmp_path, monkeypatch):
     for _ in range(5):
         folder.write()
 
