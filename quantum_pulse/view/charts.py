@@ -99,11 +99,11 @@ def trend(values: Sequence[float]) -> str:
 
 
 def share_bar(share: float) -> str:
-    """A bar of 60 pixels, filled in part."""
-    filled = f'<rect class="share" x="0" y="4" width="{max(share * 56, 0.5):.1f}" height="10" rx="1"/>'
+    """A bar of 40 pixels, filled in part."""
+    filled = f'<rect class="share" x="0" y="4" width="{max(share * 40, 0.5):.1f}" height="10" rx="1"/>'
     return (
-        '<svg class="trend" viewBox="0 0 56 18" width="56" height="18" aria-hidden="true">'
-        f'<rect class="track" x="0" y="4" width="56" height="10" rx="1"/>{filled}</svg>'
+        '<svg class="trend share-bar" viewBox="0 0 40 18" width="40" height="18" aria-hidden="true">'
+        f'<rect class="track" x="0" y="4" width="40" height="10" rx="1"/>{filled}</svg>'
     )
 
 
