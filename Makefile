@@ -65,7 +65,7 @@ pythons:  ## the recorder's tests on each Python of PYTHONS
 # makes another.
 FREETHREADED ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/quantum_pulse/python3.13t
 # Of the test extra, what has no wheel for it or needs what has none; greenlet, below playwright, brings the lock back.
-LOCKED := axe-playwright-python celery duckdb eventlet gevent gunicorn ipykernel joblib jupyterlab nbclient nbconvert notebook playwright polars uvicorn uvicorn-worker uvloop
+LOCKED := axe-playwright-python celery duckdb eventlet fastapi gevent gunicorn httpx ipykernel joblib jupyterlab nbclient nbconvert notebook playwright polars uvicorn uvicorn-worker uvloop
 # The check is without PYTHON_GIL=0, under which no module could bring the lock back; the tests are with it, so that
 # none of theirs does. test_parts.py reads captures with duckdb and polars.
 freethreaded:  ## the recorder's tests on a Python without the interpreter lock
@@ -86,8 +86,10 @@ freethreaded:  ## the recorder's tests on a Python without the interpreter lock
 		--ignore $(CURDIR)/tests/recorder/test_parts.py \
 		$(addprefix $(CURDIR)/tests/,core recorder operations test_timers.py)
 
-docs: $(VENV)/.base  ## what is generated from the code
+docs: $(VENV)/.docs  ## the documentation site, in build/site; a warning is an error
 	$(BIN)/python -m quantum_pulse.capture.format
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	$(BIN)/python -m tests.docs.offline build/site
 
 $(VENV)/.base: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -105,6 +107,10 @@ $(VENV)/.lab: $(VENV)/.base
 
 $(VENV)/.bench: $(VENV)/.base
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[bench]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 $(VENV)/.check: $(VENV)/.base

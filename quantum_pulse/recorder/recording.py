@@ -251,7 +251,7 @@ class Recorder:
         ----------
         path
             Directory of the new capture.
-        last_s, optional
+        last_s : float, optional
             Only what ended in the last so many seconds, with the metrics of that time.
 
         Returns
