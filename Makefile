@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 
-.PHONY: demo test lab check bench sanitize tsan pythons freethreaded docs clean
+.PHONY: demo test lab check bench sanitize tsan pythons freethreaded docs wheel clean
 
 demo: $(VENV)/.base  ## record a real program and show what is slow in it
 	$(BIN)/quantum-pulse demo
@@ -91,6 +91,23 @@ docs: $(VENV)/.docs  ## the documentation site, in build/site; a warning is an e
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 	$(BIN)/python -m tests.docs.offline build/site
 
+# A wheel as a user gets it. CC and --only-binary keep a compiler from helping, and the tests run beside the environment,
+# so that they cannot import the sources.
+WHEELS := build/wheels
+QUICK := core/test_spans.py core/test_tasks.py operations capture export test_cli.py test_timers.py
+wheel: $(VENV)/.wheel  ## a wheel, audited, and tested where no compiler is
+	rm -rf $(WHEELS) build/lib* build/bdist*
+	$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir $(WHEELS)/built .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir $(WHEELS) $(WHEELS)/built/*.whl
+	$(BIN)/auditwheel show $(WHEELS)/*.whl
+	$(PYTHON) -m venv $(WHEELS)/environment
+	CC=false $(WHEELS)/environment/bin/python -m pip install -qq --disable-pip-version-check --only-binary :all: \
+		"$$(echo $(WHEELS)/*.whl)[test]"
+	cd $(WHEELS)/environment && CC=false bin/python -c "import quantum_pulse.core as found; \
+		assert found.core.NAME == 'native', found.FALLBACK_REASON; print(found.__file__)"
+	cd $(WHEELS)/environment && CC=false bin/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
+		-p no:cacheprovider $(addprefix $(CURDIR)/tests/,$(QUICK))
+
 $(VENV)/.base: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable .
@@ -111,6 +128,10 @@ $(VENV)/.bench: $(VENV)/.base
 
 $(VENV)/.docs: $(VENV)/.base
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
+$(VENV)/.wheel: $(VENV)/.base
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[wheel]'
 	touch $@
 
 $(VENV)/.check: $(VENV)/.base

@@ -43,6 +43,14 @@ def test_each_error_is_in_the_reference(reference):
     assert all(inspect.getdoc(one) for _, one in inspect.getmembers(errors, inspect.isclass))
 
 
+def test_each_method_of_a_capture_is_in_the_reference_and_shown_in_use(texts):
+    page = texts[DOCS / "reference" / "capture.md"]
+    methods = {name for name, value in vars(qp.Capture).items() if not name.startswith("_") and callable(value)}
+    shown = set(re.findall(r"^capture\.(\w+)\(", page, re.MULTILINE))
+    assert methods == shown
+    assert all(inspect.getdoc(getattr(qp.Capture, name)) for name in methods)
+
+
 def test_what_the_reference_names_is_there(reference):
     for path in re.findall(r"^::: (\S+)$", reference, re.MULTILINE):
         parts = path.split(".")
