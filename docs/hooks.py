@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: A line in a page, and what takes its place: `<!-- help -->`, or `<!-- include: CHANGELOG.md -->`.
 _MARK = re.compile(r"^<!-- (help|include: (?P<file>[\w.]+)) -->$", re.MULTILINE)
 #: Width of the help, in columns, whatever terminal the site is built in.
-_COLUMNS = "100"
+_COLUMNS = "88"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

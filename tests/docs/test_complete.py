@@ -4,15 +4,18 @@ import argparse
 import importlib.util
 import inspect
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 import quantum_pulse as qp
 from quantum_pulse import analysis, errors
 from quantum_pulse.notebook import options as magics
 from tests.docs.offline import loaded_from_elsewhere
-from tests.docs.pages import DOCS, ROOT, pages
+from tests.docs.pages import DOCS, ROOT, blocks, pages
 
 _spec = importlib.util.spec_from_file_location("docs_hooks", DOCS / "hooks.py")
 hooks = importlib.util.module_from_spec(_spec)
@@ -98,15 +101,74 @@ def test_each_option_of_a_magic_is_on_a_page(texts):
 
 def test_each_environment_variable_is_on_a_page(texts):
     options = texts[DOCS / "reference" / "options.md"]
-    sources = [
-        file for suffix in ("py", "c", "h") for file in (ROOT / "quantum_pulse").rglob(f"*.{suffix}")
-    ]  # fmt: skip
+    sources = [file for suffix in ("py", "c", "h") for file in (ROOT / "quantum_pulse").rglob(f"*.{suffix}")]
     names = {
         name for file in sources for name in re.findall(r"""["'](QUANTUM_PULSE(?:_[A-Z]+)?)["']""", file.read_text())
     }
     assert len(names) >= 6
     for name in names:
         assert f"`{name}" in options, name
+
+
+@pytest.mark.parametrize(
+    "page", ["CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md", "docs/explanation/failures.md"]
+)
+def test_files_that_a_page_names_are_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:quantum_pulse|tests|docs|sample_data)/[\w/.]*)`", text):
+        assert (ROOT / path).exists(), path
+    for path in re.findall(r"`((?:core|agent|capture)/[\w/]+\.(?:py|c))`", text):
+        assert (ROOT / "quantum_pulse" / path).exists(), path
+    for name in re.findall(r"`(\w+\.c)`", text):
+        assert (ROOT / "quantum_pulse" / "core" / "native" / name).exists(), name
+
+
+def test_what_contributors_are_sent_to_is_in_those_files():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (an? .+?) \| (.+) \|$", text, re.MULTILINE)
+    assert len(rows) >= 10
+    for wanted, where in rows:
+        files = re.findall(r"`((?:quantum_pulse|tests|docs)/[\w/.]+\.\w+)`", where)
+        content = "\n".join((ROOT / file).read_text(encoding="utf-8") for file in files)
+        for name in re.findall(r"`([A-Za-z_]+)`", where):
+            assert re.search(rf"\b{name}\b", content), f"{wanted}: {name} is in none of {files}"
+
+
+def test_the_commands_of_make_are_there():
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "docs/releases.md")]
+    texts += [file.read_text(encoding="utf-8") for file in (ROOT / ".github" / "workflows").glob("*.yml")]
+    named = {name for text in texts for name in re.findall(r"(?:`|run: )make (\w+)", text)}
+    assert named >= {"test", "check", "docs", "wheel"}
+    assert named <= targets
+
+
+def _workflows():
+    files = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    shown = [block.code for block in blocks(DOCS / "how-to" / "ci.md") if block.language == "yaml"]
+    assert len(files) >= 4
+    assert shown
+    return [*(file.read_text(encoding="utf-8") for file in files), *shown]
+
+
+@pytest.mark.parametrize("text", _workflows(), ids=lambda text: text.partition("\n")[0].removeprefix("name: "))
+def test_a_workflow_is_sound(text):
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
+    for job in workflow["jobs"].values():
+        assert job["runs-on"]
+        for step in job["steps"]:
+            assert ("uses" in step) != ("run" in step), step
+            if "run" in step:
+                subprocess.run(["bash", "-n"], input=step["run"], text=True, check=True)
+                _check_commands(step["run"])
+
+
+def _check_commands(script):
+    """Each `quantum-pulse` in a script is one that the command line understands."""
+    plain = re.sub(r"\$\([^)]*\)", "x", script.replace("\\\n", " "))
+    for arguments in re.findall(r"quantum-pulse (\w[^\n>|)]*)", plain):
+        hooks.each_parser()[0][0].parse_args(shlex.split(arguments))
 
 
 def _anchors(text):
