@@ -171,6 +171,20 @@ def _check_commands(script):
         hooks.each_parser()[0][0].parse_args(shlex.split(arguments))
 
 
+#: Pages of another voice: generated, or a diary of decisions.
+NOT_EDITED = ("format.md", "decisions.md", "glossary.md")
+NOT_USED = r"\b(stretch(es)?|own times?|(is|are|was|were) told|stands? in|stands? for|stood|of ours|(?<!there )is none)\b"
+
+
+def test_pages_use_the_terms_of_the_glossary(texts):
+    for page, text in texts.items():
+        if page.name in NOT_EDITED or page.name == "commands.md":
+            continue
+        prose = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        found = re.search(NOT_USED, prose, re.IGNORECASE)
+        assert found is None, f"{page.relative_to(DOCS)}: {found and found[0]!r}"
+
+
 def _anchors(text):
     """The anchors of a page's headings, as MkDocs makes them."""
     without_code = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
