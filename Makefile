@@ -2,15 +2,24 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+QUICK := $(addprefix tests/,core operations capture facade test_timers.py test_imports.py)
 SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 
-.PHONY: demo test lab check bench sanitize tsan pythons freethreaded docs wheel clean
+.PHONY: demo test quick test-all lab check bench sanitize tsan pythons freethreaded docs wheel clean
 
 demo: $(VENV)/.base  ## record a real program and show what is slow in it
 	$(BIN)/quantum-pulse demo
 
+# What measures time runs when nothing else does.
 test: $(VENV)/.test  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not alone"
+	$(BIN)/python -m pytest -m "not slow and alone"
+
+quick: $(VENV)/.test  ## while you work: a minute of tests, of recording and of reading
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not alone and not browser" $(QUICK)
+
+test-all: $(VENV)/.test  ## all tests, with the long fault runs: more than an hour
+	KILLS=200 EXAMPLES=300 $(BIN)/python -m pytest --timeout 1800 -m ""
 
 lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks
@@ -68,7 +77,7 @@ FREETHREADED ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/quantum_pulse/python3.13t
 LOCKED := axe-playwright-python celery duckdb eventlet fastapi gevent gunicorn httpx ipykernel joblib jupyterlab nbclient nbconvert notebook playwright polars uvicorn uvicorn-worker uvloop
 # The check is without PYTHON_GIL=0, under which no module could bring the lock back; the tests are with it, so that
 # none of theirs does. test_parts.py reads captures with duckdb and polars.
-freethreaded:  ## the recorder's tests on a Python without the interpreter lock
+freethreaded:  ## the recorder's tests and how recording scales on a Python without the interpreter lock
 	set -e; folder=build/pythons/3.13t; \
 	python=$$(tests/freethreaded/build.sh "$(FREETHREADED)"); \
 	test -x $$folder/bin/python || $$python -m venv $$folder; \
@@ -81,10 +90,12 @@ freethreaded:  ## the recorder's tests on a Python without the interpreter lock
 		names = [one.name for one in pkgutil.walk_packages(qp.__path__, 'quantum_pulse.')]; \
 		[importlib.import_module(name) for name in names if not name.endswith('__main__')]; \
 		print('core:', qp.core.core.NAME); \
-		sys.exit('the interpreter lock came back' if sys._is_gil_enabled() else 0)"; \
+		sys.exit('the interpreter lock came back' if sys._is_gil_enabled() else qp.core.FALLBACK_REASON)"; \
 	PYTHON_GIL=0 bin/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider \
 		--ignore $(CURDIR)/tests/recorder/test_parts.py \
-		$(addprefix $(CURDIR)/tests/,core recorder operations test_timers.py)
+		$(addprefix $(CURDIR)/tests/,core recorder operations test_timers.py); \
+	bin/python -c "import sys; sys.path.append(sys.argv.pop()); from tests.perf.__main__ import main; sys.exit(main())" \
+		parallel $(CURDIR)
 
 docs: $(VENV)/.docs  ## the documentation site, in build/site; a warning is an error
 	$(BIN)/python -m quantum_pulse.capture.format
@@ -94,7 +105,7 @@ docs: $(VENV)/.docs  ## the documentation site, in build/site; a warning is an e
 # A wheel as a user gets it. CC and --only-binary keep a compiler from helping, and the tests run beside the environment,
 # so that they cannot import the sources.
 WHEELS := build/wheels
-QUICK := core/test_spans.py core/test_tasks.py operations capture/test_capture.py export test_cli.py test_timers.py
+QUICK_OF_WHEEL := core/test_spans.py core/test_tasks.py operations capture/test_capture.py export test_cli.py test_timers.py
 wheel: $(VENV)/.wheel  ## a wheel, audited, and tested where no compiler is
 	rm -rf $(WHEELS) build/lib* build/bdist*
 	$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir $(WHEELS)/built .
@@ -106,7 +117,7 @@ wheel: $(VENV)/.wheel  ## a wheel, audited, and tested where no compiler is
 	cd $(WHEELS)/environment && CC=false bin/python -c "import quantum_pulse.core as found; \
 		assert found.core.NAME == 'native', found.FALLBACK_REASON; print(found.__file__)"
 	cd $(WHEELS)/environment && CC=false bin/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
-		-p no:cacheprovider $(addprefix $(CURDIR)/tests/,$(QUICK))
+		-p no:cacheprovider $(addprefix $(CURDIR)/tests/,$(QUICK_OF_WHEEL))
 
 $(VENV)/.base: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -115,7 +126,8 @@ $(VENV)/.base: $(SOURCES)
 
 $(VENV)/.test: $(VENV)/.base
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test]'
-	$(BIN)/python -m tests.browser || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; }
+	# Tests in a browser are skipped, and say so, where there is none and none can be installed.
+	$(BIN)/python -m tests.browser || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; } || true
 	touch $@
 
 $(VENV)/.lab: $(VENV)/.base

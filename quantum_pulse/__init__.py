@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from quantum_pulse.facade import Capture as Capture
     from quantum_pulse.facade import last as last
     from quantum_pulse.facade import open as open  # noqa: A004 - qp.open is the name that reads best
+    from quantum_pulse.facade import sample as sample
     from quantum_pulse.history import History as History
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "op",
     "open",
     "record",
+    "sample",
     "start",
     "stop",
 ]
@@ -47,6 +49,7 @@ _LAZY = {
     "History": "quantum_pulse.history",
     "last": "quantum_pulse.facade",
     "open": "quantum_pulse.facade",
+    "sample": "quantum_pulse.facade",
 }
 
 

@@ -67,4 +67,12 @@ def path(value: object, name: str, example: str) -> Path:
         raise ValueError(f"{name} is empty; it must be a path, as {example!r}")
     if "\0" in text:
         raise ValueError(f"{name} must be a path, without null characters, not {text!r}")
+    if is_url(text):
+        raise ValueError(f"{name} must be a path on this machine, as {example!r}, not the URL {text!r}")
     return Path(text)
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` is a URL, which as a path would be a folder of the name of its scheme."""
+    scheme, colon, _ = text.partition("://")
+    return bool(colon) and len(scheme) > 1 and scheme.isascii() and scheme.replace("+", "").isalnum()

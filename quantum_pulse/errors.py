@@ -22,7 +22,7 @@ class FormatVersionError(CaptureError):
 
 
 class UnknownOperationError(QuantumPulseError, KeyError):
-    """No operation of that name was recorded."""
+    """There is no operation of that name."""
 
     # A KeyError shows the name that it is about, in quotes; this one says more.
     __str__ = Exception.__str__

@@ -6,12 +6,9 @@ import json
 import os
 import time
 
-from quantum_pulse import schema
+from quantum_pulse import arguments, schema
+from quantum_pulse.directories import Folder
 from quantum_pulse.errors import RecordingError
-
-TYPE_CHECKING = False  # type checkers take it for true
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def target(path: str | os.PathLike[str]) -> str:
@@ -24,11 +21,16 @@ def target(path: str | os.PathLike[str]) -> str:
         raise RecordingError("path is empty; it must be a path, as 'captures/monday'")
     if "\0" in text:
         raise RecordingError(f"path must be a path, without null characters, not {text!r}")
+    if arguments.is_url(text):
+        raise RecordingError(f"path must be a path on this machine, as 'captures/monday', not the URL {text!r}")
     try:
-        text.encode()
+        absolute = os.path.abspath(text)
+        absolute.encode()
     except UnicodeEncodeError:  # a name of other bytes, with which Parquet files cannot be opened
-        raise RecordingError(f"path must be valid UTF-8, not {text!r}") from None
-    return os.path.abspath(text)
+        raise RecordingError(f"path must be valid UTF-8, not {os.path.abspath(text)!r}") from None
+    except OSError as error:  # the working directory was deleted
+        raise RecordingError(f"{text} is in no directory: {error.strerror}") from error
+    return absolute
 
 
 def prepare(target: str, if_exists: str) -> None:
@@ -75,24 +77,8 @@ def make(path: str, created_ns: int) -> None:
             "writer": f"quantum_pulse {_version()}",
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created_ns / 1e9)),
         }
-        write_json(f"{path}/{schema.MANIFEST}", content)
-
-
-def write_json(path: str, content: dict[str, Any]) -> None:
-    """Write whole or not at all. Raises OSError."""
-    folder, name = os.path.split(path)
-    temporary = f"{folder}/.{name}.{os.urandom(6).hex()}.tmp"
-    # An argument may be a file name that is not Unicode; the replacement is how JSON writes a lone surrogate.
-    text = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
-    # Never through a link that somebody else has put there.
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    try:
-        with open(file, "wb") as stream:
-            stream.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        with Folder.at(path) as root:
+            root.write_json(schema.MANIFEST, content)
 
 
 def _version() -> str:

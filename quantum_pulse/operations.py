@@ -13,13 +13,13 @@ import types
 
 from quantum_pulse.arguments import real
 from quantum_pulse.core import core
-from quantum_pulse.errors import DefinitionError
+from quantum_pulse.errors import DefinitionError, UnknownOperationError
 from quantum_pulse.timers import PausableTimer
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
-    from typing import Any, NamedTuple, NoReturn, Self, TypeVar
+    from typing import Any, NamedTuple, Never, NoReturn, Self, TypeVar
 
     from quantum_pulse.core._native import Probe
 
@@ -120,7 +120,12 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         detail: bool = False,
         sample_every: int = 1,
         expect_us: tuple[float, float] | None = None,
+        **unknown: Never,
     ) -> None:
+        for name in unknown:
+            near = nearest(name, self.__slots__)
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(self.__slots__)}"
+            raise DefinitionError(f"op() got an unexpected keyword argument {name!r}; {hint}")
         if not isinstance(description, str):
             raise DefinitionError(f"op(): description must be a string, not {description!r}")
         if category is not None and not isinstance(category, str | Category):
@@ -231,7 +236,36 @@ registry = Registry()
 
 
 class _OperationType(enum.EnumType):
-    pass
+    if not TYPE_CHECKING:  # type checkers know enums, and refuse what is refused here
+
+        def __new__(metacls, name, bases, body, **options):
+            inherited = {attribute for base in bases for one in base.__mro__ for attribute in vars(one)}
+            for member, value in body.items():
+                if isinstance(value, op | enum.auto) and member in inherited:
+                    raise DefinitionError(
+                        f"{name}.{member}: {member!r} is an attribute that all operations have; choose another name, "
+                        f"as {_another_name(member)!r}"
+                    )
+            return super().__new__(metacls, name, bases, body, **options)
+
+        def __getitem__(cls, name):
+            try:
+                return cls._member_map_[name]
+            except KeyError:
+                near = nearest(str(name), cls._member_map_)
+                hint = f"did you mean {near!r}?" if near else f"there are {', '.join(list(cls._member_map_)[:8])}"
+                raise UnknownOperationError(f"{cls.__name__} has no operation {name!r}; {hint}") from None
+
+        def __enter__(cls):
+            some = next(iter(cls._member_map_), "MEMBER")
+            raise TypeError(f"{cls.__name__} is a whole enum; time one of its members: with {cls.__name__}.{some}: ...")
+
+        def __exit__(cls, *_):
+            """Needed for a block to get as far as `__enter__`."""
+
+
+def _another_name(member: str) -> str:
+    return member.upper() if member != member.upper() else f"{member}_"
 
 
 if sys.version_info < (3, 12):
@@ -271,7 +305,7 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
             member.probe_detail = member._value_.detail
             member.probe_id = registry.number(member.definition)
             # As later Pythons do, and EnumType refuses: it takes this for a change of the member.
-            if sys.version_info < (3, 12) and not hasattr(Operation, member.name):
+            if sys.version_info < (3, 12):
                 type.__setattr__(cls, member.name, member)
 
     @property
@@ -339,12 +373,15 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
 
         `elapsed`: another operation, which gets a sample of the same work with the pauses.
         """
-        if elapsed is self:
-            raise ValueError(f"{self}.timer(elapsed={self}): the time with the pauses needs an operation of its own")
-        return PausableTimer(self, None if elapsed is None else checked(elapsed))
+        return PausableTimer(self, elapsed)
 
     def __call__(self, function: F) -> F:
         """Decorate `function`: each call is one sample."""
+        if isinstance(function, type):
+            raise TypeError(
+                f"@{self.definition.name} decorates a function, not the class {function.__name__}; "
+                "decorate the methods that are to be timed, __init__ among them"
+            )
         if not callable(function):
             raise TypeError(f"@{self.definition.name} decorates a function, not {function!r}")
         return _decorate(self, function)  # type: ignore[no-any-return]

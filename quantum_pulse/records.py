@@ -6,7 +6,9 @@ A file may have been cut or overwritten and still hold JSON, of another shape th
 from __future__ import annotations
 
 import json
+import time
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,27 +48,53 @@ def process(path: Path) -> dict[str, Any]:
 
 def checked_process(content: dict[str, Any]) -> dict[str, Any]:
     """`content`, if it may be what a process file says. Raises ValueError."""
-    for key in ("pid", "started_ns", "stopped_ns", "clock_anchor_ns"):
-        _expect(_is_number(content.get(key)), key)
+    _expect(_is_count(content.get("pid")), "pid")
+    for key in ("started_ns", "stopped_ns", "clock_anchor_ns", "whole_from"):
+        _expect(_is_time(content.get(key)), key)
     for key in ("account", "rows"):
-        numbers = content.get(key)
-        _expect(
-            numbers is None
-            or (
-                isinstance(numbers, dict)
-                and all(isinstance(number, int) and _is_number(number) for number in numbers.values())
-            ),
-            key,
-        )
+        _expect(content.get(key) is None or _is_counts(content[key]), key)
     for key in ("overhead", "operations"):
         numbers = content.get(key)
-        is_right = isinstance(numbers, dict) and all(isinstance(one, int | float) for one in numbers.values())
-        _expect(numbers is None or is_right, key)
+        _expect(numbers is None or (isinstance(numbers, dict) and all(map(_is_amount, numbers.values()))), key)
+    for key in ("host", "python", "state", "parent", "failure", "core", "clock", "level", "on_full"):
+        _expect(isinstance(content.get(key), str | None), key)
+    _expect(_is_texts(content.get("argv")), "argv")
+    # Of workers, how many ended in each way.
+    ended = content.get("ended")
+    _expect(isinstance(ended, str | None) or _is_counts(ended), "ended")
+    _expect(_is_count(content.get("workers")), "workers")
+    _expect_environment(content.get("environment"))
+    _expect_accounts(content.get("accounts"))
     _expect_losses(content.get("losses"))
     _expect_open(content.get("unfinished"))
-    damage = content.get("damage")
-    _expect(damage is None or (isinstance(damage, list) and all(isinstance(text, str) for text in damage)), "damage")
+    _expect_definitions(content.get("unused") or [], "unused")
+    _expect_failures(content.get("failures") or [])
+    spans = content.get("open_spans") or []
+    _expect(isinstance(spans, list) and None not in spans and all(map(_is_number, spans)), "open_spans")
+    _expect(_is_texts(content.get("damage")), "damage")
+    interval_s = content.get("metrics_interval_s")
+    _expect(interval_s is None or (_is_amount(interval_s) and interval_s > 0), "metrics_interval_s")
     return content
+
+
+def checked_end(content: dict[str, Any]) -> dict[str, Any]:
+    """`content`, if it may be what a journal says at the end of a recording. Raises ValueError."""
+    checked_process({**content, "losses": None, "environment": {"packages": content.get("packages")}})
+    losses = content.get("losses")
+    _expect(losses is None or isinstance(losses, list), "losses")
+    for loss in losses or ():
+        _expect(isinstance(loss, dict), "losses")
+        _expect_losses([{**loss, "start": loss.get("first_ns"), "end": loss.get("last_ns")}])
+        needed = ("operation", "thread", "count", "cause", "first_ns", "last_ns")
+        _expect(all(loss.get(name) is not None for name in needed), "losses")
+    return content
+
+
+def time_ns(value: object) -> int:
+    """`value`, if it is a time in ns. Raises ValueError."""
+    if not isinstance(value, int) or not _is_time(value):
+        raise ValueError(f"{value!r} is no time")
+    return value
 
 
 def why_nothing(process: dict[str, Any]) -> str:
@@ -93,6 +121,41 @@ def why_nothing(process: dict[str, Any]) -> str:
     return f"no operation ran while it was recorded{told}; {todo}. What was entered before the start does not count"
 
 
+def explained(loss: dict[str, Any], failures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A loss with what kept the rings from being emptied meanwhile in its cause: those of `failures` that it overlaps.
+
+    Each has a `reason`, and `start` and `end` in Unix ns, None where that is not known.
+    """
+    start, end = loss.get("start"), loss.get("end")
+    meanwhile = [
+        one
+        for one in failures
+        if not (end is not None and (one.get("start") or end) > end)
+        and not (start is not None and (one.get("end") or start) < start)
+    ]
+    if not meanwhile:
+        return loss
+    first = meanwhile[0]
+    since, until = (_clock(first.get(key)) for key in ("start", "end"))
+    when = "".join(f" {word} {moment}" for word, moment in (("from", since), ("to", until)) if moment)
+    more = f", and {len(meanwhile) - 1} times more" if len(meanwhile) > 1 else ""
+    return {**loss, "cause": f"{loss.get('cause')}; nothing could be written{when}{more}: {first['reason']}"}
+
+
+def _clock(unix_ns: int | None) -> str:
+    return "" if unix_ns is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_ns / 1e9))
+
+
+def newest(definitions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last definition of each operation in each category, so that their number is bounded."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for definition in definitions:
+        key = (definition["name"], definition["category"]["name"])
+        found.pop(key, None)
+        found[key] = definition
+    return list(found.values())
+
+
 def footer(metadata: Any) -> dict[str, Any]:
     """Our JSON in pyarrow's metadata of a Parquet file. Raises ValueError when there is none or it is damaged."""
     texts = metadata.metadata or {}
@@ -104,18 +167,23 @@ def footer(metadata: Any) -> dict[str, Any]:
         raise ValueError("its footer was changed after it was written")
     content = json.loads(text)
     _expect(isinstance(content, dict) and isinstance(content.get("format"), int), "footer")
-    definitions = content.get("operations", [])
-    _expect(isinstance(definitions, list) and all(map(_is_definition, definitions)), "operations")
+    _expect_definitions(content.get("operations", []), "operations")
     _expect_losses(content.get("losses"))
+    saved = content.get("saved_for") or []
+    _expect(isinstance(saved, list) and all(map(_is_saved, saved)), "saved_for")
     merged = content.get("merged", [])
     _expect(isinstance(merged, list) and all(isinstance(name, str) and "/" not in name for name in merged), "merged")
+    _expect(_is_count(content.get("process")) and _is_time(content.get("clock_anchor_ns")), "process")
+    histograms = content.get("histograms")
+    if not (isinstance(histograms, list) and all(map(_is_summary, histograms))):
+        content.pop("histograms", None)  # the rows tell what it would have said
     return dict(content)
 
 
 def check_rollup_footer(content: dict[str, Any]) -> None:
     """Raise ValueError unless `content`, a footer, says what one of a rollup file must."""
     _expect(content.get("interval_ns") in schema.ROLLUP_INTERVALS_NS, "interval_ns")
-    _expect("until_ns" in content and _is_number(content["until_ns"]), "until_ns")
+    _expect("until_ns" in content and _is_time(content["until_ns"]), "until_ns")
     for key in ("operations", "folded"):
         _expect(isinstance(content.get(key), list), key)
     _expect(all(isinstance(name, str) and "/" not in name for name in content["folded"]), "folded")
@@ -131,20 +199,24 @@ def check_rollup_footer(content: dict[str, Any]) -> None:
     _expect(isinstance(expired, dict) and all(map(_is_counts, expired.values())), "expired")
     _expect(isinstance(ended, dict) and isinstance(ended.get("recordings"), int), "ended")
     if isinstance(ended, dict):
-        _expect(all(_is_number(ended.get(key)) for key in ("started_ns", "stopped_ns")), "ended")
+        _expect(all(_is_time(ended.get(key)) for key in ("started_ns", "stopped_ns")), "ended")
         _expect(all(_is_counts(ended.get(key)) for key in ("account", "rows")), "ended")
         _expect_losses(ended.get("losses"))
+        _expect_definitions(ended.get("unused") or [], "ended")
 
 
 def _is_summary(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
     return (
-        isinstance(value, dict)
-        and all(isinstance(value.get(name), str) for name in ("operation", "category", "buckets"))
-        and isinstance(value.get("m2_ns2"), int | float)
-        and all(
-            isinstance(value.get(name), int) and _is_number(value[name])
-            for name in ("count", "errors", "samples", "sum_ns", "min_ns", "max_ns")
-        )
+        all(isinstance(value.get(name), str) for name in ("operation", "category", "buckets"))
+        and _is_amount(value.get("m2_ns2"))
+        and all(isinstance(value.get(name), int) for name in ("count", "errors", "samples", "sum_ns"))
+        and all(_is_count(value[name]) for name in ("count", "errors", "samples"))
+        and all(isinstance(value.get(name), int) and _is_time(value[name]) for name in ("min_ns", "max_ns"))
+        and 0 <= value["min_ns"] <= value["max_ns"]
+        and 0 <= value["sum_ns"] < 1 << 127
+        and value["count"] > 0
     )
 
 
@@ -155,10 +227,20 @@ def _is_part(item: tuple[object, object]) -> bool:
 
 
 def _is_counts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(one, int) and _is_number(one) for one in value.values())
+    return isinstance(value, dict) and all(isinstance(one, int) and _is_count(one) for one in value.values())
 
 
-def _is_definition(value: object) -> bool:
+def _is_saved(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), str | None) for name in ("operation", "error"))
+        and _is_number(value.get("span"))
+        and all(_is_time(value.get(name)) for name in ("duration_ns", "noticed_ns"))
+    )
+
+
+def is_definition(value: object) -> bool:
+    """Whether `value` may be the definition of an operation, as footers and journals hold it."""
     if not isinstance(value, dict) or not isinstance(value.get("category"), dict):
         return False
     category, budget, expected = value["category"], value.get("budget_us"), value.get("expect_us")
@@ -166,6 +248,11 @@ def _is_definition(value: object) -> bool:
         isinstance(value.get("name"), str)
         and isinstance(category.get("name"), str)
         and all(isinstance(one.get("priority", 0), int) for one in (value, category))
+        and all(isinstance(one.get("description", ""), str) for one in (value, category))
+        and isinstance(category.get("colour"), str | None)
+        and isinstance(value.get("module"), str | None)
+        and isinstance(value.get("sample_every", 1), int)
+        and 1 <= value.get("sample_every", 1) < 1 << 31
         and (budget is None or isinstance(budget, int | float))
         and _is_quantile(value.get("budget_quantile", 0.5))
         and (expected is None or _is_pair(expected))
@@ -177,27 +264,81 @@ def _is_quantile(value: object) -> bool:
 
 
 def _is_pair(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(one, int | float) for one in value)
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_amount, value))
+
+
+def _expect_environment(environment: object) -> None:
+    """Texts, amounts, and versions of packages, under names of which this version may not know all."""
+    _expect(environment is None or isinstance(environment, dict), "environment")
+    for key, value in environment.items() if isinstance(environment, dict) else ():
+        if key in ("cores", "cpu_quota", "memory_bytes", "load_1m"):
+            # The only ones that are divided by or compared.
+            _expect(value is None or (_is_amount(value) and value >= 0), "environment")
+        elif key == "packages":
+            is_right = isinstance(value, dict) and all(isinstance(one, str | None) for one in value.values())
+            _expect(value is None or is_right, "environment")
+        elif key in ("cpu", "governor", "kernel", "python", "commit"):
+            _expect(isinstance(value, str | None), "environment")
+
+
+def _expect_accounts(accounts: object) -> None:
+    _expect(accounts is None or isinstance(accounts, list), "accounts")
+    for one in accounts if isinstance(accounts, list) else ():
+        _expect(isinstance(one, dict) and isinstance(one.get("operation"), str), "accounts")
+        _expect(all(_is_count(one.get(name)) for name in ("started", "ended", "open", "lost")), "accounts")
+        _expect(_is_number(one.get("thread")), "accounts")
+
+
+def _expect_definitions(definitions: object, where: str) -> None:
+    _expect(isinstance(definitions, list) and all(map(is_definition, definitions)), where)
 
 
 def _expect_losses(losses: object) -> None:
     _expect(losses is None or (isinstance(losses, list) and all(isinstance(loss, dict) for loss in losses)), "losses")
     for loss in losses if isinstance(losses, list) else ():
-        _expect(all(_is_number(loss.get(name)) for name in ("thread", "start", "end", "count")), "losses")
+        _expect(_is_number(loss.get("thread")) and _is_count(loss.get("count")), "losses")
+        _expect(all(_is_time(loss.get(name)) for name in ("start", "end")), "losses")
         _expect(all(isinstance(loss.get(name), str | None) for name in ("operation", "cause")), "losses")
+
+
+def _expect_failures(failures: object) -> None:
+    _expect(isinstance(failures, list) and all(isinstance(one, dict) for one in failures), "failures")
+    for one in failures if isinstance(failures, list) else ():
+        are_times = all(_is_number(one.get(key)) for key in ("start", "end"))
+        _expect(are_times and isinstance(one.get("reason"), str), "failures")
 
 
 def _expect_open(blocks: object) -> None:
     _expect(blocks is None or (isinstance(blocks, list) and all(isinstance(one, dict) for one in blocks)), "unfinished")
     for one in blocks if isinstance(blocks, list) else ():
-        numbers = [one.get(name) for name in ("start", "thread", "task", "span", "parent", "weight")]
-        _expect(all(map(_is_number, numbers)) and None not in numbers[1:], "unfinished")
+        numbers = [one.get(name) for name in ("thread", "task", "span", "parent", "weight")]
+        _expect(_is_time(one.get("start")) and all(map(_is_number, numbers)) and None not in numbers, "unfinished")
+        _expect(1 <= one["weight"] < 1 << 31 and _is_count(one.get("process")), "unfinished")
         _expect(all(isinstance(one.get(name), str) for name in ("operation", "category")), "unfinished")
 
 
 def _is_number(value: object) -> bool:
     """Whether `value` is what a column of integers can hold, None included."""
     return value is None or (isinstance(value, int) and value in _INT64)
+
+
+def _is_time(value: object) -> bool:
+    """Whether `value` is a time or a length in ns that can be added to another one, None included."""
+    return value is None or (isinstance(value, int) and abs(value) <= schema.MOST_NS)
+
+
+def _is_count(value: object) -> bool:
+    """Whether `value` counts something, None included. Floats hold it exactly."""
+    return value is None or (isinstance(value, int) and 0 <= value <= 1 << 53)
+
+
+def _is_amount(value: object) -> bool:
+    """Whether `value` is a number that floats can be made of, infinity and NaN excluded."""
+    return isinstance(value, int | float) and abs(value) <= 1e300
+
+
+def _is_texts(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value))
 
 
 def _expect(is_right: bool, what: str) -> None:

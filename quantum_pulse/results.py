@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, Self
 
 from quantum_pulse import analysis
+from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,7 +139,7 @@ class Comparison(analysis.Comparison):
         """
         from quantum_pulse.view import comparisons
 
-        return comparisons.improvements(self, *self._sides)
+        return visible(comparisons.improvements(self, *self._sides))
 
     @cached_property
     def _sides(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -156,7 +157,7 @@ class Comparison(analysis.Comparison):
         """For a terminal: the verdict and what changed, or all rows."""
         from quantum_pulse.view import comparisons
 
-        return comparisons.as_text(self, everything=everything)
+        return visible(comparisons.as_text(self, everything=everything))
 
     def __repr__(self) -> str:
         return self.to_text()
@@ -181,7 +182,7 @@ class Correlations(analysis.Correlations):
     def __repr__(self) -> str:
         from quantum_pulse.view import correlations
 
-        return correlations.as_text(self)
+        return visible(correlations.as_text(self))
 
     def _repr_html_(self) -> str:
         from quantum_pulse.view import correlations
@@ -203,7 +204,7 @@ class Contrast(analysis.Contrast):
     def __repr__(self) -> str:
         from quantum_pulse.view import contrasts
 
-        return contrasts.as_text(self)
+        return visible(contrasts.as_text(self))
 
     def _repr_html_(self) -> str:
         from quantum_pulse.view import contrasts

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from quantum_pulse.core._native import Probe
+    from quantum_pulse.operations import Operation
 
 
 class PausableTimer:
@@ -34,7 +34,16 @@ class PausableTimer:
 
     __slots__ = ("_active_ns", "_elapsed", "_end_ns", "_first_ns", "_is_finished", "_operation", "_resumed_ns")
 
-    def __init__(self, operation: Probe, elapsed: Probe | None = None) -> None:
+    def __init__(self, operation: Operation, elapsed: Operation | None = None) -> None:
+        # A quick look first: the error, and what it needs, is for whoever has made a mistake.
+        if not (isinstance(operation, core.Probe) and (elapsed is None or isinstance(elapsed, core.Probe))):
+            from quantum_pulse.operations import checked
+
+            operation, elapsed = checked(operation), None if elapsed is None else checked(elapsed)
+        if elapsed is operation:
+            raise ValueError(
+                f"{operation}.timer(elapsed={operation}): the time with the pauses needs an operation of its own"
+            )
         self._operation = operation
         self._elapsed = elapsed
         self._active_ns = 0

@@ -15,6 +15,15 @@ def executable():
     return found
 
 
+def lack():
+    """What is missing for tests in a browser, empty where nothing is."""
+    try:
+        executable()
+    except FileNotFoundError as error:
+        return str(error)
+    return ""
+
+
 @contextlib.contextmanager
 def pages(offline=True, **options):
     """A function that opens a page, each by itself, without a network; `options` are those of a playwright context."""

@@ -1,4 +1,8 @@
-"""After every test, and after all of them: nothing of a recording may be left behind."""
+"""Which tests run when, and what each must leave behind: nothing of a recording.
+
+Marks that follow from the file are given here: `alone` to what measures time or takes a resource of the whole machine,
+and so runs by itself, and `browser` to what needs one. `slow` stands at the test: only ``make test-all`` runs it.
+"""
 
 import contextlib
 import gc
@@ -10,11 +14,49 @@ from pathlib import Path
 
 import pytest
 
+from tests import browser
+
+HERE = Path(__file__).parent
+#: Files and folders of tests that share the machine with no other test.
+ALONE = (
+    "agent/test_cgroups.py",
+    "agent/test_procfs.py",
+    "core/test_clock.py",
+    "core/test_interruptions.py",
+    "faults/test_full.py",
+    "faults/test_hanging.py",
+    "frameworks",
+    "notebook/test_pulse.py",
+    "recorder/test_agents.py",
+    "recorder/test_clock_steps.py",
+    "recorder/test_footprint.py",
+    "recorder/test_live.py",
+    "recorder/test_modes.py",
+    "recorder/test_overhead.py",
+    "test_fallback.py",
+)
+#: Those in which a page is opened.
+IN_BROWSERS = ("explorer", "notebook/test_corpus.py", "notebook/test_in_browsers.py", "view/test_report.py")
 CORES = ("quantum_pulse.core._native", "quantum_pulse.core.pure")
 
 
 #: So long may an agent stay after the last test, in seconds: it lingers for two of them.
 AGENTS_END_S = 15
+
+
+def _stands_in(item, places):
+    return any(item.path.is_relative_to(HERE / place) for place in places)
+
+
+def pytest_collection_modifyitems(items):
+    lack = browser.lack()
+    for item in items:
+        if _stands_in(item, ALONE):
+            item.add_marker("alone")
+        if _stands_in(item, IN_BROWSERS):
+            item.add_marker("browser")
+            if lack:
+                item.add_marker(pytest.mark.skip(reason=lack))
 
 
 def _is_ring(name):

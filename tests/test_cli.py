@@ -55,6 +55,93 @@ def test_misuse_is_2(arguments, capsys):
     assert out.out + out.err
 
 
+class Cli(qp.Operation):
+    FIRST = qp.op(budget_us=1000)
+    SECOND = qp.op()
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two captures, of which both operations are in both."""
+    for name in ("one", "two"):
+        with qp.record(tmp_path / name):
+            for _ in range(5):
+                with Cli.FIRST, Cli.SECOND:
+                    pass
+    return str(tmp_path / "one"), str(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("command", "end"),
+    [
+        ("stats", []), ("overhead", []), ("report", ["--format", "text"]), ("recover", []),
+        ("export", ["-o", "-", "--format", "csv"]),
+    ],
+)  # fmt: skip
+def test_every_command_takes_several_captures(two, command, end, capsysbinary, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main([command, *two, *end]) == 0
+    out, err = capsysbinary.readouterr()
+    assert out, err
+    if command in ("stats", "report", "overhead"):
+        assert b"  10  " in out.replace(b"10 calls", b"  10  "), "calls of both together"
+
+
+@pytest.mark.parametrize(
+    ("command", "end"),
+    [("stats", []), ("overhead", []), ("compare", ["--all"]), ("export", ["-o", "-", "--format", "csv"])],
+)
+def test_operations_are_chosen_everywhere(two, command, end, capsysbinary):
+    paths = two if command == "compare" else two[:1]
+    assert main([command, *paths, *end, "--operations", "Cli.SECOND"]) == 0
+    out = capsysbinary.readouterr().out
+    assert b"Cli.SECOND" in out
+    assert b"Cli.FIRST" not in out
+    assert main([command, *paths, *end, "--operations", "Cli.SECNOD"]) == 2
+    assert b"did you mean Cli.SECOND?" in capsysbinary.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "end"), [("stats", []), ("overhead", []), ("export", ["-o", "-", "--format", "csv"])]
+)
+def test_a_part_of_the_time_is_chosen_everywhere(two, command, end, capsysbinary):
+    for arguments, is_there in ((["--start", "1h"], False), (["--end", "1h"], True), (["--start", "0"], True)):
+        assert main([command, two[0], *end, *arguments]) == 0
+        assert (b"Cli.FIRST" in capsysbinary.readouterr().out) == is_there
+    assert main([command, two[0], *end, "--start", "soon"]) == 2
+    assert b"start='soon' is no time" in capsysbinary.readouterr().err
+
+
+def test_what_only_workers_defined_was_defined(tmp_path, capsys):
+    (tmp_path / "work.py").write_text(
+        "import subprocess, sys\n"
+        "code = 'import quantum_pulse as qp\\nclass Job(qp.Operation):\\n    STEP = qp.op()'\n"
+        "subprocess.run([sys.executable, '-c', code], check=True)\n"
+    )
+    into = tmp_path / "capture"
+    command = [sys.executable, "-m", "quantum_pulse", "run", "--into", str(into), str(tmp_path / "work.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "no operation was defined" not in done.stderr
+    assert "no operation ran while it was recorded (1 are defined)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["stast"], "there is no 'stast'; did you mean stats?"),
+        (["stats", "x", "--unit", "sec"], "--unit: there is no 'sec'; did you mean s?"),
+        (["report", "x", "--format", "htm"], "--format: there is no 'htm'; did you mean html?"),
+        (["zzzzz"], "there are demo, run,"),
+        (["stats", "x", "--srot", "p99_us"], "unrecognized arguments: --srot p99_us; did you mean --sort?"),
+    ],
+)
+def test_a_mistyped_choice_names_the_nearest(arguments, said, capsys):
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("end", "code"), [("", 0), ("sys.exit(7)", 7), ("sys.exit('so')", 1), ("raise ValueError('on purpose')", 1)]
 )
@@ -120,7 +207,7 @@ def test_the_table_can_be_sorted_cut_and_grouped(tmp_path, script, capsys):
     [
         (["stats", ""], "quantum-pulse: the path of a capture is empty; it must be a path, as 'captures/monday'"),
         (["stats", "x", "--top", "0"], "argument --top: must be a whole number of at least 1, not '0'; see"),
-        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["nonsense"], "there is no 'nonsense'; there are demo"),
         (["run", ""], "quantum-pulse: run: there is no script ''"),
         (["run", "-m", ""], "quantum-pulse: run: there is no module ''"),
         (["run", "--into", "", "job.py"], "quantum-pulse: --into names no folder"),

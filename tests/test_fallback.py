@@ -11,9 +11,10 @@ import pytest
 pytestmark = pytest.mark.timeout(300)
 
 REPOSITORY = Path(__file__).parents[1]
-#: Tests of whatever core is in use: the recorder's run on another core here. Two groups, one a processor.
+#: Tests of whatever core is in use: the recorder's run on another core here.
 TESTS = {
-    "recorder": tuple(f"recorder/test_{name}.py" for name in ("session", "options", "live", "losses", "programs")),
+    "session": ("recorder/test_session.py", "recorder/test_losses.py"),
+    "recorder": tuple(f"recorder/test_{name}.py" for name in ("options", "live", "programs")),
     "others": ("core", "operations", "recorder/test_parts.py"),
 }
 MESSAGE = "quantum_pulse records with its Python core"
@@ -75,6 +76,15 @@ def test_what_is_installed(target):
     assert not (target / "tests").exists()
 
 
+def test_the_samples_are_installed(target, tmp_path):
+    """Notebooks that come with the package open them, wherever they run."""
+    script = (
+        "import quantum_pulse as qp; print([len(qp.sample(name).samples()) for name in ('engine', 'slow_exchange')])"
+    )
+    done = run([sys.executable, "-W", "ignore", "-c", script], tmp_path, PYTHONPATH=str(target))
+    assert done.stdout == "[33479, 101527]\n", done.stderr
+
+
 def test_it_says_so_once(target, tmp_path):
     command = [sys.executable, "-W", "always", "-c", SCRIPT, str(tmp_path / "capture-")]
     done = run(command, tmp_path, PYTHONPATH=str(target))
@@ -127,8 +137,11 @@ def start_tests(target, folder, group):
     )
 
 
-def test_the_tests_pass_on_it(target, tmp_path):
-    running = {group: start_tests(target, tmp_path / group, group) for group in TESTS}
+@pytest.mark.parametrize(
+    "groups", [("session",), pytest.param(("recorder", "others"), marks=pytest.mark.slow)], ids=str
+)
+def test_the_tests_pass_on_it(target, tmp_path, groups):
+    running = {group: start_tests(target, tmp_path / group, group) for group in groups}
     outputs = {group: process.communicate()[0] for group, process in running.items()}
     for group, process in running.items():
         where, name = (tmp_path / group / "where.txt").read_text().splitlines()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import select
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse import folders, keep, schema
+from quantum_pulse import directories, files, folders, keep, schema
 from quantum_pulse.agent import expiry, snapshots
 from quantum_pulse.agent.clock import Clock
 from quantum_pulse.agent.environment import environment_of
@@ -202,7 +201,7 @@ class Agent:
         pid = path.name.lstrip(".").rpartition(".ring")[0].rpartition(".")[2].partition("-")[0]
         if path.suffix == ".tmp" and pid.isdecimal() and not Path(f"/proc/{pid}").exists():
             with contextlib.suppress(OSError):
-                path.unlink()
+                directories.delete(path)
 
     def _detach(self, name: str) -> None:
         recording = self.recordings.pop(name)
@@ -400,21 +399,19 @@ class Agent:
     def _request_of(self, recording: Recording) -> dict[str, Any] | None:
         path = recording.path.with_name(f"{recording.name}.request")
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            path.unlink()
+            found = files.read_json(path)
+            directories.delete(path)
         except (OSError, ValueError):
             return None
-        return dict(found) if isinstance(found, dict) else None
+        return found
 
     def _carry_out(self, recording: Recording, request: dict[str, Any]) -> None:
         failure = ""
         self._sample_one(recording.name)  # up to the moment that is saved
         try:
-            snapshots.write(Path(request["snapshot"]), recording, int(request["first_ns"]), self._clock)
-            write_json(
-                Path(request["snapshot"]) / schema.PROCESSES / f"{recording.name}.json",
-                recording.content("snapshot", self._environment(recording)),
-            )
+            told = snapshots.write(Path(request["snapshot"]), recording, int(request["first_ns"]), self._clock)
+            content = recording.content("snapshot", self._environment(recording)) | told
+            write_json(Path(request["snapshot"]) / schema.PROCESSES / f"{recording.name}.json", content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             failure = str(getattr(error, "strerror", None) or error)
         write_json(recording.path.with_name(f"{recording.name}.answer"), {"failure": failure})

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, Self
 
+from quantum_pulse import records
+
 #: What an account counts, in samples.
 ACCOUNT: Final = ("started", "written", "open", "lost", "pending")
 #: States of a recording that has ended.
@@ -16,7 +18,8 @@ Loss = Mapping[str, Any]
 
 
 class Ended(NamedTuple):
-    """So many recordings, from when to when (Unix ns), their accounts, rows by table, and losses by cause."""
+    """So many recordings, from when to when (Unix ns), their accounts, rows by table, losses by cause, and operations
+    that did not run in some of them."""
 
     recordings: int = 0
     started_ns: int | None = None
@@ -24,6 +27,7 @@ class Ended(NamedTuple):
     account: Mapping[str, int] = {}
     rows: Mapping[str, int] = {}
     losses: tuple[Loss, ...] = ()
+    unused: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def of_process(cls, process: Mapping[str, Any], expired: Mapping[str, int]) -> Self:
@@ -37,6 +41,7 @@ class Ended(NamedTuple):
             account,
             rows,
             _losses(_told(process, account, rows, expired)),
+            tuple(process.get("unused") or ()),
         )
 
     def plus(self, other: Ended) -> Ended:
@@ -48,17 +53,18 @@ class Ended(NamedTuple):
             _sum(self.account, other.account),
             _sum(self.rows, other.rows),
             _losses([*self.losses, *other.losses]),
+            tuple(records.newest([*self.unused, *other.unused])),
         )
 
     def plain(self) -> dict[str, Any]:
         """As JSON can have it."""
-        return {**self._asdict(), "losses": list(self.losses)}
+        return {**self._asdict(), "losses": list(self.losses), "unused": list(self.unused)}
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> Self:
         """The reverse of `plain`."""
         known = {key: plain[key] for key in cls._fields if key in plain}
-        return cls(**{**known, "losses": tuple(known.get("losses", ()))})
+        return cls(**{**known, "losses": tuple(known.get("losses") or ()), "unused": tuple(known.get("unused") or ())})
 
 
 def _told(

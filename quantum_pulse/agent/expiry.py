@@ -18,9 +18,9 @@ from typing import Final, NamedTuple
 from quantum_pulse import files, records, schema
 from quantum_pulse.agent import compaction, rollups, summaries
 from quantum_pulse.agent.ended import Ended
-from quantum_pulse.agent.folder import Folder
 from quantum_pulse.agent.inventory import Inventory, Lookout, Piece
 from quantum_pulse.agent.summaries import Part, Summary
+from quantum_pulse.directories import Folder
 from quantum_pulse.keep import Keep
 
 logger = logging.getLogger("quantum_pulse")

@@ -6,13 +6,14 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from quantum_pulse import folders, schema
+from quantum_pulse import directories, schema
 from quantum_pulse.rings.names import journal_of
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write whole or not at all. Raises OSError."""
-    folders.write_json(str(path), content)
+    with directories.holding(path) as folder:
+        folder.write_json(path.name, content)
 
 
 def next_number(capture: Path, name: str) -> int:
@@ -29,4 +30,4 @@ def remove_ring(ring: Path) -> None:
     """Delete a ring and its journal; the journal last, because its lock says whose they are."""
     for path in (ring, journal_of(ring)):
         with contextlib.suppress(OSError):
-            path.unlink()
+            directories.delete(path)

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 from quantum_pulse import ranges, records, schema
 from quantum_pulse.agent import summaries
 from quantum_pulse.agent.ended import STATES
-from quantum_pulse.agent.folder import TEMPORARY, Entry, Folder
 from quantum_pulse.agent.summaries import Part
+from quantum_pulse.directories import TEMPORARY, Entry, Folder
 
 PARQUET: Final = ".parquet"
 

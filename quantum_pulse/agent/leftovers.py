@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from quantum_pulse import files, schema
+from quantum_pulse import files, records, schema
 from quantum_pulse.agent import parts
 from quantum_pulse.agent.recording import events_of
 from quantum_pulse.agent.workers import root_of
@@ -66,9 +66,12 @@ class Leftover(NamedTuple):
         if self.contents is None:
             return
         name, found = self.recording, self.contents.shifted()
-        source.recordings.setdefault(name, _described(found, self.now_ns))
-        for number, loss in enumerate(found.untold([])):
-            source.note_loss(f"{self.ring}:lost:{number}", loss)
+        described = source.recordings.get(name) or _described(found, self.now_ns)
+        source.recordings[name] = {**described, "unused": [*(described.get("unused") or ()), *found.unused()]}
+        if not self._is_accounted_for(described):
+            failures = [*(described.get("failures") or ()), *([{"reason": found.failure}] if found.failure else [])]
+            for number, loss in enumerate(found.untold([])):
+                source.note_loss(f"{self.ring}:lost:{number}", records.explained(loss, failures))
         # A process that goes on may have written some of it meanwhile, and ended some blocks.
         own = [part for part in source.parts["samples"] if part.recording == name]
         found = found.without(spans_in([part.file for part in own], found))
@@ -77,9 +80,19 @@ class Leftover(NamedTuple):
         source.note_written(name, {"samples": max(written, found.drained) + found.batch.rows})
         found = found._replace(collections=_new_events(source, name, found))
         if found.batch.rows or found.collections.rows:
-            folder = Path(tempfile.mkdtemp(prefix="quantum-pulse-"))
-            weakref.finalize(source, _remove, folder, os.getpid())
-            self._write(source, folder, name, found)
+            try:
+                folder = _made_folder()
+                weakref.finalize(source, _remove, folder, os.getpid())
+                self._write(source, folder, name, found)
+            except OSError as error:
+                cause = f"{self.ring.name} cannot be read for lack of a temporary folder: {files.reason(error)}"
+                source.note_loss(f"{self.ring}:folder", {"count": found.batch.rows, "cause": cause})
+
+    def _is_accounted_for(self, described: dict[str, Any]) -> bool:
+        """Whether its process file has its losses: the agent has written that last, and the ring was to go next."""
+        if "workers" in described:
+            return owners.recording_of(self.ring) in (described.get("taken") or ())
+        return described.get("account") is not None
 
     def _write(self, source: Source, folder: Path, name: str, found: Contents) -> None:
         anchor_ns = found.anchor_ns or 0
@@ -112,6 +125,14 @@ class Leftover(NamedTuple):
             ]
             parts.write_rows(part, "events", events, footer)
             source.add_part("events", part)
+
+
+def _made_folder() -> Path:
+    """A temporary folder, in memory where there is no other. Raises OSError."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="quantum-pulse-"))
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="quantum-pulse-", dir=places.MEMORY))
 
 
 def _new_events(source: Source, name: str, found: Contents) -> Batch:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from quantum_pulse import arrow, files, records, schema
+from quantum_pulse import arrow, directories, files, records, schema
 from quantum_pulse.agent import footer as footers
+from quantum_pulse.agent import rollups
 from quantum_pulse.operations import Category, Definition
 
 if TYPE_CHECKING:
@@ -94,26 +94,77 @@ def merge(sources: Sequence[Path], target: Path, table: str) -> None:
 
     Raises OSError as `write_samples`, and pyarrow's errors for a source that is damaged.
     """
-    import numpy as np
+    content, found = _together(sources, table)
+    footer = {**found[-1], "merged": _replaced(sources, found)}
+    if table == "samples":
+        content = _in_order(content)
+        footer |= _merged_footer(content, found)
+    _write(target, table, content, footer)
+
+
+def packed_footer(sources: Sequence[Path], found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The footer of a part of `samples` that has the rows of `sources`, whose footers are `found`."""
+    summaries = rollups.combined([rollups.of_plain(footer["histograms"]) for footer in found], rollups.WHOLE)
+    return {
+        **found[-1],
+        "merged": _replaced(sources, found),
+        **_common_footer(found),
+        "histograms": rollups.plain(summaries),
+    }
+
+
+def _replaced(sources: Sequence[Path], found: list[dict[str, Any]]) -> list[str]:
+    """Names of the parts that one made of `sources` stands for."""
+    # A source that could not be deleted when it was merged must not come back to life when this one takes over.
+    left = {
+        name
+        for path, footer in zip(sources, found, strict=True)
+        for name in footer.get("merged", ())
+        if path.with_name(name).exists()
+    }
+    return sorted(left | {path.name for path in sources})
+
+
+def excerpt(sources: Sequence[Path], target: Path, ended_from_ns: int) -> int:
+    """Write the samples in `sources`, parts of one recording, that ended at `ended_from_ns` (Unix) or later.
+
+    Returns how many; where there are none, no part is written. Raises as `merge`.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
+
+    content, found = _together(sources, "samples")
+    ends = pc.add(content["start"].cast(pa.int64()), content["duration_ns"])
+    content = content.filter(pc.greater_equal(ends, pa.scalar(ended_from_ns, pa.int64())))
+    if content.num_rows:
+        content = _in_order(content)
+        _write(target, "samples", content, {**found[-1], "merged": [], **_merged_footer(content, found)})
+    return int(content.num_rows)
+
+
+def _together(sources: Sequence[Path], table: str) -> tuple[Any, list[dict[str, Any]]]:
+    """The rows of parts, and their footers."""
+    import pyarrow as pa
+
+    tables, found = zip(*(read(path, table) for path in sources), strict=True)
+    return pa.concat_tables(tables).unify_dictionaries(), list(found)
+
+
+def read(path: Path, table: str) -> tuple[Any, dict[str, Any]]:
+    """The rows of a part, and its footer. Raises as `merge`."""
     import pyarrow.parquet as pq
 
-    tables, found = [], []
-    for path in sources:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            tables.append(file.read().cast(arrow.layout(table)))
-            found.append(json.loads((file.metadata.metadata or {})[schema.FOOTER_KEY.encode()]))
-    content = pa.concat_tables(tables).unify_dictionaries()
-    # A source that could not be deleted when it was merged must not come back to life when this one takes over.
-    left = {name for footer in found for name in footer.get("merged", ()) if path.with_name(name).exists()}
-    footer = {**found[-1], "merged": sorted(left | {path.name for path in sources})}
-    if table == "samples":
-        order = np.argsort(arrow.values(content["span"]), kind="stable")
-        content = content.take(arrow.array(order, pa.int64())).combine_chunks()
-        footer |= _merged_footer(content, found)
-        if "saved_for" in footer:
-            footer["saved_for"] = [sample for source in found for sample in source.get("saved_for", ())]
-    _write(target, table, content, footer)
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        footer = json.loads((file.metadata.metadata or {})[schema.FOOTER_KEY.encode()])
+        return file.read().cast(arrow.layout(table)), footer
+
+
+def _in_order(samples: Any) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    order = np.argsort(arrow.values(samples["span"]), kind="stable")
+    return samples.take(arrow.array(order, pa.int64())).combine_chunks()
 
 
 def merged(paths: Iterable[Path]) -> set[str]:
@@ -134,16 +185,15 @@ def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any
     import numpy as np
     import pyarrow as pa
 
-    described = {json.dumps(plain, sort_keys=True): plain for footer in sources for plain in footer["operations"]}
-    definitions = [Definition.from_plain(plain) for plain in described.values()]
+    common = _common_footer(sources)
+    definitions = [Definition.from_plain(plain) for plain in common["operations"]]
     known = {(definition.name, definition.category.name): number for number, definition in enumerate(definitions)}
     operation: Any = content["operation"].chunk(0)
     category: Any = content["category"].chunk(0)
     names, categories = operation.dictionary.to_pylist(), category.dictionary.to_pylist()
     table = np.array([[known.get((name, group), 0) for group in categories] for name in names], np.uint32)
     return {
-        "operations": list(described.values()),
-        "losses": [loss for footer in sources for loss in footer["losses"]],
+        **common,
         "histograms": footers.summaries(
             definitions,
             table[arrow.values(operation.indices), arrow.values(category.indices)],
@@ -151,6 +201,17 @@ def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any
             arrow.values(content["weight"]),
             arrow.values(content["error"].is_valid().cast(pa.int8())).astype(np.bool_),
         ),
+    }
+
+
+def _common_footer(sources: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the footer of merged samples says that stands in those of its sources."""
+    described = {json.dumps(plain, sort_keys=True): plain for footer in sources for plain in footer["operations"]}
+    saved = [sample for footer in sources for sample in footer.get("saved_for", ())]
+    return {
+        "operations": list(described.values()),
+        "losses": [loss for footer in sources for loss in footer["losses"]],
+        **({"saved_for": saved} if any("saved_for" in footer for footer in sources) else {}),
     }
 
 
@@ -206,29 +267,27 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
 def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None:
     import pyarrow.parquet as pq
 
-    columns = schema.TABLES[table]
+    content = content.cast(arrow.layout(table, strict=True)).replace_schema_metadata(described(footer))
+    with directories.holding(path) as folder, folder.replacing(path.name) as file:
+        pq.write_table(content, file, **how(table))
+
+
+def described(footer: dict[str, Any]) -> dict[str, str]:
+    """`footer` as metadata of a Parquet file."""
     text = json.dumps(footer, separators=(",", ":"))
-    # A column that is never null is written a sixth faster where the file says so.
-    content = content.cast(arrow.layout(table, strict=True)).replace_schema_metadata(
-        {schema.FOOTER_KEY: text, schema.FOOTER_CHECKSUM_KEY: f"{zlib.crc32(text.encode()):08x}"}
-    )
-    # Any, because types for pyarrow, where they are installed, know only the boolean.
-    named: Any = [column.name for column in columns if column.encoding == "dictionary"]
-    # Extremes of names help nobody, and finding them takes as long as writing them.
-    numeric: Any = [column.name for column in columns if not column.type.startswith("dictionary")]
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        pq.write_table(
-            content,
-            temporary,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=named,
-            write_statistics=numeric,
-            column_encoding={column.name: column.encoding for column in columns if column.encoding.isupper()},
-            write_page_checksum=True,
-        )
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    return {schema.FOOTER_KEY: text, schema.FOOTER_CHECKSUM_KEY: f"{zlib.crc32(text.encode()):08x}"}
+
+
+def how(table: str) -> dict[str, Any]:
+    """How pyarrow is to write parts of `table`. Columns are those of ``arrow.layout(table, strict=True)``: one that is
+    never null is written a sixth faster where the file says so."""
+    columns = schema.TABLES[table]
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_dictionary": [column.name for column in columns if column.encoding == "dictionary"],
+        # Extremes of names help nobody, and finding them takes as long as writing them.
+        "write_statistics": [column.name for column in columns if not column.type.startswith("dictionary")],
+        "column_encoding": {column.name: column.encoding for column in columns if column.encoding.isupper()},
+        "write_page_checksum": True,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from quantum_pulse import schema
+from quantum_pulse import directories, records, schema
 from quantum_pulse.agent import ending, parts
 from quantum_pulse.agent.clock import Clock
 from quantum_pulse.agent.files import next_number, remove_ring, write_json
@@ -35,6 +36,10 @@ LARGEST_BATCH: Final = 1 << 20
 ROWS_EVERY_S: Final = 5.0
 #: Time between two saves of a flight recorder that are made because of a sample, in seconds.
 SHORTEST_SAVE_S: Final = 1.0
+#: What that time grows to, doubled from save to save, where each is followed by another.
+LONGEST_SAVE_S: Final = 600.0
+#: Times when nothing could be written that a process file names; the newest.
+MOST_FAILURES: Final = 100
 #: Rows of metrics and of events that are kept in memory at most.
 KEPT_ROWS: Final = 100_000
 
@@ -73,6 +78,7 @@ class Recording:
         self._rest: contents.Contents | None = None  # what the process had left, once it is in parts
         self._trips: list[Trip] = []
         self._saved_at = float("-inf")
+        self._save_pause_s = SHORTEST_SAVE_S
         self._answered = self.ring["answered"]
         self._metrics: list[dict[str, Any]] = []
         self._events: list[dict[str, Any]] = []
@@ -81,6 +87,7 @@ class Recording:
         self.saved_at = float("-inf")
         self._is_changed = True  # what the process file says
         self._failure = ""
+        self._failures: list[dict[str, Any]] = []  # as the process file has them
         self.errors = 0  # that were not the disk's
         self.taken = 0  # rows that the process had left
         if self._names.anchor_ns is not None and self.described.get("started_ns"):
@@ -149,7 +156,7 @@ class Recording:
     @property
     def is_worth_saving(self) -> bool:
         """Whether a flight recorder has seen what it watches for."""
-        return bool(self._trips) and time.monotonic() >= self._saved_at + SHORTEST_SAVE_S
+        return bool(self._trips) and time.monotonic() >= self._saved_at + self._save_pause_s
 
     # ---- what goes out ----------------------------------------------------------------------------------------------
 
@@ -183,8 +190,9 @@ class Recording:
         self._answered = self.ring["answered"] = ticket
 
     def merge(self, *, finally_: bool = False) -> None:
-        """Make larger parts. That is for comfort only: what goes wrong ends nothing but this."""
-        self._merger.tidy(finally_=finally_)
+        """Make larger parts, unless samples wait. That is for comfort only: what goes wrong ends nothing but this."""
+        if finally_ or not self.ring.is_crowded():
+            self._merger.tidy(finally_=finally_)
 
     def forget_parts(self, paths: tuple[Path, ...]) -> None:
         """Some parts are gone, and need not be merged."""
@@ -198,7 +206,13 @@ class Recording:
 
     def _note_failure(self, text: str) -> None:
         if text != self._failure:
+            now_ns = self._clock.unix_of(self._core.now())
+            if self._failure and self._failures:
+                self._failures[-1]["end"] = now_ns
+            if text:
+                self._failures = [*self._failures[1 - MOST_FAILURES :], {"start": now_ns, "end": None, "reason": text}]
             self._failure = text
+            self._is_changed = True
             self.ring.report_failure(text)
             if text:
                 logger.warning("cannot write what %s records into %s: %s", self.name, self.capture, text)
@@ -212,8 +226,9 @@ class Recording:
             self._learn_names(samples)
             footer = self.footer()
             if self.ring.keeps:
+                if self._trips:
+                    self._note_save()
                 footer["saved_for"], self._trips = [self._shown(trip) for trip in self._trips], []
-                self._saved_at = time.monotonic()
             path = self.next_part("samples")
             parts.write_samples(
                 path,
@@ -231,6 +246,13 @@ class Recording:
             self._written = own if self._written is None else np.concatenate([self._written, own])
         if collections.rows:
             self._write_events(collections)  # before their space is given back
+
+    def _note_save(self) -> None:
+        """Wait longer and longer while one save follows upon another: else 2 % of calls that fail would save all."""
+        now = time.monotonic()
+        is_quiet = now > self._saved_at + 2 * self._save_pause_s
+        self._save_pause_s = SHORTEST_SAVE_S if is_quiet else min(2 * self._save_pause_s, LONGEST_SAVE_S)
+        self._saved_at = now
 
     def _write_events(self, collections: Batch) -> None:
         """Write events, and collections that come again if the disk does not take them."""
@@ -276,8 +298,15 @@ class Recording:
         operations = self.operations
         name = operations[trip.operation].name if trip.operation < len(operations) else "?"
         error = self._errors[trip.error] if trip.error < len(self._errors) else parts.OTHER_ERRORS
+        noticed_ns = self._clock.unix_of(self._core.now())
         logger.info("saved because of %s: %.1f µs", name, trip.duration_ns / 1000)
-        return {"operation": name, "span": trip.span, "duration_ns": trip.duration_ns, "error": error or None}
+        return {
+            "operation": name,
+            "span": trip.span,
+            "duration_ns": trip.duration_ns,
+            "error": error or None,
+            "noticed_ns": noticed_ns,
+        }
 
     def footer(self) -> dict[str, Any]:
         """What the footers of all parts have in common."""
@@ -317,6 +346,7 @@ class Recording:
             "rows": dict(self._rows),
             "losses": [],
             "failure": self._failure or None,
+            "failures": [dict(one) for one in self._failures],
         }
 
     def final_content(self, found: contents.Contents, environment: dict[str, Any]) -> dict[str, Any]:
@@ -346,6 +376,7 @@ class Recording:
             "rows": {**self._rows, "samples": written},
             "losses": self._losses(end) if end else found.untold([]),
             "unfinished": found.open_blocks(self._clock.unix_of),
+            "unused": found.unused(),
         }
         if found.damage:
             content["damage"] = found.damage
@@ -417,13 +448,14 @@ class Recording:
 
     def forget(self) -> None:
         """Delete what was written of a recording that has no samples."""
-        self.process_path.unlink(missing_ok=True)
+        directories.delete(self.process_path)
         for table in schema.RECORDED:
             for path in (self.capture / table).glob(f"{self.name}-*.parquet"):
-                path.unlink(missing_ok=True)
+                directories.delete(path)
 
     def close(self) -> None:
         """Let go of the ring."""
+        self._merger.close()
         self.ending.close()
         self.ring.close()
 
@@ -433,9 +465,11 @@ class Recording:
 
     def _follow_another_agent(self) -> None:
         """Go on where another agent has ended or was killed."""
+        with contextlib.suppress(OSError, ValueError):
+            self._failures = records.process(self.process_path).get("failures") or []
         delete_leftovers(self.capture, self.name)
         self._part = next_number(self.capture, self.name)
-        self._rows |= rows_in_parts(self.capture, self.name)
+        self._rows |= rows_in_parts(self.capture, self.name, self._merger)
         if self.has_parts:
             self._known = spans_in_parts(self.capture, self.name, contents.read(self.path))
 

@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from quantum_pulse import files, records, schema
+from quantum_pulse import directories, files, records, schema
 from quantum_pulse.agent.clock import Clock
 from quantum_pulse.agent.files import remove_ring, write_json
 from quantum_pulse.agent.recording import Recording
+from quantum_pulse.agent.written import delete_temporary
 from quantum_pulse.core import core
 from quantum_pulse.rings import owners, places
 from quantum_pulse.rings.names import read_names
@@ -36,8 +37,19 @@ def recover(capture: Path) -> list[Recovery]:
     Harmless when repeated, also after it was killed itself: rows that are in a part already are not written again.
     Where an agent is at work on this host, it does that itself, and is waited for. Raises OSError when the disk does
     not take it.
+
+    Root does it as the owner of the capture, since the owner may have put links there to files of others.
     """
-    place = places.Place(str(capture.absolute()))
+    # While this process may read them: an owner may not be able to.
+    import pyarrow.compute
+    import pyarrow.parquet  # noqa: F401
+
+    with directories.acting_for_owner(capture):
+        return _recovered(capture.absolute())
+
+
+def _recovered(capture: Path) -> list[Recovery]:
+    place = places.Place(str(capture))
     give_up = time.monotonic() + LONGEST_WAIT_S
     if places.rings_of(capture) and not _left(capture):
         return []  # all of them are at work, and what they need is the business of their agent
@@ -67,8 +79,7 @@ def _take_all(capture: Path) -> list[Recovery]:
     clock = Clock(core.now)
     found = [_take(capture, ring, clock) for ring in _left(capture)]
     for table in schema.RECORDED:
-        for path in (capture / table).glob(".*.tmp"):
-            path.unlink(missing_ok=True)
+        delete_temporary(capture, table)
     return [one for one in found if one is not None]
 
 
@@ -118,4 +129,4 @@ def _process(path: Path) -> dict[str, Any]:
 
 def _left(capture: Path) -> list[Path]:
     """Rings of processes that are gone."""
-    return [ring for ring in places.rings_of(capture) if not owners.is_alive(ring)]
+    return [ring for ring in places.rings_to_take(capture) if not owners.is_alive(ring)]

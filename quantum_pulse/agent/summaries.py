@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 from quantum_pulse import records, schema
 from quantum_pulse.agent import rollups
 from quantum_pulse.agent.ended import Ended
-from quantum_pulse.agent.folder import Folder
+from quantum_pulse.directories import Folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,20 +76,10 @@ def added(summaries: Sequence[Summary], interval_ns: int, kept: Container[str]) 
         interval_ns,
         rollups.combined([one.whole for one in summaries], rollups.WHOLE),
         max((one.until_ns for one in summaries if one.until_ns is not None), default=None),
-        newest([definition for one in summaries for definition in one.operations]),
+        records.newest([definition for one in summaries for definition in one.operations]),
         expired=expired,
         ended=ended,
     )
-
-
-def newest(definitions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last definition of each operation in each category, so that their number is bounded."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for definition in definitions:
-        key = (definition["name"], definition["category"]["name"])
-        found.pop(key, None)
-        found[key] = definition
-    return list(found.values())
 
 
 def of_part(folder: Folder, name: str) -> tuple[pa.Table, list[dict[str, Any]]]:
@@ -157,7 +147,8 @@ def write(folder: Folder, name: str, summary: Summary, host: str) -> None:
         "folded": list(summary.folded),
         "merged": list(summary.merged),
     }
-    folder.write(name, lambda file: _write(file, summary.rows, json.dumps(content, separators=(",", ":"))))
+    text = json.dumps(content, separators=(",", ":"))
+    folder.write(name, lambda file: _write(file, summary.rows, text), durable=True)
 
 
 def _write(file: BinaryIO, rows: pa.Table, text: str) -> None:

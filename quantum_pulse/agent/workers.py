@@ -43,7 +43,7 @@ class Workers:
         self._part = next_number(capture, self.name)
         self._merger = Merger(self._next_part)
         self._content = self._read()
-        self._content["rows"] = rows_in_parts(capture, self.name)
+        self._content["rows"] = rows_in_parts(capture, self.name, self._merger)
         # Never 0, which says of a ring that nobody has taken it.
         self._span = max(last_span(capture, self.name), int(self._content.get("last_span") or 0), 1)
         self._takes_over = any(self._content["rows"].values())
@@ -179,6 +179,7 @@ class Workers:
         account["open"] += left_open
         _add_up(content["accounts"], end.get("accounts") or [])
         content["losses"] = _added_losses(content["losses"], whole.untold([]))
+        content["unused"] = records.newest([*(content.get("unused") or []), *whole.unused()])
         content["unfinished"] += piece.open_blocks(self._clock.unix_of)
         del content["unfinished"][MOST_LISTED:]
         content["damage"] = [*(content.get("damage") or []), *whole.damage][:MOST_LISTED]

@@ -9,18 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quantum_pulse import files, records, schema
+from quantum_pulse import directories, files, records, schema
 from quantum_pulse.agent import parts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from quantum_pulse.agent.merging import Merger
     from quantum_pulse.rings.contents import Contents
 
 
-def rows_in_parts(capture: Path, name: str) -> dict[str, int]:
-    """How many rows of each table are in parts of the recording `name`."""
-    return {table: sum(_rows_of(path) for path in parts_of(capture, table, name)) for table in schema.RECORDED}
+def rows_in_parts(capture: Path, name: str, merger: Merger | None = None) -> dict[str, int]:
+    """How many rows of each table are in parts of the recording `name`.
+
+    `merger` takes note of those parts, to merge what agents before this one have left small.
+    """
+    found = dict.fromkeys(schema.RECORDED, 0)
+    for table in found:
+        for path in parts_of(capture, table, name):
+            rows = _rows_of(path)
+            found[table] += rows
+            if merger is not None and rows:  # of a part that cannot be read none are known
+                merger.add(table, path, rows)
+    return found
 
 
 def parts_of(capture: Path, table: str, name: str) -> list[Path]:
@@ -33,13 +44,17 @@ def parts_of(capture: Path, table: str, name: str) -> list[Path]:
 def delete_leftovers(capture: Path, name: str) -> None:
     """Delete what an agent leaves that dies: unfinished files, and parts whose rows are in larger ones."""
     for folder in (*schema.TABLES, schema.PROCESSES):
-        for unfinished in (capture / folder).glob(f".{name}*.tmp"):
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+        delete_temporary(capture, folder, name)
     for table in schema.RECORDED:
         for merged in parts.merged((capture / table).glob(f"{name}-*.parquet")):
             with contextlib.suppress(OSError):
-                (capture / table / merged).unlink(missing_ok=True)
+                directories.delete(capture / table / merged)
+
+
+def delete_temporary(capture: Path, folder: str, name: str = "") -> None:
+    """Delete files in a folder of the capture that never became whole, as far as that can be done."""
+    with contextlib.suppress(OSError), directories.Folder.at(capture) as root, root.existing(folder) as own:
+        own.delete_temporary(name)
 
 
 def spans_in_parts(capture: Path, name: str, contents: Contents) -> npt.NDArray[np.int64]:
@@ -106,7 +121,9 @@ def last_span(capture: Path, name: str) -> int:
     for path in parts_of(capture, "samples", name):
         try:
             with pq.ParquetFile(path) as file:
-                largest = max(largest, int(np.max(file.read(columns=["span"])["span"].to_numpy(), initial=0)))
+                for group in range(file.num_row_groups):
+                    spans = file.read_row_group(group, columns=["span"])["span"].to_numpy()
+                    largest = max(largest, int(np.max(spans, initial=0)))
         except (OSError, pa.ArrowException, ValueError, MemoryError):
             continue
     return largest

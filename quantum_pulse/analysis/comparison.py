@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from quantum_pulse import shown
 from quantum_pulse.analysis.ratios import Between, Side, Within, ratio_of
 from quantum_pulse.analysis.significance import benjamini_hochberg
 from quantum_pulse.analysis.warmup import settling
@@ -179,6 +180,10 @@ class Comparison:
     @property
     def summary(self) -> str:
         """The verdict in a sentence or two, with what limits it."""
+        return self.told(shown.visible)
+
+    def told(self, quoted: Callable[[str], str]) -> str:
+        """The same, where `quoted` makes what others chose fit to be shown."""
         operations = self.judged.groupby("operation", sort=False)["verdict"].agg(set)
         order = (*VERDICTS, MOVED)
         # Each operation counts once, for what matters most of it.
@@ -190,17 +195,17 @@ class Comparison:
         if len(self.warmup):
             text += (
                 f" Set aside as warm-up: the first {int(self.warmup['set_aside'].sum()):,} of "
-                f"{int(self.warmup['samples'].sum()):,} samples of {self._named(self.warmup['operation'])}."
+                f"{int(self.warmup['samples'].sum()):,} samples of {self._named(self.warmup['operation'], quoted)}."
             )
         if self.differences:
-            text += f" Not recorded under the same conditions: {'; '.join(self.differences)}."
+            text += f" Not recorded under the same conditions: {'; '.join(map(quoted, self.differences))}."
         return text
 
     @staticmethod
-    def _named(operations: pd.Series[Any]) -> str:
+    def _named(operations: pd.Series[Any], quoted: Callable[[str], str]) -> str:
         """Up to three of the operations by name."""
         names = list(dict.fromkeys(map(str, operations)))
-        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return ", ".join(map(quoted, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
     def _having(self, verdict: str, *, ascending: bool) -> pd.DataFrame:
         judged = self.judged

@@ -20,6 +20,8 @@ MOST_OTHERS: Final = 8
 
 #: Windows that a capture is cut into by default, about.
 WINDOWS: Final = 1000
+#: Of a window that somebody chose, or where no metrics tell how long the capture is: more take memory for nothing.
+MOST_WINDOWS: Final = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +54,19 @@ def length_s(metrics: pd.DataFrame) -> float:
         return 1.0
     interval = float(metrics["interval_ns"].median()) / 1e9
     whole = (metrics["time"].max() - metrics["time"].min()).total_seconds()
-    wanted = max(1.8 * interval, whole / WINDOWS)
-    # A round number, so that windows of several captures fall together.
+    return _round(max(1.8 * interval, whole / WINDOWS))
+
+
+def longer_s(window_s: float, whole_ns: int) -> float:
+    """`window_s`, or what cuts `whole_ns` into MOST_WINDOWS if that is longer."""
+    least = whole_ns / 1e9 / MOST_WINDOWS
+    return window_s if window_s >= least else _round(least)
+
+
+def _round(wanted_s: float) -> float:
+    """A round number of seconds that is no less, so that windows of several captures fall together."""
     return next(
-        step * 10.0**power for power in range(-6, 9) for step in (1, 2, 5) if step * 10.0**power >= wanted * 0.999
+        step * 10.0**power for power in range(-6, 11) for step in (1, 2, 5) if step * 10.0**power >= wanted_s * 0.999
     )
 
 
@@ -68,6 +79,9 @@ def aligned(
     (quantile,) = [name for name in timeline.columns if re.fullmatch(r"p\d+_us", name)]
     operations = timeline.index.get_level_values("operation")
     times = timeline.index.get_level_values("time")
+    if timeline.empty:
+        nothing = pd.DataFrame(index=times, dtype="float64")
+        return nothing, nothing, nothing.reindex(columns=list(metrics))
     grid = pd.date_range(times.min(), times.max(), freq=pd.Timedelta(seconds=window_s))
     by_operation = [times, operations]
     # Also of windows with few calls: what is slow is called less often, and they are the ones that matter.
@@ -84,6 +98,8 @@ def of_operations(timeline: pd.DataFrame, starts: pd.DatetimeIndex, window_s: fl
     """
     import pandas as pd
 
+    if timeline.empty:
+        return pd.DataFrame(index=starts, columns=pd.MultiIndex.from_arrays([[], [], []]), dtype="float64")
     (quantile,) = [name for name in timeline.columns if re.fullmatch(r"p\d+_us", name)]
     by_operation = [timeline.index.get_level_values(name) for name in ("time", "operation")]
     latency = timeline[quantile].groupby(by_operation).first().unstack().reindex(starts)

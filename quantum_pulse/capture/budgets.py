@@ -36,8 +36,7 @@ def counted(source: Source, chosen: Selection = EVERYTHING) -> pd.DataFrame:
     """A row per operation that has a budget, the one with most above it first.
 
     Columns: budget_us count over share open_over quantile. One pass, in memory that does not grow. An operation of
-    which no call in `chosen` has ended is among them if one is above the budget already. One of which no call has ended
-    at all is not: its definition, and so its budget, stands beside its samples.
+    which no call in `chosen` has ended is among them if one is above the budget already.
     """
     import pandas as pd
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse.capture.reader import Source
-from quantum_pulse.operations import LARGEST_BUDGET_US, Category
+from quantum_pulse.operations import DEFAULT_PRIORITY, LARGEST_BUDGET_US, Category
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,35 @@ def categories(source: Source) -> dict[str, Category]:
         known = {name: fields[name] for name in Category._fields if name in fields}
         found[str(fields["name"])] = Category(**known)
     return found
+
+
+class Priorities(NamedTuple):
+    """Priorities by name, as they were defined last: 1 comes first."""
+
+    categories: Mapping[str, int]
+    operations: Mapping[str, int]
+
+    def category(self, name: str) -> int:
+        """That of a category."""
+        return self.categories.get(name, DEFAULT_PRIORITY)
+
+    def operation(self, name: str) -> int:
+        """That of an operation."""
+        return self.operations.get(name, DEFAULT_PRIORITY)
+
+    @property
+    def are_set(self) -> bool:
+        """Whether any is another than the usual one."""
+        return {*self.categories.values(), *self.operations.values()} - {DEFAULT_PRIORITY} != set()
+
+
+def priorities(source: Source) -> Priorities:
+    """Those of everything that is defined in a capture."""
+    known = source.definitions()
+    return Priorities(
+        {str(one["category"]["name"]): int(one["category"].get("priority", DEFAULT_PRIORITY)) for one in known},
+        {str(one["name"]): int(one.get("priority", DEFAULT_PRIORITY)) for one in known},
+    )
 
 
 def budget_us(definition: dict[str, Any]) -> float | None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse import histogram, schema
+from quantum_pulse import histogram, plausible, schema
 from quantum_pulse.capture import totals
 from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Part, Source
@@ -129,7 +129,9 @@ def _rows(source: Source, part: Part, selection: Selection, columns: list[str]) 
         for group in range(file.num_row_groups):
             if selection.overlaps(*start_range(file.metadata, group)):
                 with _reading(source, part):
-                    rows = _chosen(file.read_row_group(group, columns=columns, use_threads=False), selection)
+                    content = file.read_row_group(group, columns=columns, use_threads=False)
+                    plausible.check_rows(content, schema.ROLLED_UP)
+                    rows = _chosen(content, selection)
                 for first in range(0, rows.num_rows, _ROWS_AT_ONCE):
                     yield rows.slice(first, _ROWS_AT_ONCE)
 

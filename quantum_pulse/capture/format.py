@@ -69,6 +69,8 @@ A process file is a JSON object:
 | `parent`, `is_forked` | The recording of the process that started this one, or null; whether it was forked. |
 | `workers` | Of several forked processes together: how many they are. |
 | `failure` | Null, or why nothing could be written when this was saved. |
+| `failures` | When nothing could be written, the last 100 times: `start`, `end` (Unix ns, or null while it goes on) \
+and `reason`. |
 | `started_ns`, `stopped_ns` | When it was recorded, in Unix time as of its start: their difference is the length, \
 also where the wall clock was set meanwhile. |
 | `core`, `clock`, `clock_anchor_ns` | What recorded; what was read (`monotonic` is CLOCK_MONOTONIC, `counter` a \
@@ -87,6 +89,9 @@ that ended long ago. |
 | `losses` | As in the footers. |
 | `unfinished` | The blocks that had not ended: a list of `operation`, `category`, `start` (Unix ns, or null where it \
 had only just begun), `thread`, `task`, `span`, `parent` and `weight`. |
+| `whole_from` | Of a snapshot: since when nothing that ended is missing in it, Unix ns; null where nothing is. |
+| `open_spans` | Of a snapshot: the spans of the blocks that had not ended. |
+| `unused` | The operations that were defined and did not run, as in the footers (of a process that was killed, all). |
 """
 
 
@@ -112,8 +117,8 @@ hexadecimal digits under `{schema.FOOTER_CHECKSUM_KEY}`. Pages of rows carry Par
 `budget_us`; 0.99 where it is missing) and `category`, which has `name`, `description`, `colour` (or null) and \
 `priority`. |
 | `losses` | In samples: a list of `operation`, `thread`, `count`, `start`, `end` (Unix ns) and `cause`. |
-| `saved_for` | Of a flight recorder: the samples for which it saved, a list of `operation`, `span`, `duration_ns` and \
-`error`. |
+| `saved_for` | Of a flight recorder: the samples for which it saved, a list of `operation`, `span`, `duration_ns`, \
+`error` and `noticed_ns` (Unix time). |
 | `merged` | Where it was made of smaller parts: their names. They are deleted after it is there; where some still \
 are, their rows stand in it too. |
 | `histograms` | In samples: for each operation in this part a summary of its durations, as below. |
@@ -138,7 +143,7 @@ With `keep=` the oldest parts expire, and rollups stay: files of the table `roll
 parts are deleted after the file is there; where one still is, it does not count. |
 | `expired` | By recording and table: how many rows have expired. |
 | `ended` | Process files of recordings of which nothing is left, added up: `recordings`, `started_ns` (of the first), \
-`stopped_ns` (of the last), `account`, `rows` and `losses`. |
+`stopped_ns` (of the last), `account`, `rows`, `losses` and `unused`. |
 | `folded` | Names of those process files. They are deleted after the file is there; where one still is, it does not \
 count. |
 | `merged` | As in parts. |

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse.capture import scan, spans
 from quantum_pulse.capture.groups import Groups
@@ -21,6 +21,15 @@ SEPARATOR: Final = " > "
 COLUMNS: Final = (
     "category", "operation", "depth", "count", "total_us", "self_us", "mean_us", "max_us", "concurrent", "detached"
 )  # fmt: skip
+#: Operations of a path from which on repeated ones are folded. No stack of anybody's is as deep without them.
+MOST_DEPTH: Final = 64
+#: So many generations of calls are taken at once, which is faster as long as they are large.
+_MOST_GENERATIONS: Final = 256
+#: Spans are looked up in a table unless it were so many times as long as they are many, and not small either.
+_SPARSE: Final = 16
+_SMALL_TABLE: Final = 1 << 22
+#: The share of a path's time of which it need not be known what ran inside.
+_MOST_UNSURE: Final = 0.01
 #: A sample on no path: none of the operations that were asked for encloses it.
 _OUTSIDE: Final = -1
 
@@ -36,14 +45,32 @@ class _Paths:
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int]] = []
+        self._depths: list[int] = []
         self._numbers: dict[tuple[int, int], int] = {}
         self._sums: dict[str, Any] = {}
 
     def number(self, parent: int, kind: int) -> int:
-        number = self._numbers.setdefault((parent, kind), len(self.steps))
-        if number == len(self.steps):
-            self.steps.append((parent, kind))
+        """The path of a call of `kind` on the path `parent`.
+
+        Far down, a call goes to the path of the nearest call of its kind around it: a chain of tasks, each started in
+        the block of the one before, is as deep as it is long.
+        """
+        number = self._numbers.get((parent, kind))
+        if number is None:
+            depth = self._depths[parent] + 1 if parent >= 0 else 0
+            number = self._above(parent, kind) if depth >= MOST_DEPTH else None
+            if number is None:
+                number = len(self.steps)
+                self.steps.append((parent, kind))
+                self._depths.append(depth)
+            self._numbers[parent, kind] = number
         return number
+
+    def _above(self, path: int, kind: int) -> int | None:
+        """The nearest path around, `path` included, of the same kind."""
+        while path >= 0 and self.steps[path][1] != kind:
+            path = self.steps[path][0]
+        return path if path >= 0 else None
 
     def add(self, name: str, path: npt.NDArray[np.int64], amount: npt.NDArray[Any], largest: bool = False) -> None:
         """Add `amount` to the sum, or the maximum, called `name` of each path."""
@@ -75,8 +102,8 @@ def _tree(source: Source, chosen: Selection) -> pd.DataFrame:
         recordings[part.origin].append(part)
     total = sum(part.rows for parts in recordings.values() for part in parts)
     with scan.progress(total, "tree") as advance:
-        for parts in recordings.values():
-            recording = _Recording(kinds, chosen, paths)
+        for origin, parts in recordings.items():
+            recording = _Recording(kinds, chosen, paths, _gaps(source, origin, parts, kinds))
             for block in spans.blocks(source, parts, kinds):
                 recording.add(block)
                 advance(len(block.rows.span))
@@ -90,7 +117,8 @@ class _Recording:
     that ran is known. Only rows that end after that are kept.
     """
 
-    def __init__(self, kinds: Groups, chosen: Selection, paths: _Paths) -> None:
+    def __init__(self, kinds: Groups, chosen: Selection, paths: _Paths, gaps: _Gaps) -> None:
+        self._gaps = gaps
         self._kinds = kinds
         self._chosen = chosen
         self._paths = paths
@@ -124,7 +152,9 @@ class _Recording:
         path = np.full(len(parent), _OUTSIDE)
         generation = np.flatnonzero(parent < 0)
         above = self._known.of(rows.parent[generation])
-        while len(generation):
+        for _ in range(_MOST_GENERATIONS):
+            if not len(generation):
+                break
             code = (above + 1) * len(is_asked_for) + rows.kind[generation]
             present, where = _numbered(code)
             numbers = [
@@ -136,8 +166,34 @@ class _Recording:
             above = np.repeat(path[generation], many)
             offset = np.repeat(first[generation] - (np.cumsum(many) - many), many)
             generation = children[offset + np.arange(len(above))]
+        if len(generation):
+            self._add_deep(path, parent, rows.kind, is_asked_for, generation)
         self._known.add(rows.span, path)
         return path
+
+    def _add_deep(
+        self,
+        path: npt.NDArray[np.int64],
+        parent: npt.NDArray[np.int64],
+        kind: npt.NDArray[np.int64],
+        is_asked_for: npt.NDArray[np.bool_],
+        generation: npt.NDArray[np.int64],
+    ) -> None:
+        """Fill in the paths of a generation and all below it, one by one: a parent has its path before its children."""
+        import numpy as np
+
+        is_below = np.zeros(len(path), np.bool_)
+        is_below[generation] = True
+        below, above, kinds, asked = is_below.tolist(), parent.tolist(), kind.tolist(), is_asked_for.tolist()
+        first = int(generation.min())
+        found = path.tolist()
+        for row in range(first, len(found)):
+            if below[row] or (above[row] >= 0 and below[above[row]]):
+                below[row] = True
+                around = found[above[row]]
+                is_inside = around >= 0 or asked[kinds[row]]
+                found[row] = self._paths.number(around, kinds[row]) if is_inside else _OUTSIDE
+        path[:] = found
 
     def _is_asked_for(self, name: str) -> bool:
         return self._chosen.names is None or name in self._chosen.names
@@ -161,6 +217,8 @@ class _Recording:
         self._paths.add("count", path, weight)
         self._paths.add("total", path, rows.duration * weight)
         self._paths.add("max", path, rows.duration, largest=True)
+        if len(self._gaps.span):
+            self._paths.add("unsure", path, np.where(self._gaps.during(rows), rows.duration * weight, 0.0))
         has_parent = self._known.has(rows.parent)
         self._paths.add("nested", path[has_parent], rows.duration[has_parent] * weight[has_parent])
 
@@ -206,29 +264,82 @@ class _Recording:
         self._paths.add("explained", path[parent][counts], (explained * stands_for)[counts])
 
 
+class _Gaps(NamedTuple):
+    """Where samples are missing in a recording: after which `span`, ascending, and when that one started.
+
+    Each block that is entered has the next number, so a number that is missing was entered after the one before it.
+    """
+
+    span: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+
+    def during(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Whether samples that are missing may have been entered while each of `rows` ran."""
+        import numpy as np
+
+        place = np.searchsorted(self.span, rows.span)
+        first = self.start.take(np.minimum(place, len(self.span) - 1))
+        found: npt.NDArray[np.bool_] = (place < len(self.span)) & (first < rows.start + rows.duration)
+        return found
+
+
+def _gaps(source: Source, origin: str, parts: list[Part], kinds: Groups) -> _Gaps:
+    """The gaps in a recording; none are looked for where nothing is known to be missing."""
+    import numpy as np
+
+    nothing = _Gaps(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    if not source.losses() and source.overwritten_until_ns() is None:
+        return nothing
+    not_ended = np.sort(np.array(source.open_spans(origin), np.int64))
+    found = [nothing]
+    last: tuple[int, int] | None = None
+    for block in spans.blocks(source, parts, kinds):
+        span, start = block.rows.span, block.rows.start
+        if last is not None:
+            span, start = np.append(last[0], span), np.append(last[1], start)
+        if not len(span):
+            continue
+        known = np.searchsorted(not_ended, span[1:]) - np.searchsorted(not_ended, span[:-1])
+        missing = np.flatnonzero(np.diff(span) - 1 > known)
+        found.append(_Gaps(span[missing], start[missing]))
+        last = int(span[-1]), int(start[-1])
+    return _Gaps(*map(np.concatenate, zip(*found, strict=True)))
+
+
 class _PathOfSpan:
-    """The path of each span so far, four bytes a span."""
+    """The path of each span so far: four bytes a span, or twelve where spans leave long gaps."""
 
     def __init__(self) -> None:
         import numpy as np
 
         self._first = 0
-        # 0 stands for a span that is not known, so that a page of them takes no memory.
+        self._known = 0
+        # 0 stands for a span that is not known.
         self._codes = np.zeros(0, np.int32)
+        # What stands in no such table: spans and their codes, piece after piece, each after the one before.
+        self._sparse: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]] = []
+        self._ends: list[int] = []
 
     def add(self, span: npt.NDArray[np.int64], path: npt.NDArray[np.int64]) -> None:
+        """Take in the paths of some spans, ascending and after those before."""
         import numpy as np
 
         if not len(span):
             return
-        if not len(self._codes):
+        if not self._known:
             self._first = int(span[0])
+        self._known += len(span)
         length = int(span[-1]) + 1 - self._first
+        codes = (path + 2).astype(np.int32)
+        if self._sparse or length > max(_SPARSE * self._known, _SMALL_TABLE):
+            self._sparse.append((span, codes))
+            self._ends.append(int(span[-1]))
+            return
         if length > len(self._codes):
             grown = np.zeros(max(length, 2 * len(self._codes)), np.int32)
             grown[: len(self._codes)] = self._codes
             self._codes = grown
-        self._codes[span - self._first] = path + 2
+        self._codes[span - self._first] = codes
 
     def of(self, span: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The path of each, _OUTSIDE where it is not known."""
@@ -244,11 +355,20 @@ class _PathOfSpan:
     def _code(self, span: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         import numpy as np
 
-        if not len(self._codes):
-            return np.zeros(len(span), np.int32)
-        place = span - self._first
-        within = (place >= 0) & (place < len(self._codes))
-        return np.where(within, self._codes.take(place, mode="clip"), np.int32(0))
+        found = np.zeros(len(span), np.int32)
+        if len(self._codes):
+            place = span - self._first
+            within = (place >= 0) & (place < len(self._codes))
+            found = np.where(within, self._codes.take(place, mode="clip"), np.int32(0))
+        if self._sparse:
+            piece = np.searchsorted(self._ends, span)
+            for number in np.unique(piece[piece < len(self._sparse)]).tolist():
+                own, codes = self._sparse[number]
+                rows = np.flatnonzero(piece == number)
+                place = np.searchsorted(own, span[rows])
+                is_known = own[place] == span[rows]
+                found[rows[is_known]] = codes[place[is_known]]
+        return found
 
 
 def _positions(span: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -315,6 +435,7 @@ def _frame(kinds: Groups, paths: _Paths) -> pd.DataFrame:
 
     count, total, longest = (paths.sums(name) for name in ("count", "total", "max"))
     own = np.maximum(total - paths.sums("explained"), 0)
+    own[paths.sums("unsure") > _MOST_UNSURE * total] = np.nan
     detached = np.maximum(paths.sums("nested") - paths.sums("inside"), 0)
     shares = [amount / np.maximum(total, 1) for amount in (paths.sums("concurrent"), detached)]
     below: dict[int, list[int]] = defaultdict(list)

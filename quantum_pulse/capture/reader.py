@@ -6,11 +6,12 @@ import errno
 import os
 import stat
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from quantum_pulse import files, ranges, records, schema
+from quantum_pulse import files, plausible, ranges, records, schema
+from quantum_pulse.core.contract import CAUSES, OVERWRITTEN
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
 from quantum_pulse.records import LOSS_COLUMNS
 from quantum_pulse.rings import owners, places
@@ -109,6 +110,7 @@ class Source:
             # Rollup files are few, and are merged as well.
             may_vanish = table == schema.ROLLED_UP or self._may_vanish(path, metadata.num_rows)
             file = self._held(path) if may_vanish else path
+            plausible.check_file(metadata, table)
             times = ranges.whole_range(metadata, table)
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
             self.report_bad(path, error)
@@ -118,8 +120,7 @@ class Source:
 
     def _may_vanish(self, part: Path, rows: int) -> bool:
         """Whether the agent may yet merge `part` into a larger one."""
-        # Larger ones are left alone, and there may be more of them than a process may have descriptors.
-        return rows <= schema.MERGED_ROWS // 2 and recording_of(part) in self._with_rings
+        return rows <= schema.FINAL_ROWS and recording_of(part) in self._with_rings
 
     def _held(self, path: Path) -> Path:
         """Another name of the file `path`, which lasts as long as this object. Raises OSError."""
@@ -245,8 +246,13 @@ class Source:
         if self.has_samples() or self.losses():
             return
         still = any(process.get("state") == "recording" for process in self.processes)
-        # Of several recordings the one that came furthest tells most.
-        last = max(self.processes, key=lambda process: (process.get("account") or {}).get("started") or 0, default={})
+
+        def reached(process: dict[str, Any]) -> tuple[float, float]:
+            started = (process.get("account") or {}).get("started") or 0
+            return started, (process.get("operations") or {}).get("defined") or 0
+
+        # Of several recordings the one that came furthest tells most: workers may have what the program itself has not.
+        last = max(self.processes, key=reached, default={})
         running = [
             block["operation"] for blocks, now_ns in self.open.values() if now_ns is not None for block in blocks
         ]
@@ -258,6 +264,37 @@ class Source:
             why = records.why_nothing(last)
         raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
 
+    def check_readable(self) -> None:
+        """Raise EmptyCaptureError when there are samples, or were, and none of them can be read."""
+        if not any(part.rows for part in self.sound("samples")):
+            causes = list(dict.fromkeys(str(loss["cause"]) for loss in self.losses()))
+            why = f": {'; '.join(causes[:3])}{'; ...' if len(causes) > 3 else ''}" if causes else ""
+            raise EmptyCaptureError(f"{self.path} has no samples that can be read{why}")
+
+    def overwritten_until_ns(self) -> int | None:
+        """Since when nothing was overwritten by later samples, Unix time; None where nothing ever was."""
+        known = [process.get("whole_from") for process in self.processes]
+        known += [loss["end"] for loss in self.losses() if str(loss["cause"]).startswith(CAUSES[OVERWRITTEN])]
+        return max((moment for moment in known if moment is not None), default=None)
+
+    def open_spans(self, origin: str) -> list[int]:
+        """Spans of the blocks of the recording `origin` (of a part) that had not ended: their samples are not lost."""
+        found = []
+        for name, process in self.recordings.items():
+            if origin.endswith(f"/{name}") or origin == name:
+                found += [block["span"] for block in process.get("unfinished") or ()]
+                found += process.get("open_spans") or ()
+                found += [block["span"] for block in self.open.get(name, ([], None))[0]]
+        return found
+
+    def saves(self) -> list[dict[str, Any]]:
+        """For what a flight recorder saved, as footers say, with `process` and the `origin` of the part."""
+        return [
+            {**sample, "process": part.footer.get("process"), "origin": part.origin}
+            for part in self.parts["samples"]
+            for sample in part.footer.get("saved_for") or ()
+        ]
+
     def has_samples(self) -> bool:
         """Whether there are samples, or rollups of some that have expired."""
         return any(part.rows for table in ("samples", schema.ROLLED_UP) for part in self.parts[table])
@@ -268,12 +305,14 @@ class Source:
 
     def definitions(self) -> list[dict[str, Any]]:
         """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""
+        rollups = self.parts[schema.ROLLED_UP]
+        unused = [process.get("unused") or () for process in self.processes]
+        unused += [part.footer["ended"].get("unused") or () for part in rollups]
+        parts = sorted([*rollups, *self.parts["samples"]], key=lambda part: part.last_ns or 0)
         found: dict[str, list[dict[str, Any]]] = {}
-        tables = (schema.ROLLED_UP, "samples")
-        for part in sorted(
-            (part for table in tables for part in self.parts[table]), key=lambda part: part.last_ns or 0
-        ):
-            for definition in part.footer.get("operations", ()):
+        # What did not run comes first: of an operation that ran at other times its samples decide.
+        for definitions in (*unused, *(part.footer.get("operations", ()) for part in parts)):
+            for definition in definitions:
                 same = found.setdefault(definition["name"], [])
                 # Almost always what it was before.
                 if not same or same[-1] != definition:
@@ -300,6 +339,7 @@ class Source:
         # A finished process repeats in its own file the losses that stand in the footers of its parts.
         def note(process: Any, loss: dict[str, Any]) -> None:
             row = {name: loss.get(name) for name in LOSS_COLUMNS}
+            row["cause"] = row["cause"] or "the recording does not say why"
             found[(process, *row.values())] = row
 
         for part in self.parts["samples"]:
@@ -308,7 +348,7 @@ class Source:
         for process in self.processes:
             listed = 0
             for loss in process.get("losses") or ():
-                note(process.get("pid"), loss)
+                note(process.get("pid"), records.explained(loss, process.get("failures") or ()))
                 listed += loss.get("count") or 0
             for damage in process.get("damage") or ():
                 note(process.get("pid"), {"cause": f"rings of process {process.get('pid')} were damaged: {damage}"})
@@ -390,10 +430,13 @@ def loss_frame(source: Source) -> pd.DataFrame:
     return frame.astype({"operation": "object", "thread": "Int64", "count": "Int64", "cause": "object"})
 
 
-def newest(folders: Iterable[Path], but: Path | None = None) -> Path | None:
-    """The capture in some folders that was begun or written to last, `but` one; None where there is none."""
+def newest(
+    folders: Iterable[Path], but: Path | None = None, is_meant: Callable[[Path], bool] = lambda _: True
+) -> Path | None:
+    """The capture in some folders that was begun or written to last, of those that are meant, `but` one; None where
+    there is none."""
     found = {path.parent for folder in folders for path in folder.glob(f"*/{schema.MANIFEST}")}
-    return max(found - {but}, key=_written, default=None)
+    return max(filter(is_meant, found - {but}), key=_written, default=None)
 
 
 def _written(capture: Path) -> float:

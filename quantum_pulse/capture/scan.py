@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from quantum_pulse import arrow
+from quantum_pulse import arrow, plausible
 from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import Selection
 from quantum_pulse.ranges import start_range
@@ -167,6 +167,8 @@ def batches(
         while True:
             with reading(source, part):
                 batch: Any = next(found, None)
+                if batch is not None:
+                    plausible.check_rows(batch, "samples")
             if batch is None:
                 return
             mask = _mask(batch, selection, times=times, by_name=by_name)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import numbers
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from quantum_pulse.arguments import real
+from quantum_pulse.capture import moments
+from quantum_pulse.capture.moments import Moment as Moment
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.operations import Operation, checked
 
@@ -23,8 +22,6 @@ class Recorded(str):
 
 #: One member, several, a whole enum, or None for all.
 Operations: TypeAlias = Operation | Recorded | type[Operation] | Iterable[Operation | Recorded] | None
-#: A timestamp or its text (UTC unless it says otherwise), or seconds (or a timedelta) after the first sample.
-Moment: TypeAlias = str | dt.datetime | dt.timedelta | float | None
 
 
 class Selection(NamedTuple):
@@ -48,9 +45,6 @@ class Selection(NamedTuple):
 
 EVERYTHING: Final = Selection()
 
-#: The largest Unix time that 64 bits of ns can tell; the smallest stands for no time at all.
-_LATEST_NS: Final = 2**63 - 1
-
 
 def select(source: Source, operations: Operations = None, start: Moment = None, end: Moment = None) -> Selection:
     """What a user chose, resolved against a capture. Raises TypeError and ValueError that say what was wrong."""
@@ -58,10 +52,20 @@ def select(source: Source, operations: Operations = None, start: Moment = None, 
     return Selection(names, *stretch_ns(source, start, end))
 
 
+def extent_ns(source: Source) -> tuple[int, int]:
+    """When the first and the last sample started, Unix time; equal where there are none."""
+    first = first_ns(source)
+    return first, max((part.last_ns or first for part in source.sound("samples")), default=first)
+
+
 def stretch_ns(source: Source, start: Moment, end: Moment) -> tuple[int | None, int | None]:
     """Unix time in ns of `start` and `end`, None where there is no bound. Raises as `select`."""
-    begin_ns = None if start is None else _moment_ns(source, start, "start")
-    end_ns = None if end is None else _moment_ns(source, end, "end")
+
+    def extent() -> tuple[int, int]:
+        return first_ns(source), last_ns(source)
+
+    begin_ns = None if start is None else moments.unix_ns(start, "start", extent)
+    end_ns = None if end is None else moments.unix_ns(end, "end", extent)
     if begin_ns is not None and end_ns is not None and end_ns < begin_ns:
         raise ValueError(f"end={end!r} is before start={start!r}; the stretch of time must end after it starts")
     return begin_ns, end_ns
@@ -110,44 +114,9 @@ def some(source: Source, operations: Operations) -> list[Operation | Recorded] |
     return found
 
 
-def _moment_ns(source: Source, moment: Moment, name: str) -> int:
-    """Unix time in ns of a moment; a time without a zone is taken for UTC, as everything in a capture is."""
-    import numpy as np
-    import pandas as pd
-
-    given: Any = moment
-    is_timedelta = isinstance(given, dt.timedelta | np.timedelta64)
-    # numpy's timedelta64 is registered as a whole number.
-    is_number = isinstance(given, numbers.Real) and not isinstance(given, bool) and not is_timedelta
-    is_length = is_number or is_timedelta
-    if not (is_length or isinstance(given, str | dt.datetime | np.datetime64 | type(pd.NaT))):
-        raise TypeError(f"{name} must be a timestamp, its text, or seconds after the first sample, not {moment!r}")
-    try:
-        # NaN, NaT and empty text all become NaT, which would be compared like any number.
-        stamp: Any = pd.Timedelta(real(given), unit="s") if is_number else given
-        stamp = pd.Timedelta(stamp) if is_length else pd.Timestamp(stamp)
-        if stamp is pd.NaT:
-            raise ValueError("leave it out where there is no bound")
-        if is_length:
-            unix_ns = first_ns(source) + int(stamp.as_unit("ns").value)
-        else:
-            stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp
-            unix_ns = int(stamp.as_unit("ns").value)
-    except (pd.errors.OutOfBoundsTimedelta, pd.errors.OutOfBoundsDatetime, OverflowError):
-        unix_ns = _LATEST_NS + 1
-    except ValueError as error:
-        raise ValueError(f"{name}={moment!r} is no time: {error}") from error
-    if abs(unix_ns) > _LATEST_NS:
-        raise ValueError(
-            f"{name}={moment!r} is too far away: times in nanoseconds reach from 1677 to 2262; leave it out where "
-            "there is no bound"
-        )
-    return unix_ns
-
-
 def first_ns(source: Source) -> int:
     """When the first sample started, Unix time."""
-    known = [part.first_ns for part in source.parts["samples"] if part.rows]
+    known = [part.first_ns for part in source.sound("samples") if part.rows]
     if known and all(first is not None for first in known):
         return min(first for first in known if first is not None)
     import pyarrow as pa
@@ -157,3 +126,8 @@ def first_ns(source: Source) -> int:
 
     lowest = pc.min(read(source, "samples", ["start"], EVERYTHING)["start"]).cast(pa.int64()).as_py()
     return int(lowest or 0)
+
+
+def last_ns(source: Source) -> int:
+    """When the last sample started, as far as the parts say, Unix time."""
+    return extent_ns(source)[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,10 @@ def expand(paths: Paths) -> tuple[list[Path], bool]:
         if not found:
             raise NotACaptureError(f"nothing matches {text}")
         return found, True
-    if isinstance(paths, bytes) or not isinstance(paths, Iterable):
-        raise TypeError(f"a capture is opened by its path, a pattern or several paths, not by {paths!r}")
+    # A table is iterable too: its column names would be taken for paths.
+    if isinstance(paths, bytes | Mapping) or not isinstance(paths, Iterable) or hasattr(paths, "columns"):
+        shown = textwrap.shorten(repr(paths), 80, placeholder=" …")
+        raise TypeError(f"a capture is opened by its path, a pattern or several paths, not by {shown}")
     # The same directory twice would count twice.
     chosen = list({path.resolve(): path for path in map(_path, paths)}.values())
     if not chosen:

@@ -8,27 +8,32 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse.arguments import whole
-from quantum_pulse.capture import scan, tables
+from quantum_pulse.capture import scan, spans, tables
 from quantum_pulse.capture.reader import Part, Source
-from quantum_pulse.capture.selection import EVERYTHING, Moment, Operations, Selection, select
+from quantum_pulse.capture.selection import EVERYTHING, Moment, Operations, Recorded, Selection, select
+from quantum_pulse.operations import Operation
+from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
 
-#: Children that are kept of a sample: the longest.
+#: Children that are kept of a sample: the longest; and ancestors: the innermost.
 LARGEST_FAMILY: Final = 1000
+#: Row groups that are kept while ancestors are looked for.
+_MOST_READ: Final = 4
 
 
 class SlowSample(NamedTuple):
     """One slow sample and what surrounds it.
 
     `sample` is its row of the raw samples. `ancestors` and `children` are raw samples too: the spans that enclose it,
-    outermost first, as far as the capture has them, and those directly in it in the order of their start, the longest
-    1,000 if there are more. `meanwhile` is what else ran in any thread while it ran, neither around it nor in it: a
-    row for each process, thread and operation, with `calls`, `overlap_us` (the time that they had in common with the
-    sample) and `share` of the sample's duration, the largest first; of several captures with the `capture` of each.
+    outermost first, as far as the capture has them, and those directly in it in the order of their start; the innermost
+    and the longest 1,000 if there are more. `meanwhile` is what else ran in any thread while it ran, neither around it
+    nor in it: a row for each process, thread and operation, with `calls`, `overlap_us` (the time that they had in
+    common with the sample) and `share` of the sample's duration, the largest first; of several captures with the
+    `capture` of each.
     `events` are garbage collections and the like in its process that ran then.
     """
 
@@ -39,7 +44,7 @@ class SlowSample(NamedTuple):
     events: pd.DataFrame
 
     def __repr__(self) -> str:
-        return (
+        return visible(
             f"<SlowSample {self.sample['operation']}: {self.sample['duration_ns'] / 1000:,.1f} µs, "
             f"{len(self.ancestors)} ancestors, {len(self.children)} children>"
         )
@@ -73,7 +78,7 @@ class Slowest:
         return (self[position] for position in range(len(self)))
 
     def __repr__(self) -> str:
-        return repr(self.table)
+        return visible(repr(self.table))
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(max_rows=100, notebook=True))
@@ -83,6 +88,8 @@ def slowest(
     source: Source, n: int = 10, operation: Operations = None, start: Moment = None, end: Moment = None
 ) -> Slowest:
     """The `n` samples of the longest duration; see `Capture.slowest`."""
+    if isinstance(n, Operation | Recorded):
+        raise TypeError(f"n is how many calls, and the operation comes second: slowest(10, {n})")
     n = whole(n, "n", 1)
     chosen = select(source, operation, start, end)
     return scan.whole(lambda: _slowest(source, n, chosen))
@@ -148,7 +155,7 @@ def _surroundings(source: Source, sample: pd.Series[Any], recording: str) -> Slo
     rows["overlap_us"] = common / 1000
     own = rows[rows["recording"] == recording].sort_values("span")
     inside = _descendants(own["span"].to_numpy(), own["parent"].to_numpy(), int(sample["span"]))
-    ancestors = _ancestors(source, own, recording, int(sample["parent"]))
+    ancestors = _ancestors(source, recording, int(sample["parent"]))
     children = own[own["parent"] == sample["span"]].nlargest(LARGEST_FAMILY, "duration_ns").sort_values("span")
     is_around = own["span"].isin([sample["span"], *ancestors["span"]]).to_numpy()
     others = rows.drop(index=own.index[inside | is_around])
@@ -189,38 +196,75 @@ def _running(source: Source, begin: int, end: int) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def _descendants(spans: npt.NDArray[np.int64], parents: npt.NDArray[np.int64], span: int) -> npt.NDArray[np.bool_]:
+def _descendants(span_of: npt.NDArray[np.int64], parents: npt.NDArray[np.int64], span: int) -> npt.NDArray[np.bool_]:
     """Which of some samples, ascending by span, are nested in `span`, however deep."""
     import numpy as np
 
-    inside = np.zeros(len(spans), np.bool_)
-    above: npt.NDArray[np.int64] = np.array([span])
-    while len(above):
-        generation = np.isin(parents, above) & ~inside
-        inside |= generation
-        above = spans[generation]
-    return inside
+    count = len(span_of)
+    place = np.searchsorted(span_of, parents)
+    # A block is entered after the one that encloses it: with that there are no circles. The last entry is no sample.
+    is_known = (place < np.arange(count)) & (span_of[np.minimum(place, count - 1)] == parents) if count else place > 0
+    above = np.append(np.where(is_known, place, count), count)
+    inside = np.append(parents == span, False)
+    # Each step looks twice as far up as the one before.
+    while (above < count).any():
+        inside |= inside[above]
+        above = above[above]
+    return inside[:count]
 
 
-def _ancestors(source: Source, near: pd.DataFrame, recording: str, parent: int) -> pd.DataFrame:
-    """Raw samples from the outermost down to `parent`: from `near`, or from the parts of the recording."""
+def _ancestors(source: Source, recording: str, parent: int) -> pd.DataFrame:
+    """Raw samples from the outermost down to `parent`, the innermost LARGEST_FAMILY of them."""
     import pandas as pd
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
-    found: list[pd.DataFrame] = []
+    units = [
+        unit
+        for part in scan.parts(source, EVERYTHING)
+        if part.origin == recording
+        for unit in spans.units(source, part)
+        if parent and unit.first_span <= parent
+    ]
+    wanted = _chain(source, units, parent)
     columns = tables.columns_of(source)
-    while parent:
-        row = near[near["span"] == parent]
-        if row.empty:
-            own = [part for part in scan.parts(source, EVERYTHING) if part.origin == recording]
-            tables_of = [
-                tables.read_part(source, part, columns, EVERYTHING, ds.field("span") == parent) for part in own
-            ]
-            row = pd.concat([table.to_pandas() for table in tables_of], ignore_index=True)
-        if row.empty:
+    found = [tables.empty(source)]
+    if wanted:
+        is_wanted = ds.field("span").isin(pa.array(wanted, pa.int64()))
+        own = {unit.part.path: unit.part for unit in units if unit.last_span >= wanted[-1]}
+        found = [tables.read_part(source, part, columns, EVERYTHING, is_wanted).to_pandas() for part in own.values()]
+    return pd.concat(found, ignore_index=True).sort_values("span", ignore_index=True)
+
+
+def _chain(source: Source, units: list[spans.Unit], parent: int) -> list[int]:
+    """`parent` and the spans around it, as far as the row groups `units` have them, the innermost LARGEST_FAMILY."""
+    import numpy as np
+
+    found: list[int] = []
+    # Numbers descend on the way up, so that hardly any row group is read twice.
+    read: dict[tuple[str, int], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
+
+    def above(span: int) -> int | None:
+        for unit in units:
+            if unit.first_span <= span <= unit.last_span:
+                key = (str(unit.part.path), unit.group)
+                if key not in read:
+                    if len(read) >= _MOST_READ:
+                        read.clear()
+                    own, parents = spans.columns(source, unit.part, unit.group, ["span", "parent"])
+                    order = np.argsort(own, kind="stable")
+                    read[key] = own[order], parents[order]
+                own, parents = read[key]
+                place = int(np.searchsorted(own, span))
+                if place < len(own) and own[place] == span:
+                    return int(parents[place])
+        return None
+
+    while parent and len(found) < LARGEST_FAMILY:
+        around = above(parent)
+        if around is None:
             break
-        found.insert(0, row[tables.columns_of(source)])
+        found.append(parent)
         # A block is entered after the one that encloses it, so its number is larger: with that there are no circles.
-        above = int(row["parent"].iloc[0])
-        parent = above if above < parent else 0
-    return pd.concat(found, ignore_index=True) if found else near[tables.columns_of(source)].iloc[:0]
+        parent = around if around < parent else 0
+    return found

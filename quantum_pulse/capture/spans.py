@@ -51,7 +51,7 @@ class Block(NamedTuple):
     later_ns: int
 
 
-class _Unit(NamedTuple):
+class Unit(NamedTuple):
     """A row group. Spans from first to last; all rows start at `start_ns` or after."""
 
     part: Part
@@ -90,12 +90,12 @@ def blocks(source: Source, parts: list[Part], kinds: Groups, more: tuple[str, ..
             after = last
 
 
-def _runs(source: Source, parts: list[Part]) -> list[list[_Unit]]:
+def _runs(source: Source, parts: list[Part]) -> list[list[Unit]]:
     """Row groups in the order of their last spans, small ones together."""
-    units = sorted((unit for part in parts for unit in _units(source, part)), key=lambda unit: unit.last_span)
-    runs: list[list[_Unit]] = []
+    ordered = sorted((unit for part in parts for unit in units(source, part)), key=lambda unit: unit.last_span)
+    runs: list[list[Unit]] = []
     rows = BLOCK_ROWS
-    for unit in units:
+    for unit in ordered:
         if rows + unit.rows > BLOCK_ROWS:
             runs.append([])
             rows = 0
@@ -104,7 +104,8 @@ def _runs(source: Source, parts: list[Part]) -> list[list[_Unit]]:
     return runs
 
 
-def _units(source: Source, part: Part) -> Iterator[_Unit]:
+def units(source: Source, part: Part) -> Iterator[Unit]:
+    """The row groups of `part`. Raises scan.UnreadablePartError."""
     import pyarrow.parquet as pq
 
     with scan.reading(source, part):
@@ -112,14 +113,12 @@ def _units(source: Source, part: Part) -> Iterator[_Unit]:
     for group in range(metadata.num_row_groups):
         spans, starts = integer_range(metadata, group, "span"), integer_range(metadata, group, "start")
         if spans is None or starts is None:
-            span, start = _columns(source, part, group, ["span", "start"])
+            span, start = columns(source, part, group, ["span", "start"])
             spans, starts = (int(span.min()), int(span.max())), (int(start.min()), int(start.max()))
-        yield _Unit(part, group, metadata.row_group(group).num_rows, *spans, starts[0])
+        yield Unit(part, group, metadata.row_group(group).num_rows, *spans, starts[0])
 
 
-def _stragglers(
-    source: Source, runs: list[list[_Unit]], kinds: Groups, more: tuple[str, ...]
-) -> tuple[Rows, list[int]]:
+def _stragglers(source: Source, runs: list[list[Unit]], kinds: Groups, more: tuple[str, ...]) -> tuple[Rows, list[int]]:
     """Rows whose spans are not after those of the run before, in order; and when each run's other rows start."""
 
     found, starts, after = [_nothing(len(more))], [], 0
@@ -129,7 +128,7 @@ def _stragglers(
             if unit.first_span > after:
                 least = min(least, unit.start_ns)
                 continue
-            span, start = _columns(source, unit.part, unit.group, ["span", "start"])
+            span, start = columns(source, unit.part, unit.group, ["span", "start"])
             is_late = span <= after
             least = min(least, int(start[~is_late].min(initial=_NEVER)))
             late = int(is_late.sum())
@@ -141,11 +140,11 @@ def _stragglers(
     return _sorted(found), starts
 
 
-def _run_rows(source: Source, run: list[_Unit], kinds: Groups, more: tuple[str, ...]) -> Rows:
+def _run_rows(source: Source, run: list[Unit], kinds: Groups, more: tuple[str, ...]) -> Rows:
     return _sorted([_rows(source, unit, kinds, more) for unit in run])
 
 
-def _rows(source: Source, unit: _Unit, kinds: Groups, more: tuple[str, ...], first: int | None = None) -> Rows:
+def _rows(source: Source, unit: Unit, kinds: Groups, more: tuple[str, ...], first: int | None = None) -> Rows:
     """The rows of a unit, or the first so many of them, in the order of their spans."""
     import numpy as np
     import pyarrow as pa
@@ -168,7 +167,7 @@ def _rows(source: Source, unit: _Unit, kinds: Groups, more: tuple[str, ...], fir
     return _sorted(found or [_nothing(len(more))])
 
 
-def _columns(source: Source, part: Part, group: int, names: list[str]) -> list[npt.NDArray[np.int64]]:
+def columns(source: Source, part: Part, group: int, names: list[str]) -> list[npt.NDArray[np.int64]]:
     """Columns of a row group as integers."""
     import numpy as np
     import pyarrow as pa

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.arguments import real, whole
-from quantum_pulse.capture import expired, scan, selection, sorting, totals
+from quantum_pulse.capture import definitions, expired, scan, selection, sorting, totals
 from quantum_pulse.capture import groups as grouping
 from quantum_pulse.capture import quantiles as quantile_pass
 from quantum_pulse.capture.calls import Calls
@@ -16,7 +16,7 @@ from quantum_pulse.capture.groups import Groups
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Moment, Operations, Recorded, Selection
 from quantum_pulse.errors import CaptureError
-from quantum_pulse.operations import DEFAULT_PRIORITY, LARGEST_BUDGET_US, Operation
+from quantum_pulse.operations import LARGEST_BUDGET_US, Operation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,14 +76,6 @@ def stats(
     if sort is None and top is not None:
         sort = "total_us"
     return _sorted(source, frame, sort).iloc[:top]
-
-
-def of_nothing() -> pd.DataFrame:
-    """What `stats` is of no samples."""
-    import pandas as pd
-
-    empty = index(grouping.LEVELS["operation"], [])
-    return pd.DataFrame({name: pd.Series(dtype="float64") for name in COLUMNS}, index=empty)
 
 
 def quantile_columns(quantiles: float | Sequence[float]) -> dict[str, float]:
@@ -221,8 +213,9 @@ def _sorted(source: Source, frame: pd.DataFrame, sort: str | None) -> pd.DataFra
         level = next((name for name in ("operation", "category") if name in levels), None)
         if level is None:
             raise ValueError(f"sort='priority' needs rows by operation or category, not by {', '.join(levels)}")
-        known, names = _priorities(source), frame.index.get_level_values(level)
-        rank = [known.get(str(name), DEFAULT_PRIORITY) for name in names]
+        known = definitions.priorities(source)
+        of_each = known.operation if level == "operation" else known.category
+        rank = [of_each(str(name)) for name in frame.index.get_level_values(level)]
         return (
             frame.assign(_rank=rank).sort_values(["_rank", "total_us"], ascending=[True, False]).drop(columns="_rank")
         )
@@ -234,14 +227,3 @@ def _sorted(source: Source, frame: pd.DataFrame, sort: str | None) -> pd.DataFra
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"sort must be one of {', '.join(map(str, choices))}, not {sort!r}{hint}")
     return frame.sort_values(sort, ascending=False, kind="stable")
-
-
-def _priorities(source: Source) -> dict[str, int]:
-    """Priority by name of the operation, and by name of the category; the newest definition decides."""
-    found = {}
-    for definition in source.definitions():
-        category = definition["category"]
-        found[str(category["name"])] = int(category.get("priority", DEFAULT_PRIORITY))
-    for definition in source.definitions():
-        found[str(definition["name"])] = int(definition.get("priority", DEFAULT_PRIORITY))
-    return found

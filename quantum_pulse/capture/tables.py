@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse import arguments, arrow, schema
+from quantum_pulse import arguments, arrow, plausible, schema
 from quantum_pulse.capture import scan
 from quantum_pulse.capture.reader import Part, Source
 from quantum_pulse.capture.selection import EVERYTHING, Moment, Operations, Selection, select
@@ -126,6 +126,7 @@ def read_part(
         dataset: ds.Dataset = ds.dataset(part.file, format=ds.ParquetFileFormat(default_fragment_scan_options=checked))
         wanted = _stored(source, columns)
         rows = dataset.to_table(columns=arrow.stored(table, wanted, dataset.schema.names), filter=chosen)
+        plausible.check_rows(rows, table)
         rows = arrow.with_nulls(rows, table, wanted)
         return _completed(source, part, rows, columns).cast(_layout(table, columns))
 

@@ -14,6 +14,9 @@ from quantum_pulse.rings import owners
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Blocks around an open one that are told, the innermost. Each of a chain of tasks may be in all those before it.
+_MOST_AROUND: Final = 64
+
 COLUMNS: Final = (
     "operation",
     "category",
@@ -78,9 +81,10 @@ def _of_recording(source: Source, recording: str) -> list[dict[str, Any]]:
 def _around(block: dict[str, Any], by_span: dict[int, dict[str, Any]]) -> tuple[int, ...]:
     found: list[int] = []
     span = block["parent"]
-    while span in by_span and span not in found:  # a damaged file may hold anything
+    while span in by_span and len(found) < _MOST_AROUND:
         found.append(span)
-        span = by_span[span]["parent"]
+        above = by_span[span]["parent"]
+        span = above if above < span else 0  # a damaged file may hold anything
     return tuple(reversed(found))
 
 

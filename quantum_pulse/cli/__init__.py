@@ -6,13 +6,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import quantum_pulse as qp
 from quantum_pulse import files
 from quantum_pulse.cli import compare, demo, export, lab, overhead, recover, report, run, stats
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import QuantumPulseError
+from quantum_pulse.operations import nearest
+from quantum_pulse.shown import say
 
 #: In the order in which --help shows them.
 COMMANDS: Final = (demo, run, stats, report, lab, compare, export, overhead, recover)
@@ -43,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # what cannot be written is told here, and not by Python as it exits
         return code
     except (QuantumPulseError, Misuse) as error:
-        print(f"quantum-pulse: {error}", file=sys.stderr)
+        say(f"quantum-pulse: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("quantum-pulse: interrupted", file=sys.stderr)
+        say("quantum-pulse: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (`| head`) has gone.
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
-        print(f"quantum-pulse: {where}{files.reason(error)}", file=sys.stderr)
+        say(f"quantum-pulse: {where}{files.reason(error)}", file=sys.stderr)
         _drop_output()
         return 2
 
@@ -82,7 +84,21 @@ def _drop_output() -> None:
 class _Parser(argparse.ArgumentParser):
     """One that says in one line what was wrong."""
 
+    #: Of all commands: what one of them does not know is told by the parser above it.
+    options_of_commands: Sequence[str] = ()
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = list(map(str, action.choices))
+            near = nearest(str(value), choices)
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(choices)}"
+            raise argparse.ArgumentError(action, f"there is no {str(value)!r}; {hint}")
+
     def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split()
+        if message.startswith("unrecognized") and unknown[0].startswith("--"):
+            near = nearest(unknown[0], self.options_of_commands)
+            message += f"; did you mean {near}?" if near else ""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
@@ -98,4 +114,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         command.add_command(commands)
+    parser.options_of_commands = [name for one in commands.choices.values() for name in one._option_string_actions]
     return parser

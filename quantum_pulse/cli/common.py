@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import quantum_pulse as qp
 from quantum_pulse.operations import nearest
+from quantum_pulse.shown import clean, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,11 +41,44 @@ def floats(text: str) -> list[float]:
 
 
 def moment(text: str) -> str | float:
-    """A time as `Capture.samples` takes it: seconds after the first sample, or else a timestamp."""
+    """A time as `Capture.samples` takes it; a number is one of seconds after the first sample."""
     try:
         return float(text)
     except ValueError:
         return text
+
+
+def add_captures(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
+    """The captures that a command is about."""
+    parser.add_argument(
+        "captures", metavar="CAPTURE", nargs=nargs, help="the directory of a capture, or of several to read as one"
+    )
+
+
+def opened(options: argparse.Namespace) -> qp.Capture:
+    """What `add_captures` was given, as one."""
+    return qp.open(options.captures[0] if len(options.captures) == 1 else options.captures)
+
+
+def add_operations(parser: argparse.ArgumentParser) -> None:
+    """Which operations."""
+    parser.add_argument("--operations", metavar="NAMES", help="only these, as in Trading.ORDER_SUBMISSION,Trading.RISK")
+
+
+def add_times(parser: argparse.ArgumentParser) -> None:
+    """Which part of the time."""
+    parser.add_argument(
+        "--start",
+        metavar="TIME",
+        type=moment,
+        help="from this time on: a timestamp (UTC), a time of day, or 1.5s (or 1.5) after the first sample",
+    )
+    parser.add_argument("--end", metavar="TIME", type=moment, help="until this time, the same way")
+
+
+def chosen_operations(capture: qp.Capture, options: argparse.Namespace) -> list[Recorded] | None:
+    """What `add_operations` was given, None for all. Raises Misuse."""
+    return None if options.operations is None else recorded(capture, options.operations)
 
 
 def recorded(capture: qp.Capture, text: str) -> list[Recorded]:
@@ -72,29 +106,46 @@ def into(wanted: str | None, name: str) -> Path:
     return Path(wanted) if wanted else Path("captures") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def show(capture: qp.Capture, stats: pd.DataFrame, unit: str = "auto", *, keep_order: bool = False) -> None:
-    from quantum_pulse.capture import expired
-    from quantum_pulse.view import numbers, text, unfinished
+def show(
+    capture: qp.Capture,
+    stats: pd.DataFrame,
+    unit: str = "auto",
+    *,
+    keep_order: bool = False,
+    is_whole: bool = True,
+) -> None:
+    """Print statistics, and, where they are of the whole capture, what is to be known beside them."""
+    from quantum_pulse.capture import definitions
+    from quantum_pulse.view import numbers, text
 
-    print(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order))
-    hanging = unfinished.lines(unfinished.of(capture._source))
-    if hanging:
-        print(f"\n{hanging}")
-    budgets = text.budget_lines(capture.budgets(check=None))
-    if budgets:
-        print(f"\n{budgets}")
-    unexpected = text.validation_lines(capture.validate(expected_only=True))
-    if unexpected:
-        print(f"\n{unexpected}")
-    older = expired.sentence(capture._source)
-    if older:
-        print(f"\n{older}")
+    priorities = definitions.priorities(capture._source).operations
+    say(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order, priorities=priorities))
+    if is_whole:
+        _show_beside(capture)
     losses = capture.losses()
     if len(losses):
         known = int(losses["count"].sum())
         how_many = [numbers.count(known)] if known else []
         how_many += ["an unknown number of"] if losses["count"].isna().any() else []
-        print(f"\nNOT in this table: {' and '.join(how_many)} samples that were lost or cannot be read:")
+        say(f"\nNOT in this table: {' and '.join(how_many)} samples that were lost or cannot be read:")
         for cause, rows in losses.groupby("cause", sort=False):
             lost = numbers.count(int(rows["count"].sum())) if rows["count"].notna().all() else "?"
-            print(f"  {text.clean(str(cause))}: {lost}")
+            say(f"  {clean(str(cause))}: {lost}")
+
+
+def _show_beside(capture: qp.Capture) -> None:
+    from quantum_pulse.capture import expired, saves
+    from quantum_pulse.view import text, unfinished
+
+    hanging = unfinished.lines(unfinished.of(capture._source))
+    if hanging:
+        say(f"\n{hanging}")
+    budgets = text.budget_lines(capture.budgets(check=None))
+    if budgets:
+        say(f"\n{budgets}")
+    unexpected = text.validation_lines(capture.validate(expected_only=True))
+    if unexpected:
+        say(f"\n{unexpected}")
+    for sentence in (expired.sentence(capture._source), saves.sentence(capture._source)):
+        if sentence:
+            say(f"\n{sentence}")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
 from quantum_pulse.analysis.comparison import FAIL_ON
-from quantum_pulse.cli.common import Misuse
+from quantum_pulse.cli.common import Misuse, add_operations, chosen_operations
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,7 @@ def add_command(commands: Commands) -> None:
         help=f"what makes the exit status 1: {', '.join(FAIL_ON)}, or none; several with commas "
         "(default: regressed,killed)",
     )
+    add_operations(compare)
     compare.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="default: text")
     compare.add_argument("--min-effect", metavar="SHARE", type=float, default=0.05, help="smallest change that matters")
     compare.add_argument("--alpha", metavar="SHARE", type=float, default=0.05, help="share of false reports accepted")
@@ -71,10 +73,12 @@ def _side(text: str) -> list[qp.Capture]:
 
 def _compare(options: argparse.Namespace) -> int:
     before, (current, *also) = _side(options.baseline), _side(options.current)
+    operations = chosen_operations(current, options)
     try:
         found = current.compare(
             before,
             also=also,
+            operations=operations,
             min_effect=options.min_effect,
             alpha=options.alpha,
             skip_warmup=not options.keep_warmup,
@@ -82,13 +86,16 @@ def _compare(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise Misuse(f"compare: {error}") from error
     if "budget" in options.fail_on:
-        found = replace(found, budgets=_budgets([current, *also], options.alpha))
+        budgets = _budgets([current, *also], options.alpha)
+        if operations is not None:
+            budgets = budgets[budgets.index.isin(operations)]
+        found = replace(found, budgets=budgets)
     if options.format == "json":
-        print(json.dumps(_as_json(found)))
+        say(json.dumps(_as_json(found)))
     elif options.format == "markdown":
-        print(found.to_markdown(everything=options.all))
+        say(found.to_markdown(everything=options.all))
     else:
-        print(found.to_text(everything=options.all))
+        say(found.to_text(everything=options.all))
     return 1 if found.failures(options.fail_on) else 0
 
 

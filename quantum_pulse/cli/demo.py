@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import quantum_pulse as qp
 from quantum_pulse import schema
 from quantum_pulse.cli.common import Misuse, into, positive, show
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -45,19 +46,19 @@ def _demo(options: argparse.Namespace) -> int:
     path = into(options.into, "demo")
     if (path / schema.MANIFEST).exists():
         raise Misuse(f"demo: {path} holds a capture already; choose another folder with --into")
-    print(f"Recording an order-handling engine at work into {path} ...")
+    say(f"Recording an order-handling engine at work into {path} ...")
     with (
         qp.record(path, if_exists="error"),
         tqdm(total=options.messages, unit="message", file=sys.stderr, dynamic_ncols=True) as bar,
     ):
         result = engine.run(messages=options.messages, progress=bar.update, incident=options.incident)
     capture = qp.open(path)
-    print(
+    say(
         f"\n{numbers.count(result.orders)} orders and {numbers.count(result.fills)} fills "
         f"in {numbers.duration(result.seconds * 1e9)}.\n"
     )
     agree = _compare_counts(capture, result)
-    print()
+    say()
     show(capture, capture.stats())
     picture = path.with_suffix(".png")
     capture.plot().savefig(picture, dpi=150)
@@ -71,9 +72,9 @@ def _demo(options: argparse.Namespace) -> int:
         "in Python": f"capture = quantum_pulse.open({str(path)!r}); capture.samples(); capture.metrics()",
     }
     column = max(map(len, steps))
-    print("\nWhat to do next")
+    say("\nWhat to do next")
     for step, what in steps.items():
-        print(f"  {step:<{column}}   {what}")
+        say(f"  {step:<{column}}   {what}")
     return 0 if agree else 1
 
 
@@ -86,9 +87,9 @@ def _compare_counts(capture: qp.Capture, result: DemoResult) -> bool:
     differing = sorted(name for name in recorded.keys() | counted.keys() if recorded.get(name) != counted.get(name))
     if not differing:
         total = numbers.count(sum(counted.values()))
-        print(f"Every sample is there: {total} calls that the engine counted itself = {total} samples in the capture.")
+        say(f"Every sample is there: {total} calls that the engine counted itself = {total} samples in the capture.")
         return True
-    print("The capture differs from what the engine counted itself:")
+    say("The capture differs from what the engine counted itself:")
     for name in differing:
-        print(f"  {name}: {counted.get(name, 0)} calls, {recorded.get(name, 0)} samples")
+        say(f"  {name}: {counted.get(name, 0)} calls, {recorded.get(name, 0)} samples")
     return False

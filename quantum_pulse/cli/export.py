@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
-import quantum_pulse as qp
-from quantum_pulse.cli.common import Misuse, moment, recorded
+from quantum_pulse.cli.common import Misuse, add_captures, add_operations, add_times, chosen_operations, opened
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -26,20 +27,15 @@ def add_command(commands: Commands) -> None:
         "docs/export.md says what stands in each.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    export.add_argument(
-        "captures", metavar="CAPTURE", nargs="+", help="the directory of a capture, or of several to read as one"
-    )
+    add_captures(export)
     export.add_argument("-o", "--output", metavar="FILE", required=True, help="where it goes; - is standard output")
     export.add_argument("--format", metavar="FORMAT", help="default: by FILE's ending")
     export.add_argument(
         "--table", metavar="TABLE", default="samples",
         help=f"of {', '.join(formats.TABULAR)}: {' '.join(formats.TABLES)} (default: samples)",
     )  # fmt: skip
-    export.add_argument("--operations", metavar="NAMES", help="only these, as in Trading.ORDER_SUBMISSION,Trading.RISK")
-    export.add_argument(
-        "--start", metavar="TIME", type=moment, help="from this time on: a timestamp (UTC), or seconds after the first"
-    )
-    export.add_argument("--end", metavar="TIME", type=moment, help="until this time, the same way")
+    add_operations(export)
+    add_times(export)
     export.add_argument("--force", action="store_true", help="replace FILE if it exists")
     export.set_defaults(command=_export)
 
@@ -47,7 +43,7 @@ def add_command(commands: Commands) -> None:
 def _export(options: argparse.Namespace) -> int:
     from quantum_pulse.export import formats
 
-    capture = qp.open(options.captures[0] if len(options.captures) == 1 else options.captures)
+    capture = opened(options)
     is_stream = options.output == "-"
     if is_stream and sys.stdout is None:
         raise Misuse("export: standard output is closed; name a file with -o")
@@ -56,15 +52,17 @@ def _export(options: argparse.Namespace) -> int:
     if is_stream and options.format in ("parquet", "arrow") and sys.stdout.isatty():
         raise Misuse(f"export: {options.format} is nothing for a terminal; name a file with -o, or send it into a pipe")
     try:
-        made = capture.export(
-            sys.stdout.buffer if is_stream else options.output,
-            options.format,
-            table=options.table,
-            operations=None if options.operations is None else recorded(capture, options.operations),
-            start=options.start,
-            end=options.end,
-            overwrite=options.force,
-        )
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", UserWarning)
+            made = capture.export(
+                sys.stdout.buffer if is_stream else options.output,
+                options.format,
+                table=options.table,
+                operations=chosen_operations(capture, options),
+                start=options.start,
+                end=options.end,
+                overwrite=options.force,
+            )
     except ValueError as error:
         raise Misuse(f"export: {error}") from error
     except BrokenPipeError:
@@ -74,10 +72,12 @@ def _export(options: argparse.Namespace) -> int:
     except OSError as error:
         raise Misuse(f"export: {options.output}: {error.strerror or error}") from error
     # On standard error: standard output may be the export.
-    print(_said(made, "standard output" if is_stream else options.output), file=sys.stderr)
+    say(_said(made, "standard output" if is_stream else options.output), file=sys.stderr)
+    for one in warned:
+        say(f"quantum-pulse: {str(one.message).replace('operations=', '--operations')}", file=sys.stderr)
     lost = capture.losses()
     if len(lost):
-        print("NOT in it: samples that were lost or cannot be read; quantum-pulse stats says which", file=sys.stderr)
+        say("NOT in it: samples that were lost or cannot be read; quantum-pulse stats says which", file=sys.stderr)
     return 0
 
 

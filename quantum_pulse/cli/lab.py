@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import quantum_pulse as qp
-from quantum_pulse.cli.common import Misuse
+from quantum_pulse.cli.common import Misuse, add_captures, opened
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -36,7 +37,7 @@ def add_command(commands: Commands) -> None:
         description="Write a notebook that explores a capture, unless it is there already, and open JupyterLab on it. "
         "The server listens on this machine only, and ends with Ctrl-C.",
     )
-    lab.add_argument("capture", metavar="CAPTURE", help="the directory of a capture")
+    add_captures(lab)
     lab.add_argument(
         "-o", "--output", metavar="NOTEBOOK", help="the notebook (default: CAPTURE.ipynb, in this directory)"
     )
@@ -46,20 +47,19 @@ def add_command(commands: Commands) -> None:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    for path in (options.capture, options.baseline):
-        if path is None:
-            continue
-        qp.open(path)  # says what is wrong with it here, and not in a cell
+    capture = opened(options)  # says what is wrong with it here, and not in a cell
+    if options.baseline is not None:
+        qp.open(options.baseline)
     if importlib.util.find_spec("jupyterlab") is None:
         raise Misuse("lab: JupyterLab is not installed; pip install jupyterlab")
-    name = f"{Path(options.capture).resolve().name}.ipynb" if options.output is None else options.output
+    name = f"{capture.path.resolve().name}.ipynb" if options.output is None else options.output
     target = Path(name)
     if target.suffix != ".ipynb" or target.is_dir():
         raise Misuse(f"lab: {name!r} is no name of a notebook; name a file that ends in .ipynb")
     if target.exists():
-        print(f"{target} is there already and stays as it is")
+        say(f"{target} is there already and stays as it is")
     else:
-        _write(target, options.capture, options.baseline)
+        _write(target, capture.path.resolve().name, options.captures, options.baseline)
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", str(target)]
     if options.no_browser:
         command.append("--no-browser")
@@ -67,7 +67,7 @@ def _lab(options: argparse.Namespace) -> int:
     os.execv(sys.executable, command)
 
 
-def _write(target: Path, capture: str, baseline: str | None) -> None:
+def _write(target: Path, name: str, captures: list[str], baseline: str | None) -> None:
     import nbformat
 
     def from_there(path: str) -> str:
@@ -76,12 +76,13 @@ def _write(target: Path, capture: str, baseline: str | None) -> None:
 
     new: Any = nbformat.v4
     named = "" if baseline is None else repr(from_there(baseline))
+    paths = [from_there(path) for path in captures]
     cells = [
-        new.new_markdown_cell(_TEXT.format(name=Path(capture).resolve().name)),
-        new.new_code_cell(_CODE.format(path=from_there(capture), baseline=named)),
+        new.new_markdown_cell(_TEXT.format(name=name)),
+        new.new_code_cell(_CODE.format(path=paths[0] if len(paths) == 1 else paths, baseline=named)),
     ]
     try:
         nbformat.write(new.new_notebook(cells=cells, metadata={"kernelspec": _KERNEL}), target)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise Misuse(f"lab: {target}: {error.strerror or error}") from error
-    print(f"{target} written")
+    say(f"{target} written")

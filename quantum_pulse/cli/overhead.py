@@ -7,7 +7,8 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
-from quantum_pulse.cli.common import Misuse
+from quantum_pulse.cli.common import Misuse, add_captures, add_operations, add_times, chosen_operations, opened
+from quantum_pulse.shown import clean, say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -25,12 +26,18 @@ def add_command(commands: Commands) -> None:
         description="Measure the clock and the cost of a sample on this machine, now. With a capture: what was "
         "measured when its recording began, and what share of each operation's time is the recording's own.",
     )
-    overhead.add_argument("capture", metavar="CAPTURE", nargs="?", help="the directory of a capture")
+    add_captures(overhead, "*")
+    add_operations(overhead)
+    add_times(overhead)
     overhead.set_defaults(command=_overhead)
 
 
 def _overhead(options: argparse.Namespace) -> int:
-    return _here() if options.capture is None else _of_capture(qp.open(options.capture))
+    if options.captures:
+        return _of_capture(opened(options), options)
+    if (options.operations, options.start, options.end) != (None, None, None):
+        raise Misuse("overhead: --operations, --start and --end choose from a capture; name one")
+    return _here()
 
 
 def _here() -> int:
@@ -42,34 +49,37 @@ def _here() -> int:
             measured = overhead.measure(folder)
         except OSError as error:
             raise Misuse(f"overhead: {folder}: {error.strerror or error}") from error
-    print(f"{core.core.NAME} core on this machine, now")
+    say(f"{core.core.NAME} core on this machine, now")
     _print({**measured._asdict(), "clock": core.core.clock()})
     return 0
 
 
-def _of_capture(capture: qp.Capture) -> int:
-    from quantum_pulse.view import numbers, text
+def _of_capture(capture: qp.Capture, options: argparse.Namespace) -> int:
+    from quantum_pulse.view import numbers
 
-    shares = capture.overhead()
+    try:
+        shares = capture.overhead(chosen_operations(capture, options), options.start, options.end)
+    except ValueError as error:
+        raise Misuse(f"overhead: {error}") from error
     recordings = shares.attrs["recordings"]
     for process in recordings:
-        print(f"{process['core']} core, process {process['process']}, as its recording began")
+        say(f"{process['core']} core, process {process['process']}, as its recording began")
         _print(process)
     if not recordings:
-        print("what a sample costs was not measured when this was recorded")
+        say("what a sample costs was not measured when this was recorded")
         return 0
-    width = max(map(len, map(str, shares.index)))
-    print(f"\n{'operation':<{width}}  {'calls':>10}  {'time':>9}  {'our own':>9}  share")
+    width = max(map(len, map(str, shares.index)), default=len("operation"))
+    say(f"\n{'operation':<{width}}  {'calls':>10}  {'time':>9}  {'our own':>9}  share")
     for name, row in shares.head(SHOWN).to_dict("index").items():
         own, total = numbers.duration(row["own_us"] * 1000), numbers.duration(row["total_us"] * 1000)
-        shown = f"{text.clean(str(name)):<{width}}  {numbers.count(row['count']):>10}"
-        print(f"{shown}  {total:>9}  {own:>9}  {row['share']:5.1%}")
+        shown = f"{clean(str(name)):<{width}}  {numbers.count(row['count']):>10}"
+        say(f"{shown}  {total:>9}  {own:>9}  {row['share']:5.1%}")
     if len(shares) > SHOWN:
-        print(f"and {len(shares) - SHOWN} more, with smaller shares")
+        say(f"and {len(shares) - SHOWN} more, with smaller shares")
     return 0
 
 
 def _print(measured: dict[str, Any]) -> None:
     read_ns, step_ns = measured["clock_read_ns"], measured["clock_resolution_ns"]
-    print(f"  clock: {read_ns:.0f} ns a reading, in steps of {step_ns:.0f} ns{_CLOCKS.get(measured['clock'], '')}")
-    print(f"  sample: {measured['sample_ns']:.0f} ns, of which {measured['inside_ns']:.0f} ns are in its own duration")
+    say(f"  clock: {read_ns:.0f} ns a reading, in steps of {step_ns:.0f} ns{_CLOCKS.get(measured['clock'], '')}")
+    say(f"  sample: {measured['sample_ns']:.0f} ns, of which {measured['inside_ns']:.0f} ns are in its own duration")

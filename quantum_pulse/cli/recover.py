@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from quantum_pulse import schema
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import NotACaptureError
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -22,30 +23,35 @@ def add_command(commands: Commands) -> None:
         description="Write what processes that were killed had finished, and not yet written, into parts of their "
         "capture. Recordings that go on are left alone. Harmless when repeated.",
     )
-    recover.add_argument("capture", metavar="CAPTURE", help="the directory of a capture")
+    recover.add_argument("captures", metavar="CAPTURE", nargs="+", help="the directory of a capture, or of several")
     recover.set_defaults(command=_recover)
 
 
 def _recover(options: argparse.Namespace) -> int:
+    for capture in options.captures:
+        if not os.path.lexists(capture):
+            raise NotACaptureError(f"{capture!r} does not exist; name the directory of a capture")
+        if not (Path(capture) / schema.MANIFEST).is_file():
+            raise NotACaptureError(f"{capture} is no capture: it has no {schema.MANIFEST}")
+    for capture in options.captures:
+        _recover_one(Path(capture))
+    return 0
+
+
+def _recover_one(path: Path) -> None:
     from quantum_pulse.agent.recover import recover
     from quantum_pulse.view import numbers
 
-    if not os.path.lexists(options.capture):
-        raise NotACaptureError(f"{options.capture!r} does not exist; name the directory of a capture")
-    path = Path(options.capture)
-    if not (path / schema.MANIFEST).is_file():
-        raise NotACaptureError(f"{path} is no capture: it has no {schema.MANIFEST}")
     try:
         found = recover(path)
     except OSError as error:
         raise Misuse(f"recover: {path}: {error.strerror or error}") from error
     for one in found:
-        print(
+        say(
             f"process {one.process}: {numbers.count(one.samples)} samples recovered, {numbers.count(one.open)} blocks "
             f"had not ended, {numbers.count(one.lost)} were lost before"
         )
         for damage in one.damage:
-            print(f"  damaged: {damage}")
+            say(f"  damaged: {damage}")
     if not found:
-        print("nothing to recover")
-    return 0
+        say("nothing to recover")

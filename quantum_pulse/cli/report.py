@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import quantum_pulse as qp
-from quantum_pulse.cli.common import Misuse
+from quantum_pulse.cli.common import Misuse, add_captures, opened
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -22,7 +22,7 @@ def add_command(commands: Commands) -> None:
         "and drills down from categories to single samples in any browser; markdown is its short form for pull "
         "requests and chat, text for terminals.",
     )
-    report.add_argument("capture", metavar="CAPTURE", help="the directory of a capture")
+    add_captures(report)
     report.add_argument(
         "-o", "--output", metavar="FILE", help="where it goes (default: CAPTURE.html; markdown and text: printed)"
     )
@@ -36,10 +36,10 @@ def add_command(commands: Commands) -> None:
 def _report(options: argparse.Namespace) -> int:
     from quantum_pulse.view import formats
 
-    capture = qp.open(options.capture)
+    capture = opened(options)
     output = options.output
     if output is None and options.format in (None, "html"):
-        output = Path(options.capture).resolve().with_suffix(".html").name
+        output = capture.path.resolve().with_suffix(".html").name
     try:
         kind = options.format or formats.format_of(Path(output))
         if options.open and kind != "html":
@@ -52,13 +52,13 @@ def _report(options: argparse.Namespace) -> int:
     except OSError as error:
         raise Misuse(f"report: {output}: {error.strerror or error}") from error
     if path is None:
-        print(report.text(kind), end="")
+        say(report.text(kind), end="")
         return 0
     # It is made of the capture and can be made again: replaced without being asked, but not in silence.
-    print(f"{path}: {path.stat().st_size / 1000:,.0f} kB{', replaced' if is_there else ''}")
+    say(f"{path}: {path.stat().st_size / 1000:,.0f} kB{', replaced' if is_there else ''}")
     if options.open:
         import webbrowser
 
         if not webbrowser.open(path.resolve().as_uri()):
-            print(f"quantum-pulse: no browser could be started; open {path} yourself", file=sys.stderr)
+            say(f"quantum-pulse: no browser could be started; open {path} yourself", file=sys.stderr)
     return 0

@@ -17,6 +17,7 @@ import quantum_pulse as qp
 from quantum_pulse.cli.common import Misuse, into
 from quantum_pulse.errors import CaptureError
 from quantum_pulse.recorder.session import ENVIRONMENT
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -79,9 +80,9 @@ def _say_where(path: Path) -> None:
     try:
         capture = qp.open(path)
     except CaptureError as error:
-        print(f"quantum-pulse: {error}", file=sys.stderr)
+        say(f"quantum-pulse: {error}", file=sys.stderr)
     else:
-        print(f"quantum-pulse: {capture!r}; quantum-pulse stats {path} shows it", file=sys.stderr)
+        say(f"quantum-pulse: {capture!r}; quantum-pulse stats {path} shows it", file=sys.stderr)
 
 
 def _exit_code(program: Callable[[], None]) -> int:
@@ -102,7 +103,7 @@ def _exit_code(program: Callable[[], None]) -> int:
             frames = frames.tb_next
         if frames is None and isinstance(error, ImportError):
             # Of runpy, which has not found what to run: there is no program that could have raised it.
-            print(f"quantum-pulse: run: {error}", file=sys.stderr)
+            say(f"quantum-pulse: run: {error}", file=sys.stderr)
             return 2
         traceback.print_exception(type(error), error, frames)
         return 130 if isinstance(error, KeyboardInterrupt) else 1

@@ -5,8 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-import quantum_pulse as qp
-from quantum_pulse.cli.common import Misuse, floats, positive, show
+from quantum_pulse.cli.common import (
+    Misuse,
+    add_captures,
+    add_operations,
+    add_times,
+    chosen_operations,
+    floats,
+    opened,
+    positive,
+    show,
+)
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -14,15 +23,15 @@ if TYPE_CHECKING:
 
 def add_command(commands: Commands) -> None:
     stats = commands.add_parser("stats", help="the table of a capture", description="Show the statistics of a capture.")
-    stats.add_argument(
-        "captures", metavar="CAPTURE", nargs="+", help="the directory of a capture, or of several to read as one"
-    )
+    add_captures(stats)
     stats.add_argument(
         "--by",
         metavar="WHAT",
         default="operation",
         help="rows, as in operation,thread: operation category thread process task error capture (default: operation)",
     )
+    add_operations(stats)
+    add_times(stats)
     stats.add_argument("--quantiles", metavar="Q", type=floats, help="others than the usual ones, as in 0.5,0.9999")
     stats.add_argument(
         "--sort", metavar="COLUMN", help="by a column, as in p99_us, or by priority (default: by category)"
@@ -35,11 +44,15 @@ def add_command(commands: Commands) -> None:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    capture = qp.open(options.captures[0] if len(options.captures) == 1 else options.captures)
+    capture = opened(options)
+    operations = chosen_operations(capture, options)
     try:
         stats = capture.stats(
             options.by.split(","),
             quantiles=options.quantiles,
+            operations=operations,
+            start=options.start,
+            end=options.end,
             approximate=options.approximate,
             min_count=options.min_count,
             sort=options.sort,
@@ -47,5 +60,7 @@ def _stats(options: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise Misuse(f"stats: {error}") from error
-    show(capture, stats, options.unit, keep_order=options.sort is not None or options.top is not None)
+    keep_order = options.sort is not None or options.top is not None
+    is_whole = operations is None and options.start is None and options.end is None
+    show(capture, stats, options.unit, keep_order=keep_order, is_whole=is_whole)
     return 0

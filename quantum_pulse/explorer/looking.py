@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.analysis import contrasts
 from quantum_pulse.capture import budgets as budget_pass
-from quantum_pulse.capture import density, scan, slowest, statistics, tables, timeline
+from quantum_pulse.capture import definitions, density, scan, slowest, statistics, tables, timeline
 from quantum_pulse.capture.density import Density
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Recorded, Selection
@@ -87,9 +87,9 @@ class Looker:
         self._gather = gather
         self.begin_ns, self.end_ns, *_ = findings.times(source)
         self.samples = sum(part.rows for part in source.parts["samples"])
-        definitions = source.definitions()
+        self.priorities = definitions.priorities(source)
         self._budgets_us = {name: one.limit_us for name, one in budget_pass.defined(source).items()}
-        self._descriptions = {str(d["name"]): str(d.get("description") or "") for d in definitions}
+        self._descriptions = {str(d["name"]): str(d.get("description") or "") for d in source.definitions()}
         with scan.silent():
             self._overview = self._first_overview()
         ordered = self._overview.stats.sort_values("total_us", ascending=False).index

@@ -117,7 +117,11 @@ def home(overview: Overview, looker: Looker, *, is_static: bool = False) -> list
         content.append(Paragraph(f"Against the baseline: {found.comparison.summary}", "lead"))
     content += _missing(looker, found)
     content += operations.build(
-        overview.stats, overview.budgets, own, lambda _category, name, _column: overview.trends.get(name, [])
+        overview.stats,
+        overview.budgets,
+        own,
+        looker.priorities,
+        lambda _category, name, _column: overview.trends.get(name, []),
     )
     if found is not None and found.comparison is not None:
         content += report.comparison(found.comparison, found.baseline, own)

@@ -55,8 +55,8 @@ def export(
             return trace.write(source, wanted, out)
         if chosen.format == "json":
             return document.write(source, wanted, out)
-        if chosen.format == "openmetrics":
-            return openmetrics.write(source, wanted, out)
+        if chosen.format in openmetrics.FORMATS:
+            return openmetrics.write(source, wanted, out, chosen.format)
         return tabular.write(source, wanted, table, chosen.format, out)
 
     def work() -> tuple[int, int]:
@@ -66,7 +66,9 @@ def export(
         return rows, sink.bytes
 
     rows, size = scan.whole(work)
-    what = {"trace": "samples", "json": "operations", "openmetrics": "operations"}.get(chosen.format, table)
+    what = {"trace": "samples", "json": "operations", **dict.fromkeys(openmetrics.FORMATS, "operations")}.get(
+        chosen.format, table
+    )
     return Exported(named, chosen.format, what, rows, size)
 
 

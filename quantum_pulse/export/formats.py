@@ -14,7 +14,8 @@ FORMATS: Final = {
     "arrow": "rows, as an Arrow IPC file (Feather)",
     "json": "statistics, budgets, losses, what had not ended, what was recorded where: for scripts",
     "trace": "Chrome's trace events: opens in Perfetto, chrome://tracing and Speedscope",
-    "openmetrics": "histograms of durations, for Prometheus",
+    "openmetrics": "histograms of durations, for Prometheus and all that reads its current format",
+    "prometheus": "the same in Prometheus' classic text format, as the node exporter reads it",
 }
 #: Those that are tables of rows.
 TABULAR: Final = ("parquet", "csv", "arrow")

@@ -1,11 +1,14 @@
-"""Histograms of durations as OpenMetrics text, which Prometheus and all that read its format take.
+"""Histograms of durations as OpenMetrics text, which Prometheus and all that read its format take, or as the classic.
 
 From the parts' footers: samples are read only where a footer cannot tell, as when a stretch of time cuts through
-its part. The format: "OpenMetrics, a cloud-native, highly scalable metrics protocol", version 1.0.
+its part. The formats: "OpenMetrics, a cloud-native, highly scalable metrics protocol", version 1.0; "Exposition
+formats" of Prometheus, text format 0.0.4. The classic one declares a counter by the name of its samples, the other one
+without their `_total`: a reader of either takes the counters of the other for untyped.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
 #: Buckets in an octave: those of the footers taken together, or there would be a thousand for each operation.
 BUCKETS_AN_OCTAVE: Final = 4
+#: Both ways to write it.
+FORMATS: Final = ("openmetrics", "prometheus")
+#: Series beyond which a warning says so: what one target should expose at most.
+MOST_SERIES: Final = 100_000
 _TOGETHER: Final = histogram.LINEAR // BUCKETS_AN_OCTAVE
 
 _DURATION: Final = "quantum_pulse_duration_seconds"
@@ -34,15 +41,26 @@ _HELP: Final = {
 }
 
 
-def write(source: Source, wanted: Wanted, out: Any) -> int:
-    """Write it to `out`; the number of operations in it. Raises OSError."""
+def write(source: Source, wanted: Wanted, out: Any, name: str = "openmetrics") -> int:
+    """Write it to `out` in the format of that `name`; the number of operations in it. Raises OSError."""
+    is_classic = name == "prometheus"
+
+    def counter(name: str) -> list[str]:
+        return _family(name, "counter", suffix="_total" if is_classic else "")
+
     several = ["capture"] if source.captures else []
     groups = Groups((*several, "category", "operation"), source.categories_of())
     found = scan.whole(lambda: totals.gather(source, Calls(groups, None), wanted.selection))
     own = sorted(found.filled().tolist(), key=lambda number: groups.keys[number])
     labels = {number: _labels(dict(zip(groups.levels, groups.keys[number], strict=True))) for number in own}
     lines = [*_histograms(found, labels)]
-    lines += _family("quantum_pulse_errors", "counter")
+    if len(lines) > MOST_SERIES:
+        warnings.warn(
+            f"{len(lines):,} series of {len(own):,} operations are more than Prometheus takes well; "
+            "choose some with operations=",
+            stacklevel=2,
+        )
+    lines += counter("quantum_pulse_errors")
     lines += [f"quantum_pulse_errors_total{{{labels[number]}}} {found.errors[number]}" for number in own]
     allowed = budgets.defined(source, wanted.selection)
     if allowed:
@@ -54,15 +72,15 @@ def write(source: Source, wanted: Wanted, out: Any) -> int:
             if name in names
         ]
     lost = sum(loss["count"] or 0 for loss in source.losses())
-    lines += _family("quantum_pulse_lost_samples", "counter")
-    lines += [f"quantum_pulse_lost_samples_total {lost}", "# EOF"]
+    lines += counter("quantum_pulse_lost_samples")
+    lines += [f"quantum_pulse_lost_samples_total {lost}", *([] if is_classic else ["# EOF"])]
     out.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
     return len(own)
 
 
-def _family(name: str, kind: str, unit: str = "") -> list[str]:
+def _family(name: str, kind: str, unit: str = "", suffix: str = "") -> list[str]:
     units = [f"# UNIT {name} {unit}"] if unit else []
-    return [f"# TYPE {name} {kind}", *units, f"# HELP {name} {_HELP[name]}"]
+    return [f"# TYPE {name}{suffix} {kind}", *units, f"# HELP {name}{suffix} {_HELP[name]}"]
 
 
 def _histograms(found: totals.Totals, labels: dict[int, str]) -> Iterator[str]:

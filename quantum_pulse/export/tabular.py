@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from quantum_pulse import schema
+from quantum_pulse import schema, shown
 from quantum_pulse.capture import scan, tables
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.export.chosen import Wanted
@@ -116,9 +116,22 @@ def _csv(rows: _Rows, out: Any) -> int:
     layout, count = pa.schema(fields), 0
     with csv.CSVWriter(out, layout) as writer:
         for batch in rows.batches:
-            writer.write_table(batch.cast(layout))
+            writer.write_table(_for_spreadsheets(batch.cast(layout)))
             count += batch.num_rows
     return count
+
+
+def _for_spreadsheets(batch: Any) -> Any:
+    """`batch` with texts that no spreadsheet takes for formulas."""
+    import pyarrow as pa
+
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_string(field.type):
+            # Names are few, and each comes often.
+            coded = batch[field.name].combine_chunks().dictionary_encode()
+            names = pa.array([shown.cell(name) for name in coded.dictionary.to_pylist()], pa.string())
+            batch = batch.set_column(place, field, names.take(coded.indices))
+    return batch
 
 
 def _arrow(rows: _Rows, out: Any) -> int:

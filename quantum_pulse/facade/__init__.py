@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from quantum_pulse import arguments
+from quantum_pulse.capture import reader
 from quantum_pulse.capture.several import Paths
 from quantum_pulse.facade import opening
 from quantum_pulse.facade.capture import Capture
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Capture", "last", "no_stats", "open"]
+__all__ = ["Capture", "last", "nothing", "open", "sample", "so_far"]
 
 
 def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads best
@@ -35,8 +34,34 @@ def last(folder: str | os.PathLike[str] = "captures") -> Capture:
     return open(opening.last(folder))
 
 
-def no_stats() -> pd.DataFrame:
-    """What `Capture.stats()` would be of no samples."""
-    from quantum_pulse.capture import statistics
+def sample(name: str = "slow_exchange") -> Capture:
+    """A capture that comes with the package, to try things out on.
 
-    return statistics.of_nothing()
+    Parameters
+    ----------
+    name
+        "slow_exchange", a trading engine with something to be found, or "engine", the same engine on a quiet day.
+
+    Raises
+    ------
+    ValueError
+        Names the choices where `name` is none of them.
+
+    Examples
+    --------
+    >>> qp.sample("engine")  # doctest: +ELLIPSIS
+    <Capture ...engine: 33,479 samples>
+    """
+    folder = Path(__file__).parents[1] / "sample_data"
+    choices = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return open(folder / arguments.one_of(name, "name", choices))
+
+
+def so_far(path: Path) -> Capture:
+    """The capture in the directory `path`, which need not have samples yet."""
+    return Capture(opening.source(path, may_be_empty=True))
+
+
+def nothing(path: Path) -> Capture:
+    """A capture without samples that would be in the directory `path`."""
+    return Capture(reader.Source(path))

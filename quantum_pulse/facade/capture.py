@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 from quantum_pulse import arguments
 from quantum_pulse.capture import reader
 from quantum_pulse.capture.selection import Moment, Operations, Recorded
 from quantum_pulse.facade import opening
 from quantum_pulse.operations import Category, Operation
+from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
     from quantum_pulse.view.formats import Report
+
+    #: A capture, opened or by its path.
+    CaptureOrPath: TypeAlias = "Capture | str | os.PathLike[str]"
+    Captures: TypeAlias = CaptureOrPath | Sequence[CaptureOrPath]
 
 
 class Capture:
@@ -136,7 +141,8 @@ class Capture:
         operation (the last of the path), depth (0 outermost), count, total_us, self_us (what its children do not
         explain, never negative: children that ran at once count once), mean_us, max_us, concurrent (share of total_us
         in which a sibling of the same parent ran too, as tasks do) and detached (share of total_us outside the parent,
-        as of a task that outlives the block that started it).
+        as of a task that outlives the block that started it). self_us is NaN where more than 1 % of total_us is of
+        calls during which samples were lost or overwritten, because these may have been their children.
 
         With `operations`, paths begin at these. `start` and `end` choose samples as in `samples`. A sample whose
         enclosing sample is not in the capture (still open, lost, or not recorded) counts as outermost.
@@ -202,9 +208,9 @@ class Capture:
 
     def compare(
         self,
-        baseline: Capture | Sequence[Capture],
+        baseline: Captures,
         *,
-        also: Sequence[Capture] = (),
+        also: Captures = (),
         operations: Operations = None,
         quantiles: Sequence[float] = (0.5, 0.95, 0.99),
         min_effect: float = 0.05,
@@ -212,7 +218,7 @@ class Capture:
         skip_warmup: bool = True,
     ) -> Comparison:
         """Did it get slower? This capture against `baseline`, one or several; `also`: further captures of this side.
-        What was opened as several captures is several runs.
+        Each is a capture or its path. What was opened as several captures is several runs.
 
         With several runs a side, what varies from run to run is seen and allowed for; with one run each the result
         says that it was not. See `analysis.compare_samples` for the method, `min_effect` (the smallest change that
@@ -306,15 +312,20 @@ class Capture:
         return overhead.overhead(self._source, operations, start, end)
 
     def plot(self) -> Chart:
-        """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked."""
+        """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked.
+
+        Categories and operations of priority 1 come first, then what took most time.
+        """
+        from quantum_pulse.capture import definitions
         from quantum_pulse.view import figures
 
-        return figures.latency(self.stats(), self.categories, self.budgets(check=False))
+        priorities = definitions.priorities(self._source).operations
+        return figures.latency(self.stats(), self.categories, self.budgets(check=False), priorities)
 
     def report(
         self,
         path: str | os.PathLike[str] | None = None,
-        baseline: Capture | str | os.PathLike[str] | None = None,
+        baseline: CaptureOrPath | None = None,
         title: str | None = None,
         *,
         format: Literal["html", "markdown", "text"] | None = None,  # noqa: A002 - as on the command line
@@ -322,9 +333,10 @@ class Capture:
         """All that is to be seen in a capture, as one document, written to the file `path` if one is named.
 
         HTML is one file that loads nothing and drills down from the operations to single samples, without a kernel;
-        Markdown and text are its short form. `format` is by default that of the file's ending (.html, .md, .txt).
-        `baseline` is another capture to compare with, `title` replaces the name of the capture's folder. Raises
-        ValueError for an unknown format or ending, OSError where the file cannot be written.
+        Markdown and text are its short form. What has priority 1 comes first, then what took most time. `format` is
+        by default that of the file's ending (.html, .md, .txt). `baseline` is another capture to compare with, `title`
+        replaces the name of the capture's folder. Raises ValueError for an unknown format or ending, OSError where the
+        file cannot be written.
         """
         from quantum_pulse.facade import reporting
         from quantum_pulse.view import formats, report
@@ -333,7 +345,8 @@ class Capture:
             formats.checked(format)
         elif path is not None:
             formats.format_of(arguments.path(path, "path", "report.html"))
-        made = formats.Report(report.build(reporting.gather(self._source, _source_of(baseline)), title))
+        other = None if baseline is None else _source_of(baseline, "baseline")
+        made = formats.Report(report.build(reporting.gather(self._source, other), title))
         if path is not None:
             made.write(path, format)
         return made
@@ -358,7 +371,8 @@ class Capture:
           batch by batch, about in the order of time, as those of `iter_samples`.
         - "json": statistics, budgets, losses and what was recorded where, for scripts.
         - "trace" (.trace.json): each sample as an event of Chrome's trace format, for Perfetto and its like.
-        - "openmetrics" (.prom): histograms of durations for Prometheus, from what the parts say of themselves.
+        - "openmetrics" (.prom), "prometheus": histograms of durations for Prometheus, from what the parts say of
+          themselves, in its current format or in the classic one, which the node exporter reads.
 
         `operations`, `start`, `end` choose samples as in `samples`, metrics and events by time alone. `path` may be an
         open binary file too. The file is there whole or not at all; one that exists is replaced only with `overwrite`.
@@ -371,7 +385,7 @@ class Capture:
             self._source, path, format, table=table, operations=operations, start=start, end=end, overwrite=overwrite
         )
 
-    def explore(self, baseline: Capture | str | os.PathLike[str] | None = None) -> Explorer:
+    def explore(self, baseline: CaptureOrPath | None = None) -> Explorer:
         """An application in the notebook: from all operations to one, to a stretch of its time, to a single call.
 
         It stands at once, from what the parts say of themselves, and becomes exact as the samples are read; it never
@@ -382,7 +396,7 @@ class Capture:
         from quantum_pulse.explorer.widget import Explorer
         from quantum_pulse.facade import reporting
 
-        other = _source_of(baseline)
+        other = None if baseline is None else _source_of(baseline, "baseline")
         return Explorer(Looker(self._source, other, lambda: reporting.gather(self._source, other, detailed=0)))
 
     def samples(
@@ -395,10 +409,11 @@ class Capture:
         """Raw samples in the order in which they started, one row each; columns as in `docs/format.md`.
 
         `operations`: a member, several, or a whole enum; or without these what `capture.operations` has. `start` and
-        `end` choose samples that started in [start, end): a timestamp or its text (UTC unless it says otherwise), or
-        seconds (or a timedelta) after the first sample. `columns`: names, in the order wanted; of several captures
-        there is also `capture`. Raises TypeError for a string where an operation belongs, and ValueError for an unknown
-        column, for what is no time and for an `end` before `start`.
+        `end` choose samples that started in [start, end): a timestamp or its text (UTC unless it says otherwise), a
+        time of day as reports print it ("18:03:24.123"), or a length of time after the first sample: "1.5s", a
+        timedelta, or a number of seconds. `columns`: names, in the order wanted; of several captures there is also
+        `capture`. Raises TypeError for a string where an operation belongs, and ValueError for an unknown column, for
+        what is no time or could be two, and for an `end` before `start`.
         """
         from quantum_pulse.capture import tables
 
@@ -479,6 +494,28 @@ class Capture:
         return expired.until(self._source)
 
     @cached_property
+    def overwritten_until(self) -> pd.Timestamp | None:
+        """The moment from which on the samples of a flight recorder, or of its snapshot, are whole; None where nothing
+        was overwritten or left out.
+
+        Of the time before, what ended later and what was saved are there. Calls that began before may lack the calls
+        inside them.
+        """
+        from quantum_pulse.capture import saves
+
+        return saves.overwritten_until(self._source)
+
+    def saves(self) -> pd.DataFrame:
+        """For what a flight recorder saved (``save_on=``), a row for each sample that set it off, oldest first.
+
+        Columns: time (when it was noticed, UTC; null in captures of older versions), operation, duration_us, error,
+        span, process.
+        """
+        from quantum_pulse.capture import saves
+
+        return saves.frame(self._source)
+
+    @cached_property
     def operations(self) -> RecordedOperations:
         """The operations by name, for whoever has a capture and not its program: accepted wherever members are.
 
@@ -504,34 +541,39 @@ class Capture:
         what = f"{len(several)} captures in {self.path}" if several else str(self.path)
         until = self.expired_until
         older = "" if until is None else f"; older ones than {until:%Y-%m-%d %H:%M:%S} UTC have expired"
-        return f"<Capture {what}: {count:,} samples{older}>"
+        whole = self.overwritten_until
+        older += "" if whole is None else f"; whole from {whole:%Y-%m-%d %H:%M:%S} UTC on"
+        return visible(f"<Capture {what}: {count:,} samples{older}>")
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.capture import expired
+        from quantum_pulse.capture import definitions, expired, saves
         from quantum_pulse.view import html, text, unfinished
 
-        table = html.stats_table(self.stats(), self.categories, caption=f"Capture {self.path}")
+        table = html.stats_table(
+            self.stats(),
+            self.categories,
+            caption=f"Capture {self.path}",
+            priorities=definitions.priorities(self._source).operations,
+        )
         below = (
             unfinished.lines(unfinished.of(self._source)),
             text.budget_lines(self.budgets(check=None)),
             text.validation_lines(self.validate(expected_only=True)),
             expired.sentence(self._source),
+            saves.sentence(self._source),
         )
         return table + "".join(map(html.lines, below))
 
 
 def _sources(captures: object, name: str) -> list[reader.Source]:
-    """What is behind one capture or several. Raises TypeError for anything else."""
-    several = captures if isinstance(captures, Iterable) and not isinstance(captures, str | bytes) else [captures]
-    found = []
-    for one in several:
-        if not isinstance(one, Capture):
-            raise TypeError(f"{name} must be a capture, as qp.open(path) gives it, or several, not {one!r}")
-        found.append(one._source)
-    return found
+    """What is behind one capture or several, opened or named by their paths. Raises TypeError for anything else."""
+    is_one = isinstance(captures, str | bytes | os.PathLike) or not isinstance(captures, Iterable)
+    return [_source_of(one, name) for one in ([captures] if is_one else captures)]  # type: ignore[attr-defined]
 
 
-def _source_of(capture: Capture | str | os.PathLike[str] | None) -> reader.Source | None:
-    if capture is None or isinstance(capture, Capture):
-        return None if capture is None else capture._source
-    return opening.source(arguments.path(capture, "baseline", "captures/monday"))
+def _source_of(capture: object, name: str) -> reader.Source:
+    if isinstance(capture, Capture):
+        return capture._source
+    if isinstance(capture, str | os.PathLike):
+        return opening.source(capture)
+    raise TypeError(f"{name} must be a capture, as qp.open(path) gives it, or its path, not {capture!r}")

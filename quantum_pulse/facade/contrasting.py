@@ -55,8 +55,8 @@ def contrast(
 
 def _stretch(source: Source, start: Moment, end: Moment) -> tuple[int, int, int, int]:
     """From `start` to `end`, as far as something was recorded, and from when to when it was; Unix time in ns."""
-    first = selection.first_ns(source)
-    last = max((part.last_ns or first for part in source.parts["samples"]), default=first)
+    source.check_readable()
+    first, last = selection.extent_ns(source)
     begin_ns, end_ns = selection.stretch_ns(source, start, end)
     begin_ns = first if begin_ns is None else max(begin_ns, first)
     end_ns = last if end_ns is None else min(end_ns, last)

@@ -22,6 +22,11 @@ def correlate(
     operations = selection.some(source, operations)
     measured = tables.whole(source, "metrics", "time")
     length_s = windows.length_s(measured) if window is None else timeline.seconds(window)
+    first, last = selection.extent_ns(source)
+    fitting_s = windows.longer_s(length_s, last - first)
+    if window is not None and fitting_s > length_s:
+        raise ValueError(f"window={window!r} is too short for {(last - first) / 1e9:,.0f} s; {fitting_s:g} s is not")
+    length_s = fitting_s
     latency, busy, measures = windows.aligned(
         timeline.timeline(source, length_s, operations, quantiles=[quantile]), length_s, metrics.NAMES
     )

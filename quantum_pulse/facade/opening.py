@@ -10,12 +10,13 @@ from quantum_pulse.capture import reader, several
 from quantum_pulse.errors import CaptureError
 
 
-def source(path: several.Paths) -> reader.Source:
-    """The capture at `path`, or several as one; see `open`."""
+def source(path: several.Paths, *, may_be_empty: bool = False) -> reader.Source:
+    """The capture at `path`, or several as one; see `open`. Raises as that does."""
     paths, may_be_several = several.expand(path)
     sources = [_one(one) for one in paths]
     found = several.Several(sources) if may_be_several else sources[0]
-    found.check_not_empty()
+    if not may_be_empty:
+        found.check_not_empty()
     return found
 
 

@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse import shown
 from quantum_pulse.capture.selection import Recorded
 from quantum_pulse.errors import UnknownOperationError
 from quantum_pulse.operations import nearest
-from quantum_pulse.view import text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ class RecordedOperations(Mapping[Recorded, Recorded]):
     def __repr__(self) -> str:
         enums: dict[str, list[str]] = {}
         for name in self._operations:
-            enum, _, member = text.clean(name).rpartition(".")
+            enum, _, member = shown.clean(name).rpartition(".")
             enums.setdefault(enum, []).append(member)
         lines = [
             textwrap.fill(

@@ -106,7 +106,7 @@ class _Baseline:
     def among(cls, places: Sequence[Path], current: Path, operation: Operation) -> _Baseline:
         """From the first of `places` that exists; `current` is where the runs themselves are recorded."""
         if not places:
-            return cls(why_not=f"there is no capture beside {current.name}")
+            return cls(why_not=f"there is no earlier capture of this notebook beside {current.name}")
         path = next((place for place in places if place.is_dir()), None)
         if path is None:
             names = [manifest.parent.name for manifest in places[-1].parent.glob(f"*/{schema.MANIFEST}")]

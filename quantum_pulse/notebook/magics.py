@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from IPython.core.error import UsageError
 from IPython.core.magic import (
@@ -25,6 +26,9 @@ from quantum_pulse.notebook import answers, names, options
 from quantum_pulse.notebook.cells import Cell, OutOfSight
 from quantum_pulse.operations import Operation
 from quantum_pulse.recorder import recording, session
+
+#: How the moment in the name of a session's capture is written.
+_STARTED: Final = "%Y%m%d-%H%M%S"
 
 
 @magics_class
@@ -63,10 +67,11 @@ class PulseMagics(Magics):
         ``%%pulse Op.MEMBER [options]``, options before the operation or after it:
 
         --repeat N       run the cell N times
-        --for SECONDS    run it again and again for so long
+        --for LENGTH     run it again and again for so long, as 2s
         --warmup N       run it N times before, without timing
         --into CAPTURE   keep the samples there (default: captures/NOTEBOOK-TIME, one for the session)
-        --baseline NAME  compare with a capture as well: its path, its name in captures/, last or none
+        --baseline NAME  compare with a capture as well: its path, its name in captures/, last (the newest one of this
+                         notebook, or with a name of its own) or none
         --as NAME        bind the answer to a variable
         --quiet          do not show the answer
 
@@ -226,7 +231,8 @@ class PulseMagics(Magics):
         if wanted == "none":
             return None
         if wanted == "last":
-            newest = reader.newest({current.absolute().parent, Path(self.folder).absolute()}, but=current.absolute())
+            folders = {current.absolute().parent, Path(self.folder).absolute()}
+            newest = reader.newest(folders, current.absolute(), lambda path: not _is_of_another_program(path))
             if newest is not None:
                 return [newest]
             # A first session has none; that matters to a cell that asks for it only.
@@ -245,9 +251,7 @@ class PulseMagics(Magics):
                 "begins another"
             )
         if wanted is None and self._path is None:
-            # Jupyter's server says which notebook a kernel belongs to; other front ends do not.
-            notebook = Path(os.environ.get("JPY_SESSION_NAME", "")).stem or "session"
-            self._path = Path(self.folder).absolute() / f"{notebook}-{time.strftime('%Y%m%d-%H%M%S')}"
+            self._path = Path(self.folder).absolute() / f"{_notebook()}-{time.strftime(_STARTED)}"
         path = wanted or self._path
         assert path is not None
         if running is not None and running.path == path:
@@ -259,6 +263,17 @@ class PulseMagics(Magics):
         # A cell that begins a recording of its own does so with the magic as without it.
         recorder.gives_way = True
         return recorder
+
+
+def _notebook() -> str:
+    """The name of this notebook. Jupyter's server says which one a kernel belongs to; other front ends do not."""
+    return Path(os.environ.get("JPY_SESSION_NAME", "")).stem or "session"
+
+
+def _is_of_another_program(capture: Path) -> bool:
+    """Whether a capture has the name that another notebook or program gives to one where nobody chooses it."""
+    program = re.fullmatch(r"(.+)-\d{8}-\d{6}", capture.name)
+    return program is not None and program[1] != _notebook()
 
 
 def _account(recorder: recording.Recorder) -> str:

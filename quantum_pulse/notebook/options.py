@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from IPython.core.error import UsageError
 
+from quantum_pulse import lengths
 from quantum_pulse.notebook.names import did_you_mean
 
 
@@ -47,7 +48,7 @@ def _identifier(text: str) -> str:
 #: Option -> field, how its value is read (None: it has none), what it must be.
 OPTIONS: Final[dict[str, tuple[str, Callable[[str], Any] | None, str]]] = {
     "--repeat": ("repeat", _at_least(1, int), "a whole number of at least 1"),
-    "--for": ("seconds", _at_least(0, float), "a number of seconds"),
+    "--for": ("seconds", _at_least(0, lengths.seconds), "a length of time, as 1s or 500ms"),
     "--warmup": ("warmup", _at_least(0, int), "a whole number"),
     "--into": ("into", str, "the directory of a capture"),
     "--baseline": ("baseline", str, "a capture, last or none"),

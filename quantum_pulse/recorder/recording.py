@@ -14,6 +14,7 @@ from quantum_pulse import core as cores
 from quantum_pulse import folders, mounts, schema
 from quantum_pulse.arguments import real
 from quantum_pulse.core.contract import CAUSES
+from quantum_pulse.directories import Folder
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, registry
 from quantum_pulse.recorder import environment, logs, options, overhead
@@ -24,12 +25,16 @@ from quantum_pulse.rings.places import Place
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
     from typing import Any, Final, Self
 
     import pandas as pd
+
+    #: As readers of captures take it, which are a layer above.
+    Moment = str | dt.datetime | dt.timedelta | float | None
 
 core = cores.core
 
@@ -245,14 +250,15 @@ class Recorder:
         """Save what the rings hold as a capture of its own, while recording goes on.
 
         For ``on_full="overwrite"``: all that has finished and was not overwritten or flushed yet. Blocks until it is
-        written.
+        written. `Capture.overwritten_until` of the new capture says from when on it is whole.
 
         Parameters
         ----------
         path
             Directory of the new capture.
         last_s : float, optional
-            Only what ended in the last so many seconds, with the metrics of that time.
+            Only what ended in the last so many seconds, with the metrics of that time; what was saved or flushed into
+            the capture of the recording meanwhile is in the snapshot too.
 
         Returns
         -------
@@ -288,16 +294,45 @@ class Recorder:
 
         return Path(target)
 
-    def stats(self) -> pd.DataFrame:
-        """The table of ``qp.open(path).stats()``, live: all that has finished up to this call."""
-        from quantum_pulse import facade  # a recording that nobody asks loads no pandas
-        from quantum_pulse.errors import EmptyCaptureError
+    def stats(
+        self, *, start: Moment = None, end: Moment = None, last_s: float | None = None, **options: Any
+    ) -> pd.DataFrame:
+        """The table of ``qp.open(path).stats()``, live: all that has finished up to this call.
 
+        Before the first sample it is empty.
+
+        Parameters
+        ----------
+        start, end, optional
+            Only calls that started in this interval, as in `Capture.stats`.
+        last_s, optional
+            Only calls that started in the last so many seconds, in place of `start` and `end`.
+        **options
+            What else `Capture.stats` takes, such as ``quantiles=`` or ``top=``.
+
+        Raises
+        ------
+        ValueError
+            For an interval or an option that makes no sense.
+        """
+        from quantum_pulse import facade  # a recording that nobody asks loads no pandas
+
+        start = self._since(start, end, last_s)
         self.flush()
-        try:
-            return facade.open(self.path).stats()
-        except EmptyCaptureError:
-            return facade.no_stats()
+        return facade.so_far(self.path).stats(start=start, end=end, **options)
+
+    @staticmethod
+    def _since(start: Moment, end: Moment, last_s: float | None) -> Moment:
+        """When the last `last_s` seconds began, if it is given, else `start`. Raises ValueError."""
+        if last_s is None:
+            return start
+        if start is not None or end is not None:
+            raise ValueError("last_s stands in place of start and end; leave out one or the other")
+        if not 0 < real(last_s) < float("inf"):
+            raise ValueError(f"last_s must be a number of seconds above 0, not {last_s!r}")
+        from datetime import UTC, datetime
+
+        return datetime.fromtimestamp(time.time() - real(last_s), UTC)
 
     def now_ns(self) -> int:
         """This moment as it would be in the `start` of a sample, in ns since 1970."""
@@ -437,7 +472,8 @@ class Recorder:
         """Ask the agent for something more than a flush. Returns why it failed, or nothing. Raises OSError."""
         request = f"{self._place.rings}/{self._name}.request"
         answer = f"{self._place.rings}/{self._name}.answer"
-        folders.write_json(request, entry)
+        with Folder.at(self._place.rings) as folder:
+            folder.write_json(f"{self._name}.request", entry)
         try:
             if not self._wait_for(core.ask()):
                 return "nothing is written at the moment"
@@ -534,10 +570,12 @@ class Off(Recorder):
 
         return Path(path).absolute()
 
-    def stats(self) -> pd.DataFrame:
+    def stats(
+        self, *, start: Moment = None, end: Moment = None, last_s: float | None = None, **options: Any
+    ) -> pd.DataFrame:
         from quantum_pulse import facade
 
-        return facade.no_stats()
+        return facade.nothing(self.path).stats(start=self._since(start, end, last_s), end=end, **options)
 
 
 _lines: list[bytes] = []

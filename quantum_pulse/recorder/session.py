@@ -74,7 +74,9 @@ def start(
         room for the newest.
     save_on : mapping, optional
         What makes a flight recorder flush by itself: operations (or whole enums) mapped to the microseconds that a call
-        may take, to "error", or to both, as in ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``.
+        may take, to "error", or to both, as in ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``. That is at most once a
+        second, and while it goes on, half as often with each time, down to once in ten minutes. `Capture.saves` has
+        what it was for.
     ring_folder : path, optional
         Folder of the rings. By default what QUANTUM_PULSE_RINGS in the environment says, else shared memory
         (/dev/shm), where no disk can stop the program. It must not be on btrfs, zfs, bcachefs or nilfs2, where a full

@@ -32,6 +32,7 @@ class Contents(NamedTuple):
     not known. `span_offset` is what parts add to spans. `unfinished` are the blocks that are open, `losses` what was
     lost in the whole recording, both as far as there was room to note them. `names` is the journal beside the ring.
     `damage` says in words what could not be read; `damaged_rows` how many rows that cost, as far as it can be told.
+    `failure` is why nothing could be written at last, empty where nothing was wrong.
     """
 
     process: int
@@ -49,6 +50,7 @@ class Contents(NamedTuple):
     names: Names
     damage: list[str]
     damaged_rows: int
+    failure: str = ""
 
     def open_blocks(self, unix_of: Callable[[int], int] | None = None) -> list[dict[str, Any]]:
         """The blocks that are open, as a process file lists them; `start` is Unix time, None where it is not known.
@@ -58,6 +60,11 @@ class Contents(NamedTuple):
         if unix_of is None and self.anchor_ns is not None:
             unix_of = self.anchor_ns.__add__
         return _plain(self.unfinished, self.operations, self.process, unix_of)
+
+    def unused(self) -> list[dict[str, Any]]:
+        """Definitions of the operations that did not run, as footers have them; all of a program that did not say."""
+        ran = {account["operation"] for account in self.names.end.get("accounts") or () if account["started"]}
+        return [one.plain() for one in self.names.operations if one is not None and one.name not in ran]
 
     def shifted(self) -> Contents:
         """These contents with the spans that parts have: those of several processes may share a recording."""
@@ -147,26 +154,31 @@ def _read(file: int, ring: Path) -> Contents:
     batch, collections = segments.rows(layout, damage).split_collections()
     after = slots.read(file, with_slots)
     errors = _header(file, ring, []).errors
+    failure = os.pread(file, _fields(file, ring)["failure_bytes"], schema.RING_FAILURE_OFFSET)
     names = read_names(ring)
     known = _known(names)
     unfinished, nonsense = slots.unfinished(before, after, header.spans, batch.columns["span"], known)
     losses, more = slots.losses(before, known, header.lost)
     if nonsense + more:
         damage.append(f"{nonsense + more} slots make no sense")
-    good = segments.plausible(batch, known, len(errors))
+    anchor_ns = header.anchor_ns or names.anchor_ns
+    good = segments.plausible(batch, names.operations, len(errors), anchor_ns or 0)
     bad = int(len(good) - good.sum())
+    collected = segments.plausible_collections(collections, anchor_ns or 0)
+    if not collected.all():
+        damage.append(f"{int(len(collected) - collected.sum())} garbage collections make no sense")
     if bad:
         damage.append(f"{bad} rows make no sense")
     unknown = Definition("?", "", "", Category("?"))
     return Contents(
         process=header.process,
-        anchor_ns=header.anchor_ns or names.anchor_ns,
+        anchor_ns=anchor_ns,
         entered=header.entered,
         lost=header.lost,
         drained=header.drained,
         span_offset=header.span_offset,
         batch=batch.where(good),
-        collections=collections,
+        collections=collections.where(collected),
         operations=[unknown if one is None else one for one in names.operations],
         errors=errors,
         unfinished=unfinished,
@@ -174,6 +186,7 @@ def _read(file: int, ring: Path) -> Contents:
         names=names,
         damage=names.damage + damage,
         damaged_rows=bad,
+        failure=failure[: schema.RING_FAILURE_BYTES].decode(errors="replace"),
     )
 
 
@@ -220,8 +233,10 @@ def _header(file: int, ring: Path, damage: list[str]) -> _Header:
     text = os.pread(file, min(found["names_bytes"], schema.ERROR_NAMES_BYTES), schema.ERROR_NAMES_OFFSET)
     errors = ["", *parsed_names(text)]
     process, first_span, last_span = (found[name] for name in ("process", "first_span", "last_span"))
-    makes_sense = 0 <= lost <= count <= last_span - first_span and 0 <= drained <= count - lost
-    if process != process_of(ring) or first_span < 0 or not makes_sense:
+    is_right = process == process_of(ring) and 0 <= first_span <= last_span < schema.MOST_NS
+    is_right &= 0 <= lost <= count <= last_span - first_span and 0 <= drained <= count - lost
+    is_right &= 0 <= found["span_offset"] < schema.MOST_NS and abs(found["anchor_ns"]) < schema.MOST_NS
+    if not is_right:
         damage.append("its header makes no sense")
         return _Header(process_of(ring), range(0), 0, 0, 0, 0, 0, errors)
     spans = range(first_span + 1, last_span + 1)

@@ -7,11 +7,11 @@ import zlib
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from quantum_pulse import files, schema
+from quantum_pulse import files, records, schema
 from quantum_pulse.operations import Definition
 
 #: More than any program defines; a number beyond it is damage.
-_MOST: Final = 10_000_000
+_MOST: Final = 1_000_000
 
 
 class Names(NamedTuple):
@@ -43,21 +43,20 @@ def read_names(ring: Path) -> Names:
     end: dict[str, Any] = {}
     damage = []
     try:
-        files.check(journal)
-        lines = journal.read_bytes().splitlines()
+        lines = files.read(journal).splitlines()
     except OSError as error:
         lines, damage = [], [f"its names cannot be read: {files.reason(error)}"]
     for line in lines:
         try:
             entry = _parsed(line)
             if "operation" in entry:
-                operations[_number(entry["operation"])] = Definition.from_plain(entry["definition"])
+                operations[_number(entry["operation"])] = _definition(entry["definition"])
             elif "clock_anchor_ns" in entry:
-                anchor_ns = int(entry["clock_anchor_ns"])
+                anchor_ns = records.time_ns(entry["clock_anchor_ns"])
             elif "process" in entry:
-                process = dict(entry["process"])
+                process = records.checked_process(dict(entry["process"]))
             elif "end" in entry:
-                end = dict(entry["end"])
+                end = records.checked_end(dict(entry["end"]))
             else:
                 raise ValueError("it says nothing")
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
@@ -75,6 +74,12 @@ def _parsed(line: bytes) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise ValueError("it is no JSON object")
     return entry
+
+
+def _definition(plain: Any) -> Definition:
+    if not records.is_definition(plain):
+        raise ValueError("no program defines such an operation")
+    return Definition.from_plain(plain)
 
 
 def _number(value: Any) -> int:

@@ -30,6 +30,8 @@ MEMORY: Final = "/dev/shm"
 _BASES: Final = (MEMORY, "/run/user/{uid}", "/tmp")
 #: What the names of our folders outside of captures begin with.
 PREFIX: Final = "quantum_pulse-"
+#: And those of the folders in them.
+CAPTURE: Final = "capture-"
 
 LOCK: Final = "agent.lock"
 FIFO: Final = "agent.wake"
@@ -90,8 +92,8 @@ class Place:
 
     def ring_folders(self) -> list[str]:
         """The folders that hold rings of the capture on this host, also where a link in the capture was deleted."""
-        links = ring_folders(self.capture, host())
-        return list(dict.fromkeys(os.path.realpath(folder) for folder in (self.rings, *links)))
+        links = (trusted(folder) for folder in ring_folders(self.capture, host()))
+        return list(dict.fromkeys([os.path.realpath(self.rings), *(folder for folder in links if folder is not None)]))
 
     def unlink(self) -> None:
         """Delete the links in the capture to folders without rings; in `closing`."""
@@ -103,7 +105,7 @@ class Place:
             if folder != link:
                 with contextlib.suppress(OSError):
                     os.unlink(link)
-            if folder != self.control:
+            if folder != self.control and (folder == link or os.path.basename(folder) == self._name):
                 _remove_folder(folder)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(self.link))
@@ -228,11 +230,44 @@ def ring_folders(capture: str, host: str | None = None) -> list[str]:
     """The folders that hold rings of a capture, of one host or of all. None of them need exist."""
     folder = f"{capture}/{schema.RINGS}"
     try:
-        names = os.listdir(folder)
+        # We make no link of this name, so one leads to something else.
+        names = [] if os.path.islink(folder) else os.listdir(folder)
     except OSError:
         return []
     own = [name for name in sorted(names) if not name.startswith(".")]
     return [f"{folder}/{name}" for name in own if host is None or name.rpartition(".")[0] == host]
+
+
+def trusted(folder: str) -> str | None:
+    """One of `ring_folders` by its own path, if what is in it may be deleted; None where a link leads elsewhere.
+
+    A link in a capture may have been made by anybody who can write there. So it must lead to a folder that has a name
+    of ours, and that nobody but this user can have put anything into.
+    """
+    target = _target(folder)
+    if target is None:
+        return folder
+    own, base = os.path.basename(target), os.path.dirname(target)
+    if not (own.startswith(CAPTURE) and os.path.basename(base).startswith(PREFIX) and os.path.isabs(target)):
+        return None
+    try:
+        for path in (base, target):
+            _check_private(path)
+    except OSError:
+        return None
+    return target
+
+
+def rings_to_take(capture: Path) -> list[Path]:
+    """As `rings_of`, those that may be deleted, by paths that have no link in a capture in them."""
+    from pathlib import Path
+
+    found = []
+    for ring in rings_of(capture):
+        folder = trusted(str(ring.parent))
+        if folder is not None:
+            found.append(Path(folder) / ring.name)
+    return found
 
 
 def rings_of(capture: Path, suffixes: tuple[str, ...] = (schema.NAMES_SUFFIX, schema.RING_SUFFIX)) -> list[Path]:
@@ -295,13 +330,13 @@ def _is_ours(folder: str) -> bool:
     """
     owner, _, name = folder.rpartition("/")
     prefix, _, rest = os.path.basename(owner).partition("-")
-    return f"{prefix}-" == PREFIX and rest.endswith(_view()) and name.startswith("capture-")
+    return f"{prefix}-" == PREFIX and rest.endswith(_view()) and name.startswith(CAPTURE)
 
 
 def _name_of(capture: str) -> str:
     """The name that the folders of a capture have, wherever they are."""
     path = os.fsencode(os.path.realpath(capture))
-    return f"capture-{zlib.crc32(path):08x}{zlib.crc32(path[::-1] + b'.'):08x}"
+    return f"{CAPTURE}{zlib.crc32(path):08x}{zlib.crc32(path[::-1] + b'.'):08x}"
 
 
 def _base() -> str:
@@ -331,6 +366,11 @@ def _make_private(folder: str) -> None:
     """Make `folder` unless it is there, and is ours alone. Raises OSError."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(folder, 0o700)
+    _check_private(folder)
+
+
+def _check_private(folder: str) -> None:
+    """Raise OSError unless `folder` is there, and is ours alone."""
     found = os.lstat(folder)
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "it is in the way, and no folder", folder)

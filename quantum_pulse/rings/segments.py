@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from quantum_pulse import schema
+from quantum_pulse.operations import Definition
 from quantum_pulse.rings.batch import DTYPES, Batch, joined
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ class Layout:
 
     def __init__(self, file: int, limit: int, used: int, *, overwrites: bool) -> None:
         """`limit` and `used` are what the header says, as well as whether the program overwrites."""
-        import numpy as np
-
         size = os.fstat(file).st_size
         self.file = file
         self.overwrites = overwrites
@@ -31,8 +31,33 @@ class Layout:
         #: Whole segments that may hold anything.
         self.count = max(min(used, limit, (size - self.base) // schema.SEGMENT_BYTES), 0)
         self.is_cut = self.count < min(used, limit)
-        table = os.pread(file, 8 * self.count, schema.RING_HEADER_BYTES)
-        self._drained = np.frombuffer(table, np.uint64, len(table) // 8).tolist()
+        #: Those of them that are not all zeros, ascending: of a sparse file few, however long it is.
+        self.numbers = self._filled()
+        self._drained = self._table()
+
+    def _filled(self) -> list[int]:
+        """The segments that have blocks, in memory or on a disk."""
+        found: list[int] = []
+        end = self.at(self.count)
+        for begin, stop in _data(self.file, self.base, end):
+            first = (begin - self.base) // schema.SEGMENT_BYTES
+            found += range(
+                max(first, found[-1] + 1 if found else 0), (stop - 1 - self.base) // schema.SEGMENT_BYTES + 1
+            )
+        return found
+
+    def _table(self) -> dict[int, int]:
+        """What the agent has noted of each segment in `numbers`, where it is not 0."""
+        import numpy as np
+
+        begin, end = schema.RING_HEADER_BYTES, schema.RING_HEADER_BYTES + 8 * self.count
+        found: dict[int, int] = {}
+        for start, stop in _data(self.file, begin, end) if self.numbers else ():
+            first = (start - begin) // 8
+            words = np.frombuffer(os.pread(self.file, stop - start, begin + 8 * first)[: (stop - start) // 8 * 8], "u8")
+            places = np.flatnonzero(words)
+            found.update(zip((places + first).tolist(), words[places].tolist(), strict=True))
+        return found
 
     def at(self, number: int) -> int:
         """Offset of a segment."""
@@ -40,35 +65,80 @@ class Layout:
 
     def begin(self, number: int, sequence: int) -> int:
         """The first row of a segment that is in no part, as far as the agent has noted it."""
-        drained: int = self._drained[number] if number < len(self._drained) else 0
+        drained = self._drained.get(number, 0)
         return drained & schema.WORD if drained >> 32 == sequence & schema.WORD else 0
+
+
+def _data(file: int, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """What a file has between two offsets, without its holes; all of it where the file system does not know holes."""
+    while begin < end:
+        try:
+            start = os.lseek(file, begin, os.SEEK_DATA)
+            stop = os.lseek(file, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # else there is a hole up to the end
+                yield begin, end
+            return
+        if start >= end:
+            return
+        yield max(start, begin), min(stop, end)
+        begin = stop
 
 
 def with_slots(layout: Layout) -> list[int]:
     """Offsets of the segments that have slots instead of rows."""
-    return [layout.at(number) for number in range(layout.count) if _state(layout, number) == schema.HAS_SLOTS]
+    return [layout.at(number) for number in layout.numbers if _state(layout, number) == schema.HAS_SLOTS]
 
 
 def rows(layout: Layout, damage: list[str]) -> Batch:
     """All rows that are in no part. What is wrong goes to `damage`."""
-    return joined([own for number in range(layout.count) if (own := _rows(layout, number, damage)) is not None])
+    return joined([own for number in layout.numbers if (own := _rows(layout, number, damage)) is not None])
 
 
-def plausible(samples: Batch, known: Iterable[int], errors: int) -> npt.NDArray[np.bool_]:
-    """Which samples can be what a core wrote. It writes no row that fails this; garbage mostly does."""
+def plausible(
+    samples: Batch, operations: Sequence[Definition | None], errors: int, anchor_ns: int
+) -> npt.NDArray[np.bool_]:
+    """Which samples can be what a core wrote. It writes no row that fails this; garbage mostly does.
+
+    `operations` are those of the journal by their numbers, None where it names none; `anchor_ns` turns `start` into
+    Unix time.
+    """
     import numpy as np
 
     columns = samples.columns
-    good: npt.NDArray[np.bool_] = np.isin(columns["operation"], np.fromiter(known, np.uint32))
+    # What each row of an operation weighs, 0 where no row can be of it.
+    weights = np.array([0 if one is None else one.sample_every for one in operations] or [0], np.int64)
+    number = columns["operation"]
+    good: npt.NDArray[np.bool_] = number < len(weights)
+    good &= columns["weight"] == weights[np.minimum(number, len(weights) - 1)]
+    good &= columns["weight"] >= 1
     good &= (columns["error"] < errors) | (columns["error"] == schema.OTHER_ERROR)
-    good &= (columns["weight"] >= 1) & (columns["duration"] >= 0)
-    good &= (columns["span"] > 0) & (columns["parent"] >= 0) & (columns["task"] >= 0)
-    # Times that no clock has shown, and that would run over when the clock's anchor is added.
-    good &= (columns["start"] >= 0) & (columns["start"] < 1 << 62)
+    good &= (columns["span"] > 0) & (columns["span"] < schema.MOST_NS)
+    # A block is entered after the one that encloses it.
+    good &= (columns["parent"] >= 0) & (columns["parent"] < columns["span"])
+    good &= (columns["task"] >= 0) & (columns["task"] <= schema.MOST_NS)
+    good &= _in_time(samples, anchor_ns)
     _, first = np.unique(columns["span"], return_index=True)
     alone: npt.NDArray[np.bool_] = np.zeros(len(good), np.bool_)
     alone[first] = True
     return good & alone
+
+
+def plausible_collections(collections: Batch, anchor_ns: int) -> npt.NDArray[np.bool_]:
+    """As `plausible`, of garbage collections: the generation is where samples have the error, and what was freed where
+    they have the parent."""
+    columns = collections.columns
+    good: npt.NDArray[np.bool_] = (columns["error"] <= _OLDEST_GENERATION) & (columns["parent"] >= 0)
+    return good & _in_time(collections, anchor_ns)
+
+
+def _in_time(batch: Batch, anchor_ns: int) -> npt.NDArray[np.bool_]:
+    """Which rows are of times that a clock has shown, so that nothing runs over that is added up."""
+    start, duration = batch.columns["start"], batch.columns["duration"]
+    good: npt.NDArray[np.bool_] = (start >= 0) & (start < schema.MOST_NS)
+    good &= (duration >= 0) & (duration < schema.MOST_NS)
+    unix = start + anchor_ns
+    return good & (unix >= 0) & (unix < schema.MOST_NS)
 
 
 def _rows(layout: Layout, number: int, damage: list[str]) -> Batch | None:
@@ -129,3 +199,5 @@ def _fields(file: int, base: int) -> dict[str, int]:
 
 #: Bytes of the first row's first column.
 _FIRST_ROW: Final = struct.calcsize(schema.RING_COLUMNS[0][1])
+#: CPython has three generations, and numbers them from 0.
+_OLDEST_GENERATION: Final = 2

@@ -171,7 +171,7 @@ def _ranges(findings: Findings, category: str, name: str) -> list[Block]:
     except KeyError:
         return []
     slowest = findings.closeups[name].slowest
-    starts = slowest["start"].astype("datetime64[ns, UTC]").astype("int64") if len(slowest) else slowest["start"]
+    starts = slowest["start"].astype("datetime64[ns, UTC]").astype("int64")
     worst = own["p99_us"].max()
     folds: list[Block] = [Paragraph("Stretches of time", "note")]
     for begin, row in zip(own.index.as_unit("ns").asi8.tolist(), own.to_dict("records"), strict=True):

@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.analysis.comparison import ENDED_STATES
+from quantum_pulse.shown import clean, markdown
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import html, numbers, text
 
@@ -51,7 +52,7 @@ def change(value: float) -> str:
     return f"{shown} %"
 
 
-def reasons(comparison: Comparison, quoted: Callable[[str], str] = text.clean) -> list[str]:
+def reasons(comparison: Comparison, quoted: Callable[[str], str] = clean) -> list[str]:
     """What got slower, a line per cause, which costs have merely moved, and what got faster together.
 
     `quoted` makes the name of an operation fit to be shown.
@@ -92,7 +93,7 @@ def _improvements(comparison: Comparison, quoted: Callable[[str], str]) -> list[
     return lines[:_MOST_CAUSES]
 
 
-def not_ended(comparison: Comparison, quoted: Callable[[str], str] = text.clean) -> list[str]:
+def not_ended(comparison: Comparison, quoted: Callable[[str], str] = clean) -> list[str]:
     """What had not ended on the current side, a line for each way to end, as it is in none of the figures."""
     found = comparison.unfinished
     lines = []
@@ -124,7 +125,7 @@ def _open(calls: list[OpenCalls], quoted: Callable[[str], str]) -> str:
     return _names(told)
 
 
-def budget_lines(budgets: pd.DataFrame, quoted: Callable[[str], str] = text.clean) -> list[str]:
+def budget_lines(budgets: pd.DataFrame, quoted: Callable[[str], str] = clean) -> list[str]:
     """A line for each budget that is not shown to be kept, and how many are; `budgets` as of `Capture.budgets`."""
     lines = [
         f"{words.SIGNS[words.verdict(row)]} {words.word(row)}: {quoted(name)}, {words.told(row)}"
@@ -182,7 +183,7 @@ def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
     parts = [f"### {SIGNS[comparison.verdict]} Latency: {_title(comparison)}", ""]
     # A paragraph each.
     parts += [part for line in not_ended(comparison, quoted=in_code) for part in (f"**{line}**", "")]
-    parts += [comparison.summary, ""]
+    parts += [comparison.told(markdown), ""]
     told = [f"- {line}" for line in reasons(comparison, quoted=in_code)]
     parts += [*told, ""] if told else []
     short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
@@ -236,7 +237,7 @@ def _rows(comparison: Comparison, *, everything: bool) -> Iterable[tuple[str, ..
         known = row["ci_low"] == row["ci_low"]
         interval = f"{change(row['ci_low'])} to {change(row['ci_high'])}" if known else "–"
         yield (
-            text.clean(str(row["operation"])),
+            clean(str(row["operation"])),
             f"p{row['quantile'] * 100:g}",
             numbers.duration(row["baseline_us"] * 1000),
             numbers.duration(row["current_us"] * 1000),
@@ -258,7 +259,7 @@ def _markdown_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> list
 
 def in_code(name: str) -> str:
     """In code marks a name is a name, whatever characters it has."""
-    return f"`{text.clean(name).replace('`', chr(39))}`"
+    return f"`{clean(name).replace('`', chr(39))}`"
 
 
 def _html_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> str:
@@ -283,17 +284,17 @@ def improvements(comparison: Comparison, before: pd.DataFrame, after: pd.DataFra
         name = str(key[1])  # type: ignore[index]  # (category, operation)
         usual = means.get(key)
         if usual is None:
-            lines.append(f"{text.clean(name)}: {numbers.duration(row['mean_us'] * 1000)} (new)")
+            lines.append(f"{clean(name)}: {numbers.duration(row['mean_us'] * 1000)} (new)")
             continue
         found = verdicts.get(name, set())
         shown = [f"{SIGNS[one]} {one}" for one in ("regressed", "improved", "moved") if one in found] or [
             "not shown to differ"
         ]
         lines.append(
-            f"{text.clean(name)}: {numbers.duration(usual * 1000)} → {numbers.duration(row['mean_us'] * 1000)} "
+            f"{clean(name)}: {numbers.duration(usual * 1000)} → {numbers.duration(row['mean_us'] * 1000)} "
             f"({change(row['mean_us'] / usual - 1 if usual else float('nan'))}; {' and '.join(shown)})"
         )
-    lines += [f"{text.clean(str(key[1]))}: gone" for key in before.index.difference(after.index)]
+    lines += [f"{clean(str(key[1]))}: gone" for key in before.index.difference(after.index)]
     took = [float(side["total_us"].sum()) for side in (before, after)]
     failed = [float(side["errors"].sum() / max(side["count"].sum(), 1)) for side in (before, after)]
     lines += [

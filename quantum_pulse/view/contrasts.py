@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.view import comparisons, grouped, html, numbers, text
+from quantum_pulse import shown
+from quantum_pulse.view import comparisons, grouped, html, numbers
 from quantum_pulse.view.grouped import Group
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def summary(contrast: Contrast) -> str:
     if not (before and after):
         said += " With time on one side only, what drifts looks like a difference."
     if contrast.chosen_by:
-        names = " and ".join(map(text.clean, contrast.chosen_by))
+        names = " and ".join(map(shown.clean, contrast.chosen_by))
         said += f" It was chosen by {names}: shown, but not tested."
     return said
 

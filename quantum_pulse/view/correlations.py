@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.view import grouped, html, numbers, text
+from quantum_pulse import shown
+from quantum_pulse.view import grouped, html, numbers
 from quantum_pulse.view.grouped import Group
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def as_text(correlations: Correlations) -> str:
     if correlations.recommendations:
         advice = []
         for one in correlations.recommendations:
-            lines = [f"{text.clean(one.subject)}: {one.evidence}.", f"Why: {one.reason}.", f"Try: {one.action}."]
+            lines = [f"{shown.clean(one.subject)}: {one.evidence}.", f"Why: {one.reason}.", f"Try: {one.action}."]
             advice.append("- " + "\n  ".join([*lines, f"Record next time: {one.record_next}."]))
         parts.append("\n".join(["What could be done", *advice]))
     if correlations.not_applicable:

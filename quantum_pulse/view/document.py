@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from quantum_pulse.shown import visible
+
 
 @dataclass(frozen=True, slots=True)
 class Name:
@@ -26,11 +28,6 @@ def plain(text: Text) -> str:
     if isinstance(text, Name):
         return visible(text.text)
     return "".join(visible(part if isinstance(part, str) else part.text) for part in text)
-
-
-def visible(text: str) -> str:
-    """`text` with what cannot be seen, or changes what is around it, spelled out: U+202E becomes ⟨U+202E⟩."""
-    return "".join(char if char.isprintable() or char in "\u200c\u200d\n" else f"⟨U+{ord(char):04X}⟩" for char in text)
 
 
 @dataclass(frozen=True, slots=True)

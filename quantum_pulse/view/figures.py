@@ -34,14 +34,17 @@ class Chart(Figure):
 
 
 def latency(
-    stats: pd.DataFrame, categories: Mapping[str, Category] | None = None, budgets: pd.DataFrame | None = None
+    stats: pd.DataFrame,
+    categories: Mapping[str, Category] | None = None,
+    budgets: pd.DataFrame | None = None,
+    priorities: Mapping[str, int] | None = None,
 ) -> Chart:
     """A row an operation: a thin line from min to max, a thick one from p50 to p99, a dot at p50, a bar at the budget.
 
     `stats` is that of `Capture.stats()`, in µs; `budgets` that of `Capture.budgets()`.
     """
     limits = {} if budgets is None else budgets["budget_us"].to_dict()
-    groups = table.groups(stats, categories)
+    groups = table.groups(stats, categories, priorities=priorities)
     rows = sum(len(group.rows) + 1 for group in groups)
     figure = Chart(figsize=(9.5, max(rows, 3) * ROW_INCHES + 1.1), layout=ConstrainedLayoutEngine(w_pad=0.12))
     axes = figure.subplots()

@@ -13,6 +13,7 @@ from quantum_pulse.capture import (
     expired,
     nesting,
     reader,
+    saves,
     scan,
     selection,
     slowest,
@@ -69,6 +70,7 @@ class Findings:
     categories: Mapping[str, Category]
     budgets: pd.DataFrame
     descriptions: dict[str, str]
+    priorities: definitions.Priorities
     begin_ns: int
     end_ns: int
     window_ns: int
@@ -86,7 +88,7 @@ class Findings:
     baseline: Path | None
     recommendations: Sequence[Recommendation]
     overhead: Sequence[Mapping[str, Any]]
-    #: What has expired, in a sentence; empty for nothing.
+    #: What has expired or was overwritten, in sentences; empty for nothing.
     expired: str = ""
 
     @property
@@ -162,6 +164,7 @@ def gather(
         categories=definitions.categories(source),
         budgets=budgets.of(source),
         descriptions={str(one["name"]): str(one.get("description") or "") for one in source.definitions()},
+        priorities=definitions.priorities(source),
         begin_ns=begin,
         end_ns=end,
         window_ns=window,
@@ -179,7 +182,7 @@ def gather(
         baseline=baseline,
         recommendations=recommendations,
         overhead=overhead,
-        expired=expired.sentence(source),
+        expired=" ".join(filter(None, (expired.sentence(source), saves.sentence(source)))),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from quantum_pulse.shown import clean
 from quantum_pulse.view import text
 
 
@@ -20,8 +21,8 @@ def as_text(headings: Sequence[str], groups: Sequence[Group]) -> str:
     """For a terminal, aligned: names to the left, all else to the right. No newline at the end."""
     lines = [("", list(headings))]
     for group in groups:
-        lines.append((text.clean(group.title), []))
-        lines += [("", ["  " + text.clean(row[0]), *map(text.clean, row[1:])]) for row in group.rows]
+        lines.append((clean(group.title), []))
+        lines += [("", ["  " + clean(row[0]), *map(clean, row[1:])]) for row in group.rows]
     widths = [max(text.width(cells[column]) for _, cells in lines if cells) for column in range(len(headings))]
     shown = []
     for title, cells in lines:

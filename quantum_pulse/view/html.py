@@ -32,6 +32,7 @@ def stats_table(
     *,
     unit: str = "auto",
     keep_order: bool = False,
+    priorities: Mapping[str, int] | None = None,
 ) -> str:
     """The statistics by category and operation as an HTML table with its style; order and `unit` as in `text`."""
     is_grouped = table.is_grouped(stats, keep_order=keep_order)
@@ -41,7 +42,7 @@ def stats_table(
     if caption is not None:
         parts.append(f"<caption>{escape(caption)}</caption>")
     parts.append("<thead><tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in head) + "</tr></thead>")
-    for group in table.groups(stats, categories, unit, keep_order=keep_order):
+    for group in table.groups(stats, categories, unit, keep_order=keep_order, priorities=priorities):
         parts.append("<tbody>")
         if is_grouped:
             title = f' title="{escape(group.category.description)}"' if group.category.description else ""

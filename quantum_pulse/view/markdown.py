@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
-from quantum_pulse.view.document import Document, Entries, Name, Paragraph, Table, Text, visible
-
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&@-])")
+from quantum_pulse import shown
+from quantum_pulse.view.document import Document, Entries, Name, Paragraph, Table, Text
 
 
 def write(document: Document) -> str:
@@ -56,7 +53,7 @@ def _line(cells: list[str]) -> str:
 def inline(text: Text) -> str:
     """Running text; what a name contains is text and neither markup, nor HTML, nor somebody's handle."""
     if isinstance(text, str):
-        return visible(text).replace("|", "\\|").replace("<", "&lt;")
+        return shown.visible(text).replace("|", "\\|").replace("<", "&lt;")
     if isinstance(text, Name):
-        return _SPECIAL.sub(r"\\\1", visible(text.text).replace("\n", " "))
+        return shown.markdown(text.text)
     return "".join(inline(part) for part in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from quantum_pulse.view import budgets as words
@@ -14,8 +15,12 @@ from quantum_pulse.view.scales import LogScale
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantum_pulse.capture.definitions import Priorities
+
+_PRIORITY: Final = Column("priority", title="1 comes first")
 _COLUMNS: Final = (
     Column("operation", is_number=False),
+    _PRIORITY,
     Column("share of time", wide=True),
     Column("calls"),
     Column("errors"),
@@ -41,7 +46,11 @@ class Trend(Protocol):
 
 
 def build(
-    stats: pd.DataFrame, budgets: pd.DataFrame, links: Mapping[str, str], trend: Trend | None = None
+    stats: pd.DataFrame,
+    budgets: pd.DataFrame,
+    links: Mapping[str, str],
+    priorities: Priorities,
+    trend: Trend | None = None,
 ) -> list[Block]:
     """The table, and how it is read. `stats` and `budgets` as of `Capture`; `links` leads to what is known of one."""
     if stats.empty:
@@ -51,29 +60,37 @@ def build(
     rows = []
     sums: dict[Any, float] = stats["total_us"].groupby(level="category").sum().to_dict()
     limits = budgets.to_dict("index")
-    for category in sorted(sums, key=lambda name: -sums[name]):
+    for category in sorted(sums, key=lambda name: (priorities.category(str(name)), -sums[name])):
         own: Any = stats.xs(category, level="category")
-        own = own.sort_values("total_us", ascending=False)
-        rows.append(_category_row(str(category), own, sums[category], total))
+        own = own.assign(priority=[priorities.operation(str(name)) for name in own.index])
+        own = own.sort_values(["priority", "total_us"], ascending=[True, False])
+        rows.append(_category_row(str(category), own, sums[category], total, priorities.category(str(category))))
         for name, row in own.iterrows():
             values = [] if trend is None else trend(str(category), str(name), "p99_us")
             rows.append(_operation_row(str(name), row, limits.get(name), total, scale, values, links))
+    columns, order = [*_COLUMNS], "most time first"
+    if priorities.are_set:
+        order = "by priority, then most time first"
+    else:
+        columns.remove(_PRIORITY)
+        rows = [replace(row, cells=[*row.cells[:1], *row.cells[2:]]) for row in rows]
     latency = Column(
         "latency", False, wide=True, title="from min to max, bar from p50 to p99", picture=charts.ranges_axis(scale)
     )
-    columns = [*_COLUMNS, latency, Column("trend", False, wide=True, title="p99 over time")]
-    blocks: list[Block] = [Table("Operations by category, most time first", columns, rows, "grid")]
+    columns += [latency, Column("trend", False, wide=True, title="p99 over time")]
+    blocks: list[Block] = [Table(f"Operations by category, {order}", columns, rows, "grid")]
     blocks.append(Paragraph(_NOTE, "note"))
     return [*blocks, _budgets(budgets, links)] if len(budgets) else blocks
 
 
-def _category_row(category: str, own: pd.DataFrame, took: float, total: float) -> Row:
+def _category_row(category: str, own: pd.DataFrame, took: float, total: float, priority: int) -> Row:
     count, errors = own["count"].sum(), own["errors"].sum()
     share = took / total
     blank = Cell("")
     return Row(
         [
             Cell(Name(category)),
+            Cell(str(priority), priority),
             Cell(numbers.share(share), share, charts.share_bar(share)),
             Cell(numbers.count(count), count),
             _errors(errors, count),
@@ -104,6 +121,7 @@ def _operation_row(
     return Row(
         [
             Cell(Name(name, links.get(name, ""))),
+            Cell(f"{row['priority']:.0f}", row["priority"]),
             Cell(numbers.share(share), share, charts.share_bar(share)),
             Cell(numbers.count(row["count"]), row["count"]),
             _errors(row["errors"], row["count"]),

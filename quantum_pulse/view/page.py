@@ -11,6 +11,7 @@ from html import escape
 from importlib import resources
 
 from quantum_pulse._version import __version__
+from quantum_pulse.shown import visible
 from quantum_pulse.view.document import (
     Beside,
     Block,
@@ -26,7 +27,6 @@ from quantum_pulse.view.document import (
     Table,
     Text,
     plain,
-    visible,
 )
 
 

@@ -46,7 +46,9 @@ def build(
         sections.append(Section("unfinished", "What had not ended", unfinished.blocks(findings.unfinished)))
     sections.append(
         Section(
-            "operations", "Operations", operations.build(findings.stats, findings.budgets, links, findings.over_time)
+            "operations",
+            "Operations",
+            operations.build(findings.stats, findings.budgets, links, findings.priorities, findings.over_time),
         )
     )
     if findings.comparison is not None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final, NamedTuple
 
+from quantum_pulse import shown
 from quantum_pulse.analysis.runs import MANY, Judgement, Runs, median_interval
 from quantum_pulse.view import numbers, text
 
@@ -57,13 +58,13 @@ def lines(runs: Runs) -> list[Line]:
     found = [_took(runs)]
     judgement, against = runs.judgement, runs.against_baseline
     if judgement is not None:
-        where = text.clean(runs.capture_name) or "this session"
+        where = shown.clean(runs.capture_name) or "this session"
         found.append(_verdict(judgement, runs.earlier_ns, "earlier run{}", f"the first run in {where}"))
     if against is not None:
-        never = f"it never ran to its end in {text.clean(runs.baseline)}"
+        never = f"it never ran to its end in {shown.clean(runs.baseline)}"
         found.append(_verdict(against, runs.baseline_ns, "run{} in " + _literal(runs.baseline), never))
     if runs.not_compared and runs.durations_ns:
-        found.append(Line("○", "not compared", f": {text.clean(runs.not_compared)}"))
+        found.append(Line("○", "not compared", f": {shown.clean(runs.not_compared)}"))
     return found + [line for line in (_budget(runs), _failures(runs)) if line is not None]
 
 
@@ -113,7 +114,7 @@ def _unbroken(words: str) -> str:
 
 
 def _took(runs: Runs) -> Line:
-    name = text.clean(runs.name)
+    name = shown.clean(runs.name)
     if not runs.durations_ns:
         if runs.errors:
             return Line("", f"{name}: did not finish", "")
@@ -190,7 +191,7 @@ def _budget(runs: Runs) -> Line | None:
 def _failures(runs: Runs) -> Line | None:
     if not runs.errors:
         return None
-    kinds = ", ".join(sorted({text.clean(kind) for kind in runs.errors}))
+    kinds = ", ".join(sorted({shown.clean(kind) for kind in runs.errors}))
     after = f" after {numbers.duration(runs.failed_ns[0])}" if len(runs.failed_ns) == 1 else ""
     return Line("✗", f"ended by {kinds}", f"{after}, which is not judged", "bad")
 
@@ -208,7 +209,7 @@ def _change(change: float) -> str:
 
 def _literal(name: str) -> str:
     """A name that `str.format` leaves as it is."""
-    return text.clean(name).replace("{", "{{").replace("}", "}}")
+    return shown.clean(name).replace("{", "{{").replace("}", "}}")
 
 
 def _bars(values: Sequence[int], places: int) -> list[float]:
@@ -252,7 +253,7 @@ def _rows(runs: Runs) -> list[list[str]]:
     assert runs.inside is not None
     return [
         [
-            "  " * (int(row["depth"]) - 1) + text.clean(str(row["operation"])),
+            "  " * (int(row["depth"]) - 1) + shown.clean(str(row["operation"])),
             numbers.count(row["count"]),
             *(numbers.duration(row[key] * 1000) for key in ("total_us", "mean_us", "max_us")),
         ]

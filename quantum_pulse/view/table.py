@@ -48,8 +48,11 @@ def groups(
     unit: str = "auto",
     *,
     keep_order: bool = False,
+    priorities: Mapping[str, int] | None = None,
 ) -> list[Group]:
     """`stats` (of `Capture.stats`, by whatever) in the order to show: by priority, then by total; or as it is.
+
+    `priorities` are those of operations; `categories` have their own.
 
     By category, each group has no rows but the one of the category itself. Where the order is kept, or rows have no
     category, all rows are in one group without a name.
@@ -59,7 +62,7 @@ def groups(
     is_grouped = "category" in levels and not keep_order
     shown = headings(stats)
     totals: dict[str, float] = {}
-    rows: dict[str, list[tuple[float, str, list[str]]]] = {}
+    rows: dict[str, list[tuple[int, float, str, list[str]]]] = {}
     for key, values in zip(stats.index.tolist(), stats[list(shown)].to_dict("records"), strict=True):
         named = dict(zip(levels, key if isinstance(key, tuple) else (key,), strict=True))
         category = str(named["category"]) if is_grouped else ""
@@ -74,7 +77,8 @@ def groups(
             numbers.duration(values[column] * 1000, unit) if column.endswith("_us") else numbers.count(values[column])
             for column in shown
         ]
-        rows.setdefault(category, []).append((-values["total_us"], " ".join(rest), cells))
+        priority = (priorities or {}).get(str(named.get("operation")), DEFAULT_PRIORITY)
+        rows.setdefault(category, []).append((priority, -values["total_us"], " ".join(rest), cells))
 
     def rank(name: str) -> tuple[int, float, str]:
         return (known[name].priority if name in known else DEFAULT_PRIORITY, -totals[name], name)
@@ -82,7 +86,7 @@ def groups(
     return [
         Group(
             known.get(name, Category(name)),
-            [(row[1], row[2]) for row in (rows[name] if keep_order else sorted(rows[name]))],
+            [(row[2], row[3]) for row in (rows[name] if keep_order else sorted(rows[name]))],
         )
         for name in sorted(rows, key=rank)
     ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from quantum_pulse.operations import Category
+from quantum_pulse.shown import clean
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import numbers, table
 
@@ -24,11 +25,6 @@ def width(text: str) -> int:
         else 1
         for char in text
     )
-
-
-def clean(text: str) -> str:
-    """`text` without what could steer a terminal."""
-    return "".join(char if char.isprintable() or char in "\u200c\u200d" else "\ufffd" for char in text)
 
 
 def budget_lines(budgets: pd.DataFrame) -> str:
@@ -70,15 +66,16 @@ def stats_table(
     *,
     unit: str = "auto",
     keep_order: bool = False,
+    priorities: Mapping[str, int] | None = None,
 ) -> str:
-    """The statistics by category and operation, aligned; the slowest in total first, or in the order that they have.
+    """The statistics by category and operation, aligned; by priority, then the slowest in total, or in their order.
 
     `unit` is one of numbers.UNITS or "auto". No newline at the end.
     """
     is_grouped = table.is_grouped(stats, keep_order=keep_order)
     lines: list[list[str]] = [[table.row_heading(stats), *table.headings(stats).values()]]
     titles: set[int] = set()
-    for group in table.groups(stats, categories, unit, keep_order=keep_order):
+    for group in table.groups(stats, categories, unit, keep_order=keep_order, priorities=priorities):
         if is_grouped:
             titles.add(len(lines))
             lines.append([clean(group.category.name)])

@@ -102,7 +102,8 @@ def of_side(sources: Sequence[Source]) -> StillOpen:
 
 def lines(found: list[Unfinished]) -> str:
     """For a terminal; empty where there is nothing to tell."""
-    from quantum_pulse.view.text import clean, width
+    from quantum_pulse.shown import clean
+    from quantum_pulse.view.text import width
 
     if not found:
         return ""

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse.agent import compaction, folder
+from quantum_pulse import directories
+from quantum_pulse.agent import compaction
 from quantum_pulse.agent.expiry import Expiry
 from quantum_pulse.keep import parse
 from tests.agent.captures import EPOCH, HOUR, MINUTE, SECOND, Maker, columns, names
@@ -98,11 +99,11 @@ def test_a_run_that_is_killed_anywhere_counts_nothing_twice(template, tmp_path, 
     def run(path, fails):
         faulty = Faulty(fails, error)
         shutil.copytree(template, path)
-        monkeypatch.setattr(folder, "os", faulty)
+        monkeypatch.setattr(directories, "os", faulty)
         try:
             expire(path)
         finally:
-            monkeypatch.setattr(folder, "os", os)
+            monkeypatch.setattr(directories, "os", os)
         return faulty.calls
 
     whole = tmp_path / "whole"
@@ -149,6 +150,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_again_and_again_finishes_what_it_began(tmp_path):
     maker = Maker(tmp_path / "capture")
     for number in range(120):

@@ -48,6 +48,7 @@ def test_one_sample_that_stands_for_many_is_one_sample():
     assert check(np.full(5, 1000), 10, weights=weights)["verdict"] == "too_few"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])
 @pytest.mark.parametrize("phi", [0.0, 0.7])
 def test_the_interval_covers_and_a_budget_at_the_quantile_is_rarely_judged(rng, quantile, phi):

@@ -72,6 +72,7 @@ def test_persistent_noise_under_white_noise_has_no_steps(rng):
     assert sum(bool(analysis.change_points(column)) for column in noise.T) <= 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "most"), [(100, 42), (300, 24)])
 def test_what_wanders_under_as_much_white_noise_has_few(rng, count, most):
     """Of 120 series; whoever only looks at what follows directly reports every second or third of them."""

@@ -132,8 +132,10 @@ def test_weights_stand_for_calls(write_capture):
 def test_a_deep_recursion(write_capture):
     parts = [[row(number + 1, number, number, 5000 - 2 * number) for number in range(2000)]]
     tree = qp.open(write_capture(parts)).tree()
-    assert tree["depth"].tolist() == list(range(2000))
+    # What is deeper than that is folded into the deepest.
+    assert tree["depth"].tolist() == list(range(nesting.MOST_DEPTH))
     assert (tree["self_us"].iloc[:-1] * 1000).round().eq(2).all()
+    assert tree["count"].iloc[-1] == 2000 - nesting.MOST_DEPTH + 1
 
 
 class Gathered(qp.Operation):

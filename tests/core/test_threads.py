@@ -1,13 +1,19 @@
 """Spans of many threads."""
 
+import asyncio
+import contextlib
 import gc
 import sys
 import threading
 import time
 from collections import Counter
 
+import pytest
+
 from quantum_pulse import schema
-from tests.core.rig import by_operation, in_thread
+from quantum_pulse.core import contract
+from quantum_pulse.rings import contents
+from tests.core.rig import FREE_THREADED, MODULES, by_operation, in_thread
 
 
 def test_threads(rig, restart):
@@ -113,3 +119,116 @@ def test_errors_that_are_new_in_many_threads_at_once(rig):
         sys.setswitchinterval(interval)
     for number, rows in by_operation(rig.drain()).items():
         assert [rig.errors[row.error] for row in rows] == [f"E{number}x{index}" for index in range(each)]
+
+
+@contextlib.contextmanager
+def recording_threads(*functions, meanwhile=lambda: time.sleep(0.001)):
+    """Threads that call these again and again, until the block ends; `meanwhile` is called until they have ended."""
+    going = threading.Event()
+
+    def repeat(function):
+        while not going.is_set():
+            function()
+
+    threads = [threading.Thread(target=repeat, args=(function,)) for function in functions]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        going.set()
+        while any(thread.is_alive() for thread in threads):
+            meanwhile()
+
+
+def test_everything_at_once(rig, restart):
+    """Blocks, errors, generators, tasks, contexts that go to other threads: each sample once, inside of its parent."""
+    restart(schema.RING_HEADER_BYTES + 32 * schema.SEGMENT_BYTES, on_full=contract.WAIT)
+    generators = []
+
+    def stepping():
+        with rig.probe(1):
+            yield
+            yield
+
+    def blocks():
+        with rig.probe(2), rig.probe(3), contextlib.suppress(KeyError), rig.probe(4):
+            raise KeyError
+        for _ in stepping():
+            with rig.probe(5):
+                pass
+
+    async def task():
+        with rig.probe(6):
+            await asyncio.sleep(0)
+            await asyncio.gather(*(asyncio.to_thread(blocks) for _ in range(2)))
+
+    async def tasks():
+        with rig.probe(7):
+            await asyncio.gather(*(task() for _ in range(3)))
+
+    def suspend():
+        if len(generators) < 100:
+            generator = stepping()
+            next(generator)
+            generators.append(generator)
+
+    def close():
+        with contextlib.suppress(IndexError):
+            generators.pop().close()
+
+    functions = (blocks, blocks, lambda: asyncio.run(tasks()), suspend, close)
+    with recording_threads(*functions, meanwhile=rig.drain):
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            rig.drain()
+    while generators:
+        close()
+    rig.core.stop()
+    rig.drain()
+    assert rig.totals() == (len(rig.rows), len(rig.rows), 0)
+    assert contents.entered(rig.agent.file) == len(rig.rows)
+    known = {row.span: row for row in rig.rows}
+    assert len(known) == len(rig.rows)
+    expected = {1: 0, 2: 0, 3: 2, 4: 3, 5: 0, 6: 7, 7: 0}  # of what is not in a task
+    for row in rig.rows:
+        parent = known[row.parent].operation if row.parent else 0
+        assert row.parent < row.span
+        assert parent == expected[row.operation] or (row.operation in (1, 2, 5) and parent == 6)
+        if row.operation in (3, 4):
+            assert known[row.parent].thread == row.thread
+            assert known[row.parent].start <= row.start <= row.end <= known[row.parent].end
+
+
+def test_nothing_follows_a_stop(rig, restart):
+    """Threads are in the middle of a sample when a recording ends, and when the next one begins."""
+
+    def blocks():
+        for _ in range(100):
+            with rig.probe(1), rig.probe(2):
+                pass
+
+    with recording_threads(*[blocks] * 3):
+        for _ in range(25):
+            restart()
+            time.sleep(0.005)
+            rig.core.stop()
+            rig.drain()
+            started, committed, lost = rig.totals()
+            assert committed == len(rig.rows)
+            assert started - committed - lost in range(7), "at most two blocks in each thread"
+            time.sleep(0.001)
+            assert rig.drain() == []
+            assert rig.totals() == (started, committed, lost)
+            rig.close()
+
+
+def test_the_interpreter_lock_stays_off():
+    pytest.importorskip(MODULES["native"])
+    assert getattr(sys, "_is_gil_enabled", lambda: True)() == (not FREE_THREADED)
+
+
+def test_marks_are_changed_in_place():
+    """Else each block would copy the context's variables, and cost three times as much."""
+    native = pytest.importorskip(MODULES["native"])
+    assert (sys.version_info < (3, 15)) == native.MARKS_IN_PLACE

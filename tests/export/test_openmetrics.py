@@ -10,6 +10,8 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 
 import quantum_pulse as qp
 from quantum_pulse.capture import scan
+from quantum_pulse.cli import main
+from quantum_pulse.export import openmetrics
 from quantum_pulse.operations import Category, Definition
 from tests.view.captures import ENGINE
 
@@ -115,3 +117,25 @@ def test_selections_several_captures_and_gzip(write_capture, written, tmp_path):
     assert counts == {(name, operation): 3 for name in "ab" for operation in ("Work.READ", "Work.COUNT")}
     capture.export(tmp_path / "c.prom.gz")
     assert families(gzip.decompress((tmp_path / "c.prom.gz").read_bytes()).decode()).keys() == found.keys()
+
+
+def test_counters_are_counters_in_the_classic_format(tmp_path):
+    """Prometheus' own reader goes by the name of the samples, where Python's takes both."""
+    qp.open(ENGINE).export(tmp_path / "c.prom", format="prometheus")
+    text = (tmp_path / "c.prom").read_text(encoding="utf-8")
+    kinds = dict(line.split()[2:4] for line in text.splitlines() if line.startswith("# TYPE"))
+    names = {line.partition("{")[0].partition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+    suffixes = ("_bucket", "_count", "_sum")
+    for name in names:
+        family = next((name.removesuffix(end) for end in suffixes if name.removesuffix(end) in kinds), name)
+        assert kinds[family] == ("counter" if name.endswith("_total") else "histogram" if family != name else "gauge")
+    assert "# EOF" not in text
+    assert families(text, parser).keys() == {name.removesuffix("_total") for name in kinds}
+
+
+def test_more_series_than_prometheus_takes_are_warned_of(written, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(openmetrics, "MOST_SERIES", 100)
+    with pytest.warns(UserWarning, match=r"\d+ series of 17 operations are more than Prometheus takes well"):
+        written(qp.open(ENGINE))
+    assert main(["export", str(ENGINE), "-o", str(tmp_path / "x.prom")]) == 0
+    assert "takes well; choose some with --operations" in capsys.readouterr().err

@@ -56,13 +56,24 @@ def test_several_runs_a_side(make):
     pd.testing.assert_frame_equal(together.table, found.table)
 
 
+def test_captures_are_named_by_their_paths(make):
+    base, current = [make(seed) for seed in range(2)], [make(seed, slower=1.5) for seed in range(3, 5)]
+    found = current[0].compare([str(one.path) for one in base], also=current[1].path)
+    pd.testing.assert_frame_equal(found.table, current[0].compare(base, also=current[1:]).table)
+    pd.testing.assert_frame_equal(
+        current[0].compare(str(base[0].path)).table, current[0].compare(base[0]).table, obj="one path"
+    )
+
+
 def test_what_is_no_capture_is_refused(make, tmp_path):
     current = make(1)
-    for wrong in ([tmp_path], tmp_path, str(tmp_path), 5, None):
+    for wrong in ([5], b"path", 5, None):
         with pytest.raises(TypeError, match="baseline must be a capture, as qp"):
             current.compare(wrong)
     with pytest.raises(TypeError, match="also must be a capture, as qp"):
         current.compare(current, also=5)
+    with pytest.raises(qp.QuantumPulseError, match="is no capture"):
+        current.compare(tmp_path)
     with pytest.raises(ValueError, match="baseline names no capture"):
         current.compare([])
 

@@ -58,3 +58,35 @@ def test_where_there_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(session, "_last_path", None)
     with pytest.raises(qp.QuantumPulseError, match=r"nothing was recorded in this process, and .* holds no capture"):
         qp.last(tmp_path / "captures")
+
+
+def test_what_is_no_path_is_not_opened(tmp_path):
+    run(tmp_path, "one")
+    capture = qp.open(tmp_path / "one")
+    for wrong in (capture.samples(), capture, {"one": tmp_path}, b"one", 5):
+        with pytest.raises(TypeError, match="is opened by its path, a pattern or several paths, not by"):
+            qp.open(wrong)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://bucket/captures", "https://example.org/a", "s3://bucket/*", "file:///captures/a"]
+)
+def test_a_url_is_no_path(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = "must be a path on this machine, .*not the URL"
+    with pytest.raises(qp.QuantumPulseError, match=said):
+        qp.open(url)
+    with pytest.raises(qp.QuantumPulseError, match=said):
+        qp.record(url)
+    run(tmp_path, "one")
+    capture = qp.open("one")
+    for write in (capture.report, capture.export):
+        with pytest.raises(ValueError, match=said):
+            write(f"{url}.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["one"], "no folder that is called after a scheme"
+
+
+def test_samples_by_their_names():
+    assert len(qp.sample().samples()) > len(qp.sample("engine").samples()) == 33_479
+    with pytest.raises(ValueError, match=r"name must be one of 'engine', 'slow_exchange', not 'engin'"):
+        qp.sample("engin")

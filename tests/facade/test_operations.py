@@ -13,6 +13,7 @@ import quantum_pulse as qp
 from quantum_pulse.errors import UnknownOperationError
 from quantum_pulse.operations import Category, Definition
 from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
+from tests.recorder.work import forget_unused
 
 
 class Shop(qp.Operation):
@@ -34,6 +35,7 @@ def path(tmp_path_factory):
                 pass
             with Store.FETCH:
                 pass
+    forget_unused(path)
     return path
 
 

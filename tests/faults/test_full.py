@@ -45,11 +45,17 @@ def record_until(program, condition, most=20_000_000):
     return found
 
 
+def record_until_lost(program):
+    """Record until nothing can be written and samples are lost for that; some may have been lost before."""
+    before = record_until(program, lambda found: found["failure"])["account"]["lost"]
+    return record_until(program, lambda found: found["account"]["lost"] > before and found["failure"])
+
+
 def go_through_a_full_disk(program, disk):
     """The disk becomes full, and has room again: nothing but samples that found no room in the rings is missing."""
     record_until(program, lambda found: found["account"]["written"] > 0)
     fillers = disks.fill(disk)
-    found = record_until(program, lambda found: found["account"]["lost"] > 0 and found["failure"])
+    found = record_until_lost(program)
     assert "No space left" in found["failure"]
     assert found["account"]["pending"] > 0, "the rings hold what they can"
     assert program.tell("flush")["took_s"] < 10, "nobody waits for a disk that is full"
@@ -69,9 +75,18 @@ def go_through_a_full_disk(program, disk):
     return final["account"]
 
 
+def assert_losses_say_why(capture, lost):
+    """Each loss is there once, with when and why it came to that."""
+    losses = qp.open(capture).losses()
+    assert losses["count"].sum() == lost > 0
+    assert losses["cause"].str.fullmatch(r"rings full; nothing could be written from 20.* UTC.*: No space left.*").all()
+    assert losses["start"].notna().all()
+
+
 def test_a_disk_that_becomes_full(disk):
     with running(disk / "capture", 8 * MEGABYTE) as program:
         told = go_through_a_full_disk(program, disk)
+    assert_losses_say_why(disk / "capture", told["lost"])
     assert len(check(disk / "capture", lost=True)) == told["written"]
 
 
@@ -111,11 +126,14 @@ def test_it_ends_while_the_disk_is_full(disk):
     with running(capture, 8 * MEGABYTE) as program:
         record_until(program, lambda found: found["account"]["written"] > 0)
         fillers = disks.fill(disk)
-        record_until(program, lambda found: found["account"]["lost"] > 0 and found["failure"])
+        record_until_lost(program)
         final = program.tell("stop")
         assert final["took_s"] < 10
         assert final["account"]["pending"] > 0
         said = program.end()
+    losses = qp.open(capture).losses()
+    assert losses["count"].sum() == final["account"]["lost"]
+    assert losses["cause"].str.contains("nothing could be written.*: No space left").all(), "while it is full"
     assert said.count("\n") == 1, said
     assert "No space left" in said
     disks.make_room(disk, fillers)
@@ -128,7 +146,7 @@ def test_killed_with_its_agent_while_the_disk_is_full(disk):
     with running(capture, 8 * MEGABYTE) as program:
         record_until(program, lambda found: found["account"]["written"] > 0)
         fillers = disks.fill(disk)
-        found = record_until(program, lambda found: found["account"]["lost"] > 0 and found["failure"])
+        found = record_until_lost(program)
         agents.kill(capture)
         program.child.kill()
         program.child.wait()

@@ -4,6 +4,7 @@
 """
 
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -15,11 +16,13 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
+from quantum_pulse import schema
 from quantum_pulse.agent.recover import recover
 from quantum_pulse.errors import EmptyCaptureError
 from quantum_pulse.rings import owners
 from tests import agents
 from tests.faults import account
+from tests.faults.program import running
 
 NURSERY = Path(__file__).with_name("nursery.py")
 ROOT = Path(__file__).parents[2]
@@ -224,3 +227,25 @@ def test_what_lives_can_be_read_from_its_rings(tmp_path):
         assert capture.losses().empty
     assert len(capture.samples()) == 5000, "it stays what it was"
     assert len(qp.open(tmp_path / "capture").samples()) == 5000
+
+
+def test_losses_count_once_where_the_ring_is_still_there(tmp_path):
+    """As when the agent is killed between its last two steps: the process file is written, and then the ring goes."""
+    capture, kept = tmp_path / "capture", tmp_path / "kept"
+    with running(capture, schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES) as program:
+        told = program.tell("work", 20_000)["account"]
+        agents.kill(capture)
+        program.child.kill()
+        program.child.wait()
+    lost = told["lost"]
+    assert lost > 0
+    (folder,) = {ring.parent for ring in agents.rings(capture)}
+    shutil.copytree(folder, kept, ignore=shutil.ignore_patterns("agent*"))
+    assert qp.open(capture).losses()["count"].sum() == lost
+    recover(capture)
+    assert qp.open(capture).losses()["count"].sum() == lost
+    shutil.copytree(kept, capture / schema.RINGS / folder.name)
+    again = qp.open(capture)
+    assert agents.rings(capture)
+    assert again.losses()["count"].sum() == lost
+    assert len(again.samples()) == 20_000 - lost

@@ -143,6 +143,7 @@ class Terminal:
         self._shell.close(force=True)
 
 
+@pytest.mark.slow
 def test_in_a_terminal(tmp_path):
     def run(magic):
         with contextlib.closing(Terminal(tmp_path, f"profile-{magic}")) as terminal:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import jupyter_client
 import nbclient
@@ -43,7 +44,7 @@ def test_the_answer(tmp_path):
             "len(found.capture.samples(Op.CELL))]",
             "%%pulse --quiet Op.CELL --as more\npass",
             "[len(more.durations_ns), more.judgement.earlier]",
-            "%%pulse Op.CELL --for 0.05 --as long --quiet\npass",
+            "%%pulse Op.CELL --for 50ms --as long --quiet\npass",
             "len(long.durations_ns) > 100",
             "%pulse Op.STEP --quiet --as line sum(range(10))",
             "line.name",
@@ -358,9 +359,28 @@ def test_where_a_cell_is_recorded_is_said_for_that_cell(tmp_path):
     assert len(qp.open(tmp_path / "a" / "b c").samples()) == 1
 
 
+def test_the_last_capture_is_not_that_of_another_notebook(tmp_path):
+    with kernel(tmp_path, JPY_SESSION_NAME="/there/other.ipynb") as (_, client):
+        said(client, "%%pulse Op.CELL --repeat 60 --quiet\n1")
+    for runs in (None, 60):
+        with kernel(tmp_path, JPY_SESSION_NAME="/somewhere/mine.ipynb") as (_, client):
+            shown = said(client, "%%pulse Op.CELL --baseline last --repeat 60\n1")
+            if runs is None:
+                assert "not compared: there is no earlier capture of this notebook beside" in shown
+            else:
+                assert f"against the median of {runs} runs in mine-" in shown
+            time.sleep(1.1)  # names of captures have seconds
+    with kernel(tmp_path, JPY_SESSION_NAME="/somewhere/third.ipynb") as (_, client):
+        said(client, "with qp.record('captures/main'):\n    for _ in range(60):\n        with Op.CELL: pass")
+        shown = said(client, "%%pulse Op.CELL --baseline last --repeat 60\n1")
+        assert "against the median of 60 runs in main" in shown, "what somebody named is for everybody"
+
+
 def test_a_baseline_that_is_not_compared_with_says_why(tmp_path):
     with kernel(tmp_path) as (_, client):
-        assert "not compared: there is no capture beside" in said(client, "%%pulse Op.CELL --baseline last\n1")
+        assert "not compared: there is no earlier capture of this notebook beside" in said(
+            client, "%%pulse Op.CELL --baseline last\n1"
+        )
         said(client, "class Other(qp.Operation):\n    STEPS = qp.op()\n    LOAD = qp.op()")
         said(client, "with qp.record('captures/main'):\n    with Other.STEPS, Other.LOAD: pass")
         said(client, "with qp.record('captures/silent'): pass")

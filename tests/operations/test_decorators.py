@@ -388,7 +388,6 @@ if hasattr(inspect, "markcoroutinefunction"):
         (types.coroutine(with_attributes), inspect.isgeneratorfunction),
         (only_wraps, None),
         (Callables(), None),
-        (Callables, None),
         (len, None),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),

@@ -8,6 +8,7 @@ import sys
 BENCHMARKS = {
     "stalls": "what recording does to the tail of a program",
     "recording": "what one sample costs the program, beside others",
+    "parallel": "threads that record at the same time, without the interpreter lock",
     "clock": "a minute of the clock beside CLOCK_MONOTONIC",
     "footprint": "import, start, stop and memory of a recording",
     "workers": "thousands of recycled workers",

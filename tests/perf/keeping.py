@@ -23,7 +23,7 @@ import numpy as np
 from quantum_pulse import schema
 from quantum_pulse.agent import compaction, parts, rollups, summaries
 from quantum_pulse.agent.expiry import Expiry
-from quantum_pulse.agent.folder import Folder
+from quantum_pulse.directories import Folder
 from quantum_pulse.keep import Keep, parse
 from quantum_pulse.operations import Category, Definition
 from quantum_pulse.rings.batch import Batch

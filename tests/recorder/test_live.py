@@ -6,6 +6,7 @@ import threading
 import time
 
 import pandas as pd
+import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.recorder import session
@@ -54,6 +55,36 @@ def test_stats_before_the_first_sample_are_an_empty_table(tmp_path):
     assert before.empty
     assert (list(before.columns), before.index.names) == (list(after.columns), after.index.names)
     assert len(after) == 1
+
+
+@pytest.mark.parametrize("level", ["full", "off"])
+def test_stats_of_nothing_have_the_form_that_was_asked_for(tmp_path, level):
+    with qp.record(tmp_path / "capture", level=level) as recorder, Step.A:
+        empty = recorder.stats(by=["thread", "operation"], quantiles=[0.25], start="1s", top=3)
+        assert recorder.stats(last_s=5).empty
+    assert empty.empty
+    assert (list(empty.index.names), "p25_us" in empty.columns) == (["thread", "category", "operation"], True)
+    counts = recorder.stats(include_empty=True)["count"].to_dict()
+    if level == "full":
+        assert (counts["Step", "Step.A"], counts["Other", "Step.B"]) == (1, 0)
+    else:
+        assert counts == {}
+
+
+def test_stats_of_the_last_seconds(tmp_path):
+    with qp.record(tmp_path / "capture") as recorder:
+        work(100)
+        time.sleep(0.25)
+        work(10)
+        assert recorder.stats(last_s=0.2)["count"].tolist() == [10]
+        assert recorder.stats(last_s=60)["count"].tolist() == [110]
+        assert recorder.stats(start="200ms")["count"].tolist() == [10]
+        assert recorder.stats(end="200ms")["count"].tolist() == [100]
+        for wrong in (0, -1, float("nan"), "5"):
+            with pytest.raises(ValueError, match="last_s must be a number of seconds above 0"):
+                recorder.stats(last_s=wrong)
+        with pytest.raises(ValueError, match="last_s stands in place of start and end"):
+            recorder.stats(last_s=1, end="1s")
 
 
 def test_a_capture_that_is_open_while_recording(tmp_path):

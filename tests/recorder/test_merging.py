@@ -11,6 +11,7 @@ import quantum_pulse as qp
 from quantum_pulse import schema
 from quantum_pulse.agent import merging, parts
 from quantum_pulse.agent.recover import recover
+from tests import agents
 
 
 class Merged(qp.Operation):
@@ -211,3 +212,15 @@ def test_each_row_is_written_again_a_few_times_only(monkeypatch, tmp_path):
         merger.merge()
     assert max(merged) <= schema.MERGED_ROWS
     assert sum(merged) <= 4 * 4096 * 500
+
+
+def test_what_agents_that_were_killed_left_is_merged_too(tmp_path):
+    with qp.record(tmp_path) as recorder:
+        for _ in range(3):
+            for _ in range(3):
+                work()
+                recorder.flush()
+            agents.kill(tmp_path)
+        work()
+    assert len(list((tmp_path / "samples").iterdir())) == 1
+    assert len(qp.open(tmp_path).samples()) == 10 * 201

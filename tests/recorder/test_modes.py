@@ -1,7 +1,9 @@
 """Levels, sampling, and what becomes of samples when the rings are full."""
 
+import contextlib
 import gc
 import json
+import math
 import re
 import threading
 import time
@@ -400,3 +402,104 @@ def test_whole_enums_can_save(tmp_path):
         assert recorder.account()["written"] == 1
         time.sleep(1.2)
         assert recorder.account()["written"] == 2
+
+
+def test_the_last_seconds_hold_what_was_saved_meanwhile(tmp_path):
+    with qp.record(tmp_path / "capture", on_full="overwrite", save_on={Modes.INNER: 2000}) as recorder:
+        repeat(Modes.OUTER, 100)
+        time.sleep(0.7)
+        repeat(Modes.OUTER, 50)
+        with Modes.INNER:
+            time.sleep(0.003)
+        wait_until_written(recorder)
+        repeat(Modes.OUTER, 10)
+        asked_at = time.time()
+        recorder.snapshot(tmp_path / "last", last_s=0.6)
+        recorder.snapshot(tmp_path / "all", last_s=60)
+        recorder.snapshot(tmp_path / "rings")
+    last = qp.open(tmp_path / "last")
+    for name, outer, inner in (("all", 160, 1), ("last", 60, 1), ("rings", 10, 0)):
+        found = qp.open(tmp_path / name)
+        counts = found.stats()["count"].droplevel("category").to_dict()
+        assert counts == {"Modes.OUTER": outer, **({"Modes.INNER": inner} if inner else {})}
+        assert found.samples()["span"].is_unique
+        assert found.losses().empty
+    assert abs(last.overwritten_until.timestamp() - (asked_at - 0.6)) < 0.1
+    assert "whole from" in repr(last)
+    assert qp.open(tmp_path / "rings").overwritten_until is None
+    # What set it off is in the capture, and in a snapshot that has the sample.
+    saves = qp.open(tmp_path / "capture").saves()
+    assert saves["operation"].tolist() == last.saves()["operation"].tolist() == ["Modes.INNER"]
+    assert saves["duration_us"].iloc[0] > 3000
+    assert abs(saves["time"].iloc[0].timestamp() - asked_at) < 5
+
+
+def test_a_parent_whose_children_were_overwritten_has_no_self_time(tmp_path):
+    with qp.record(tmp_path / "capture", budget_bytes=budget(8), on_full="overwrite") as recorder:
+        with Modes.OUTER:
+            repeat(Modes.INNER, 50_000)
+        for _ in range(500):
+            with Modes.OUTER:
+                repeat(Modes.INNER, 2)
+        recorder.snapshot(tmp_path / "cut")
+        until = qp.open(tmp_path / "cut").overwritten_until
+    for name in ("cut", "capture"):
+        capture = qp.open(tmp_path / name)
+        assert capture.overwritten_until == until
+        tree = capture.tree()
+        assert tree.loc["Modes.OUTER", "count"] == 501
+        assert math.isnan(tree.loc["Modes.OUTER", "self_us"]), "nobody knows what ran inside of the first"
+        assert tree.loc["Modes.OUTER > Modes.INNER", "self_us"] > 0, "what has no children does"
+        whole = capture.tree(start=until)
+        assert whole.loc["Modes.OUTER", "count"] == 500
+        assert 0 < whole.loc["Modes.OUTER", "self_us"] < whole.loc["Modes.OUTER", "total_us"]
+        assert "Samples are whole from" in capture._repr_html_()
+        assert "Samples are whole from" in capture.report().text("text")
+
+
+def test_a_block_that_has_not_ended_is_no_lost_child(tmp_path):
+    going, ended = threading.Event(), threading.Event()
+
+    def hang():
+        with Modes.INNER:
+            going.set()
+            ended.wait()
+
+    thread = threading.Thread(target=hang)
+    with qp.record(tmp_path / "capture", budget_bytes=budget(8), on_full="overwrite") as recorder:
+        repeat(Modes.INNER, 50_000)
+        with Modes.OUTER:
+            thread.start()
+            going.wait()
+        recorder.snapshot(tmp_path / "cut")
+        ended.set()
+        thread.join()
+    capture = qp.open(tmp_path / "cut")
+    assert capture.overwritten_until is not None
+    tree = capture.tree(capture.operations.Modes.OUTER)
+    assert tree["self_us"].tolist() == tree["total_us"].tolist()
+
+
+def test_calls_that_go_on_failing_are_saved_less_and_less_often(tmp_path, monkeypatch):
+    """A fiftieth of all calls would otherwise have all of them written."""
+    monkeypatch.setattr("quantum_pulse.agent.recording.SHORTEST_SAVE_S", 0.1)
+    with qp.record(tmp_path / "capture", on_full="overwrite", save_on={Modes.INNER: "error"}, writer="thread"):
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            with contextlib.suppress(KeyError), Modes.INNER:
+                raise KeyError
+            time.sleep(0.01)
+    noticed = qp.open(tmp_path / "capture").saves()["time"]
+    apart = noticed.drop_duplicates().diff().dropna().dt.total_seconds()
+    apart = apart[apart > 0.05].tolist()
+    assert len(apart) <= 5
+    assert apart[0] < 0.35 < 0.5 < apart[3]
+
+
+def test_saves_of_captures_without_any(tmp_path):
+    with qp.record(tmp_path / "capture"):
+        repeat(Modes.OUTER, 1)
+    capture = qp.open(tmp_path / "capture")
+    assert capture.saves().empty
+    assert str(capture.saves()["time"].dtype) == "datetime64[ns, UTC]"
+    assert capture.overwritten_until is None

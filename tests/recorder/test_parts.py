@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import threading
@@ -455,9 +456,13 @@ def test_the_processes_of_rows(tmp_path):
     assert table["process"].to_pylist() == [10, 20, 30, 40]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")  # noqa: PTH110
-def test_a_full_disk_leaves_no_temporary_file(tmp_path):
-    (tmp_path / ".part.parquet.tmp").symlink_to("/dev/full")
+def test_a_full_disk_leaves_no_temporary_file(tmp_path, monkeypatch):
+    def fill(_, file, **__):
+        file.write(b"PAR1")
+        assert len(list(tmp_path.iterdir())) == 1
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pq, "write_table", fill)
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path / "part.parquet")
     assert list(tmp_path.iterdir()) == []

@@ -216,6 +216,7 @@ def test_an_exception_in_the_block(tmp_path):
     assert_is_whole(tmp_path / "capture")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_thousand_recordings_leave_nothing(tmp_path):
     process = psutil.Process()

@@ -185,7 +185,7 @@ def test_arguments_that_are_none(tmp_path):
     capture = qp.open(captures.ENGINE)
     for options, said in (
         ({"path": 5}, "path must be a path, as 'report.html', not 5"),
-        ({"baseline": 5}, "baseline must be a path, as 'captures/monday', not 5"),
+        ({"baseline": 5}, "baseline must be a capture, as qp.open\\(path\\) gives it, or its path, not 5"),
         ({"title": 5}, "title must be text, not 5"),
     ):
         with pytest.raises(TypeError, match=said):

@@ -1,11 +1,17 @@
 """Numbers and tables as they are shown."""
 
+import time
+
 import pandas as pd
 import pytest
 
+import quantum_pulse as qp
+from quantum_pulse import shown
+from quantum_pulse.capture.definitions import Priorities
 from quantum_pulse.capture.statistics import COLUMNS
 from quantum_pulse.operations import Category
-from quantum_pulse.view import html, numbers, text
+from quantum_pulse.view import html, numbers, operations, text
+from tests.view.captures import ENGINE
 
 
 @pytest.mark.parametrize(
@@ -51,7 +57,7 @@ def test_text_is_aligned_and_in_order(stats):
     lines = text.stats_table(stats, CATEGORIES).splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["High", "Op.<b>", "Op.小さい", "Low", "Op.A"]
     assert len({text.width(line) for line in lines if len(line.split()) > 1}) == 1
-    assert text.clean("a\x1b[31m") == "a\ufffd[31m"
+    assert shown.clean("a\x1b[31m") == "a\ufffd[31m"
     assert text.stats_table(stats.iloc[:0]) == "no samples"
 
 
@@ -87,3 +93,41 @@ def test_other_rows_and_quantiles_are_shown(stats):
     assert both[0].split()[:2] == ["operation", "thread"]
     assert both[3].split()[:2] == ["Op.<b>", "9"]
     assert "p90" in text.stats_table(stats.drop(columns="p99_us"))
+
+
+def test_priorities_decide_the_order_everywhere(tmp_path):
+    """What is defined as more important comes first, however little time it takes."""
+    first, last = qp.Category("Critical path", priority=1), qp.Category("Background", priority=9)
+
+    class Ranked(qp.Operation):
+        LATE = qp.op(category=first, priority=2)
+        LOGIN = qp.op(category=first, priority=1)
+        CLEANUP = qp.op(category=last, priority=9)
+
+    with qp.record(tmp_path / "capture"):
+        for operation, times in ((Ranked.LOGIN, 1), (Ranked.LATE, 3), (Ranked.CLEANUP, 10)):
+            for _ in range(times):
+                with operation:
+                    time.sleep(0.001)
+    capture = qp.open(tmp_path / "capture")
+    expected = ["Critical path", "Ranked.LOGIN", "Ranked.LATE", "Background", "Ranked.CLEANUP"]
+
+    def order(text):
+        places = [text.index(name) for name in expected]
+        return [name for _, name in sorted(zip(places, expected, strict=True))]
+
+    report = capture.report()
+    for kind in ("text", "markdown", "html"):
+        written = report.text(kind)
+        heading = "by priority, then most time first" if kind == "html" else "priority"
+        assert order(written[written.index(heading) :]) == expected, kind
+    assert order(capture._repr_html_()) == expected
+    labels = [text.get_text() for axes in capture.plot().axes for text in axes.texts]
+    assert [name for name in labels if name in expected] == ["Critical path", "Background"]
+
+
+def test_priorities_that_nobody_set_are_not_shown():
+    capture = qp.open(ENGINE)
+    plain = operations.build(capture.stats(), capture.budgets(check=False), {}, Priorities({}, {}))[0]
+    assert "priority" not in [column.name for column in plain.columns]
+    assert all(len(row.cells) == len(plain.columns) for row in plain.rows)

@@ -341,11 +341,29 @@ is_suspended(const Open *open)
     return ((PyGenObject *)open->generator)->gi_frame_state != FRAME_EXECUTING;
 }
 
+/* Whether a generator that is running does so elsewhere: it may be closed by another thread at this moment. */
+static int
+runs_elsewhere(const Open *open)
+{
+    if (open->generator == NULL || open->encloses || !PyGen_CheckExact(open->generator))
+        return 0;
+    PyThreadState *tstate = PyThreadState_Get();
+#if PY_VERSION_HEX >= 0x030D0000
+    const struct _PyInterpreterFrame *frame = tstate->current_frame;
+#else
+    const struct _PyInterpreterFrame *frame = tstate->cframe->current_frame;
+#endif
+    const void *own = ((PyGenObject *)open->generator)->gi_iframe;
+    while (frame != NULL && (const void *)frame != own)
+        frame = frame->previous;
+    return frame == NULL;
+}
+
 int64_t
 innermost_at_work(const Stack *stack)
 {
     for (Py_ssize_t i = stack->depth - 1; i >= 0; i--)
-        if (!is_suspended(&stack->open[i]))
+        if (!is_suspended(&stack->open[i]) && !runs_elsewhere(&stack->open[i]))
             return stack->open[i].span;
     return stack->root_parent;
 }

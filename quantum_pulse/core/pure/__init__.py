@@ -23,6 +23,7 @@ NAME = "python"
 
 _session: Session | None = None  # while recording
 _latest: Session | None = None  # until closed
+_last_span = 0  # of the recordings before
 
 
 class Probe:
@@ -93,9 +94,7 @@ def start(
     global _session, _latest
     if _latest is not None:
         raise RuntimeError("the core is in use")
-    _session = _latest = Session(
-        ring_path, budget_bytes, wake_fd, on_full, production, reserve, on_stall, spans.last_span()
-    )
+    _session = _latest = Session(ring_path, budget_bytes, wake_fd, on_full, production, reserve, on_stall, _last_span)
     if sys.version_info < (3, 12):
         gc.callbacks.insert(0, _keep_variables)
 
@@ -118,10 +117,11 @@ def stop() -> None:
 
 
 def close() -> None:
-    global _latest
+    global _latest, _last_span
     session, _latest = _latest, None
     if session is not None:
         session.end()
+        _last_span = session.last_span
         session.close()
 
 

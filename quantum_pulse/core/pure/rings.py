@@ -86,7 +86,7 @@ class Thread:
 
     def __init__(self, session: Session) -> None:
         self.id = threading.get_native_id()
-        self.lock = threading.RLock()  # while it writes a row: it may be interrupted, and record then as well
+        self.lock = threading.RLock()  # while it counts or writes: it may be interrupted, and record then as well
         self.segment: Segment | None = None
         self.counts: dict[int, Count] = {}
         self.session = session  # last: what an interrupt leaves without it never counted
@@ -147,7 +147,7 @@ class Session:
         self.header["process"] = os.getpid()
         self.header["limit"] = self.limit
         self.header["on_full"] = on_full
-        self.header["first_span"] = self.header["last_span"] = first_span
+        self.header["first_span"] = self.header["last_span"] = self.last_span = first_span
         self.header["seen_ns"] = self.header["released_ns"] = now()
         self.header["reserved"] = self.reserved
         self.error_numbers: dict[str, int] = {}  # by name of the type
@@ -306,7 +306,7 @@ class Session:
 
     def overwrite(self) -> bool:
         """Free the oldest full segment that the agent is not copying."""
-        for segment in self.full.copy():
+        for segment in self.oldest_first():
             # Either we see the agent's claim, or it sees that the sequence has changed.
             segment.fields["sequence"][0] = 0
             fence()
@@ -323,6 +323,12 @@ class Session:
             self.free.append(segment)
             return True
         return False
+
+    def oldest_first(self) -> list[Segment]:
+        """The full segments."""
+        while True:
+            with contextlib.suppress(RuntimeError):  # another thread has added one meanwhile
+                return list(self.full)
 
     def lose_rows(self, segment: Segment) -> None:
         """Count the rows of `segment` that are in no part as lost."""
@@ -429,25 +435,51 @@ class Session:
         duration = end - entry.start
         segment = thread.segment
         values = (entry.start, duration, entry.span, entry.parent, entry.task, entry.probe_id, error, entry.weight)
-        while not self.write(thread, segment, values):
+        while not self.write(thread, segment, values, count):
             segment = self.next_segment(thread)
-            if not self.is_recording:
-                return False  # since it waited for a segment, or before
-            if segment is None:
-                self.lose(thread, count, entry, end)
-                return True
-        count.committed += 1
+            with thread.lock:
+                if not self.is_recording:
+                    return False  # since it waited for a segment, or before
+                if segment is None:
+                    self.lose(thread, count, entry, end)
+                    return True
         if entry.probe_id in self.watched:
             self.look_at(entry, duration, error)
         return True
 
-    def write(self, thread: Thread, segment: Segment | None, values: tuple[int, ...]) -> bool:
-        """Write a row unless the recording has ended. Returns whether there was room, and it has not."""
+    def begin(self, thread: Thread, count: Count, entry: Open, *, keeps_slot: bool) -> bool:
+        """Number and count a block that is entered, unless the recording has ended. Returns whether it has not.
+
+        `keeps_slot`: it is open from now on, rather than over.
+        """
         with thread.lock:
-            return self.is_recording and segment is not None and write_row(segment, *values)
+            if not self.is_recording:
+                return False
+            if keeps_slot:
+                entry.slot = self.slots.take()
+            last = self.header.fields["last_span"]
+            with self.tally:
+                # No call in here: an interrupt that comes in between may record as well.
+                self.last_span += 1
+                entry.span = last[0] = self.last_span
+                count.started += 1
+            # Last: what an interrupt leaves is counted and has no name, rather than twice.
+            self.slots.show(entry.slot, entry)
+            return True
+
+    def write(
+        self, thread: Thread, segment: Segment | None, values: tuple[int, ...], count: Count | None = None
+    ) -> bool:
+        """Write and count a row unless the recording has ended. Returns whether there was room, and it has not."""
+        with thread.lock:
+            if not self.is_recording or segment is None or not write_row(segment, *values):
+                return False
+            if count is not None:
+                count.committed += 1
+            return True
 
     def end(self) -> None:
-        """No row follows: each thread has either written the one that it is about to write, or never will."""
+        """Nothing follows: each thread has either written what it is about to write, or never will."""
         self.is_recording = False
         for thread in self.living():
             with thread.lock:

@@ -74,23 +74,17 @@ class Open:
 
 _local = threading.local()
 _top: ContextVar[Open | None] = ContextVar("quantum_pulse_top", default=None)
-_numbers = threading.RLock()
-_last_span = 0
+_task_numbers = threading.RLock()
 _last_task = 0
 _tasks: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
 
 def _renew_lock() -> None:
-    global _numbers
-    _numbers = threading.RLock()
+    global _task_numbers
+    _task_numbers = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_renew_lock)  # whoever held it is not there
-
-
-def last_span() -> int:
-    """Number of the last block that was entered in this process."""
-    return _last_span
 
 
 def this_thread(session: Session) -> Thread:
@@ -110,7 +104,7 @@ def _task_number() -> int:
         return 0
     number = _tasks.get(task)
     if number is None:
-        with _numbers:
+        with _task_numbers:
             _last_task += 1
             number = _last_task
         _tasks[task] = number
@@ -155,7 +149,6 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
     None for what is not recorded at all; of weight 0, with the number of its parent, for what sampling leaves out.
     `keeps_slot`: it is open from now on, rather than over.
     """
-    global _last_span
     if probe.probe_detail and session.production:
         return None
     probe_id = probe.probe_id
@@ -178,17 +171,8 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
     entry.encloses = entry.is_open = entry.is_abandoned = False
     entry.span = entry.parent
     entry.slot = None
-    if entry.weight > 0:
-        if keeps_slot:
-            entry.slot = session.slots.take()
-        fields = session.header.fields
-        with _numbers:
-            # No call in here: an interrupt that comes in between may record as well.
-            _last_span += 1
-            entry.span = fields["last_span"][0] = _last_span
-            count.started += 1
-        # Last: what an interrupt leaves is counted and has no name, rather than twice.
-        session.slots.show(entry.slot, entry)
+    if entry.weight > 0 and not session.begin(thread, count, entry, keeps_slot=keeps_slot):
+        return None
     return entry
 
 

@@ -15,6 +15,8 @@ class Op(qp.Operation):
 
 with Op.SUBMIT:
     pass
+with Op:  # error
+    pass
 with Op.SUBMTI:  # error
     pass
 with Op.SUBMIT as member, Op.PARSE:
