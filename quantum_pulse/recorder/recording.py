@@ -303,9 +303,9 @@ class Recorder:
 
         Parameters
         ----------
-        start, end, optional
+        start, end : moment, optional
             Only calls that started in this interval, as in `Capture.stats`.
-        last_s, optional
+        last_s : float, optional
             Only calls that started in the last so many seconds, in place of `start` and `end`.
         **options
             What else `Capture.stats` takes, such as ``quantiles=`` or ``top=``.
