@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 QUICK := $(addprefix tests/,core operations capture facade test_timers.py test_imports.py)
 SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 
-.PHONY: demo test quick test-all lab check bench sanitize tsan pythons freethreaded docs clean
+.PHONY: demo test quick test-all lab check bench sanitize tsan pythons freethreaded docs wheel clean
 
 demo: $(VENV)/.base  ## record a real program and show what is slow in it
 	$(BIN)/quantum-pulse demo
@@ -74,7 +74,7 @@ pythons:  ## the recorder's tests on each Python of PYTHONS
 # makes another.
 FREETHREADED ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/quantum_pulse/python3.13t
 # Of the test extra, what has no wheel for it or needs what has none; greenlet, below playwright, brings the lock back.
-LOCKED := axe-playwright-python celery duckdb eventlet gevent gunicorn ipykernel joblib jupyterlab nbclient nbconvert notebook playwright polars uvicorn uvicorn-worker uvloop
+LOCKED := axe-playwright-python celery duckdb eventlet fastapi gevent gunicorn httpx ipykernel joblib jupyterlab nbclient nbconvert notebook playwright polars uvicorn uvicorn-worker uvloop
 # The check is without PYTHON_GIL=0, under which no module could bring the lock back; the tests are with it, so that
 # none of theirs does. test_parts.py reads captures with duckdb and polars.
 freethreaded:  ## the recorder's tests and how recording scales on a Python without the interpreter lock
@@ -97,8 +97,27 @@ freethreaded:  ## the recorder's tests and how recording scales on a Python with
 	bin/python -c "import sys; sys.path.append(sys.argv.pop()); from tests.perf.__main__ import main; sys.exit(main())" \
 		parallel $(CURDIR)
 
-docs: $(VENV)/.base  ## what is generated from the code
+docs: $(VENV)/.docs  ## the documentation site, in build/site; a warning is an error
 	$(BIN)/python -m quantum_pulse.capture.format
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	$(BIN)/python -m tests.docs.offline build/site
+
+# A wheel as a user gets it. CC and --only-binary keep a compiler from helping, and the tests run beside the environment,
+# so that they cannot import the sources.
+WHEELS := build/wheels
+QUICK_OF_WHEEL := core/test_spans.py core/test_tasks.py operations capture/test_capture.py export test_cli.py test_timers.py
+wheel: $(VENV)/.wheel  ## a wheel, audited, and tested where no compiler is
+	rm -rf $(WHEELS) build/lib* build/bdist*
+	$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir $(WHEELS)/built .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir $(WHEELS) $(WHEELS)/built/*.whl
+	$(BIN)/auditwheel show $(WHEELS)/*.whl
+	$(PYTHON) -m venv $(WHEELS)/environment
+	CC=false $(WHEELS)/environment/bin/python -m pip install -qq --disable-pip-version-check --only-binary :all: \
+		"$$(echo $(WHEELS)/*.whl)[test]"
+	cd $(WHEELS)/environment && CC=false bin/python -c "import quantum_pulse.core as found; \
+		assert found.core.NAME == 'native', found.FALLBACK_REASON; print(found.__file__)"
+	cd $(WHEELS)/environment && CC=false bin/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
+		-p no:cacheprovider $(addprefix $(CURDIR)/tests/,$(QUICK_OF_WHEEL))
 
 $(VENV)/.base: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -117,6 +136,14 @@ $(VENV)/.lab: $(VENV)/.base
 
 $(VENV)/.bench: $(VENV)/.base
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[bench]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
+$(VENV)/.wheel: $(VENV)/.base
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[wheel]'
 	touch $@
 
 $(VENV)/.check: $(VENV)/.base

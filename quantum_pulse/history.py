@@ -35,14 +35,16 @@ class History:
 
     One line of JSON a run in `history.jsonl`: label, time, capture, the names of its recordings, for each operation its
     count and quantiles, and these once more without the warm-up where there was one. Small enough to stand in a
-    repository, and merged there like any text. In CI, after each build::
+    repository, and merged there like any text. In CI, after each build:
 
-        history, capture = qp.History("baselines/"), qp.open("captures/run")
-        found = history.check(capture)
-        print(found.to_markdown())
-        if found.failures():  # what regressed, budgets that are missed, calls that had not ended
-            sys.exit(1)
-        history.add(capture, label=commit)
+    ```python
+    history, capture = qp.History("baselines/"), qp.open("captures/run")
+    found = history.check(capture)
+    print(found.to_markdown())
+    if found.failures():  # what regressed, budgets that are missed, calls that had not ended
+        sys.exit(1)
+    history.add(capture, label=commit)
+    ```
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -89,12 +89,29 @@ def writable(text: str) -> str:
 class op:  # noqa: N801 - reads as a keyword in the body of an enum
     """Define an operation: ``SUBMIT = op("Submitting orders", category="Execution", priority=1, budget_us=100)``.
 
-    `category` is a name or a `Category` and defaults to the enum's name. `priority` is an integer, 1 first, and
-    defaults to 3. `budget_us` is the time that the operation may take, in microseconds, and `budget_quantile` the share
-    of its calls that must keep it. `detail=True` records it only at the level "full". `sample_every=100` records one of
-    each 100 calls, chosen at random, which then stands for all of them. `expect_us=(low, high)` says between which
-    times, in microseconds, a duration is plausible. Raises
-    DefinitionError (a TypeError) when an argument is of another kind.
+    Parameters
+    ----------
+    description
+        What the operation does, in words.
+    category
+        The group that it belongs to: a name or a `Category`. By default the name of the enum.
+    priority
+        Its rank, 1 for what matters most.
+    budget_us
+        The time that a call may take, in microseconds.
+    budget_quantile
+        The share of calls that must keep the budget: 0.99 if the p99 must.
+    detail
+        Whether to record it at the level "full" only.
+    sample_every
+        Record one of so many calls, chosen at random, with that weight.
+    expect_us
+        Between which times a duration is plausible, ``(low, high)`` in microseconds; see `Capture.validate`.
+
+    Raises
+    ------
+    DefinitionError
+        When an argument is unknown or of another kind. It is a TypeError.
     """
 
     # Compared by identity: an enum takes members of equal value for aliases, and two operations may well look alike.

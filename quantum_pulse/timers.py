@@ -18,14 +18,16 @@ class PausableTimer:
     It begins paused. The sample's duration is the active time, and its start that of the first `resume`. The time from
     there to the last `pause` is `elapsed_ns`; with ``Op.X.timer(elapsed=Op.Y)`` it becomes a sample of `Op.Y`, so that
     both have statistics. A call that changes nothing, as a second `pause`, does no harm. As a context manager it
-    resumes on entering and finishes on leaving, with the exception that left the block, if one did::
+    resumes on entering and finishes on leaving, with the exception that left the block, if one did:
 
-        with Trading.PRICE_FEED_PARSING.timer() as timer:
-            header = parse(data)
-            timer.pause()
-            await store(header)
-            timer.resume()
-            parse(rest)
+    ```python
+    with Trading.PRICE_FEED_PARSING.timer() as timer:
+        header = parse(data)
+        timer.pause()
+        await store(header)
+        timer.resume()
+        parse(rest)
+    ```
 
     A timer belongs to one task or thread at a time. One that is never finished, or never resumed, records nothing.
     """

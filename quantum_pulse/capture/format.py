@@ -38,7 +38,8 @@ from 'monday/rollups/*.parquet' group by operation, day order by day;
 ```
 
 ```python
-# Polars
+import polars as pl
+
 pl.scan_parquet("monday/samples/*.parquet").group_by("operation").agg(pl.col("duration_ns").quantile(0.99)).collect()
 ```
 

@@ -256,7 +256,7 @@ class Recorder:
         ----------
         path
             Directory of the new capture.
-        last_s, optional
+        last_s : float, optional
             Only what ended in the last so many seconds, with the metrics of that time; what was saved or flushed into
             the capture of the recording meanwhile is in the snapshot too.
 
@@ -303,9 +303,9 @@ class Recorder:
 
         Parameters
         ----------
-        start, end, optional
+        start, end : moment, optional
             Only calls that started in this interval, as in `Capture.stats`.
-        last_s, optional
+        last_s : float, optional
             Only calls that started in the last so many seconds, in place of `start` and `end`.
         **options
             What else `Capture.stats` takes, such as ``quantiles=`` or ``top=``.

@@ -72,19 +72,19 @@ def start(
         newest and counts them; "wait" makes the program wait for room, for 5 s at most; "overwrite" is a flight
         recorder: nothing is written until `Recorder.flush`, `Recorder.snapshot` or the end, and the oldest samples make
         room for the newest.
-    save_on, optional
+    save_on : mapping, optional
         What makes a flight recorder flush by itself: operations (or whole enums) mapped to the microseconds that a call
         may take, to "error", or to both, as in ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``. That is at most once a
         second, and while it goes on, half as often with each time, down to once in ten minutes. `Capture.saves` has
         what it was for.
-    ring_folder, optional
+    ring_folder : path, optional
         Folder of the rings. By default what QUANTUM_PULSE_RINGS in the environment says, else shared memory
         (/dev/shm), where no disk can stop the program. It must not be on btrfs, zfs, bcachefs or nilfs2, where a full
         disk would end the program.
     writer : {"agent", "thread"}
         Who writes: the agent, or a thread of this process. Where no process can be started, a thread does it as well,
         and a warning says so.
-    keep, optional
+    keep : str, optional
         Bound of the capture: an age such as "30d" or "12h", or bytes on disk such as "20GB". The oldest samples
         expire; how many calls and errors there were, and the distribution of their durations, stay by operation and
         minute, for ``stats(approximate=True)`` and `timeline`. By default everything stays.
