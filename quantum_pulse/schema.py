@@ -127,6 +127,8 @@ WORKERS: Final = ".workers"
 NAMES_SUFFIX: Final = ".names"
 #: Rows that a part may have that was made of smaller ones. Parts of more than half of that are left alone.
 MERGED_ROWS: Final = 1 << 20
+#: Parts with more rows are never replaced by larger ones.
+FINAL_ROWS: Final = 2 * MERGED_ROWS
 #: Rows of a row group that no writer of ours exceeds.
 MOST_GROUP_ROWS: Final = 1 << 22
 #: No clock shows a later time, in ns since its epoch, and no block takes longer: the sum of both fits into 64 bits.

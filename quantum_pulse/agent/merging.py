@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from quantum_pulse import directories, schema
 from quantum_pulse.agent import parts
+from quantum_pulse.agent.packing import Packer
 
 logger = logging.getLogger("quantum_pulse")
 
@@ -32,13 +33,18 @@ class Merger:
     def __init__(self, next_path: Callable[[str], Path]) -> None:
         """`next_path` gives the path of a new part of a table."""
         self._next_path = next_path
+        self._packer = Packer(next_path)
         self._has_failed = False
         # By table and generation: how often the rows in them were merged.
         self._pieces: dict[str, list[list[_Piece]]] = {table: [] for table in schema.RECORDED}
 
     def add(self, table: str, path: Path, rows: int, generation: int = 0) -> None:
         """Take note of a new part."""
-        if self._has_failed or rows > schema.MERGED_ROWS // 2:
+        if self._has_failed:
+            return
+        if rows > schema.MERGED_ROWS // 2:
+            if table == "samples":
+                self._packer.add(path, rows)
             return
         generations = self._pieces[table]
         generations += [[] for _ in range(generation + 1 - len(generations))]
@@ -47,9 +53,14 @@ class Merger:
     def forget(self, paths: Iterable[Path]) -> None:
         """These parts are gone."""
         gone = set(paths)
+        self._packer.forget(gone)
         for generations in self._pieces.values():
             for pieces in generations:
                 pieces[:] = [piece for piece in pieces if piece.path not in gone]
+
+    def close(self) -> None:
+        """Nothing more is merged."""
+        self._packer.give_up()
 
     def tidy(self, *, finally_: bool = False) -> None:
         """`merge`, or `finish` with `finally_`. That is for comfort only: what goes wrong ends nothing but this."""
@@ -73,6 +84,7 @@ class Merger:
                     self._merge(table, group, generation + 1)
                     del generations[generation][: len(group)]
                 generation += 1
+        self._packer.step()
 
     def finish(self) -> None:
         """Merge whatever can still be merged. Raises OSError."""
@@ -84,6 +96,7 @@ class Merger:
                     self._merge(table, group, 0)
                 del rest[: len(group)]
             generations.clear()
+        self._packer.give_up()
 
     def _merge(self, table: str, group: list[_Piece], generation: int) -> None:
         path = self._next_path(table)

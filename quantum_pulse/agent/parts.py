@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from quantum_pulse import arrow, directories, files, records, schema
 from quantum_pulse.agent import footer as footers
+from quantum_pulse.agent import rollups
 from quantum_pulse.operations import Category, Definition
 
 if TYPE_CHECKING:
@@ -94,13 +95,34 @@ def merge(sources: Sequence[Path], target: Path, table: str) -> None:
     Raises OSError as `write_samples`, and pyarrow's errors for a source that is damaged.
     """
     content, found = _together(sources, table)
-    # A source that could not be deleted when it was merged must not come back to life when this one takes over.
-    left = {name for footer in found for name in footer.get("merged", ()) if target.with_name(name).exists()}
-    footer = {**found[-1], "merged": sorted(left | {path.name for path in sources})}
+    footer = {**found[-1], "merged": _replaced(sources, found)}
     if table == "samples":
         content = _in_order(content)
         footer |= _merged_footer(content, found)
     _write(target, table, content, footer)
+
+
+def packed_footer(sources: Sequence[Path], found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The footer of a part of `samples` that has the rows of `sources`, whose footers are `found`."""
+    summaries = rollups.combined([rollups.of_plain(footer["histograms"]) for footer in found], rollups.WHOLE)
+    return {
+        **found[-1],
+        "merged": _replaced(sources, found),
+        **_common_footer(found),
+        "histograms": rollups.plain(summaries),
+    }
+
+
+def _replaced(sources: Sequence[Path], found: list[dict[str, Any]]) -> list[str]:
+    """Names of the parts that one made of `sources` stands for."""
+    # A source that could not be deleted when it was merged must not come back to life when this one takes over.
+    left = {
+        name
+        for path, footer in zip(sources, found, strict=True)
+        for name in footer.get("merged", ())
+        if path.with_name(name).exists()
+    }
+    return sorted(left | {path.name for path in sources})
 
 
 def excerpt(sources: Sequence[Path], target: Path, ended_from_ns: int) -> int:
@@ -123,14 +145,18 @@ def excerpt(sources: Sequence[Path], target: Path, ended_from_ns: int) -> int:
 def _together(sources: Sequence[Path], table: str) -> tuple[Any, list[dict[str, Any]]]:
     """The rows of parts, and their footers."""
     import pyarrow as pa
+
+    tables, found = zip(*(read(path, table) for path in sources), strict=True)
+    return pa.concat_tables(tables).unify_dictionaries(), list(found)
+
+
+def read(path: Path, table: str) -> tuple[Any, dict[str, Any]]:
+    """The rows of a part, and its footer. Raises as `merge`."""
     import pyarrow.parquet as pq
 
-    tables, found = [], []
-    for path in sources:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            tables.append(file.read().cast(arrow.layout(table)))
-            found.append(json.loads((file.metadata.metadata or {})[schema.FOOTER_KEY.encode()]))
-    return pa.concat_tables(tables).unify_dictionaries(), found
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        footer = json.loads((file.metadata.metadata or {})[schema.FOOTER_KEY.encode()])
+        return file.read().cast(arrow.layout(table)), footer
 
 
 def _in_order(samples: Any) -> Any:
@@ -159,18 +185,15 @@ def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any
     import numpy as np
     import pyarrow as pa
 
-    described = {json.dumps(plain, sort_keys=True): plain for footer in sources for plain in footer["operations"]}
-    definitions = [Definition.from_plain(plain) for plain in described.values()]
+    common = _common_footer(sources)
+    definitions = [Definition.from_plain(plain) for plain in common["operations"]]
     known = {(definition.name, definition.category.name): number for number, definition in enumerate(definitions)}
     operation: Any = content["operation"].chunk(0)
     category: Any = content["category"].chunk(0)
     names, categories = operation.dictionary.to_pylist(), category.dictionary.to_pylist()
     table = np.array([[known.get((name, group), 0) for group in categories] for name in names], np.uint32)
-    saved = [sample for footer in sources for sample in footer.get("saved_for", ())]
     return {
-        "operations": list(described.values()),
-        "losses": [loss for footer in sources for loss in footer["losses"]],
-        **({"saved_for": saved} if any("saved_for" in footer for footer in sources) else {}),
+        **common,
         "histograms": footers.summaries(
             definitions,
             table[arrow.values(operation.indices), arrow.values(category.indices)],
@@ -178,6 +201,17 @@ def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any
             arrow.values(content["weight"]),
             arrow.values(content["error"].is_valid().cast(pa.int8())).astype(np.bool_),
         ),
+    }
+
+
+def _common_footer(sources: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the footer of merged samples says that stands in those of its sources."""
+    described = {json.dumps(plain, sort_keys=True): plain for footer in sources for plain in footer["operations"]}
+    saved = [sample for footer in sources for sample in footer.get("saved_for", ())]
+    return {
+        "operations": list(described.values()),
+        "losses": [loss for footer in sources for loss in footer["losses"]],
+        **({"saved_for": saved} if any("saved_for" in footer for footer in sources) else {}),
     }
 
 
@@ -233,24 +267,27 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array[Any]:
 def _write(path: Path, table: str, content: Any, footer: dict[str, Any]) -> None:
     import pyarrow.parquet as pq
 
-    columns = schema.TABLES[table]
-    text = json.dumps(footer, separators=(",", ":"))
-    # A column that is never null is written a sixth faster where the file says so.
-    content = content.cast(arrow.layout(table, strict=True)).replace_schema_metadata(
-        {schema.FOOTER_KEY: text, schema.FOOTER_CHECKSUM_KEY: f"{zlib.crc32(text.encode()):08x}"}
-    )
-    # Any, because types for pyarrow, where they are installed, know only the boolean.
-    named: Any = [column.name for column in columns if column.encoding == "dictionary"]
-    # Extremes of names help nobody, and finding them takes as long as writing them.
-    numeric: Any = [column.name for column in columns if not column.type.startswith("dictionary")]
+    content = content.cast(arrow.layout(table, strict=True)).replace_schema_metadata(described(footer))
     with directories.holding(path) as folder, folder.replacing(path.name) as file:
-        pq.write_table(
-            content,
-            file,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=named,
-            write_statistics=numeric,
-            column_encoding={column.name: column.encoding for column in columns if column.encoding.isupper()},
-            write_page_checksum=True,
-        )
+        pq.write_table(content, file, **how(table))
+
+
+def described(footer: dict[str, Any]) -> dict[str, str]:
+    """`footer` as metadata of a Parquet file."""
+    text = json.dumps(footer, separators=(",", ":"))
+    return {schema.FOOTER_KEY: text, schema.FOOTER_CHECKSUM_KEY: f"{zlib.crc32(text.encode()):08x}"}
+
+
+def how(table: str) -> dict[str, Any]:
+    """How pyarrow is to write parts of `table`. Columns are those of ``arrow.layout(table, strict=True)``: one that is
+    never null is written a sixth faster where the file says so."""
+    columns = schema.TABLES[table]
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_dictionary": [column.name for column in columns if column.encoding == "dictionary"],
+        # Extremes of names help nobody, and finding them takes as long as writing them.
+        "write_statistics": [column.name for column in columns if not column.type.startswith("dictionary")],
+        "column_encoding": {column.name: column.encoding for column in columns if column.encoding.isupper()},
+        "write_page_checksum": True,
+    }

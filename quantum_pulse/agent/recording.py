@@ -190,8 +190,9 @@ class Recording:
         self._answered = self.ring["answered"] = ticket
 
     def merge(self, *, finally_: bool = False) -> None:
-        """Make larger parts. That is for comfort only: what goes wrong ends nothing but this."""
-        self._merger.tidy(finally_=finally_)
+        """Make larger parts, unless samples wait. That is for comfort only: what goes wrong ends nothing but this."""
+        if finally_ or not self.ring.is_crowded():
+            self._merger.tidy(finally_=finally_)
 
     def forget_parts(self, paths: tuple[Path, ...]) -> None:
         """Some parts are gone, and need not be merged."""
@@ -454,6 +455,7 @@ class Recording:
 
     def close(self) -> None:
         """Let go of the ring."""
+        self._merger.close()
         self.ending.close()
         self.ring.close()
 

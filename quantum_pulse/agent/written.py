@@ -121,7 +121,9 @@ def last_span(capture: Path, name: str) -> int:
     for path in parts_of(capture, "samples", name):
         try:
             with pq.ParquetFile(path) as file:
-                largest = max(largest, int(np.max(file.read(columns=["span"])["span"].to_numpy(), initial=0)))
+                for group in range(file.num_row_groups):
+                    spans = file.read_row_group(group, columns=["span"])["span"].to_numpy()
+                    largest = max(largest, int(np.max(spans, initial=0)))
         except (OSError, pa.ArrowException, ValueError, MemoryError):
             continue
     return largest

@@ -120,8 +120,7 @@ class Source:
 
     def _may_vanish(self, part: Path, rows: int) -> bool:
         """Whether the agent may yet merge `part` into a larger one."""
-        # Larger ones are left alone, and there may be more of them than a process may have descriptors.
-        return rows <= schema.MERGED_ROWS // 2 and recording_of(part) in self._with_rings
+        return rows <= schema.FINAL_ROWS and recording_of(part) in self._with_rings
 
     def _held(self, path: Path) -> Path:
         """Another name of the file `path`, which lasts as long as this object. Raises OSError."""

@@ -7,6 +7,7 @@ import math
 import re
 import threading
 import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -276,6 +277,9 @@ def test_overwriting_with_threads_that_come_and_go(tmp_path):
             thread = threading.Thread(target=repeat, args=(Modes.OUTER, 300))
             thread.start()
             thread.join()
+            # `join` returns a moment before the thread of the operating system ends, and gives its segment up.
+            while Path(f"/proc/self/task/{thread.native_id}").exists():
+                time.sleep(0)
     account = balanced(recorder)
     assert account["started"] == 30_000
     samples = qp.open(tmp_path / "capture").samples()
