@@ -39,6 +39,10 @@ read_monotonic(clockid_t clock, struct timespec *time)
 #define clock_gettime read_monotonic
 #include "clock.c"
 
+#if PARALLEL
+pthread_mutex_t clock_lock = PTHREAD_MUTEX_INITIALIZER;
+#endif
+
 void
 begin(int64_t at_ns, double rate)
 {

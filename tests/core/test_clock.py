@@ -112,10 +112,11 @@ class Machine:
         return self.library.clock_source()
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
+@pytest.fixture(scope="module", params=["interpreter lock", "no interpreter lock"])
+def built(request, tmp_path_factory):
     target = tmp_path_factory.mktemp("clock") / "clock.so"
-    command = ["gcc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", f"-I{NATIVE}", str(HERE / "clock_rig.c")]
+    options = ["-DPy_GIL_DISABLED=1"] if request.param == "no interpreter lock" else []
+    command = ["gcc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", *options, f"-I{NATIVE}", str(HERE / "clock_rig.c")]
     subprocess.run([*command, "-o", str(target)], check=True)
     return target
 

@@ -232,3 +232,20 @@ def test_marks_are_changed_in_place():
     """Else each block would copy the context's variables, and cost three times as much."""
     native = pytest.importorskip(MODULES["native"])
     assert (sys.version_info < (3, 15)) == native.MARKS_IN_PLACE
+
+
+@pytest.mark.skipif(not FREE_THREADED, reason="references are counted by one thread at a time")
+def test_references_to_what_threads_share_are_not_counted():
+    """Each block of each thread would write the word that counts them."""
+    native = pytest.importorskip(MODULES["native"])
+
+    class Probe(native.Probe):
+        pass
+
+    probe = Probe()
+    probe.probe_id = 1
+    once = native.timed(probe, by_operation)
+    again = native.timed(probe, lambda: 1)  # may be made any number of times, and must go
+    counted = {name: sys.getrefcount(one) < 1000 for name, one in locals().items()}
+    assert (counted["probe"], counted["once"], counted["again"]) == (False, False, True)
+    assert sys.getrefcount(probe.__enter__) == sys.getrefcount(probe.__exit__) == sys.getrefcount(probe)

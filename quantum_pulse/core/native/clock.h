@@ -93,8 +93,10 @@ on_present_line(uint64_t ticks, int64_t *ns)
     if (!read_line(&now))
         return 0;
     uint64_t passed = ticks - now.ticks;
+    if (passed >= now.length)
+        return 0;
     *ns = now.ns + (int64_t)(passed * now.rate >> RATE_BITS);
-    return passed < now.length;
+    return 1;
 }
 
 /* The slow half: read CLOCK_MONOTONIC, and begin a new line unless another thread just has. Returns the time at `ticks`,

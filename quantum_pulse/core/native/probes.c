@@ -89,6 +89,24 @@ typedef struct {
     int is_exit;
 } Method;
 
+/* The slow half of method_get: what `slot` hands out from now on. */
+static __attribute__((noinline)) PyObject *
+bind_once(Probe *probe, PyObject **slot, vectorcallfunc function)
+{
+    PyObject *bound = bind(probe, function);
+    if (bound == NULL)
+        return NULL;
+    lock_rings();
+    PyObject *known = *slot;
+    if (known == NULL) /* else another thread has bound it meanwhile */
+        tell(*slot, Py_NewRef(bound));
+    unlock_rings();
+    if (known == NULL)
+        return bound;
+    Py_DECREF(bound);
+    return Py_NewRef(known);
+}
+
 static PyObject *
 method_get(Method *self, PyObject *object, PyObject *type)
 {
@@ -98,20 +116,7 @@ method_get(Method *self, PyObject *object, PyObject *type)
         return PyErr_Format(PyExc_TypeError, "a Probe is required");
     Probe *probe = (Probe *)object;
     PyObject **slot = self->is_exit ? &probe->exit : &probe->enter, *known = seen(*slot);
-    if (known != NULL)
-        return Py_NewRef(known);
-    PyObject *bound = bind(probe, self->is_exit ? call_exit : call_enter);
-    if (bound == NULL)
-        return NULL;
-    lock_rings();
-    known = *slot;
-    if (known == NULL) /* else another thread has bound it meanwhile */
-        tell(*slot, Py_NewRef(bound));
-    unlock_rings();
-    if (known == NULL)
-        return bound;
-    Py_DECREF(bound);
-    return Py_NewRef(known);
+    return known != NULL ? Py_NewRef(known) : bind_once(probe, slot, self->is_exit ? call_exit : call_enter);
 }
 
 static PyObject *
