@@ -371,7 +371,8 @@ class Agent:
     def _workers_of(self, recording: Recording) -> Workers:
         root = root_of(recording.name)
         if root not in self._workers:
-            self._workers[root] = Workers(self.capture, root, self._clock)
+            rings = [one.ring for one in self.recordings.values() if one.is_forked and root_of(one.name) == root]
+            self._workers[root] = Workers(self.capture, root, self._clock, rings)
         return self._workers[root]
 
     def _sample_last(self, name: str) -> None:

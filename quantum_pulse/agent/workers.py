@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from quantum_pulse.agent.written import delete_leftovers, last_span, parts_of, r
 from quantum_pulse.operations import Definition
 from quantum_pulse.rings import contents
 from quantum_pulse.rings.batch import Batch, joined
+from quantum_pulse.rings.ring import Ring
 
 logger = logging.getLogger("quantum_pulse")
 
@@ -35,7 +37,8 @@ MOST_LISTED: Final = 1000
 class Workers:
     """The short-lived processes that the recording `root` has forked."""
 
-    def __init__(self, capture: Path, root: str, clock: Clock) -> None:
+    def __init__(self, capture: Path, root: str, clock: Clock, rings: Iterable[Ring]) -> None:
+        """`rings` are those of processes that `root` has forked."""
         self.capture = capture
         self.name = f"{root}{schema.WORKERS}"
         self._clock = clock
@@ -46,6 +49,9 @@ class Workers:
         self._content["rows"] = rows_in_parts(capture, self.name, self._merger)
         # Never 0, which says of a ring that nobody has taken it.
         self._span = max(last_span(capture, self.name), int(self._content.get("last_span") or 0), 1)
+        # An agent that died may have numbered rings of which it has written nothing yet.
+        numbered = [ring["span_offset"] + ring["last_span"] for ring in rings if ring["span_offset"]]
+        self._span = max([self._span, *numbered])
         self._takes_over = any(self._content["rows"].values())
         for name in self._content["taken"]:
             self._remove(name)
@@ -86,13 +92,13 @@ class Workers:
                 found.append((recording, contents.read(recording.path)))
             except (OSError, ValueError) as error:
                 self._note_damage(recording, f"{recording.path.name}: {files.reason(error)}")
-        before = copy.deepcopy(self._content), self._span
+        before = copy.deepcopy(self._content)
         try:
             pieces = [self._numbered(recording, one) for recording, one in found]
             self._write(found, pieces, environment)
         except OSError:
-            # They come again, and may be in a part by now.
-            self._content, self._span = before
+            # They come again, with the numbers that they have, and may be in a part by now.
+            self._content = before
             self._content["rows"] = rows_in_parts(self.capture, self.name)
             self._takes_over = True
             raise

@@ -107,7 +107,7 @@ def check(path, *, lost=0):
     assert len(samples) == len(before), "recovering neither adds nor takes away"
     assert not samples.duplicated(["process", "span"]).any()
     losses = capture.losses()
-    assert losses["count"].sum() == total, losses
+    assert losses["count"].sum() == total, losses.to_dict("records")
     assert (total > 0) == bool(lost)
     left_open = sum(process["account"]["open"] for process in recordings.values() if process["account"])
     assert len(capture.unfinished()) == left_open
