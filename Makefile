@@ -105,7 +105,7 @@ docs: $(VENV)/.docs  ## the documentation site, in build/site; a warning is an e
 # A wheel as a user gets it. CC and --only-binary keep a compiler from helping, and the tests run beside the environment,
 # so that they cannot import the sources.
 WHEELS := build/wheels
-QUICK_OF_WHEEL := core/test_spans.py core/test_tasks.py operations capture/test_capture.py export test_cli.py test_timers.py
+QUICK_OF_WHEEL := core/test_spans.py core/test_tasks.py operations capture/test_capture.py export/test_exporting.py test_timers.py
 wheel: $(VENV)/.wheel  ## a wheel, audited, and tested where no compiler is
 	rm -rf $(WHEELS) build/lib* build/bdist*
 	$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir $(WHEELS)/built .
