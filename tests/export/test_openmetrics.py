@@ -9,6 +9,7 @@ from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
 import quantum_pulse as qp
+from quantum_pulse import schema
 from quantum_pulse.capture import scan
 from quantum_pulse.cli import main
 from quantum_pulse.export import openmetrics
@@ -83,7 +84,7 @@ def test_strange_names(write_capture, written):
 
 def test_no_line_but_the_last_bucket_is_infinite(write_capture, written):
     """Not for the longest durations and weights that there are, nor for budgets that are no time."""
-    longest, most = 2**63 - 1, 2**31 - 1
+    longest, most = schema.MOST_NS - 1, 2**31 - 1
     rows = [{"duration": longest, "weight": most}, {"duration": 0, "operation": 1}, {"duration": 7, "operation": 2}]
     budgets = (float("inf"), 10**400, 1e15)
     operations = [Definition(f"W.{place}", "w", "", Category("A"), 1, own) for place, own in enumerate(budgets)]

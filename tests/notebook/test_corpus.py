@@ -67,7 +67,7 @@ def test_in_a_browser(application, tmp_path):
 
 def saved(page, path):
     """The notebook at `path` as the browser saves it, when all of its cells have run."""
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 150
     while time.monotonic() < limit:
         if page.locator(".jp-Stdin-input").count():
             page.locator(".jp-Stdin-input").first.fill(corpus.TYPED)
