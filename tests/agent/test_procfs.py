@@ -90,7 +90,7 @@ def test_cpu_time_is_that_of_the_kernel(child, observe):
     found = sum(row["cpu_process_percent"] / 100 * row["interval_ns"] / 1e9 for row in rows)
     # Microseconds, where the clock has nanoseconds.
     assert after - before - 1e-5 <= found <= last - first + 1e-5
-    assert found > 0.1
+    assert found > 0.05  # of 0.4, where others are at work
 
 
 def test_cpu_time_without_the_clock_of_the_process(child, observe, monkeypatch):
