@@ -131,7 +131,7 @@ def test_what_only_workers_defined_was_defined(tmp_path, capsys):
         (["stast"], "there is no 'stast'; did you mean stats?"),
         (["stats", "x", "--unit", "sec"], "--unit: there is no 'sec'; did you mean s?"),
         (["report", "x", "--format", "htm"], "--format: there is no 'htm'; did you mean html?"),
-        (["zzzzz"], "there are demo, run,"),
+        (["zzzzz"], "choose from demo, run,"),
         (["stats", "x", "--srot", "p99_us"], "unrecognized arguments: --srot p99_us; did you mean --sort?"),
     ],
 )
@@ -207,16 +207,19 @@ def test_the_table_can_be_sorted_cut_and_grouped(tmp_path, script, capsys):
     [
         (["stats", ""], "quantum-pulse: the path of a capture is empty; it must be a path, as 'captures/monday'"),
         (["stats", "x", "--top", "0"], "argument --top: must be a whole number of at least 1, not '0'; see"),
-        (["nonsense"], "there is no 'nonsense'; there are demo"),
+        (["nonsense"], "there is no 'nonsense'; choose from demo"),
         (["run", ""], "quantum-pulse: run: there is no script ''"),
         (["run", "-m", ""], "quantum-pulse: run: there is no module ''"),
-        (["run", "--into", "", "job.py"], "quantum-pulse: --into names no folder"),
+        (["run", "--into", "", "job.py"], "quantum-pulse: --into is empty"),
         (["recover", ""], "quantum-pulse: '' does not exist"),
         (["recover", "none"], "quantum-pulse: 'none' does not exist"),
-        (["lab", str(ENGINE), "-o", ""], "quantum-pulse: lab: '' is no name of a notebook"),
-        (["lab", str(ENGINE), "-o", "folder.ipynb"], "quantum-pulse: lab: 'folder.ipynb' is no name of a notebook"),
+        (["lab", str(ENGINE), "-o", ""], "quantum-pulse: lab: '' is not the name of a notebook"),
+        (
+            ["lab", str(ENGINE), "-o", "folder.ipynb"],
+            "quantum-pulse: lab: 'folder.ipynb' is not the name of a notebook",
+        ),
         (["lab", str(ENGINE), "--baseline", ""], "quantum-pulse: the path of a capture is empty"),
-        (["demo", "--into", str(ENGINE)], "holds a capture already; choose another folder with --into"),
+        (["demo", "--into", str(ENGINE)], "already holds a capture; choose another directory with --into"),
         (["demo", "--into", "job.py"], "is a file; a capture is a directory"),
     ],
 )

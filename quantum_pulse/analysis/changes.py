@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SHORTEST: Final = 5
 #: Simulated series behind a p-value; the smallest p-value is one in so many.
 SIMULATIONS: Final = 4000
-#: Share of the error probability that the search of a whole stretch gets; the searches of its halves share the rest.
+#: Share of the error probability that the search of a whole interval gets; the searches of its halves share the rest.
 WHOLE: Final = 0.7
 #: Noise that is considered: autocorrelation of first order, its share of the variance, the rest being white, and how
 #: likely that is before anything is seen, in proportion. What wanders slowly under white noise is the hardest to tell.
@@ -52,7 +52,7 @@ class ChangePoint:
     #: Medians from the step before (or the start) to this one, and from this one to the next (or the end).
     before: float
     after: float
-    #: Of "nothing but persistent noise" in the stretch that was searched, as one test of all places in it.
+    #: Of "nothing but persistent noise" in the interval that was searched, as one test of all places in it.
     p_value: float
 
 
@@ -66,7 +66,7 @@ def change_points(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.0
     the noise's long-run standard deviation around the best step; its null distribution simulated with the same
     estimates made (parametric bootstrap), of several kinds of noise that are partly persistent and partly white, each
     counting as far as it is likely by the autocorrelations around the step (Meng 1994); binary segmentation
-    (Vostrikova 1981) that looks at halves as well, each stretch tested at a share of `alpha` that is its share of the
+    (Vostrikova 1981) that looks at halves as well, each interval tested at a share of `alpha` that is its share of the
     series.
 
     Raises ValueError for values that are not one-dimensional or infinite and for alpha outside (0, 0.5).
@@ -82,15 +82,15 @@ def change_points(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.0
     places = np.flatnonzero(~np.isnan(series))
     known = series[places]
     found: dict[int, float] = {}
-    stretches = [(0, known.size)]
-    while stretches:
-        start, end = stretches.pop()
+    intervals = [(0, known.size)]
+    while intervals:
+        start, end = intervals.pop()
         if end - start < 2 * SHORTEST or np.ptp(known[start:end]) == 0:
             continue
         split, p_value = _search(known[start:end])
         if p_value <= alpha * (end - start) / known.size:
             found[start + split] = p_value
-            stretches += [(start, start + split), (start + split, end)]
+            intervals += [(start, start + split), (start + split, end)]
     edges = [0, *sorted(found), known.size]
     levels = [float(np.median(known[a:b])) for a, b in pairwise(edges) if b > a]
     return [
@@ -108,11 +108,11 @@ def _search(values: npt.NDArray[np.float64]) -> tuple[int, float]:
     import numpy as np
 
     count = values.size
-    stretches = [(0, count, WHOLE)]
+    intervals = [(0, count, WHOLE)]
     if count >= 8 * SHORTEST:
-        stretches += [(start, start + count // 2, (1 - WHOLE) / 3) for start in (0, count // 4, count - count // 2)]
+        intervals += [(start, start + count // 2, (1 - WHOLE) / 3) for start in (0, count // 4, count - count // 2)]
     found = []
-    for start, end, weight in stretches:
+    for start, end, weight in intervals:
         if np.ptp(values[start:end]) > 0:
             split, p_value = step(values[start:end])
             found.append((min(p_value / weight, 1.0), start + split))

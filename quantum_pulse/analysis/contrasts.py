@@ -1,4 +1,4 @@
-"""What is different in a stretch of time? It against the time around it; derived in `docs/statistics.md`."""
+"""What is different in a time interval? It against the time around it; derived in `docs/statistics.md`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ COLUMNS: Final = ("inside", "around", "change", "shift", "ci_low", "ci_high", "p
 
 #: How a column is named in a table of operations and metrics: "operation" or "metric", its name, and what of it.
 LEVELS: Final = ("what", "name", "measure")
-#: Fewer values than this in the stretch, or around it, are not compared.
+#: Fewer values than this in the interval, or around it, are not compared.
 FEWEST_INSIDE: Final = 4
 FEWEST_AROUND: Final = 8
-#: The time around is so many times as long as the stretch on either side, and a window this part of the stretch.
+#: The time around is so many times as long as the interval on either side, and a window this part of the interval.
 LENGTHS: Final = 2
 WINDOWS: Final = 20
 #: No window is shorter; in ns, as those of timelines.
@@ -41,12 +41,12 @@ UNLIKELY: Final = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """What was different in a stretch of time, against the time around it."""
+    """What was different in a time interval, against the time around it."""
 
     #: A row for the latency and the calls of each operation, and for each metric, the surest first: what ("operation"
     #: or "metric"), name, measure, and the columns of `analysis.contrast`.
     table: pd.DataFrame
-    #: The stretch, and the time around it that it was compared with; UTC.
+    #: The interval, and the time around it that it was compared with; UTC.
     begin: pd.Timestamp
     end: pd.Timestamp
     around_begin: pd.Timestamp
@@ -55,7 +55,7 @@ class Contrast:
     window_s: float
     #: Share of false findings accepted.
     alpha: float
-    #: Operations that the stretch was chosen by; they are not tested.
+    #: Operations that the interval was chosen by; they are not tested.
     chosen_by: tuple[str, ...] = ()
 
     @property
@@ -65,12 +65,12 @@ class Contrast:
 
     @property
     def chosen(self) -> pd.DataFrame:
-        """Rows of `table` about the operations that the stretch was chosen by."""
+        """Rows of `table` about the operations that the interval was chosen by."""
         return self.table[(self.table["what"] == "operation") & self.table["name"].isin(self.chosen_by)]
 
 
 def contrast(values: pd.DataFrame, inside: npt.ArrayLike, *, alpha: float = 0.05) -> pd.DataFrame:
-    """Each column of `values` in the stretch where `inside` is true, against the others: a row a column, in order.
+    """Each column of `values` in the interval where `inside` is true, against the others: a row a column, in order.
 
     Rows are equally long windows, one after the other; NaN where nothing is known, or where a window is neither inside
     nor around. Index: the columns. Columns: `inside` and `around`, medians there (means, where both medians are equal,
@@ -236,7 +236,7 @@ def read_windows(
 def ranked(parts: Sequence[pd.DataFrame], chosen_by: Collection[str]) -> pd.DataFrame:
     """The results of several `contrast` as one table with q-values over all of it, the surest first.
 
-    Their columns were named by LEVELS. Operations in `chosen_by` are not tested: whoever takes a stretch of time
+    Their columns were named by LEVELS. Operations in `chosen_by` are not tested: whoever takes a time interval
     because an operation was slow there will find it slow there.
     """
     import numpy as np

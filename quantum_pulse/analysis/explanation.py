@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from quantum_pulse.capture.own import Calls
+    from quantum_pulse.capture.self_time import Calls
 
 Run: TypeAlias = "Mapping[str, Calls]"
 
@@ -58,8 +58,8 @@ def explain(comparison: Comparison, before: Sequence[Run], after: Sequence[Run])
     inside of it, is compared as `compare_samples` compares whole calls, so that chance is kept apart here as well:
 
     - an operation is slower because of one inside of it, when most of what it takes longer is in there, and not in its
-      own time if that regressed;
-    - a cost has moved, when the own time of the operation around it is shown to have fallen, by half to twice as much
+      self time if that regressed;
+    - a cost has moved, when the self time of the operation around it is shown to have fallen, by half to twice as much
       as was gained, and that operation did not regress itself.
 
     Operations that nest are one group, led by the innermost that explains the others. Groups whose leads are slow at
@@ -129,8 +129,8 @@ class _Means:
             for name, found in run.items():
                 calls[name] = calls.get(name, 0) + found.duration.size
                 whole[name] = whole.get(name, 0.0) + float(found.duration.sum())
-                # Without the own time of all calls there is no mean of it.
-                known = float(found.own.sum()) if found.own.size == found.duration.size else math.nan
+                # Without the self time of all calls there is no mean of it.
+                known = float(found.self_time.sum()) if found.self_time.size == found.duration.size else math.nan
                 own[name] = own.get(name, 0.0) + known
                 for around, time in found.inside.items():
                     inside[around, name] = inside.get((around, name), 0.0) + time
@@ -152,11 +152,11 @@ class _Means:
 def _own_verdicts(
     comparison: Comparison, before: Sequence[Run], after: Sequence[Run], names: set[str]
 ) -> dict[str, set[str]]:
-    """What became of the own time of operations: the verdicts over the quantiles that were compared."""
+    """What became of the self time of operations: the verdicts over the quantiles that were compared."""
     if not before or not after:
         return {}
     own = compare_samples(
-        *([{name: run[name].own for name in names if name in run} for run in side] for side in (before, after)),
+        *([{name: run[name].self_time for name in names if name in run} for run in side] for side in (before, after)),
         quantiles=sorted(set(comparison.table["quantile"])),
         min_effect=comparison.min_effect,
         alpha=comparison.alpha,

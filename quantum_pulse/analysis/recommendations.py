@@ -365,7 +365,7 @@ def _waits(
             ", ".join(told),
             "; ".join(shown),
             "what is slow with neither CPU nor memory mostly waits: for a peer, a disk, a lock, a full queue",
-            "look at slowest() for what else ran then, and at contrast() for a stretch of time",
+            "look at slowest() for what else ran then, and at contrast() for a time interval",
             "an operation around each wait inside of it: recv, fsync, lock.acquire, queue.get",
         )
     ]

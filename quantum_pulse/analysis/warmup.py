@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 ALPHA: Final = 0.001
 #: A start that lasts for a larger share of the run is none: then the run has changed on the way, and all of it counts.
 LONGEST: Final = 0.25
-#: Stretches that a run is summed into at most, each at least a sample.
+#: Intervals that a run is summed into at most, each at least a sample.
 STRETCHES: Final = 4096
-#: Stretches between two places where a start may end (White 1997).
+#: Intervals between two places where a start may end (White 1997).
 BATCH: Final = 5
 #: Variance of normal scores below which they are all equal; else it is about 1.
 NOTHING: Final = 1e-9
@@ -27,7 +27,7 @@ NOTHING: Final = 1e-9
 def settling(durations: npt.NDArray[Any], *, alpha: float = ALPHA) -> int:
     """How many of the first `durations`, in the order recorded, belong to a start that is unlike the rest; often 0.
 
-    First a test: for starts of 1, 2, 4, ... stretches up to LONGEST of the run, the mean of their normal scores (van
+    First a test: for starts of 1, 2, 4, ... intervals up to LONGEST of the run, the mean of their normal scores (van
     der Waerden 1952) against that of the rest, with the rest's long-run variance and Student's t, as many tests as
     starts (Bonferroni). So on a stationary series, of whatever distribution, something is found with probability
     `alpha` at most. Then where the start ends: MSER-5 (White 1997), the place from which on the mean is known best. The
@@ -46,7 +46,7 @@ def settling(durations: npt.NDArray[Any], *, alpha: float = ALPHA) -> int:
     variance = float(rest.var())
     if variance < NOTHING:
         return 0
-    # What depends over longer stretches is seen by MSER: then the run does not settle soon.
+    # What depends over longer intervals is seen by MSER: then the run does not settle soon.
     inflation, freedom = variance_inflation(rest, far=False)
     variance *= inflation
     lengths = 2 ** np.arange(int(np.log2(longest)) + 1)

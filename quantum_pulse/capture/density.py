@@ -23,7 +23,7 @@ _BUCKETS_A_ROW: Final = histogram.LINEAR // ROWS_AN_OCTAVE
 
 @dataclass(frozen=True)
 class Density:
-    """`calls` has a row for each stretch of `width_ns` from `begin_ns` on (Unix time), a column for each bucket of
+    """`calls` has a row for each interval of `width_ns` from `begin_ns` on (Unix time), a column for each bucket of
     `histogram` from `first_bucket` on. They are whole numbers where samples were read, shares of them where footers
     were spread over the time that they speak of (`is_rough`)."""
 
@@ -41,19 +41,19 @@ class Density:
 
     @property
     def counts(self) -> npt.NDArray[np.float64]:
-        """Calls in each stretch of time."""
+        """Calls in each time interval."""
         found: npt.NDArray[np.float64] = self.calls.sum(axis=1)
         return found
 
     @property
     def totals_us(self) -> npt.NDArray[np.float64]:
-        """Time that the calls took in each stretch, within half a bucket."""
+        """Time that the calls took in each interval, within half a bucket."""
         edges = self.edges_ns
         found: npt.NDArray[np.float64] = self.calls @ ((edges[:-1] + edges[1:] - 1) / 2) / 1000
         return found
 
     def quantile_ns(self, q: float) -> npt.NDArray[np.float64]:
-        """The quantile in each stretch of time, within half a bucket (0.8 %); NaN where there was no call."""
+        """The quantile in each time interval, within half a bucket (0.8 %); NaN where there was no call."""
         return _quantiles(self.calls, self.edges_ns, q)
 
     def overall_ns(self, q: float) -> float:
@@ -72,7 +72,7 @@ class Density:
         return {first + place: float(calls) for place, calls in enumerate(sums)}
 
     def heatmap(self) -> pd.DataFrame:
-        """As `Capture.heatmap`: lower edges in µs by when each stretch began."""
+        """As `Capture.heatmap`: lower edges in µs by when each interval began."""
         import numpy as np
         import pandas as pd
 
@@ -111,7 +111,7 @@ def _quantiles(calls: npt.NDArray[np.float64], edges: npt.NDArray[np.float64], q
 
 
 def read(source: Source, chosen: Selection, begin_ns: int, end_ns: int, columns: int) -> Density:
-    """From the samples in `chosen` that started in [begin_ns, end_ns), in at most `columns` stretches of time.
+    """From the samples in `chosen` that started in [begin_ns, end_ns), in at most `columns` time intervals.
 
     Raises scan.UnreadablePartError.
     """

@@ -225,8 +225,8 @@ class _Recording:
     def _add_cover(self, rows: Rows, path: npt.NDArray[np.int64], until_ns: int) -> None:
         """Add how the children of each parent cover it from `_since_ns` to `until_ns`.
 
-        Each parent is a stretch of one long line, parent after parent, and a child the piece of it in which it ran.
-        Then the pieces of all parents are swept at once: none reaches into the stretch of the next parent.
+        Each parent is a section of one long line, parent after parent, and a child the piece of it in which it ran.
+        Then the pieces of all parents are swept at once: none reaches into the section of the next parent.
         """
         import numpy as np
 
@@ -244,8 +244,8 @@ class _Recording:
         if not len(children):
             return
         is_first = np.diff(parent, prepend=-1) != 0
-        stretch = np.cumsum(np.where(is_first, length, 0)) - length
-        low, high = low + stretch, high + stretch
+        offset = np.cumsum(np.where(is_first, length, 0)) - length
+        low, high = low + offset, high + offset
         # Numbers of blocks are given out in the order of entering, but for threads that enter at the same time.
         if (low[1:] < low[:-1]).any():
             order = np.argsort(low, kind="stable")

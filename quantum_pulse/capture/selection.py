@@ -1,4 +1,4 @@
-"""Which samples are meant: operations and a stretch of time, as people write them and as passes need them."""
+"""Which samples are meant: operations and a time interval, as people write them and as passes need them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ EVERYTHING: Final = Selection()
 def select(source: Source, operations: Operations = None, start: Moment = None, end: Moment = None) -> Selection:
     """What a user chose, resolved against a capture. Raises TypeError and ValueError that say what was wrong."""
     names = None if operations is None else tuple(recorded_names(source, operations))
-    return Selection(names, *stretch_ns(source, start, end))
+    return Selection(names, *interval_bounds_ns(source, start, end))
 
 
 def extent_ns(source: Source) -> tuple[int, int]:
@@ -58,7 +58,7 @@ def extent_ns(source: Source) -> tuple[int, int]:
     return first, max((part.last_ns or first for part in source.sound("samples")), default=first)
 
 
-def stretch_ns(source: Source, start: Moment, end: Moment) -> tuple[int | None, int | None]:
+def interval_bounds_ns(source: Source, start: Moment, end: Moment) -> tuple[int | None, int | None]:
     """Unix time in ns of `start` and `end`, None where there is no bound. Raises as `select`."""
 
     def extent() -> tuple[int, int]:
@@ -67,7 +67,7 @@ def stretch_ns(source: Source, start: Moment, end: Moment) -> tuple[int | None, 
     begin_ns = None if start is None else moments.unix_ns(start, "start", extent)
     end_ns = None if end is None else moments.unix_ns(end, "end", extent)
     if begin_ns is not None and end_ns is not None and end_ns < begin_ns:
-        raise ValueError(f"end={end!r} is before start={start!r}; the stretch of time must end after it starts")
+        raise ValueError(f"end={end!r} is before start={start!r}; the time interval must end after it starts")
     return begin_ns, end_ns
 
 

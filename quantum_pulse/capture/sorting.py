@@ -127,7 +127,7 @@ def _sorted(
 def _sums(
     durations: npt.NDArray[np.int64], weights: npt.NDArray[np.int64] | None, first: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.object_]:
-    """Sums of the stretches that begin at `first`, exact, as Python integers."""
+    """Sums of the intervals that begin at `first`, exact, as Python integers."""
     import numpy as np
 
     calls = len(durations) if weights is None else int(weights.sum())

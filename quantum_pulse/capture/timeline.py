@@ -28,7 +28,7 @@ Window = str | dt.timedelta | float
 MOST_COLUMNS: Final = 100_000
 #: Rollups that are added up at once, at up to 400 buckets each.
 _ROLLUPS_AT_ONCE: Final = 1 << 14
-#: Stretches of a timeline that are worked on at once: while one is sorted, the next is read.
+#: Intervals of a timeline that are worked on at once: while one is sorted, the next is read.
 SLABS_AT_ONCE: Final = 2
 
 
@@ -86,7 +86,7 @@ def timeline(
 
 
 class _Slab(NamedTuple):
-    """A stretch of time, and about how many samples are read for it. `has_expired` if rollups tell of it as well."""
+    """A time interval, and about how many samples are read for it. `has_expired` if rollups tell of it as well."""
 
     chosen: Selection
     rows: int
@@ -117,7 +117,7 @@ def _with_expired(source: Source, chosen: Selection, window_ns: int) -> list[_Sl
 
 
 def _slabs(source: Source, chosen: Selection, window_ns: int) -> list[_Slab]:
-    """`chosen` cut along windows into stretches of few samples, as far as the windows are short enough."""
+    """`chosen` cut along windows into intervals of few samples, as far as the windows are short enough."""
     parts = scan.parts(source, chosen)
     if any(part.first_ns is None or part.last_ns is None for part in parts):
         return [_Slab(chosen, sum(part.rows for part in parts))]

@@ -1,4 +1,4 @@
-"""The command line: ``quantum-pulse`` and ``python -m quantum_pulse``. A module per command."""
+"""The command line: ``quantum-pulse`` and ``python -m quantum_pulse``, with a module per command."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ COMMANDS: Final = (demo, run, stats, report, lab, compare, export, overhead, rec
 
 _EXAMPLES = """\
 examples:
-  quantum-pulse demo                              record a trading engine at work and show what is slow in it
-  quantum-pulse run server.py --port 8080         record a script; its own arguments come after it
+  quantum-pulse demo                              record a trading engine and show what is slow in it
+  quantum-pulse run server.py --port 8080         record a script; its arguments follow it
   quantum-pulse run --into captures/t -m tests    the same for a module
-  quantum-pulse stats captures/t                  the table of a capture
+  quantum-pulse stats captures/t                  show the statistics of a capture
   quantum-pulse stats captures/t --sort p99_us --top 10
   quantum-pulse stats captures/* --by capture,operation
-  quantum-pulse report captures/t -o t.html       one file to send: it opens anywhere and drills down
-  quantum-pulse lab captures/t                    the same in JupyterLab, down to every single call
+  quantum-pulse report captures/t -o t.html       write a self-contained interactive HTML file
+  quantum-pulse lab captures/t                    explore it in JupyterLab, down to single calls
   quantum-pulse compare captures/main captures/branch --format markdown
-  quantum-pulse export captures/t -o t.trace.json every sample, for Perfetto; others: parquet csv arrow json prom
+  quantum-pulse export captures/t -o t.trace.json every sample, for Perfetto; also parquet csv arrow json prom
 
-what a script records is what it marks: `with Op.MEMBER:` or `@Op.MEMBER`, Op being a quantum_pulse.Operation.
+a script records what it marks with `with Op.MEMBER:` or `@Op.MEMBER`, where Op is a quantum_pulse.Operation.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for what --fail-on names, 2 for misuse, or that of the
-    program that was run."""
+    recorded program."""
     try:
         code = _run(argv)
         if sys.stdout is not None:  # it may have been closed
-            sys.stdout.flush()  # what cannot be written is told here, and not by Python as it exits
+            sys.stdout.flush()  # report write errors here rather than when Python exits
         return code
     except (QuantumPulseError, Misuse) as error:
         say(f"quantum-pulse: {error}", file=sys.stderr)
@@ -75,23 +75,23 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _drop_output() -> None:
-    """Send what is left of the output nowhere: Python would complain once more when it flushes at exit."""
+    """Discard the remaining output: Python would report the error again when it flushes at exit."""
     if sys.stdout is not None:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that says in one line what was wrong."""
+    """A parser that reports an error in one line."""
 
-    #: Of all commands: what one of them does not know is told by the parser above it.
+    #: Options of all commands: the top-level parser reports those that a command does not have.
     options_of_commands: Sequence[str] = ()
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             choices = list(map(str, action.choices))
             near = nearest(str(value), choices)
-            hint = f"did you mean {near}?" if near else f"there are {', '.join(choices)}"
+            hint = f"did you mean {near}?" if near else f"choose from {', '.join(choices)}"
             raise argparse.ArgumentError(action, f"there is no {str(value)!r}; {hint}")
 
     def error(self, message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What several commands share: kinds of arguments, how a capture is shown, and misuse."""
+"""Argument types, options and output that several commands share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Misuse(Exception):  # noqa: N818 - never leaves the command line
-    """What the user asked for cannot be done; the message says why, and what can."""
+    """The request is invalid; the message says why, and what would be valid."""
 
 
 def positive(text: str) -> int:
@@ -37,7 +37,7 @@ def floats(text: str) -> list[float]:
     try:
         return [float(one) for one in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be numbers with commas between, as in 0.5,0.99, not {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be numbers with commas, such as 0.5,0.99, not {text!r}") from None
 
 
 def moment(text: str) -> str | float:
@@ -51,7 +51,7 @@ def moment(text: str) -> str | float:
 def add_captures(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
     """The captures that a command is about."""
     parser.add_argument(
-        "captures", metavar="CAPTURE", nargs=nargs, help="the directory of a capture, or of several to read as one"
+        "captures", metavar="CAPTURE", nargs=nargs, help="the directory of a capture; several are read as one"
     )
 
 
@@ -62,7 +62,9 @@ def opened(options: argparse.Namespace) -> qp.Capture:
 
 def add_operations(parser: argparse.ArgumentParser) -> None:
     """Which operations."""
-    parser.add_argument("--operations", metavar="NAMES", help="only these, as in Trading.ORDER_SUBMISSION,Trading.RISK")
+    parser.add_argument(
+        "--operations", metavar="NAMES", help="only these, such as Trading.ORDER_SUBMISSION,Trading.RISK"
+    )
 
 
 def add_times(parser: argparse.ArgumentParser) -> None:
@@ -71,9 +73,9 @@ def add_times(parser: argparse.ArgumentParser) -> None:
         "--start",
         metavar="TIME",
         type=moment,
-        help="from this time on: a timestamp (UTC), a time of day, or 1.5s (or 1.5) after the first sample",
+        help="start of the time interval: a timestamp (UTC), a time of day, or 1.5s (or 1.5) after the first sample",
     )
-    parser.add_argument("--end", metavar="TIME", type=moment, help="until this time, the same way")
+    parser.add_argument("--end", metavar="TIME", type=moment, help="end of the time interval, in the same form")
 
 
 def chosen_operations(capture: qp.Capture, options: argparse.Namespace) -> list[Recorded] | None:
@@ -82,9 +84,9 @@ def chosen_operations(capture: qp.Capture, options: argparse.Namespace) -> list[
 
 
 def recorded(capture: qp.Capture, text: str) -> list[Recorded]:
-    """Operations by their names in the capture, with commas between; the name of an enum stands for all of its members.
+    """Operations by their names in the capture, separated by commas; the name of an enum means all of its members.
 
-    Raises Misuse that names the nearest.
+    Raises Misuse with the nearest name.
     """
     known = list(capture.operations)
     found: list[Recorded] = []
@@ -93,7 +95,7 @@ def recorded(capture: qp.Capture, text: str) -> list[Recorded]:
         own = [name for name in known if name == word or name.rpartition(".")[0] == word]
         if not own:
             near = nearest(word, known)
-            hint = f"; did you mean {near}?" if near else f"; there are {', '.join(known[:8])}"
+            hint = f"; did you mean {near}?" if near else f"; it has {', '.join(known[:8])}"
             raise Misuse(f"{capture.path} has no operation {word!r}{hint}")
         found += own
     return found
@@ -102,7 +104,7 @@ def recorded(capture: qp.Capture, text: str) -> list[Recorded]:
 def into(wanted: str | None, name: str) -> Path:
     """Where a capture goes. Raises Misuse for an empty name, as of a variable that is not set."""
     if wanted == "":
-        raise Misuse("--into names no folder; leave it out for one in captures/")
+        raise Misuse("--into is empty; omit it to record into captures/")
     return Path(wanted) if wanted else Path("captures") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
@@ -114,7 +116,7 @@ def show(
     keep_order: bool = False,
     is_whole: bool = True,
 ) -> None:
-    """Print statistics, and, where they are of the whole capture, what is to be known beside them."""
+    """Print statistics, and, where they are of the whole capture, notes on them."""
     from quantum_pulse.capture import definitions
     from quantum_pulse.view import numbers, text
 
@@ -127,7 +129,7 @@ def show(
         known = int(losses["count"].sum())
         how_many = [numbers.count(known)] if known else []
         how_many += ["an unknown number of"] if losses["count"].isna().any() else []
-        say(f"\nNOT in this table: {' and '.join(how_many)} samples that were lost or cannot be read:")
+        say(f"\nNOT in this table: {' and '.join(how_many)} samples that were lost or are unreadable:")
         for cause, rows in losses.groupby("cause", sort=False):
             lost = numbers.count(int(rows["count"].sum())) if rows["count"].notna().all() else "?"
             say(f"  {clean(str(cause))}: {lost}")

@@ -1,4 +1,4 @@
-"""``quantum-pulse compare``: did it get slower? Made for CI."""
+"""``quantum-pulse compare``: compare captures, for CI."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 def add_command(commands: Commands) -> None:
     compare = commands.add_parser(
         "compare",
-        help="did it get slower?",
+        help="compare captures: what got slower?",
         description="Compare captures, operation by operation and quantile by quantile: what regressed, what improved, "
-        "what is the same, and what cannot be told. Several captures a side, separated by commas, show what varies "
-        "from run to run. Exit status: 0, 1 when something was found that --fail-on names, 2 for misuse.",
+        "what is unchanged, and what is inconclusive. Several captures per side, separated by commas, account for the "
+        "variation from run to run. Exit status: 0, 1 if anything named by --fail-on was found, 2 for misuse.",
     )
     compare.add_argument("baseline", metavar="BASE", help="a capture, or several: captures/a,captures/b")
-    compare.add_argument("current", metavar="CURRENT", help="the same, of what is to be judged")
+    compare.add_argument("current", metavar="CURRENT", help="the captures to judge, in the same form")
     compare.add_argument(
         "--fail-on",
         metavar="WHAT",
         type=_verdicts,
         default=("regressed", "killed"),
-        help=f"what makes the exit status 1: {', '.join(FAIL_ON)}, or none; several with commas "
+        help=f"what makes the exit status 1: {', '.join(FAIL_ON)}, or none; separate several by commas "
         "(default: regressed,killed)",
     )
     add_operations(compare)
     compare.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="default: text")
     compare.add_argument("--min-effect", metavar="SHARE", type=float, default=0.05, help="smallest change that matters")
-    compare.add_argument("--alpha", metavar="SHARE", type=float, default=0.05, help="share of false reports accepted")
+    compare.add_argument("--alpha", metavar="SHARE", type=float, default=0.05, help="accepted false discovery rate")
     compare.add_argument(
-        "--keep-warmup", action="store_true", help="compare first samples that are still settling, too"
+        "--keep-warmup", action="store_true", help="include the first samples, which are still warming up"
     )
-    compare.add_argument("--all", action="store_true", help="also rows where nothing was found")
+    compare.add_argument("--all", action="store_true", help="also show rows without a finding")
     compare.set_defaults(command=_compare)
 
 
@@ -56,7 +56,7 @@ def _verdicts(text: str) -> tuple[str, ...]:
         return ()
     for word in wanted:
         if word == "none":
-            raise argparse.ArgumentTypeError(f"none stands alone, for an exit status of 0; leave it out of {text!r}")
+            raise argparse.ArgumentTypeError(f"'none' cannot be combined with other values; remove it from {text!r}")
         if word not in FAIL_ON:
             raise argparse.ArgumentTypeError(f"{word!r} is not one of {', '.join(FAIL_ON)}, or none")
     return wanted
@@ -67,7 +67,7 @@ def _side(text: str) -> list[qp.Capture]:
     # One whose name holds a comma itself can be named alone.
     paths = [text] if os.path.lexists(text) else text.split(",")
     if len(paths) > 1 and not all(paths):
-        raise Misuse(f"compare: {text!r} has a comma too many; name one capture, or several as captures/a,captures/b")
+        raise Misuse(f"compare: {text!r} has an empty name; name captures as in captures/a,captures/b")
     return [qp.open(path) for path in paths]
 
 
@@ -109,7 +109,7 @@ def _as_json(found: Comparison) -> dict[str, Any]:
     def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
         return json.loads(frame.to_json(orient="records"))  # type: ignore[no-any-return]
 
-    told: dict[str, Any] = {
+    content: dict[str, Any] = {
         "verdict": found.verdict,
         "summary": found.summary,
         "rows": rows(found.judged),
@@ -132,6 +132,6 @@ def _as_json(found: Comparison) -> dict[str, Any]:
     }
     if (budgets := found.budgets) is not None:
         missed = budgets[budgets["verdict"] == "missed"]
-        told["over_budget"] = {str(name): float(share) for name, share in missed["share"].items()}
-        told["budgets"] = rows(budgets.reset_index())
-    return told
+        content["over_budget"] = {str(name): float(share) for name, share in missed["share"].items()}
+        content["budgets"] = rows(budgets.reset_index())
+    return content

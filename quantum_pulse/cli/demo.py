@@ -1,4 +1,4 @@
-"""``quantum-pulse demo``: record a real program and show what is slow in it."""
+"""``quantum-pulse demo``: record a sample program and show what is slow in it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ DEFAULT_MESSAGES = 32_000
 def add_command(commands: Commands) -> None:
     demo = commands.add_parser(
         "demo",
-        help="record a real program and show what is slow in it",
-        description="Record an order-handling engine at work (feeds, risk, a loopback exchange, SQLite), check the "
+        help="record a sample program and show what is slow in it",
+        description="Record an order-handling engine (feeds, risk, a loopback exchange, SQLite), check the "
         "capture against the engine's own counts, and show the result. Takes about 15 seconds.",
     )
     demo.add_argument("--into", metavar="DIR", help="where the capture goes (default: captures/demo-TIME)")
@@ -32,7 +32,7 @@ def add_command(commands: Commands) -> None:
         "--messages", metavar="N", type=positive, default=DEFAULT_MESSAGES, help="feed messages (default: %(default)s)"
     )
     demo.add_argument(
-        "--incident", action="store_true", help="let the exchange be slow for a while, for something to be found"
+        "--incident", action="store_true", help="slow the exchange down for a while, so that there is something to find"
     )
     demo.set_defaults(command=_demo)
 
@@ -45,8 +45,8 @@ def _demo(options: argparse.Namespace) -> int:
 
     path = into(options.into, "demo")
     if (path / schema.MANIFEST).exists():
-        raise Misuse(f"demo: {path} holds a capture already; choose another folder with --into")
-    say(f"Recording an order-handling engine at work into {path} ...")
+        raise Misuse(f"demo: {path} already holds a capture; choose another directory with --into")
+    say(f"Recording an order-handling engine into {path} ...")
     with (
         qp.record(path, if_exists="error"),
         tqdm(total=options.messages, unit="message", file=sys.stderr, dynamic_ncols=True) as bar,
@@ -66,13 +66,13 @@ def _demo(options: argparse.Namespace) -> int:
     command = "quantum-pulse" if shutil.which("quantum-pulse") else os.path.relpath(sys.argv[0])
     steps = {
         f"{command} stats {path}": "this table again",
-        str(picture): "the same as a picture",
-        f"{command} report {path}": "all of it as one HTML file, down to single calls",
-        "make lab": "JupyterLab; open notebooks/01-first-pulse.ipynb, or 02-post-mortem.ipynb for the explorer",
+        str(picture): "the same as a chart",
+        f"{command} report {path}": "a report as one HTML file, down to single calls",
+        "make lab": "start JupyterLab; open notebooks/01-first-pulse.ipynb, or 02-post-mortem.ipynb for the explorer",
         "in Python": f"capture = quantum_pulse.open({str(path)!r}); capture.samples(); capture.metrics()",
     }
     column = max(map(len, steps))
-    say("\nWhat to do next")
+    say("\nNext steps")
     for step, what in steps.items():
         say(f"  {step:<{column}}   {what}")
     return 0 if agree else 1
@@ -87,9 +87,9 @@ def _compare_counts(capture: qp.Capture, result: DemoResult) -> bool:
     differing = sorted(name for name in recorded.keys() | counted.keys() if recorded.get(name) != counted.get(name))
     if not differing:
         total = numbers.count(sum(counted.values()))
-        say(f"Every sample is there: {total} calls that the engine counted itself = {total} samples in the capture.")
+        say(f"The capture is complete: {total} calls counted by the engine = {total} samples in the capture.")
         return True
-    say("The capture differs from what the engine counted itself:")
+    say("The capture differs from the counts of the engine:")
     for name in differing:
         say(f"  {name}: {counted.get(name, 0)} calls, {recorded.get(name, 0)} samples")
     return False

@@ -1,4 +1,4 @@
-"""``quantum-pulse export``: a capture for other tools."""
+"""``quantum-pulse export``: export a capture for other tools."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def add_command(commands: Commands) -> None:
     described = "\n".join(f"  {name:<12} {what}" for name, what in formats.FORMATS.items())
     export = commands.add_parser(
         "export",
-        help="a capture for other tools",
-        description="Write a capture, or some of it, in a format that other tools read.",
-        epilog=f"formats:\n{described}\n\nby the ending of FILE: {' '.join(formats.ENDINGS)}; text also with .gz\n"
-        "docs/export.md says what stands in each.",
+        help="export a capture for other tools",
+        description="Write a capture, or part of it, in a format that other tools read.",
+        epilog=f"formats:\n{described}\n\nby the suffix of FILE: {' '.join(formats.ENDINGS)}; text also with .gz\n"
+        "docs/export.md describes each format.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_captures(export)
-    export.add_argument("-o", "--output", metavar="FILE", required=True, help="where it goes; - is standard output")
-    export.add_argument("--format", metavar="FORMAT", help="default: by FILE's ending")
+    export.add_argument("-o", "--output", metavar="FILE", required=True, help="output file; - is standard output")
+    export.add_argument("--format", metavar="FORMAT", help="default: by the suffix of FILE")
     export.add_argument(
         "--table", metavar="TABLE", default="samples",
-        help=f"of {', '.join(formats.TABULAR)}: {' '.join(formats.TABLES)} (default: samples)",
+        help=f"for {', '.join(formats.TABULAR)}, one of: {' '.join(formats.TABLES)} (default: samples)",
     )  # fmt: skip
     add_operations(export)
     add_times(export)
@@ -50,7 +50,7 @@ def _export(options: argparse.Namespace) -> int:
     if is_stream and options.format is None:
         raise Misuse(f"export: standard output needs a --format: {', '.join(formats.FORMATS)}")
     if is_stream and options.format in ("parquet", "arrow") and sys.stdout.isatty():
-        raise Misuse(f"export: {options.format} is nothing for a terminal; name a file with -o, or send it into a pipe")
+        raise Misuse(f"export: {options.format} is binary; name a file with -o, or pipe it")
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always", UserWarning)
@@ -68,7 +68,7 @@ def _export(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except FileExistsError as error:
-        raise Misuse(f"export: {options.output} exists; --force replaces it") from error
+        raise Misuse(f"export: {options.output} already exists; --force replaces it") from error
     except OSError as error:
         raise Misuse(f"export: {options.output}: {error.strerror or error}") from error
     # On standard error: standard output may be the export.
@@ -77,7 +77,7 @@ def _export(options: argparse.Namespace) -> int:
         say(f"quantum-pulse: {str(one.message).replace('operations=', '--operations')}", file=sys.stderr)
     lost = capture.losses()
     if len(lost):
-        say("NOT in it: samples that were lost or cannot be read; quantum-pulse stats says which", file=sys.stderr)
+        say("NOT included: samples that were lost or are unreadable; quantum-pulse stats lists them", file=sys.stderr)
     return 0
 
 
@@ -85,5 +85,5 @@ def _said(made: Exported, where: str) -> str:
     from quantum_pulse.view import numbers
 
     what = {"stats": "rows of statistics", "metrics": "rows of metrics"}.get(made.what, made.what)
-    rows = f"{numbers.count(made.rows)} {what}" if made.rows else f"no {what}: nothing was chosen, or nothing ran then"
+    rows = f"{numbers.count(made.rows)} {what}" if made.rows else f"no {what}: nothing matches the selection"
     return f"{where}: {rows}; {made.format}, {numbers.size(made.bytes)}"

@@ -1,4 +1,4 @@
-"""``quantum-pulse lab``: JupyterLab on a notebook for a capture."""
+"""``quantum-pulse lab``: open JupyterLab with a notebook for a capture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KERNEL: Final = {"name": "python3", "display_name": "Python 3", "language": "py
 _TEXT: Final = """\
 # {name}
 
-What is slow, since when, and why: run the cell, then go from an operation to a stretch of time to a single call.
+What is slow, since when, and why? Run the cell, then drill down from an operation to a time interval to a single call.
 """
 _CODE: Final = """\
 import quantum_pulse as qp
@@ -33,8 +33,8 @@ capture.explore({baseline})"""
 def add_command(commands: Commands) -> None:
     lab = commands.add_parser(
         "lab",
-        help="JupyterLab on a notebook for a capture",
-        description="Write a notebook that explores a capture, unless it is there already, and open JupyterLab on it. "
+        help="open JupyterLab with a notebook for a capture",
+        description="Write a notebook that explores a capture, unless it already exists, and open it in JupyterLab. "
         "The server listens on this machine only, and ends with Ctrl-C.",
     )
     add_captures(lab)
@@ -42,12 +42,12 @@ def add_command(commands: Commands) -> None:
         "-o", "--output", metavar="NOTEBOOK", help="the notebook (default: CAPTURE.ipynb, in this directory)"
     )
     lab.add_argument("--baseline", metavar="CAPTURE", help="another capture to compare with")
-    lab.add_argument("--no-browser", action="store_true", help="only say where the server listens")
+    lab.add_argument("--no-browser", action="store_true", help="only print the address of the server")
     lab.set_defaults(command=_lab)
 
 
 def _lab(options: argparse.Namespace) -> int:
-    capture = opened(options)  # says what is wrong with it here, and not in a cell
+    capture = opened(options)  # report its errors here rather than in a cell
     if options.baseline is not None:
         qp.open(options.baseline)
     if importlib.util.find_spec("jupyterlab") is None:
@@ -55,9 +55,9 @@ def _lab(options: argparse.Namespace) -> int:
     name = f"{capture.path.resolve().name}.ipynb" if options.output is None else options.output
     target = Path(name)
     if target.suffix != ".ipynb" or target.is_dir():
-        raise Misuse(f"lab: {name!r} is no name of a notebook; name a file that ends in .ipynb")
+        raise Misuse(f"lab: {name!r} is not the name of a notebook; use a file name that ends in .ipynb")
     if target.exists():
-        say(f"{target} is there already and stays as it is")
+        say(f"{target} already exists and is left unchanged")
     else:
         _write(target, capture.path.resolve().name, options.captures, options.baseline)
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", str(target)]

@@ -1,4 +1,4 @@
-"""``quantum-pulse overhead``: what recording costs, here or in a capture."""
+"""``quantum-pulse overhead``: measure the cost of recording, on this machine or in a capture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quantum_pulse.shown import clean, say
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
 
-#: What is said of each clock; of older captures it is not known.
+#: Description of each clock; older captures do not name it.
 _CLOCKS = {"counter": ", the processor's counter set by CLOCK_MONOTONIC", "monotonic": ", CLOCK_MONOTONIC"}
 #: Rows of the table of shares that are shown.
 SHOWN = 20
@@ -22,9 +22,9 @@ SHOWN = 20
 def add_command(commands: Commands) -> None:
     overhead = commands.add_parser(
         "overhead",
-        help="what recording costs",
-        description="Measure the clock and the cost of a sample on this machine, now. With a capture: what was "
-        "measured when its recording began, and what share of each operation's time is the recording's own.",
+        help="measure the cost of recording",
+        description="Measure the clock and the cost of a sample on this machine, now. With a capture: show what was "
+        "measured when its recording began, and the share of recording overhead in each operation's time.",
     )
     add_captures(overhead, "*")
     add_operations(overhead)
@@ -36,7 +36,7 @@ def _overhead(options: argparse.Namespace) -> int:
     if options.captures:
         return _of_capture(opened(options), options)
     if (options.operations, options.start, options.end) != (None, None, None):
-        raise Misuse("overhead: --operations, --start and --end choose from a capture; name one")
+        raise Misuse("overhead: --operations, --start and --end need a capture")
     return _here()
 
 
@@ -63,23 +63,23 @@ def _of_capture(capture: qp.Capture, options: argparse.Namespace) -> int:
         raise Misuse(f"overhead: {error}") from error
     recordings = shares.attrs["recordings"]
     for process in recordings:
-        say(f"{process['core']} core, process {process['process']}, as its recording began")
+        say(f"{process['core']} core, process {process['process']}, at the start of its recording")
         _print(process)
     if not recordings:
-        say("what a sample costs was not measured when this was recorded")
+        say("the cost of a sample was not measured when this was recorded")
         return 0
     width = max(map(len, map(str, shares.index)), default=len("operation"))
-    say(f"\n{'operation':<{width}}  {'calls':>10}  {'time':>9}  {'our own':>9}  share")
+    say(f"\n{'operation':<{width}}  {'calls':>10}  {'time':>9}  {'overhead':>9}  share")
     for name, row in shares.head(SHOWN).to_dict("index").items():
         own, total = numbers.duration(row["own_us"] * 1000), numbers.duration(row["total_us"] * 1000)
         shown = f"{clean(str(name)):<{width}}  {numbers.count(row['count']):>10}"
         say(f"{shown}  {total:>9}  {own:>9}  {row['share']:5.1%}")
     if len(shares) > SHOWN:
-        say(f"and {len(shares) - SHOWN} more, with smaller shares")
+        say(f"and {len(shares) - SHOWN} more with smaller shares")
     return 0
 
 
 def _print(measured: dict[str, Any]) -> None:
     read_ns, step_ns = measured["clock_read_ns"], measured["clock_resolution_ns"]
-    say(f"  clock: {read_ns:.0f} ns a reading, in steps of {step_ns:.0f} ns{_CLOCKS.get(measured['clock'], '')}")
-    say(f"  sample: {measured['sample_ns']:.0f} ns, of which {measured['inside_ns']:.0f} ns are in its own duration")
+    say(f"  clock: {read_ns:.0f} ns per reading, resolution {step_ns:.0f} ns{_CLOCKS.get(measured['clock'], '')}")
+    say(f"  sample: {measured['sample_ns']:.0f} ns, of which {measured['inside_ns']:.0f} ns are part of its duration")

@@ -1,4 +1,4 @@
-"""``quantum-pulse recover``: make parts of what killed processes left."""
+"""``quantum-pulse recover``: recover the samples that killed processes left behind."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def add_command(commands: Commands) -> None:
     recover = commands.add_parser(
         "recover",
-        help="make parts of what killed processes left in a capture",
-        description="Write what processes that were killed had finished, and not yet written, into parts of their "
-        "capture. Recordings that go on are left alone. Harmless when repeated.",
+        help="recover the samples that killed processes left in a capture",
+        description="Write the samples that killed processes had finished, but not yet written, into parts of their "
+        "capture. Active recordings are left alone. It is safe to run this again.",
     )
-    recover.add_argument("captures", metavar="CAPTURE", nargs="+", help="the directory of a capture, or of several")
+    recover.add_argument("captures", metavar="CAPTURE", nargs="+", help="the directory of a capture, or several")
     recover.set_defaults(command=_recover)
 
 
@@ -32,7 +32,7 @@ def _recover(options: argparse.Namespace) -> int:
         if not os.path.lexists(capture):
             raise NotACaptureError(f"{capture!r} does not exist; name the directory of a capture")
         if not (Path(capture) / schema.MANIFEST).is_file():
-            raise NotACaptureError(f"{capture} is no capture: it has no {schema.MANIFEST}")
+            raise NotACaptureError(f"{capture} is not a capture: it has no {schema.MANIFEST}")
     for capture in options.captures:
         _recover_one(Path(capture))
     return 0
@@ -48,8 +48,8 @@ def _recover_one(path: Path) -> None:
         raise Misuse(f"recover: {path}: {error.strerror or error}") from error
     for one in found:
         say(
-            f"process {one.process}: {numbers.count(one.samples)} samples recovered, {numbers.count(one.open)} blocks "
-            f"had not ended, {numbers.count(one.lost)} were lost before"
+            f"process {one.process}: {numbers.count(one.samples)} samples recovered, {numbers.count(one.open)} "
+            f"unfinished calls, {numbers.count(one.lost)} samples lost before"
         )
         for damage in one.damage:
             say(f"  damaged: {damage}")

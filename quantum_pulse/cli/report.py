@@ -1,4 +1,4 @@
-"""``quantum-pulse report``: one file that shows a capture."""
+"""``quantum-pulse report``: write a report on a capture as one file."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 def add_command(commands: Commands) -> None:
     report = commands.add_parser(
         "report",
-        help="one file that shows a capture, to be sent to somebody",
-        description="Write all that is to be seen in a capture into one file. HTML loads nothing from anywhere "
-        "and drills down from categories to single samples in any browser; markdown is its short form for pull "
-        "requests and chat, text for terminals.",
+        help="write a report on a capture, as one file to share",
+        description="Write a report on a capture into one file. The HTML is self-contained and drills down from "
+        "categories to single samples in any browser; markdown is a short form for pull requests and chat, "
+        "text one for terminals.",
     )
     add_captures(report)
     report.add_argument(
-        "-o", "--output", metavar="FILE", help="where it goes (default: CAPTURE.html; markdown and text: printed)"
+        "-o", "--output", metavar="FILE", help="output file (default: CAPTURE.html; markdown and text are printed)"
     )
     report.add_argument("--baseline", metavar="CAPTURE", help="another capture to compare with")
-    report.add_argument("--format", choices=("html", "markdown", "text"), help="default: by FILE's ending, else html")
+    report.add_argument("--format", choices=("html", "markdown", "text"), help="default: by suffix of FILE, or html")
     report.add_argument("--title", help="default: the name of the capture's directory")
-    report.add_argument("--open", action="store_true", help="open it in the browser")
+    report.add_argument("--open", action="store_true", help="open the report in the browser")
     report.set_defaults(command=_report)
 
 
@@ -43,7 +43,7 @@ def _report(options: argparse.Namespace) -> int:
     try:
         kind = options.format or formats.format_of(Path(output))
         if options.open and kind != "html":
-            raise Misuse(f"report: --open shows html, not {kind}")
+            raise Misuse(f"report: --open needs html, not {kind}")
         is_there = output is not None and Path(output).exists()
         report = capture.report(baseline=options.baseline, title=options.title)
         path = None if output is None else report.write(output, kind)

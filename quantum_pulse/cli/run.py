@@ -1,4 +1,4 @@
-"""``quantum-pulse run``: a script or a module as python itself would run it, recorded."""
+"""``quantum-pulse run``: run a script or a module as python would, and record it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def add_command(commands: Commands) -> None:
         "run",
         help="run a script or a module and record it",
         usage="quantum-pulse run [--into DIR] (SCRIPT | -m MODULE) [ARGUMENTS ...]",
-        description="Run a Python program as if by python itself and record it. The exit code is the program's own; "
-        "the capture is saved also when it fails.",
+        description="Run a Python program as python itself would, and record it. The exit code is that of the program; "
+        "the capture is saved even if the program fails.",
     )
     run.add_argument("--into", metavar="DIR", help="where the capture goes (default: captures/NAME-TIME)")
     run.add_argument("-m", dest="module", metavar="MODULE", nargs=argparse.REMAINDER, help="run a module, as python -m")
@@ -44,7 +44,7 @@ def _run(options: argparse.Namespace) -> int:
     if not is_module and command[:1] == ["--"]:
         command = command[1:]
     if not command:
-        raise Misuse("run: name a script, or a module after -m; see quantum-pulse run --help")
+        raise Misuse("run: name a script, or a module with -m; see quantum-pulse run --help")
     target, arguments = command[0], command[1:]
     # An empty name would be the current folder.
     if not target or (not is_module and not Path(target).exists()):
@@ -98,7 +98,7 @@ def _exit_code(program: Callable[[], None]) -> int:
         return 1
     except BaseException as error:  # noqa: BLE001 - whatever ends the program, its capture is saved
         frames = error.__traceback__
-        # Our own frames tell nobody anything.
+        # Leave out the frames of quantum_pulse.
         while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, runpy.__file__, "<frozen runpy>"):
             frames = frames.tb_next
         if frames is None and isinstance(error, ImportError):

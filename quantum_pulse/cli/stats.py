@@ -1,4 +1,4 @@
-"""``quantum-pulse stats``: the table of a capture."""
+"""``quantum-pulse stats``: show the statistics of a capture."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ if TYPE_CHECKING:
 
 
 def add_command(commands: Commands) -> None:
-    stats = commands.add_parser("stats", help="the table of a capture", description="Show the statistics of a capture.")
+    stats = commands.add_parser(
+        "stats", help="show the statistics of a capture", description="Show the statistics of a capture."
+    )
     add_captures(stats)
     stats.add_argument(
         "--by",
         metavar="WHAT",
         default="operation",
-        help="rows, as in operation,thread: operation category thread process task error capture (default: operation)",
+        help="rows by one or several of: operation category thread process task error capture (default: operation)",
     )
     add_operations(stats)
     add_times(stats)
-    stats.add_argument("--quantiles", metavar="Q", type=floats, help="others than the usual ones, as in 0.5,0.9999")
+    stats.add_argument("--quantiles", metavar="Q", type=floats, help="quantiles to show, such as 0.5,0.9999")
     stats.add_argument(
-        "--sort", metavar="COLUMN", help="by a column, as in p99_us, or by priority (default: by category)"
+        "--sort", metavar="COLUMN", help="sort by a column, such as p99_us, or by priority (default: by category)"
     )
     stats.add_argument("--top", metavar="N", type=positive, help="only the first N rows")
-    stats.add_argument("--min-count", metavar="N", type=positive, default=0, help="only rows of at least N calls")
+    stats.add_argument("--min-count", metavar="N", type=positive, default=0, help="only rows with at least N calls")
     stats.add_argument("--unit", choices=("auto", "us", "ms", "s"), default="auto", help="of times (default: auto)")
-    stats.add_argument("--approximate", action="store_true", help="quantiles within 1 %%, without reading the samples")
+    stats.add_argument("--approximate", action="store_true", help="quantiles to 1 %%, without reading the samples")
     stats.set_defaults(command=_stats)
 
 

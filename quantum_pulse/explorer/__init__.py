@@ -1,5 +1,5 @@
-"""The application in the notebook: from all operations to one, to a stretch of time, to a single call.
+"""An interactive explorer for notebooks: from all operations to one, to a time interval, to a single call.
 
-`places` says where one is, `looking` asks the capture what is to be seen there, `pages` makes a page of it with the
-pieces of `view`, and `widget` is what a notebook shows: it takes the pages to the browser and the steps back.
+`places` represents a position in a capture, `model` reads the data for it, `pages` renders it with the building blocks
+of `view`, and `widget` connects the pages to the browser.
 """

@@ -1,4 +1,4 @@
-"""Where one is in a capture: at all operations, one, a stretch of its time, or one call."""
+"""Positions in a capture: all operations, one operation, a time interval of it, or one call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Place(NamedTuple):
-    """`operation` is a name (None: all of them), `begin_ns` and `end_ns` a stretch of Unix time (None: all of it), and
+    """`operation` is a name (None: all of them), `begin_ns` and `end_ns` an interval of Unix time (None: all), and
     `rank` a call, counted from 0 among the slowest there."""
 
     operation: str | None = None
@@ -28,16 +28,16 @@ class Place(NamedTuple):
 
 
 class RefusedError(ValueError):
-    """A page asks for something that is not there."""
+    """A page requests a place that does not exist."""
 
 
 def follow(here: Place, asked: Any, names: list[str], ranks: int) -> Place:
-    """Where a step leads that a page asks for, `here` being where it was shown: a dictionary of
+    """The place that a page requests, `here` being where it was shown: a dictionary of
 
     - ``{"to": "op-3"}``: an operation, by its number in `names`;
     - ``{"to": "call-0"}``: one of the `ranks` slowest calls of this place;
     - ``{"to": "step-1"}``: a place on the way here;
-    - ``{"begin": ns, "end": ns}``: a stretch of Unix time, as text, since a browser's numbers are too coarse for it.
+    - ``{"begin": ns, "end": ns}``: an interval of Unix time, as text, since a browser's numbers are too coarse for it.
 
     Raises RefusedError for anything else.
     """
@@ -45,16 +45,16 @@ def follow(here: Place, asked: Any, names: list[str], ranks: int) -> Place:
         if "begin" in asked:
             begin, end = int(asked["begin"]), int(asked["end"])
             if here.operation is None or end <= begin:
-                raise RefusedError(f"no stretch of time: {asked!r}")
+                raise RefusedError(f"invalid time interval: {asked!r}")
             return Place(here.operation, begin, end)
         kind, _, number = str(asked["to"]).rpartition("-")
         place = int(number)
     except (KeyError, TypeError, ValueError) as error:
-        raise error if isinstance(error, RefusedError) else RefusedError(f"no place: {asked!r}") from error
+        raise error if isinstance(error, RefusedError) else RefusedError(f"invalid place: {asked!r}") from error
     if kind == "op" and 0 <= place < len(names):
         return Place(names[place])
     if kind == "call" and here.operation is not None and 0 <= place < ranks:
         return here._replace(rank=place)
     if kind == "step" and 0 <= place < len(here.steps):
         return here.steps[place]
-    raise RefusedError(f"no place: {asked!r}")
+    raise RefusedError(f"invalid place: {asked!r}")

@@ -1,4 +1,4 @@
-"""What a notebook shows of `Capture.explore`: a widget that takes pages to the browser, and a picture for later."""
+"""Show `Capture.explore` in a notebook: a live widget, and a static snapshot for the saved notebook."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.explorer import pages, places
-from quantum_pulse.explorer.looking import Looker
+from quantum_pulse.explorer.model import ExplorerModel
 from quantum_pulse.explorer.places import Place
 from quantum_pulse.view import numbers, page
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("quantum_pulse")
 
-#: The cell waits so long for the whole overview, so that the picture in a saved notebook has it.
+#: The cell waits up to this long for the complete overview, so that the snapshot in a saved notebook has it.
 _WAIT_S: Final = 10.0
 _FEW_SAMPLES: Final = 1_000_000
-#: What the script and the style are made of: parts of reports, and our own.
+#: Files of the script and of the style: those of reports, and the explorer's.
 _ASSETS: Final = (("grid.js", "explorer.js"), ("report.css", "explorer.css"))
-#: Places to which one can go back.
+#: Most places in the history.
 _MOST_PAST: Final = 100
 
 
 @dataclass
 class _Memory:
-    """Where somebody was in a capture, so that a cell that runs again goes on there."""
+    """Where the user was in a capture, so that a cell that runs again continues there."""
 
     past: list[Place] = field(default_factory=lambda: [Place()])
     tables: dict[str, Any] = field(default_factory=dict)
@@ -44,30 +44,30 @@ _memories: dict[tuple[str, str], _Memory] = {}
 
 
 class Explorer:
-    """The application. Evaluated in a notebook it shows itself; `widget` is for whoever lays widgets out."""
+    """The explorer. A notebook displays it; `widget` can be placed in a layout of widgets."""
 
-    def __init__(self, looker: Looker) -> None:
-        self._looker = looker
-        key = (str(looker.source.path), "" if looker.baseline is None else str(looker.baseline.path))
+    def __init__(self, model: ExplorerModel) -> None:
+        self._model = model
+        key = (str(model.source.path), "" if model.baseline is None else str(model.baseline.path))
         self._memory = _memories.setdefault(key, _Memory())
-        # A capture that is still written may have lost what was looked at then: merged, or recorded anew.
-        self._memory.past = [one for one in self._memory.past if one.operation in (None, *looker.names)] or [Place()]
+        # A place may be gone from a capture that is still written, or recorded anew.
+        self._memory.past = [one for one in self._memory.past if one.operation in (None, *model.names)] or [Place()]
         self._lock = threading.RLock()
         self._worker: threading.Thread | None = None
         self._is_refined = False
         self._picture: Any = None
         self.widget: anywidget.AnyWidget = _widget_class()(
-            begin=str(looker.begin_ns), tables=self._memory.tables, picture=f"qp-picture-{uuid.uuid4().hex}"
+            begin=str(model.begin_ns), tables=self._memory.tables, picture=f"qp-picture-{uuid.uuid4().hex}"
         )
         self.widget.on_msg(self._on_message)
         self.widget.observe(self._on_tables, "tables")
         self._show(moved=True)
 
     def __repr__(self) -> str:
-        calls = numbers.count(self._looker.overview.stats["count"].sum())
+        calls = numbers.count(self._model.overview.stats["count"].sum())
         return (
-            f"<Explorer of {self._looker.source.path}: {calls} calls of {len(self._looker.names)} operations; "
-            "it shows itself in a notebook>"
+            f"<Explorer of {self._model.source.path}: {calls} calls of {len(self._model.names)} operations; "
+            "displays in a notebook>"
         )
 
     def _ipython_display_(self) -> None:
@@ -78,14 +78,14 @@ class Explorer:
             return
         _display(self.widget)
         worker = self._worker
-        if worker is not None and self._looker.samples <= _FEW_SAMPLES:
+        if worker is not None and self._model.samples <= _FEW_SAMPLES:
             worker.join(_WAIT_S)
         with self._lock:
             self._picture = _display(_html(self._static()), display_id=True)
 
     def _static(self) -> str:
-        """The picture; the widget hides it while there is one."""
-        return f'<div class="{self.widget.picture}">{pages.static(self._looker)}</div>'
+        """The snapshot; the widget hides it as long as it is alive."""
+        return f'<div class="{self.widget.picture}">{pages.static(self._model)}</div>'
 
     @property
     def _here(self) -> Place:
@@ -95,7 +95,7 @@ class Explorer:
         self._memory.tables = change["new"]
 
     def _on_message(self, _widget: Any, asked: Any, _buffers: Any) -> None:
-        """A step that the page asks for."""
+        """Follow a step that the page requests."""
         with self._lock:
             past = self._memory.past
             if asked == {"to": "back"}:
@@ -104,10 +104,10 @@ class Explorer:
             else:
                 listed = 0
                 if self._here.operation is not None:
-                    slowest = self._looker.view(self._here, rough=True).slowest
+                    slowest = self._model.view(self._here, rough=True).slowest
                     listed = 0 if slowest is None else len(slowest)
                 try:
-                    there = places.follow(self._here, asked, self._looker.names, listed)
+                    there = places.follow(self._here, asked, self._model.names, listed)
                 except places.RefusedError as error:
                     _log.debug("explorer: %s", error)
                     return
@@ -117,18 +117,18 @@ class Explorer:
             self._show(moved=True)
 
     def _show(self, *, moved: bool) -> None:
-        """Send what is known of this place by now, and see to it that more becomes known."""
+        """Send what is known of this place, and start to read the rest."""
         with self._lock:
             place = self._here
             view = None
             try:
                 if place.operation is not None:
-                    view = self._looker.view(place, rough=True)
+                    view = self._model.view(place, rough=True)
                 is_whole = view is None or not view.is_rough
-                busy = "" if self._is_refined and is_whole else "reading samples …" if view else "looking closer …"
-                text = pages.write(self._looker, place, view, has_past=len(self._memory.past) > 1, busy=busy)
+                busy = "" if self._is_refined and is_whole else "reading samples …" if view else "analysing …"
+                text = pages.write(self._model, place, view, has_past=len(self._memory.past) > 1, busy=busy)
             except (QuantumPulseError, OSError, LookupError) as error:
-                text = pages.failure(self._looker, place, error)
+                text = pages.failure(self._model, place, error)
                 is_whole = True
             with self.widget.hold_sync():
                 self.widget.page = text
@@ -143,26 +143,26 @@ class Explorer:
             self._worker.start()
 
     def _work(self) -> None:
-        """Look closer until nothing is left: first at where one is, then at the whole."""
+        """Refine until all is exact: first the current place, then the overview."""
         while True:
             with self._lock:
                 place = self._here
-                is_rough = place.operation is not None and self._looker.view(place, rough=True).is_rough
+                is_rough = place.operation is not None and self._model.view(place, rough=True).is_rough
                 if not is_rough and self._is_refined:
                     self._worker = None
                     return
             try:
                 if is_rough:
-                    self._looker.view(place, rough=False)
+                    self._model.view(place, rough=False)
                 else:
-                    self._is_refined = not self._looker.refine()
+                    self._is_refined = not self._model.refine()
                     self._update_picture()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the reader of the page must hear of it
-                _log.warning("the explorer could not look closer at %s: %s", self._looker.source.path, error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the page must show it
+                _log.warning("the explorer could not analyse %s: %s", self._model.source.path, error)
                 with self._lock:
                     self._is_refined = True
                     self._worker = None
-                    self.widget.page = pages.failure(self._looker, place, error)
+                    self.widget.page = pages.failure(self._model, place, error)
                 return
             with self._lock:
                 if place == self._here:
@@ -176,7 +176,7 @@ class Explorer:
 
 @cache
 def _widget_class() -> Callable[..., anywidget.AnyWidget]:
-    """The widget, defined when first needed: a service that records needs none."""
+    """The widget class, defined on first use: a service that only records does not need it."""
     import anywidget
     import traitlets
 
@@ -188,18 +188,18 @@ def _widget_class() -> Callable[..., anywidget.AnyWidget]:
         _esm = script
         _css = style
         page = traitlets.Unicode().tag(sync=True)
-        #: Grows with each step to another place; a page that is known better by now is no step.
+        #: Increases with each step to another place, but not when the page of a place is refined.
         visit = traitlets.Int().tag(sync=True)
         #: When the capture begins, Unix time in ns.
         begin = traitlets.Unicode().tag(sync=True)
-        #: What is folded, sorted and looked for in the tables, by page and table.
+        #: Folding, sorting and filters of the tables, by page and table.
         tables = traitlets.Dict().tag(sync=True)
-        #: Class of the picture beside it, which it hides while it is alive.
+        #: CSS class of the snapshot, which the widget hides as long as it is alive.
         picture = traitlets.Unicode().tag(sync=True)
 
         def __repr__(self) -> str:
             # What a saved notebook shows of it.
-            return "An explorer, for as long as the kernel runs. What it knew:"
+            return "An interactive explorer, while the kernel runs. Its last state:"
 
     return ExplorerWidget
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """Operations and a stretch of time, as they were asked for, and as they stand in the capture."""
+    """Operations and a time interval, as they were asked for, and as they stand in the capture."""
 
     operations: Operations
     start: Moment

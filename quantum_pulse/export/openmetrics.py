@@ -1,6 +1,6 @@
 """Histograms of durations as OpenMetrics text, which Prometheus and all that read its format take, or as the classic.
 
-From the parts' footers: samples are read only where a footer cannot tell, as when a stretch of time cuts through
+From the parts' footers: samples are read only where a footer cannot tell, as when a time interval cuts through
 its part. The formats: "OpenMetrics, a cloud-native, highly scalable metrics protocol", version 1.0; "Exposition
 formats" of Prometheus, text format 0.0.4. The classic one declares a counter by the name of its samples, the other one
 without their `_total`: a reader of either takes the counters of the other for untyped.

@@ -392,12 +392,12 @@ class Capture:
         changes the capture. `baseline` is another capture to compare with. A notebook that is saved keeps a picture of
         the first page and of the operation that matters most. Run the cell again, and it goes on where you were.
         """
-        from quantum_pulse.explorer.looking import Looker
+        from quantum_pulse.explorer.model import ExplorerModel
         from quantum_pulse.explorer.widget import Explorer
         from quantum_pulse.facade import reporting
 
         other = None if baseline is None else _source_of(baseline, "baseline")
-        return Explorer(Looker(self._source, other, lambda: reporting.gather(self._source, other, detailed=0)))
+        return Explorer(ExplorerModel(self._source, other, lambda: reporting.gather(self._source, other, detailed=0)))
 
     def samples(
         self,

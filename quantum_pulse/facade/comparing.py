@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from quantum_pulse import analysis, results
 from quantum_pulse.analysis import decomposition
 from quantum_pulse.analysis import environments as conditions
-from quantum_pulse.capture import environments, own, runs, selection, statistics
+from quantum_pulse.capture import environments, runs, selection, self_time, statistics
 from quantum_pulse.capture.reader import Source
 from quantum_pulse.capture.selection import Operations
 from quantum_pulse.view import unfinished
@@ -72,8 +72,8 @@ class Sides:
         )
         return before, after
 
-    def nested(self) -> tuple[list[dict[str, own.Calls]], list[dict[str, own.Calls]]]:
-        before, after = ([run for one in side for run in own.runs(one)] for side in (self.before, self.after))
+    def nested(self) -> tuple[list[dict[str, self_time.Calls]], list[dict[str, self_time.Calls]]]:
+        before, after = ([run for one in side for run in self_time.runs(one)] for side in (self.before, self.after))
         return before, after
 
 

@@ -1,4 +1,4 @@
-"""A stretch of a capture against the time around it: its windows through `analysis.contrasts`."""
+"""An interval of a capture against the time around it: its windows through `analysis.contrasts`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def contrast(
     import pandas as pd
 
     alpha = arguments.between(alpha, "alpha", 0, 1)
-    begin_ns, end_ns, first, last = _stretch(source, start, end)
+    begin_ns, end_ns, first, last = _interval(source, start, end)
     wanted = selection.some(source, operations)
     chosen = [] if chosen_by is None else selection.recorded_names(source, chosen_by)
 
@@ -53,11 +53,11 @@ def contrast(
     return results.Contrast(table, begin, until, since, to, window / 1e9, alpha, tuple(chosen))
 
 
-def _stretch(source: Source, start: Moment, end: Moment) -> tuple[int, int, int, int]:
+def _interval(source: Source, start: Moment, end: Moment) -> tuple[int, int, int, int]:
     """From `start` to `end`, as far as something was recorded, and from when to when it was; Unix time in ns."""
     source.check_readable()
     first, last = selection.extent_ns(source)
-    begin_ns, end_ns = selection.stretch_ns(source, start, end)
+    begin_ns, end_ns = selection.interval_bounds_ns(source, start, end)
     begin_ns = first if begin_ns is None else max(begin_ns, first)
     end_ns = last if end_ns is None else min(end_ns, last)
     if begin_ns >= end_ns:

@@ -1,4 +1,4 @@
-"""The notebook side: magics. IPython is imported when the extension is loaded."""
+"""Magics for notebooks. IPython is imported when the extension is loaded."""
 
 from __future__ import annotations
 

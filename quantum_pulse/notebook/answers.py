@@ -1,4 +1,4 @@
-"""The answer below a cell, gathered: its runs, those before, and what ran inside."""
+"""Gather the answer below a cell: its runs, earlier runs, and what ran inside."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def answer(
     capture_name: str,
     stopped_by: BaseException | None,
 ) -> Pulse:
-    """What is known of the runs of `operation` that this thread has begun since `begun_ns`.
+    """The answer for the runs of `operation` that this thread has begun since `begun_ns`.
 
     `baselines`: where the capture to compare with may be, None when none is wanted; `capture_name`: of the recording,
     unless it is that of this session; `stopped_by`: what has ended the cell. Raises what reading a capture raises.
@@ -106,14 +106,14 @@ class _Baseline:
     def among(cls, places: Sequence[Path], current: Path, operation: Operation) -> _Baseline:
         """From the first of `places` that exists; `current` is where the runs themselves are recorded."""
         if not places:
-            return cls(why_not=f"there is no earlier capture of this notebook beside {current.name}")
+            return cls(why_not=f"this notebook has no capture earlier than {current.name}")
         path = next((place for place in places if place.is_dir()), None)
         if path is None:
             names = [manifest.parent.name for manifest in places[-1].parent.glob(f"*/{schema.MANIFEST}")]
-            missing = " nor ".join(map(str, places))
-            return cls(why_not=f"there is neither {missing}{did_you_mean(places[-1].name, names)}")
+            missing = " and no ".join(map(str, places))
+            return cls(why_not=f"there is no {missing}{did_you_mean(places[-1].name, names)}")
         if path.resolve() == current.resolve():
-            return cls(why_not=f"{path.name} is where this run itself is recorded")
+            return cls(why_not=f"{path.name} is the capture of this run itself")
         try:
             capture = facade.open(path)
         except EmptyCaptureError:
@@ -127,7 +127,7 @@ class _Baseline:
         listed = near(str(operation), known, 3) or known[:_MOST_LISTED]
         left = len(known) - len(listed)
         more = f" and {left} more" if left else ""
-        return cls(why_not=f"{path.name} has no {operation}, but {', '.join(listed)}{more}")
+        return cls(why_not=f"{path.name} has no {operation}; it has {', '.join(listed)}{more}")
 
 
 #: Operations of a baseline that are named where none is like the one that is looked for.
@@ -157,15 +157,15 @@ class _Samples:
 
 def _why_nothing(recorder: Recorder, operation: Operation, stopped_by: BaseException | None) -> str:
     if stopped_by is not None:
-        return f"{type(stopped_by).__name__} ended it before it was timed"
+        return f"{type(stopped_by).__name__} ended the cell before it was timed"
     if not recorder.is_recording:
         is_off = not recorder.path.exists()
-        return "recording is switched off" if is_off else f"the cell ended the recording into {recorder.path.name}"
+        return "recording is off" if is_off else f"the cell stopped the recording into {recorder.path.name}"
     if operation.sample_every > 1:
-        return f"of this operation one call in {operation.sample_every:,} is recorded (sample_every)"
+        return f"one call in {operation.sample_every:,} of this operation is recorded (sample_every)"
     if operation.detail:
-        return "this operation is recorded at the level full only (detail)"
-    return f"qp.open({str(recorder.path)!r}).losses() may say why"
+        return "this operation is only recorded at level full (detail)"
+    return f"qp.open({str(recorder.path)!r}).losses() may show why"
 
 
 def _outermost(samples: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""A cell, compiled before its clock starts and run as IPython would."""
+"""Compile a cell before it is timed, and run it as IPython would."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from quantum_pulse.operations import Operation
 
 
 class OutOfSight:
-    """Around what runs or compiles a cell: our frames do not stand above the user's in a traceback.
+    """Around what runs or compiles a cell: keeps the frames of quantum_pulse out of the user's tracebacks.
 
     IPython leaves out those with `__tracebackhide__`, but in some of its modes only, and not in groups of exceptions
-    and syntax errors; in a debugger they stand around a breakpoint, so it is set as well.
+    and syntax errors; a debugger shows them around a breakpoint, so it is set as well.
     """
 
     def __enter__(self) -> None:
@@ -30,7 +30,7 @@ class OutOfSight:
     ) -> None:
         while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(_OURS):
             trace = trace.tb_next
-        # What failed in here and nowhere else is our own mistake, unless the cell could not be compiled.
+        # An error from here alone is a bug of quantum_pulse, unless the cell could not be compiled.
         if error is not None and (trace is not None or isinstance(error, SyntaxError)):
             error.__traceback__ = trace
 
@@ -62,7 +62,7 @@ class Cell:
         try:
             self._compile(shell, code, name)
         except SyntaxError as error:
-            # It says where in the cell; where in the compiler is nobody's concern.
+            # The error has its position in the cell; the position in the compiler is of no use.
             error.__traceback__ = None
             if not self._steps:
                 raise
@@ -89,7 +89,7 @@ class Cell:
 
     def run(self, operation: Operation, options: Options) -> Any:
         """Run it as often as `options` say, each time as one run of `operation`; returns the value that is shown."""
-        __tracebackhide__ = True  # what fails is the user's; IPython leaves our frames out
+        __tracebackhide__ = True  # what fails is the user's; IPython leaves out the frames of quantum_pulse
         for _ in range(options.warmup):
             self._execute()
         value = None

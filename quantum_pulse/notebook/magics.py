@@ -1,4 +1,4 @@
-"""``%%pulse Op.X``, ``%pulse Op.X statement`` and ``%pulse_record``: thin, each step is in a module of its own."""
+"""Define the magics ``%%pulse Op.X``, ``%pulse Op.X statement`` and ``%pulse_record``."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class PulseMagics(Magics):
     #: The InteractiveShell. IPython declares it optional; a magic is never called without one.
     shell: Any
 
-    folder = Unicode("captures", help="Where the captures of sessions go.").tag(config=True)
-    baseline = Unicode("none", help="A capture that cells are compared with; last: the one before; or none.").tag(
+    folder = Unicode("captures", help="Directory for the captures of sessions.").tag(config=True)
+    baseline = Unicode("none", help="A capture to compare cells with; last: the previous one; or none.").tag(
         config=True
     )
 
@@ -53,22 +53,22 @@ class PulseMagics(Magics):
         self._path = None
 
     def stop(self) -> None:
-        """End the recording that a cell has begun, and say where it is; not one that was asked for."""
+        """End the recording that a cell has begun, and print where it is; explicit recordings continue."""
         running = session.active()
-        if running is not None and running.gives_way:
+        if running is not None and running.is_implicit:
             running.stop()
             print(f"recorded into {running.path}: {_account(running)}")
 
     @no_var_expand
     @cell_magic("pulse")  # type: ignore[arg-type]  # IPython types it for functions without self
     def pulse_cell(self, line: str, cell: str) -> Any:
-        """Time the cell as one run of an operation, keep the sample, and say whether that was usual.
+        """Time the cell as one run of an operation, keep the sample, and report whether the duration is usual.
 
         ``%%pulse Op.MEMBER [options]``, options before the operation or after it:
 
         --repeat N       run the cell N times
-        --for LENGTH     run it again and again for so long, as 2s
-        --warmup N       run it N times before, without timing
+        --for LENGTH     run it repeatedly for this long, such as 2s
+        --warmup N       run it N times first, without timing
         --into CAPTURE   keep the samples there (default: captures/NOTEBOOK-TIME, one for the session)
         --baseline NAME  compare with a capture as well: its path, its name in captures/, last (the newest one of this
                          notebook, or with a name of its own) or none
@@ -84,7 +84,7 @@ class PulseMagics(Magics):
         with OutOfSight():
             chosen, operation, compiled = self._prepared(line, cell)
             if compiled.is_async:
-                raise UsageError("%%pulse: a cell that awaits can only be run by itself, not from within another magic")
+                raise UsageError("%%pulse: a cell that awaits cannot run inside another magic")
             return self._run(compiled, operation, chosen)
 
     @no_var_expand
@@ -96,10 +96,10 @@ class PulseMagics(Magics):
             chosen = options.parse(line, "%pulse")
             operation = names.resolve(chosen.operation, self._namespace, "%pulse")
             if not chosen.statement:
-                raise UsageError("%pulse needs a statement after the operation; above a cell it is %%pulse")
+                raise UsageError("%pulse needs a statement after the operation; use %%pulse for a cell")
             compiled = Cell(self.shell, chosen.statement)
             if compiled.is_async:
-                raise UsageError("%pulse: a statement that awaits belongs into a cell, below %%pulse")
+                raise UsageError("%pulse: a statement that awaits needs a cell with %%pulse")
             return self._run(compiled, operation, chosen)
 
     @line_magic
@@ -115,22 +115,22 @@ class PulseMagics(Magics):
             raise UsageError(f"%pulse_record takes start [CAPTURE], stop or status{wrong}")
         into, more = options.value(rest) if word == "start" else ("", rest)
         if more:
-            takes = "one CAPTURE, in quotes when there are spaces in it" if word == "start" else "nothing more"
-            raise UsageError(f"%pulse_record {word} takes {takes}, so not {more!r}")
+            takes = "one CAPTURE, in quotes if it contains spaces" if word == "start" else "no arguments"
+            raise UsageError(f"%pulse_record {word} takes {takes}, not {more!r}")
         if word == "start":
             recorder = self._recorder(into or None, "%pulse_record")
-            if recorder.gives_way:
-                recorder.gives_way = False
+            if recorder.is_implicit:
+                recorder.is_implicit = False
                 print(f"recording into {recorder.path}")
             else:
                 print(
-                    f"recording into {recorder.path} goes on: {_account(recorder)}; %pulse_record stop ends it, and "
-                    "%pulse_record start CAPTURE then begins another"
+                    f"recording into {recorder.path} continues: {_account(recorder)}; to record elsewhere, run "
+                    "%pulse_record stop, then %pulse_record start CAPTURE"
                 )
             return
         running = session.active()
         if running is None:
-            print("nothing is being recorded; %pulse_record start [CAPTURE] begins a recording")
+            print("nothing is being recorded; start a recording with %pulse_record start [CAPTURE]")
             return
         if word == "stop":
             running.stop()
@@ -152,7 +152,7 @@ class PulseMagics(Magics):
     def route(self, lines: list[str]) -> list[str]:
         """An input transformation: a cell under ``%%pulse`` that awaits is awaited, on the notebook's own loop.
 
-        Raises SyntaxError where the cell has one, which IPython then shows as that of any cell, without our frames.
+        Raises SyntaxError where the cell has one, which IPython then shows as that of any cell.
         """
         if not lines or lines[0].split()[:1] != ["%%pulse"]:
             return lines
@@ -220,7 +220,7 @@ class PulseMagics(Magics):
             if not chosen.quiet:
                 display(found)  # type: ignore[no-untyped-call]  # IPython has no type for it
         except Exception as error:  # noqa: BLE001 - a capture that the cell has deleted, a full disk
-            print(f"%%pulse: {operation} ran, but there is no answer: {error}", file=sys.stderr)
+            print(f"%%pulse: {operation} ran, but its samples cannot be shown: {error}", file=sys.stderr)
 
     def _baselines(self, named: str | None, current: Path) -> list[Path] | None:
         """Where the capture may be that is to be compared with, best first; None when none is wanted.
@@ -235,7 +235,7 @@ class PulseMagics(Magics):
             newest = reader.newest(folders, current.absolute(), lambda path: not _is_of_another_program(path))
             if newest is not None:
                 return [newest]
-            # A first session has none; that matters to a cell that asks for it only.
+            # A first session has none; only a cell that asks for it needs to know.
             return None if named is None else []
         return [Path(wanted), Path(self.folder) / wanted]
 
@@ -243,12 +243,12 @@ class PulseMagics(Magics):
         """The recording that was asked for, if one goes on, or else one into `into` or the capture of this session."""
         running = session.active()
         wanted = None if into is None else Path(into).absolute()
-        if running is not None and (wanted is None or running.path.absolute() == wanted) and not running.gives_way:
+        if running is not None and (wanted is None or running.path.absolute() == wanted) and not running.is_implicit:
             return running
-        if running is not None and not running.gives_way:
+        if running is not None and not running.is_implicit:
             raise UsageError(
-                f"{magic}: a recording into {running.path} goes on; %pulse_record stop ends it, and then this "
-                "begins another"
+                f"{magic}: a recording into {running.path} is active; stop it with %pulse_record stop, then run "
+                "this again"
             )
         if wanted is None and self._path is None:
             self._path = Path(self.folder).absolute() / f"{_notebook()}-{time.strftime(_STARTED)}"
@@ -261,7 +261,7 @@ class PulseMagics(Magics):
         except (QuantumPulseError, OSError) as error:
             raise UsageError(f"{magic}: {error}") from error
         # A cell that begins a recording of its own does so with the magic as without it.
-        recorder.gives_way = True
+        recorder.is_implicit = True
         return recorder
 
 
@@ -280,7 +280,7 @@ def _account(recorder: recording.Recorder) -> str:
     account = recorder.account()
     samples = "1 sample" if account["started"] == 1 else f"{account['started']:,} samples"
     lost = f", {account['lost']:,} lost" if account["lost"] else ""
-    return f"{samples}{lost}, {account['open']:,} still open"
+    return f"{samples}{lost}, {account['open']:,} unfinished"
 
 
 def register(shell: Any) -> None:
@@ -303,7 +303,7 @@ def unregister(shell: Any) -> None:
     magics.stop()
     running = session.active()
     if running is not None:
-        print(f"recording into {running.path} goes on: {_account(running)}; qp.stop() ends it")
+        print(f"recording into {running.path} continues: {_account(running)}; qp.stop() ends it")
     shell.input_transformers_cleanup.remove(magics.route)
     shell.configurables.remove(magics)
     for kind, known in magics.magics.items():

@@ -1,4 +1,4 @@
-"""Operations by the names that people type: found by attributes only, nothing is evaluated."""
+"""Resolve the names of operations in a namespace, by attribute access only: nothing is evaluated."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ def resolve(dotted: str, namespace: Mapping[str, Any], magic: str) -> Operation:
     Raises UsageError, which names the nearest member, when there is none.
     """
     if not dotted:
-        raise UsageError(f"{magic} needs an operation, as in {magic} Op.MEMBER" + _nearest(dotted, namespace))
+        raise UsageError(f"{magic} needs an operation, such as {magic} Op.MEMBER" + _nearest(dotted, namespace))
     names = dotted.split(".")
     if not all(name.isidentifier() for name in names):
         raise UsageError(
-            f"{magic} needs the name of an operation, as in Op.MEMBER, not {dotted!r}" + _nearest(dotted, namespace)
+            f"{magic} needs the name of an operation, such as Op.MEMBER, not {dotted!r}" + _nearest(dotted, namespace)
         )
     if names[0] not in namespace:
-        raise UsageError(f"{magic} {dotted}: there is no {names[0]}" + _nearest(dotted, namespace))
+        raise UsageError(f"{magic} {dotted}: {names[0]} is not defined" + _nearest(dotted, namespace))
     found = namespace[names[0]]
     for name in names[1:]:
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise UsageError(f"{magic} {dotted}: there is no {name} in it" + _nearest(dotted, namespace)) from None
+            raise UsageError(f"{magic} {dotted}: it has no attribute {name}" + _nearest(dotted, namespace)) from None
     if isinstance(found, enum.EnumType) and issubclass(found, Operation) and found.__members__:
         members = ", ".join(f"{dotted}.{name}" for name in list(found.__members__)[:_MOST])
-        raise UsageError(f"{magic} {dotted}: that is an enum; its operations are {members}")
+        raise UsageError(f"{magic} {dotted}: this is an enum; its operations are {members}")
     if not isinstance(found, Operation):
         raise UsageError(
-            f"{magic} {dotted}: that is no operation but a {type(found).__name__}" + _nearest(dotted, namespace)
+            f"{magic} {dotted}: this is not an operation but a {type(found).__name__}" + _nearest(dotted, namespace)
         )
     return found
 
 
 def enums(namespace: Mapping[str, Any]) -> dict[str, type[Operation]]:
-    """The enums of operations in `namespace`, and in modules that are in it, by the names that one types."""
+    """The enums of operations in `namespace`, and in modules that are in it, by the names to type."""
     found: dict[str, type[Operation]] = {}
     for name, value in list(namespace.items()):
         if name.startswith("_"):
@@ -79,4 +79,4 @@ def _nearest(dotted: str, namespace: Mapping[str, Any]) -> str:
     names = known(namespace)
     if not names:
         return "; define one: class Op(qp.Operation): MEMBER = qp.op('what it does')"
-    return did_you_mean(dotted, names) or f"; there are {', '.join(names[:_MOST])}"
+    return did_you_mean(dotted, names) or f"; defined are {', '.join(names[:_MOST])}"

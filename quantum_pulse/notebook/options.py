@@ -1,4 +1,4 @@
-"""What may stand on the line of a magic."""
+"""Parse the line of a magic."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _identifier(text: str) -> str:
 #: Option -> field, how its value is read (None: it has none), what it must be.
 OPTIONS: Final[dict[str, tuple[str, Callable[[str], Any] | None, str]]] = {
     "--repeat": ("repeat", _at_least(1, int), "a whole number of at least 1"),
-    "--for": ("seconds", _at_least(0, lengths.seconds), "a length of time, as 1s or 500ms"),
+    "--for": ("seconds", _at_least(0, lengths.seconds), "a duration, such as 1s or 500ms"),
     "--warmup": ("warmup", _at_least(0, int), "a whole number"),
     "--into": ("into", str, "the directory of a capture"),
     "--baseline": ("baseline", str, "a capture, last or none"),
@@ -70,7 +70,7 @@ def continued(line: str, cell: str) -> tuple[str, str, int]:
 def parse(line: str, magic: str) -> Options:
     """Read the line of `magic`: an operation, with options before or after it; what follows in that of %pulse is code.
 
-    Raises UsageError that says what was wrong, and what would be right.
+    Raises UsageError that says what is wrong, and what would be right.
     """
     found = Options()
     takes_statement = magic == "%pulse"
@@ -87,7 +87,7 @@ def parse(line: str, magic: str) -> Options:
             found.statement = rest
             break
         else:
-            raise UsageError(f"{magic} takes one operation, {found.operation}; what is {word!r}?")
+            raise UsageError(f"{magic} takes one operation, {found.operation}; unexpected {word!r}")
     return found
 
 
@@ -96,12 +96,12 @@ def _option(found: Options, text: str, magic: str) -> str:
     word, after = parted(text)
     name, equals, given = word.partition("=")
     if name not in OPTIONS:
-        listed = f", but {', '.join(OPTIONS)}; %%pulse? explains them"
+        listed = f"; it has {', '.join(OPTIONS)}; see %%pulse?"
         raise UsageError(f"{magic} has no option {name}" + (did_you_mean(name, OPTIONS, cutoff=0.7) or listed))
     field, read, what = OPTIONS[name]
     if read is None:
         if equals:
-            raise UsageError(f"{magic}: {name} takes no value, so not {given!r}")
+            raise UsageError(f"{magic}: {name} takes no value, but got {given!r}")
         setattr(found, field, True)
         return after
     # From what is not cut into words yet: it may be quoted, with spaces.

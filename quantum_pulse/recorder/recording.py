@@ -68,7 +68,7 @@ class Recorder:
     """A recording in progress. Made by `start` and `record`; also a context manager that stops it."""
 
     #: Whether the next `start` ends this recording, as one that the program did not ask for, rather than raises.
-    gives_way = False
+    is_implicit = False
 
     def __init__(
         self,

@@ -146,7 +146,7 @@ def _end_implicit(target: str) -> None:
     if _active is not None and _is_from_environment:
         logs.warning("%s=%s ends here: the program records into %s itself", ENVIRONMENT, _active.path, target)
         _active.stop()
-    elif _active is not None and (_active.is_inherited or _active.gives_way):
+    elif _active is not None and (_active.is_inherited or _active.is_implicit):
         _active.stop()
     _is_from_environment = False
     _forget_inherited()

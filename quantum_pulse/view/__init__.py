@@ -1,1 +1,1 @@
-"""Results as text and HTML. No arithmetic but rounding."""
+"""Render results as text, Markdown and HTML. Values are rounded here, and calculated elsewhere."""

@@ -1,4 +1,4 @@
-"""Budgets: what a capture is asked about them, and how that is told. The same in every home."""
+"""Check the budgets of a capture, and word the verdicts in the same way for every output format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from quantum_pulse.view import numbers
 if TYPE_CHECKING:
     import pandas as pd
 
-#: A sign beside each verdict, so that none is told by colour alone. What needs somebody comes first.
+#: A sign beside each verdict, so that colour is never the only cue. What needs attention comes first.
 SIGNS: Final = {"missed": "▲", "inconclusive": "?", "too_few": "·", "not_checked": "·", "kept": "="}
 #: Samples of operations with budgets that are checked without being asked for: some seconds.
 MOST_CHECKED: Final = 20_000_000
@@ -44,7 +44,7 @@ def verdict(row: Mapping[Any, Any]) -> str:
 
 
 def word(row: Mapping[Any, Any]) -> str:
-    """The verdict as one reads it: kept, missed, inconclusive, too few, not checked."""
+    """The verdict in words: kept, missed, inconclusive, too few, not checked."""
     return verdict(row).replace("_", " ")
 
 
@@ -63,25 +63,25 @@ def rank(row: Mapping[Any, Any]) -> float:
     return 2.0 * (len(SIGNS) - list(SIGNS).index(verdict(row))) + float(row["share"])
 
 
-def told(row: Mapping[Any, Any]) -> str:
-    """All but the verdict: p99 120 µs (110 µs to 130 µs) of 100 µs; 2.0 % of its calls are above.
+def details(row: Mapping[Any, Any]) -> str:
+    """All but the verdict: p99 120 µs (110 µs to 130 µs), budget 100 µs; 2.0 % of its calls exceed it.
 
-    And "; 3 more have not ended and are above already", where there are such.
+    Followed by "; 3 more are unfinished and exceed it already", if there are any.
     """
     value = ""
     if "verdict" in row and row["count"]:
         low, high = (_us(row[f"ci_{end}_us"]) for end in ("low", "high"))
         value = f" {_us(row['value_us'])} ({low} to {high})"
-    above = f"; {share(row)} of its calls are above" if row["count"] else ""
+    above = f"; {share(row)} of its calls exceed it" if row["count"] else ""
     if open_over := int(row.get("open_over", 0)):
-        have, are = ("has", "is") if open_over == 1 else ("have", "are")
+        verbs = "is unfinished and exceeds" if open_over == 1 else "are unfinished and exceed"
         more = " more" if row["count"] else ""
-        above += f"; {numbers.count(open_over)}{more} {have} not ended and {are} above already"
-    return f"{quantile(row)}{value} of {_us(row['budget_us'])}{above}"
+        above += f"; {numbers.count(open_over)}{more} {verbs} it already"
+    return f"{quantile(row)}{value}, budget {_us(row['budget_us'])}{above}"
 
 
 def ordered(budgets: pd.DataFrame) -> list[tuple[str, dict[Any, Any]]]:
-    """Operations and their rows, what needs somebody first."""
+    """Operations and their rows, what needs attention first."""
     rows: dict[Any, dict[Any, Any]] = budgets.to_dict("index")
     return sorted(((str(name), row) for name, row in rows.items()), key=lambda one: -rank(one[1]))
 

@@ -1,6 +1,6 @@
-"""Charts as SVG. Colours are classes, which the style sheet fills in, so that a chart fits light pages and dark ones.
+"""Draw charts as SVG. Colours are classes of the style sheet, so that a chart fits light pages and dark ones.
 
-No text from a capture gets in here: labels are ours, numbers are formatted.
+No text from a capture gets in here: labels are fixed, numbers are formatted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LEFT: Final = 68.0
 _RIGHT: Final = 14.0
 
 
-#: Rows of a heat map that can be told apart in its height.
+#: Rows of a heat map that can be distinguished in its height.
 _MOST_ROWS: Final = 40
 
 
@@ -68,7 +68,7 @@ def ranges(scale: LogScale, low: float, p50: float, p99: float, high: float, bud
 
 
 def span_bar(begin: float, end: float) -> str:
-    """A bar from `begin` to `end`, shares of the time that is looked at; what lies outside is cut off."""
+    """A bar from `begin` to `end`, as shares of the time shown; what lies outside is cut off."""
     low, high = (min(max(one, 0.0), 1.0) * 120 for one in (begin, end))
     bar = f'<rect class="share" x="{low:.1f}" y="5" width="{max(high - low, 1):.1f}" height="8" rx="1"/>'
     return (
@@ -83,7 +83,7 @@ def trend(values: Sequence[float]) -> str:
     if len(known) < 2:
         return ""
     low, high = math.log(min(known)), math.log(max(known))
-    # A change of less than a fifth shall not look like a mountain.
+    # Do not magnify a change of less than a fifth.
     if high - low < 0.2:
         low, high = low - 0.1, high + 0.1
     step = 76 / max(len(values) - 1, 1)
@@ -113,7 +113,7 @@ def distribution(
     marks: Sequence[Mark],
     baseline: npt.NDArray[Any] | None = None,
 ) -> str:
-    """How many calls took how long: bars over a logarithmic axis, with `marks` above it.
+    """Distribution of durations: bars over a logarithmic axis, with `marks` above it.
 
     `edges` are those of the bins in ns, one more than `calls`. `baseline`, in the same bins, is drawn as a line, as
     high as if it had as many calls.
@@ -222,7 +222,7 @@ def over_time(
     for tick in time.ticks():
         parts.append(_line(tick.position, top, tick.position, y + 6, "grid"))
     parts += _labels(time.ticks(), y + 22, width)
-    # Where time is, for whoever lets people choose a stretch of it: positions, then Unix time.
+    # Where time is, for scripts that let users choose an interval: positions, then Unix time.
     place = f'data-left="{_LEFT:g}" data-right="{width - _RIGHT:g}" data-top="{top:g}" data-bottom="{y + 6:g}"'
     place += f' data-begin="{begin}" data-step="{window_ns}" data-columns="{len(heat.columns)}"'
     if slow is not None:
@@ -231,7 +231,7 @@ def over_time(
 
 
 def _coarse(heat: pd.DataFrame) -> pd.DataFrame:
-    """The heat map with so many rows as can be told apart, neighbours added up."""
+    """The heat map with as many rows as can be distinguished; neighbouring rows are added up."""
     import pandas as pd
 
     while len(heat) > _MOST_ROWS:

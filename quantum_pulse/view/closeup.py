@@ -1,4 +1,4 @@
-"""One operation: how its calls are spread, over time, what it is part of, and its slowest calls."""
+"""Describe one operation: distribution of durations, course over time, callers and callees, slowest calls."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-#: Slow samples that are listed in a stretch of time, and rows of what ran meanwhile.
+#: Slow samples that are listed in a time interval, and rows of what ran concurrently.
 _SAMPLES_A_RANGE: Final = 3
 _MEANWHILE: Final = 5
 _FAMILY: Final = 6
 
 
 class Spanning(Protocol):
-    """What is looked at lasts from `begin_ns` to `end_ns`, Unix time."""
+    """Anything that lasts from `begin_ns` to `end_ns`, Unix time."""
 
     @property
     def begin_ns(self) -> int: ...
@@ -46,7 +46,7 @@ class Spanning(Protocol):
 
 
 def build(findings: Findings, category: str, name: str, anchors: Mapping[str, str]) -> list[Block]:
-    """What is shown of one operation."""
+    """The blocks that describe one operation."""
     row = findings.row(category, name)
     own = findings.closeups[name]
     budget = findings.budget(name)
@@ -75,11 +75,11 @@ def distribution(
     budget_us: float | None,
     baseline: npt.NDArray[Any] | None = None,
 ) -> Picture:
-    """How many calls took how long; `row` is that of `Capture.stats`, `baseline` calls in the same bins."""
+    """Distribution of durations; `row` is that of `Capture.stats`, `baseline` calls in the same bins."""
     marks = [Mark(shown, float(row[key]) * 1000) for shown, key in _PERCENTILES if shown.startswith("p")]
     if budget_us is not None:
         marks.append(Mark("budget", budget_us * 1000, "budget"))
-    return Picture(charts.distribution(edges_ns, calls, marks, baseline), "How many calls took how long")
+    return Picture(charts.distribution(edges_ns, calls, marks, baseline), "Distribution of durations")
 
 
 _PERCENTILES: Final = (
@@ -93,7 +93,7 @@ _PERCENTILES: Final = (
 
 
 def percentiles(row: Mapping[str, float], budget_us: float | None, budget: Mapping[Any, Any] | None = None) -> Table:
-    """The statistics of an operation, one under the other; `budget` is what `Capture.budgets` says of all its calls."""
+    """The statistics of an operation, one per line; `budget` is its row of `Capture.budgets`, for all its calls."""
     rows = [
         Row([Cell("calls"), Cell(numbers.count(row["count"]))]),
         Row([Cell("errors"), Cell(numbers.count(row["errors"]), kind="bad" if row["errors"] else "")]),
@@ -105,8 +105,8 @@ def percentiles(row: Mapping[str, float], budget_us: float | None, budget: Mappi
         rows.append(Row([Cell("budget"), Cell(_us(budget_us))]))
     if budget is not None:
         kind: Literal["", "bad"] = "bad" if words.verdict(budget) == "missed" else ""
-        rows.append(Row([Cell(f"{words.quantile(budget)} within it"), Cell(words.word(budget), kind=kind)]))
-        rows.append(Row([Cell("calls above it"), Cell(numbers.share(budget["share"]))]))
+        rows.append(Row([Cell(f"{words.quantile(budget)} within budget"), Cell(words.word(budget), kind=kind)]))
+        rows.append(Row([Cell("calls over budget"), Cell(numbers.share(budget["share"]))]))
     return Table("Statistics", [Column("", is_number=False), Column("")], rows, "facts")
 
 
@@ -131,7 +131,7 @@ def _over_time(findings: Findings, category: str, name: str) -> list[Block]:
 
 
 def metric_strips(values_of: Callable[[str], Sequence[float]]) -> list[Strip]:
-    """The metrics that say something, each with its values over time as `values_of` gives them."""
+    """The metrics with values above 0, each with its values over time as `values_of` gives them."""
     strips = []
     for metric in metrics.METRICS:
         if not metric.strip:
@@ -157,15 +157,15 @@ def over_time(
     own = [Strip(f"calls in {window}", calls, numbers.short(max(calls))), *strips]
     slow = None if moment is None else (moment.first, moment.last + 1)
     svg = charts.over_time(heat, window_ns, lines, own, None if budget_us is None else budget_us * 1000, slow)
-    began = f"Time after {clock(charts.first_ns(heat))} UTC. A column is {window}."
+    began = f"Time after {clock(charts.first_ns(heat))} UTC. Each column is {window} wide."
     picture = Picture(svg, "Durations over time, with p50 and p99 and system metrics", began)
     if not strips:
-        return [picture, Paragraph("No system metrics were recorded beside it.", "missing")]
+        return [picture, Paragraph("No system metrics were recorded.", "missing")]
     return [picture]
 
 
 def _ranges(findings: Findings, category: str, name: str) -> list[Block]:
-    """Stretches of time, each with its statistics, to be opened on its slowest samples."""
+    """Time intervals, each with its statistics; opening one shows its slowest samples."""
     try:
         own: Any = findings.ranges.xs((category, name), level=("category", "operation"))
     except KeyError:
@@ -173,7 +173,7 @@ def _ranges(findings: Findings, category: str, name: str) -> list[Block]:
     slowest = findings.closeups[name].slowest
     starts = slowest["start"].astype("datetime64[ns, UTC]").astype("int64")
     worst = own["p99_us"].max()
-    folds: list[Block] = [Paragraph("Stretches of time", "note")]
+    folds: list[Block] = [Paragraph("Time intervals", "note")]
     for begin, row in zip(own.index.as_unit("ns").asi8.tolist(), own.to_dict("records"), strict=True):
         end = min(begin + findings.range_ns, findings.end_ns)
         inside = slowest[(starts >= begin) & (starts < end)].head(_SAMPLES_A_RANGE)
@@ -183,9 +183,9 @@ def _ranges(findings: Findings, category: str, name: str) -> list[Block]:
         aside += f", {numbers.count(row['errors'])} errors" if row["errors"] else ""
         aside += " ← slowest" if row["p99_us"] == worst and len(own) > 1 else ""
         block: Block = (
-            _samples(findings, inside, "The slowest calls of this stretch")
+            _samples(findings, inside, "Slowest calls in this interval")
             if len(inside)
-            else Paragraph(f"None of its calls is among the {len(slowest)} slowest of the operation.", "missing")
+            else Paragraph(f"The {len(slowest)} slowest calls of the operation lie in other intervals.", "missing")
         )
         folds.append(Fold(shown, [block], kind="small", aside=aside))
     return folds
@@ -193,8 +193,8 @@ def _ranges(findings: Findings, category: str, name: str) -> list[Block]:
 
 def _samples(span: Spanning, rows: pd.DataFrame, caption: str) -> Table:
     columns = [
-        Column("began", is_number=False),
-        Column("took"),
+        Column("start", is_number=False),
+        Column("duration"),
         Column("thread"),
         Column("task"),
         Column("error", is_number=False),
@@ -215,7 +215,7 @@ def sample(span: Spanning, row: Mapping[Any, Any]) -> list[Cell]:
 
 
 def family(tree: pd.DataFrame, name: str, anchors: Mapping[str, str]) -> list[Block]:
-    """Where it is called from and what runs inside it, over all paths of `Capture.tree`."""
+    """The parents and children of an operation, over all paths of `Capture.tree`."""
     mine: float = float(tree["total_us"][tree["operation"] == name].sum()) or 1.0
     parents: dict[str, list[float]] = {}
     children: dict[str, list[float]] = {}
@@ -232,18 +232,23 @@ def family(tree: pd.DataFrame, name: str, anchors: Mapping[str, str]) -> list[Bl
                 sums[1] += total
         above.append(key)
     if not parents and not children:
-        return [Paragraph("It runs inside no other operation, and none runs inside it.", "missing")]
+        return [
+            Paragraph(
+                "It runs inside no other operation, and no other operation runs inside it.",
+                "missing",
+            )
+        ]
     columns = [
-        Column("parents and children", is_number=False),
+        Column("operation", is_number=False),
         Column("", is_number=False),
         Column("calls"),
         Column("time"),
-        Column("share of this"),
+        Column("share of its time"),
     ]
     rows = []
-    for role, family in (("runs inside", parents), ("contains", children)):
+    for role, family in (("parent", parents), ("child", children)):
         for other, (calls, total) in sorted(family.items(), key=lambda one: -one[1][1]):
-            share = numbers.share(min(total / mine, 1)) if role == "contains" else "–"
+            share = numbers.share(min(total / mine, 1)) if role == "child" else "–"
             rows.append(
                 Row(
                     [
@@ -255,7 +260,7 @@ def family(tree: pd.DataFrame, name: str, anchors: Mapping[str, str]) -> list[Bl
                     ]
                 )
             )
-    return [Table("What it runs inside of, and what runs inside it", columns, rows)]
+    return [Table("Parents and children", columns, rows)]
 
 
 def _slowest(findings: Findings, own: Closeup, anchors: Mapping[str, str]) -> list[Block]:
@@ -264,7 +269,7 @@ def _slowest(findings: Findings, own: Closeup, anchors: Mapping[str, str]) -> li
         sample = slow.sample
         began = int(sample["start"].value)
         error = sample["error"]
-        failed: Text = "" if error is None or error != error else ["ended by ", Name(str(error))]
+        failed: Text = "" if error is None or error != error else ["Raised ", Name(str(error))]
         aside = f"at {since(findings, began)} ({clock(began)} UTC), thread {sample['thread']}"
         inner: list[Block] = [Paragraph(failed)] if failed else []
         inner += surroundings(slow, anchors)
@@ -273,29 +278,29 @@ def _slowest(findings: Findings, own: Closeup, anchors: Mapping[str, str]) -> li
 
 
 def surroundings(slow: SlowSample, anchors: Mapping[str, str]) -> list[Block]:
-    """What was around a sample, inside it, and beside it."""
+    """The ancestors and children of a sample, and what ran concurrently."""
     length = max(int(slow.sample["duration_ns"]), 1)
     begin = int(slow.sample["start"].value)
     rows = [
-        *(_nested(one, "around it", begin, length, anchors) for one in slow.ancestors.to_dict("records")),
+        *(_nested(one, "ancestor", begin, length, anchors) for one in slow.ancestors.to_dict("records")),
         *(
-            _nested(one, "inside it", begin, length, anchors)
+            _nested(one, "child", begin, length, anchors)
             for one in slow.children.nlargest(_FAMILY, "duration_ns").sort_values("start").to_dict("records")
         ),
         *(_event(one, begin, length) for one in slow.events.to_dict("records")),
         *(_beside(one, anchors) for one in slow.meanwhile.head(_MEANWHILE).reset_index().to_dict("records")),
     ]
     if not rows:
-        return [Paragraph("Nothing else that was recorded ran at that moment.", "missing")]
+        return [Paragraph("No other recorded operation ran during this call.", "missing")]
     columns = [
-        Column("what", is_number=False),
+        Column("operation", is_number=False),
         Column("", is_number=False),
-        Column("began"),
-        Column("took"),
+        Column("start"),
+        Column("duration"),
         Column("share"),
-        Column("when", is_number=False, wide=True, title="from the sample's beginning to its end"),
+        Column("when", is_number=False, wide=True, title="position between the start and the end of the call"),
     ]
-    return [Table("What was around it, inside it, and beside it", columns, rows)]
+    return [Table("Ancestors, children and concurrent calls", columns, rows)]
 
 
 def _nested(one: Mapping[Any, Any], role: str, begin: int, length: int, anchors: Mapping[str, str]) -> Row:
@@ -306,14 +311,14 @@ def _nested(one: Mapping[Any, Any], role: str, begin: int, length: int, anchors:
             Cell(role),
             Cell(f"{'+' if later >= 0 else '−'}{numbers.duration(abs(later))}"),
             Cell(numbers.duration(took)),
-            Cell(numbers.share(took / length) if role == "inside it" else "–"),
+            Cell(numbers.share(took / length) if role == "child" else "–"),
             Cell("", picture=charts.span_bar(later / length, (later + took) / length)),
         ]
     )
 
 
-#: Kind of event -> what it is called.
-_EVENTS: Final = {"gc": "garbage collection", "clock_step": "step of the wall clock"}
+#: Kind of event -> its name in the report.
+_EVENTS: Final = {"gc": "garbage collection", "clock_step": "wall clock step"}
 
 
 def _event(event: Mapping[Any, Any], begin: int, length: int) -> Row:
@@ -322,7 +327,7 @@ def _event(event: Mapping[Any, Any], begin: int, length: int) -> Row:
     return Row(
         [
             Cell(_EVENTS.get(kind, kind)),
-            Cell("meanwhile"),
+            Cell("concurrent"),
             Cell(f"{'+' if later >= 0 else '−'}{numbers.duration(abs(later))}"),
             Cell(numbers.duration(took)),
             Cell(numbers.share(took / length)),
@@ -336,7 +341,7 @@ def _beside(other: Mapping[Any, Any], anchors: Mapping[str, str]) -> Row:
     return Row(
         [
             Cell(Name(operation, anchors.get(operation, ""))),
-            Cell(f"meanwhile, thread {other['thread']}"),
+            Cell(f"concurrent, thread {other['thread']}"),
             Cell(f"{numbers.count(other['calls'])} ×"),
             Cell(_us(other["overlap_us"])),
             Cell(numbers.share(other["share"])),
@@ -351,12 +356,12 @@ def since(span: Spanning, ns: int) -> str:
 
 
 def _decimals(span_ns: int) -> int:
-    """Decimals of a second that tell moments apart which are a thousandth of `span_ns` from each other."""
+    """Decimals of a second that distinguish moments a thousandth of `span_ns` apart."""
     return min(max(3 - math.floor(math.log10(max(span_ns, 1) / 1e9)), 0), 9)
 
 
 def clock(ns: int, *, date: bool = False) -> str:
-    """A moment as people say it, UTC: 21:34:37.428, or with the date before it."""
+    """A moment as the time of day, UTC: 21:34:37.428, or with the date before it."""
     import pandas as pd
 
     text = pd.Timestamp(ns, tz="UTC").strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

@@ -1,4 +1,4 @@
-"""A comparison as text, Markdown and HTML: the verdict first, then what changed, then all rows."""
+"""Render a comparison as text, Markdown and HTML: the verdict first, then what changed, then all rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HEADINGS: Final = ("operation", "quantile", "baseline", "current", "change", "95 % interval", "q", "verdict")
 
-#: A sign beside each verdict, so that none is told by colour alone.
+#: A sign beside each verdict, so that colour is never the only cue.
 SIGNS: Final = {
     "regressed": "▲",
     "improved": "▼",
@@ -32,9 +32,9 @@ SIGNS: Final = {
     "added": "+",
     "removed": "-",
 }
-#: Before what had not ended: no verdict on an operation, but one on the run.
-NOT_ENDED: Final = "✗"
-#: Operations that are named in a line; of more there is their number.
+#: Before unfinished calls: they say something about the run rather than about an operation.
+UNFINISHED: Final = "✗"
+#: Operations that are named in a line; of the rest only the number is given.
 _MOST_NAMES: Final = 6
 #: Causes that have a line.
 _MOST_CAUSES: Final = 20
@@ -55,7 +55,7 @@ def change(value: float) -> str:
 def reasons(comparison: Comparison, quoted: Callable[[str], str] = clean) -> list[str]:
     """What got slower, a line per cause, which costs have merely moved, and what got faster together.
 
-    `quoted` makes the name of an operation fit to be shown.
+    `quoted` makes the name of an operation safe to show.
     """
     found = comparison.explanation
     if found is None:
@@ -66,47 +66,49 @@ def reasons(comparison: Comparison, quoted: Callable[[str], str] = clean) -> lis
         lead, others = str(group["lead"]), [str(name) for name in group["with"]]
         line = f"{SIGNS['regressed']} {quoted(lead)} {change(group['change'])} at p{group['quantile'] * 100:g}"
         if causes[lead]["reason"] == "more calls inside":
-            line += f", as it spends more time in {quoted(causes[lead]['inside'])}, which is not slower a call"
+            line += f", because it spends more time in {quoted(causes[lead]['inside'])}, whose calls are not slower"
         if others:
-            line += f"; with it {_names([quoted(name) for name in others])}, {_TOGETHER[group['reason']]}"
+            line += f"; together with {_names([quoted(name) for name in others])}, {_TOGETHER[group['reason']]}"
         lines.append(line)
     if len(lines) > _MOST_CAUSES:
         lines[_MOST_CAUSES:] = [f"{SIGNS['regressed']} and {len(lines) - _MOST_CAUSES} more"]
     for row in found.shifts.to_dict("records"):
         lines.append(
-            f"{SIGNS['moved']} {quoted(row['operation'])} took over time of {quoted(row['from'])}: "
-            f"{numbers.duration(row['gained_us'] * 1000)} a call, of {numbers.duration(row['given_us'] * 1000)} "
-            "given away; a cost that moved, no regression"
+            f"{SIGNS['moved']} time moved from {quoted(row['from'])} to {quoted(row['operation'])}: "
+            f"{numbers.duration(row['gained_us'] * 1000)} per call, out of {numbers.duration(row['given_us'] * 1000)} "
+            "saved; not a regression"
         )
     return lines + _improvements(comparison, quoted)
 
 
 def _improvements(comparison: Comparison, quoted: Callable[[str], str]) -> list[str]:
-    """What got faster together, a line each: that several did is one finding, or some."""
+    """What got faster together, a line per group: several operations may share one cause."""
     if comparison.improvements["operation"].nunique() < 2 or (groups := comparison.improvement_groups) is None:
         return []
     lines = []
     for group in groups.to_dict("records"):
         if others := [quoted(str(name)) for name in group["with"]]:
             what = f"{quoted(str(group['lead']))} {change(group['change'])} at p{group['quantile'] * 100:g}"
-            lines.append(f"{SIGNS['improved']} {what}; with it {_names(others)}, {_TOGETHER_FASTER[group['reason']]}")
+            lines.append(
+                f"{SIGNS['improved']} {what}; together with {_names(others)}, {_TOGETHER_FASTER[group['reason']]}"
+            )
     return lines[:_MOST_CAUSES]
 
 
-def not_ended(comparison: Comparison, quoted: Callable[[str], str] = clean) -> list[str]:
-    """What had not ended on the current side, a line for each way to end, as it is in none of the figures."""
+def unfinished_lines(comparison: Comparison, quoted: Callable[[str], str] = clean) -> list[str]:
+    """Unfinished calls of the current side, which the statistics leave out: a line for each state."""
     found = comparison.unfinished
     lines = []
     for state in ENDED_STATES:
         if calls := found.of_state(state):
             whose = "CURRENT" if found.processes <= 1 else "A process of CURRENT"
             many = sum(call.calls for call in calls)
-            had = f"{numbers.count(many)} call{'s' if many > 1 else ''} had not ended"
-            lines.append(f"{NOT_ENDED} {whose} was {state}; {had}: {_open(calls, quoted)}")
+            had = f"{numbers.count(many)} unfinished call{'s' if many > 1 else ''}"
+            lines.append(f"{UNFINISHED} {whose} was {state}; {had}: {_open(calls, quoted)}")
     if found.still_recorded:
-        line = f"{NOT_ENDED} CURRENT is still recorded, and so not a finished run"
+        line = f"{UNFINISHED} CURRENT is still being recorded, so the run is incomplete"
         if calls := found.of_state("running"):
-            line += f"; longer than any call that ended: {_open(calls, quoted)}"
+            line += f"; running for longer than any finished call: {_open(calls, quoted)}"
         lines.append(line)
     return lines
 
@@ -116,19 +118,19 @@ def _open(calls: list[OpenCalls], quoted: Callable[[str], str]) -> str:
     counts = Counter[str]()
     for call in calls:
         counts[call.operation] += call.calls
-    told = []
+    shown = []
     for name, count in counts.items():
         longest = next(call for call in calls if call.operation == name)
         times = f" {numbers.count(count)} times," if count > 1 else ""
         known = f" for {'up to ' if count > 1 else ''}{numbers.duration(longest.elapsed_ns)}"
-        told.append(f"{quoted(name)}{times}{' just begun' if math.isnan(longest.elapsed_ns) else known}")
-    return _names(told)
+        shown.append(f"{quoted(name)}{times}{' just started' if math.isnan(longest.elapsed_ns) else known}")
+    return _names(shown)
 
 
 def budget_lines(budgets: pd.DataFrame, quoted: Callable[[str], str] = clean) -> list[str]:
-    """A line for each budget that is not shown to be kept, and how many are; `budgets` as of `Capture.budgets`."""
+    """A line for each budget that is not shown to be kept, and the number of those that are."""
     lines = [
-        f"{words.SIGNS[words.verdict(row)]} {words.word(row)}: {quoted(name)}, {words.told(row)}"
+        f"{words.SIGNS[words.verdict(row)]} {words.word(row)}: {quoted(name)}, {words.details(row)}"
         for name, row in words.ordered(budgets)
         if row["verdict"] != "kept"
     ]
@@ -138,14 +140,14 @@ def budget_lines(budgets: pd.DataFrame, quoted: Callable[[str], str] = clean) ->
 
 #: Why operations are reported together.
 _TOGETHER: Final = {
-    "nested": "around it",
+    "nested": "which enclose it",
     "same time": "slow at the same times",
-    "nested and same time": "around it or slow at the same times",
+    "nested and same time": "which enclose it or are slow at the same times",
 }
 _TOGETHER_FASTER: Final = {
-    "nested": "around it",
+    "nested": "which enclose it",
     "same time": "slow at the same times before",
-    "nested and same time": "around it or slow at the same times before",
+    "nested and same time": "which enclose it or were slow at the same times before",
 }
 
 
@@ -157,9 +159,11 @@ def _names(names: list[str]) -> str:
 
 
 def as_text(comparison: Comparison, *, everything: bool = False) -> str:
-    """The summary and a table for a terminal; rows where nothing was found only with `everything`."""
+    """The summary and a table for a terminal; rows without a finding only with `everything`."""
     rows = list(_rows(comparison, everything=everything))
-    above = "\n".join([*not_ended(comparison), comparison.summary, *(f"  {line}" for line in reasons(comparison))])
+    above = "\n".join(
+        [*unfinished_lines(comparison), comparison.summary, *(f"  {line}" for line in reasons(comparison))]
+    )
     told = [] if comparison.budgets is None else budget_lines(comparison.budgets)
     below = "".join(f"\n{line}" for line in (["", "Budgets", *(f"  {line}" for line in told)] if told else []))
     if not rows:
@@ -182,7 +186,7 @@ def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
     """The same as Markdown, for a pull request: all rows are behind a fold when only some are remarkable."""
     parts = [f"### {SIGNS[comparison.verdict]} Latency: {_title(comparison)}", ""]
     # A paragraph each.
-    parts += [part for line in not_ended(comparison, quoted=in_code) for part in (f"**{line}**", "")]
+    parts += [part for line in unfinished_lines(comparison, quoted=in_code) for part in (f"**{line}**", "")]
     parts += [comparison.told(markdown), ""]
     told = [f"- {line}" for line in reasons(comparison, quoted=in_code)]
     parts += [*told, ""] if told else []
@@ -199,9 +203,9 @@ def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
 
 
 def as_html(comparison: Comparison) -> str:
-    """The same as HTML that stands alone: remarkable rows, and all of them in a fold."""
+    """The same as self-contained HTML: remarkable rows, and all of them in a fold."""
     short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
-    first = [*not_ended(comparison), comparison.summary]
+    first = [*unfinished_lines(comparison), comparison.summary]
     parts = [html.STYLE, *(f"<div><strong>{escape(line)}</strong></div>" for line in first)]
     if told := reasons(comparison):
         parts.append(f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in told)}</ul>")
@@ -217,8 +221,10 @@ def as_html(comparison: Comparison) -> str:
 def _title(comparison: Comparison) -> str:
     found = set(comparison.judged["verdict"])
     if {"regressed", "improved"} <= found:
-        return "some operations slower, some faster"
-    return {"regressed": "slower", "improved": "faster", "equivalent": "the same"}.get(comparison.verdict, "no answer")
+        return "some operations are slower, some faster"
+    return {"regressed": "slower", "improved": "faster", "equivalent": "unchanged"}.get(
+        comparison.verdict, "inconclusive"
+    )
 
 
 def _headings(comparison: Comparison) -> tuple[str, ...]:
@@ -274,12 +280,12 @@ def _html_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> str:
 
 
 def improvements(comparison: Comparison, before: pd.DataFrame, after: pd.DataFrame) -> str:
-    """Each operation's mean then and now, and the sums; `before` and `after` as of `results.Comparison`."""
+    """Each operation's mean before and after, and the sums; `before` and `after` as of `results.Comparison`."""
     verdicts: dict[str, set[str]] = {}
     for operation, verdict in zip(comparison.judged["operation"], comparison.judged["verdict"], strict=True):
         verdicts.setdefault(str(operation), set()).add(str(verdict))
     means: dict[Any, float] = before["mean_us"].to_dict()
-    lines = ["What became of the operations", ""]
+    lines = ["Operations, before and after", ""]
     for key, row in after.sort_values("total_us", ascending=False).iterrows():
         name = str(key[1])  # type: ignore[index]  # (category, operation)
         usual = means.get(key)
@@ -288,19 +294,19 @@ def improvements(comparison: Comparison, before: pd.DataFrame, after: pd.DataFra
             continue
         found = verdicts.get(name, set())
         shown = [f"{SIGNS[one]} {one}" for one in ("regressed", "improved", "moved") if one in found] or [
-            "not shown to differ"
+            "no significant change"
         ]
         lines.append(
             f"{clean(name)}: {numbers.duration(usual * 1000)} → {numbers.duration(row['mean_us'] * 1000)} "
             f"({change(row['mean_us'] / usual - 1 if usual else float('nan'))}; {' and '.join(shown)})"
         )
-    lines += [f"{clean(str(key[1]))}: gone" for key in before.index.difference(after.index)]
+    lines += [f"{clean(str(key[1]))}: removed" for key in before.index.difference(after.index)]
     took = [float(side["total_us"].sum()) for side in (before, after)]
     failed = [float(side["errors"].sum() / max(side["count"].sum(), 1)) for side in (before, after)]
     lines += [
         "",
-        f"All measured time of a run: {numbers.duration(took[0] * 1000)} → {numbers.duration(took[1] * 1000)} "
+        f"Total measured time per run: {numbers.duration(took[0] * 1000)} → {numbers.duration(took[1] * 1000)} "
         f"({change(took[1] / took[0] - 1 if took[0] else float('nan'))})",
-        f"Calls that failed: {numbers.share(failed[0])} → {numbers.share(failed[1])}",
+        f"Failed calls: {numbers.share(failed[0])} → {numbers.share(failed[1])}",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What was different in a stretch of time, as text and HTML: what got slower first, then what else differs."""
+"""Render the comparison of a time interval with its surroundings as text and HTML: slower operations come first."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _CALLS: Final = "calls_per_s"
 
 
 def summary(contrast: Contrast) -> str:
-    """What was compared with what, how much of it differs, and what could not be said."""
+    """What was compared with what, how much of it differs, and the limits of the comparison."""
     before = (contrast.begin - contrast.around_begin).total_seconds()
     after = (contrast.around_end - contrast.end).total_seconds()
     length = (contrast.end - contrast.begin).total_seconds()
     tested = int(contrast.table["p_value"].notna().sum())
     began = f"{contrast.begin.strftime('%H:%M:%S.%f')[:-3]} UTC"
     said = (
-        f"{numbers.duration(length * 1e9)} from {began} on, against {numbers.duration(before * 1e9)} before it and "
-        f"{numbers.duration(after * 1e9)} after it: "
+        f"{numbers.duration(length * 1e9)} from {began}, compared with the {numbers.duration(before * 1e9)} before and "
+        f"the {numbers.duration(after * 1e9)} after: "
     )
     if not tested:
-        return said + "too little to compare; record for longer, or take a shorter stretch."
-    said += f"{len(contrast.found)} of {tested} figures differ (at most {100 * contrast.alpha:g} % of these by "
-    said += "chance)."
+        return said + "too little data to compare; record for longer, or choose a shorter interval."
+    said += f"{len(contrast.found)} of {tested} measures differ (false discovery rate at most "
+    said += f"{100 * contrast.alpha:g} %)."
     if not (before and after):
-        said += " With time on one side only, what drifts looks like a difference."
+        said += " With data on one side only, a drift cannot be distinguished from a difference."
     if contrast.chosen_by:
         names = " and ".join(map(shown.clean, contrast.chosen_by))
-        said += f" It was chosen by {names}: shown, but not tested."
+        said += f" It was chosen because of {names}: shown, but not tested."
     return said
 
 
@@ -49,13 +49,13 @@ def as_text(contrast: Contrast) -> str:
 
 
 def as_html(contrast: Contrast) -> str:
-    """The same as HTML that stands alone; all that was compared is in a fold."""
+    """The same as self-contained HTML; all that was compared is in a fold."""
     groups = list(_groups(contrast, everything=False))
     parts = [html.STYLE, f"<div><strong>{escape(summary(contrast))}</strong></div>"]
     if groups:
         parts.append(grouped.as_html(_headings(contrast), groups))
     whole = grouped.as_html(_headings(contrast), list(_groups(contrast, everything=True)))
-    parts.append(f"<details><summary>All {len(contrast.table)} figures</summary>{whole}</details>")
+    parts.append(f"<details><summary>All {len(contrast.table)} measures</summary>{whole}</details>")
     return "\n".join(parts)
 
 
@@ -66,10 +66,10 @@ def _headings(contrast: Contrast) -> tuple[str, ...]:
 def _groups(contrast: Contrast, *, everything: bool) -> Iterable[Group]:
     chosen: list[dict[Any, Any]] = contrast.chosen.to_dict("records")
     if chosen:
-        yield Group("Chosen by, not tested", [_cells(row) for row in chosen])
+        yield Group("Reason for the choice, not tested", [_cells(row) for row in chosen])
     source = contrast.table.drop(contrast.chosen.index) if everything else contrast.found
     records: list[dict[Any, Any]] = source.to_dict("records")
-    titles = ("Operations that are slower", "Operations that are faster", "Calls of operations", "Metrics")
+    titles = ("Slower operations", "Faster operations", "Call rates", "Metrics")
     groups: dict[str, list[dict[Any, Any]]] = {title: [] for title in titles}
     for row in records:
         if row["what"] == "metric":

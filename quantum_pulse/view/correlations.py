@@ -1,4 +1,4 @@
-"""What moves with latency, and what could be done, as text and HTML."""
+"""Render correlations of latency with metrics, and recommendations, as text and HTML."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _MOST_METRICS: Final = 5
 
 
 def summary(correlations: Correlations) -> str:
-    """How much moves together, of how much that was tested."""
+    """How many pairs are correlated, out of those tested."""
     tested = int(correlations.table["p_value"].notna().sum())
     if not tested:
-        return "Too little to compare: no operation and metric have 20 windows in common; record for longer."
+        return "Too little data to compare: no operation and metric have 20 windows in common; record for longer."
     return (
-        f"{len(correlations.found)} of {tested} pairs of an operation and a metric move together "
-        f"(windows of {numbers.duration(correlations.window_s * 1e9)}, at most {100 * correlations.alpha:g} % of "
-        "these by chance)."
+        f"{len(correlations.found)} of {tested} pairs of an operation and a metric are correlated "
+        f"(windows of {numbers.duration(correlations.window_s * 1e9)}, false discovery rate at most "
+        f"{100 * correlations.alpha:g} %)."
     )
 
 
 def as_text(correlations: Correlations) -> str:
-    """The summary, what moves together, what could be done, and what does not apply."""
+    """The summary, correlated pairs, recommendations, and the rules that do not apply."""
     parts = [summary(correlations)]
     groups = list(_groups(correlations))
     if groups:
@@ -41,7 +41,7 @@ def as_text(correlations: Correlations) -> str:
         for one in correlations.recommendations:
             lines = [f"{shown.clean(one.subject)}: {one.evidence}.", f"Why: {one.reason}.", f"Try: {one.action}."]
             advice.append("- " + "\n  ".join([*lines, f"Record next time: {one.record_next}."]))
-        parts.append("\n".join(["What could be done", *advice]))
+        parts.append("\n".join(["Recommendations", *advice]))
     if correlations.not_applicable:
         rules = [f"- {one.rule}: {one.reason}." for one in correlations.not_applicable]
         parts.append("\n".join(["Not applicable", *rules]))
@@ -49,7 +49,7 @@ def as_text(correlations: Correlations) -> str:
 
 
 def as_html(correlations: Correlations) -> str:
-    """The same as HTML that stands alone."""
+    """The same as self-contained HTML."""
     parts = [html.STYLE, _STYLE, f"<div><strong>{escape(summary(correlations))}</strong></div>"]
     groups = list(_groups(correlations))
     if groups:
@@ -61,7 +61,7 @@ def as_html(correlations: Correlations) -> str:
             f"<dt>Record next time</dt><dd>{escape(one.record_next)}</dd></dl></li>"
             for one in correlations.recommendations
         )
-        parts.append(f'<div class="qp-advice"><div><strong>What could be done</strong></div><ul>{advice}</ul></div>')
+        parts.append(f'<div class="qp-advice"><div><strong>Recommendations</strong></div><ul>{advice}</ul></div>')
     if correlations.not_applicable:
         rules = "".join(f"<li>{escape(one.rule)}: {escape(one.reason)}</li>" for one in correlations.not_applicable)
         count = len(correlations.not_applicable)
@@ -84,7 +84,7 @@ _STYLE: Final = """<style>
 
 def _headings(correlations: Correlations) -> tuple[str, ...]:
     interval = f"correlation, {numbers.share(1 - correlations.alpha)} interval"
-    return ("", interval, "the metric moves", "independent windows", "q")
+    return ("", interval, "lag of the metric", "independent windows", "q")
 
 
 def _groups(correlations: Correlations) -> Iterable[Group]:
@@ -101,7 +101,7 @@ def _groups(correlations: Correlations) -> Iterable[Group]:
 
 def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
     lag = row["lag_s"]
-    when = "at the same time" if lag == 0 else f"{numbers.duration(abs(lag) * 1e9)} {'before' if lag > 0 else 'after'}"
+    when = "at the same time" if lag == 0 else f"{numbers.duration(abs(lag) * 1e9)} {'earlier' if lag > 0 else 'later'}"
     return (
         str(row["metric"]),
         f"{row['rho']:+.2f} ({row['ci_low']:+.2f} to {row['ci_high']:+.2f})",

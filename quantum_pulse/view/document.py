@@ -1,4 +1,4 @@
-"""What a report consists of, before it is HTML, Markdown or text. Plain data: writers know nothing of captures."""
+"""The parts of a report, independent of its format. Plain data: writers know nothing of captures."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from quantum_pulse.shown import visible
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A text that somebody else chose: an operation, a category, a path. `link` is the anchor of its section."""
+    """A text from outside quantum_pulse: an operation, a category, a path. `link` is the anchor of its section."""
 
     text: str
     link: str = ""
 
 
-#: Running text, with names in it that keep to themselves in HTML.
+#: Running text, with names in it that are isolated in HTML.
 Text: TypeAlias = "str | Name | Sequence[str | Name]"
 
 
@@ -32,7 +32,7 @@ def plain(text: Text) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """Running text. A `missing` one says what is not there, a `note` how to read something."""
+    """Running text. Kind `missing` says what is not there, `note` how to read something."""
 
     text: Text
     kind: Literal["", "lead", "note", "missing", "warning"] = ""
@@ -40,7 +40,7 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An SVG element, trusted: it contains no text of others. `label` says what it shows; `caption` stands under it."""
+    """A trusted SVG element: it contains no text from a capture. `label` describes it; `caption` goes under it."""
 
     svg: str
     label: str
@@ -89,14 +89,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Blocks that are shown when asked for; where nothing can be asked for, left out."""
+    """Blocks that are shown on demand; static formats leave them out."""
 
     title: Text
     blocks: Sequence[Block]
     anchor: str = ""
     kind: Literal["", "operation", "small"] = ""
     aside: str = ""
-    #: Anchor of where it is reached from.
+    #: Anchor of the section that links to it.
     up: str = "operations"
 
 
@@ -109,7 +109,7 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Things of which several are told in sentences: each is pairs of a term and its text, the first says the most."""
+    """A list of entries: each is pairs of a term and its text, the most important pair first."""
 
     entries: Sequence[Sequence[tuple[str, Text]]]
 
@@ -119,7 +119,7 @@ Block: TypeAlias = "Paragraph | Picture | Table | Fold | Beside | Entries"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what stands under it. Those that are not `brief` are left out of text and Markdown."""
+    """A heading and its content. Sections that are not `brief` are left out of text and Markdown."""
 
     anchor: str
     title: str

@@ -1,4 +1,4 @@
-"""Charts. Without pyplot, which would touch the figures of the program around us. Imported when one is drawn."""
+"""Draw charts with matplotlib, without pyplot, which would change the figures of the program. Imported on demand."""
 
 from __future__ import annotations
 
@@ -97,5 +97,5 @@ def latency(
 
 
 def _escaped(text: str) -> str:
-    # matplotlib takes what stands between two dollar signs for mathematics.
+    # matplotlib takes what is between two dollar signs for mathematics.
     return text.replace("$", r"\$")

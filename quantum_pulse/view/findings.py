@@ -1,4 +1,4 @@
-"""What a report is about: everything that is asked of a capture for it, asked once."""
+"""Gather everything that a report needs from a capture, once."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from quantum_pulse.analysis.comparison import Comparison
     from quantum_pulse.analysis.recommendations import Recommendation
 
-#: Operations that get pictures of their own: those that took most time. Others have their statistics. Each takes up to
-#: 50 kB of a page that shall be easy to send.
+#: Operations that get charts: those that took the most time. The others have their statistics. Each takes up to
+#: 50 kB of a page that should be easy to send.
 MOST_DETAILED: Final = 30
 #: Slow samples that are listed of an operation, and of how many of them the surroundings are looked up.
 SLOW_SAMPLES: Final = 24
@@ -49,7 +49,7 @@ _SHORTEST_WINDOW: Final = 1000
 
 @dataclass(frozen=True)
 class Closeup:
-    """One operation looked at closely. `heat` has a column for each window of the findings."""
+    """Details of one operation. `heat` has a column for each window of the findings."""
 
     heat: pd.DataFrame
     slowest: pd.DataFrame
@@ -58,10 +58,10 @@ class Closeup:
 
 @dataclass(frozen=True)
 class Findings:
-    """A capture, looked at. Frames are as the methods of `Capture` return them.
+    """What was found in a capture. Frames are as the methods of `Capture` return them.
 
     `windows` is the timeline in windows of `window_ns`, about 90 of them, `ranges` in `range_ns`, about 10; windows
-    begin at `begin_ns`, Unix time. `closeups` are of the operations that took most time. `overhead` is what each
+    begin at `begin_ns`, Unix time. `closeups` are of the operations that took the most time. `overhead` is what each
     recording measured of its own cost.
     """
 
@@ -93,7 +93,7 @@ class Findings:
 
     @property
     def operations(self) -> list[tuple[str, str]]:
-        """(category, operation), the one that took most time first."""
+        """(category, operation), the one that took the most time first."""
         ordered = self.stats.sort_values("total_us", ascending=False)
         return [(str(category), str(name)) for category, name in ordered.index]
 
@@ -144,7 +144,7 @@ def gather(
     detailed: int = MOST_DETAILED,
     advance: Callable[[], object] = lambda: None,
 ) -> Findings:
-    """Ask a capture all that a report needs. `advance` is called after each of `steps(source, detailed)`."""
+    """Gather all that a report needs. `advance` is called after each of `steps(source, detailed)`."""
     stats = statistics.stats(source)
     advance()
     begin, end, window, wide = times(source)

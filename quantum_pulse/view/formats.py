@@ -1,4 +1,4 @@
-"""A report as a file: HTML, Markdown or text."""
+"""Write a report as HTML, Markdown or text."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _ENDINGS: Final = {".html": "html", ".htm": "html", ".md": "markdown", ".markdow
 
 
 def format_of(path: Path) -> str:
-    """The format that the ending of a file name asks for. Raises ValueError that names those there are."""
+    """The format of a file name, by its suffix. Raises ValueError that lists the known ones."""
     try:
         return _ENDINGS[path.suffix.lower()]
     except KeyError:
         raise ValueError(
-            f"{path.name!r} does not say which format is wanted: end it in {', '.join(_ENDINGS)}, or name a format: "
+            f"{path.name!r} has no known suffix: use one of {', '.join(_ENDINGS)}, or name a format: "
             f"{', '.join(WRITERS)}"
         ) from None
 
 
 def checked(name: str) -> str:
-    """`name` if it is a format. Raises ValueError that names those there are."""
+    """`name` if it is a format. Raises ValueError that lists the formats."""
     return one_of(name, "format", WRITERS)
 
 
 class Report:
-    """What a capture says of itself. `path` is the file that it was written to, if it was."""
+    """A report on a capture. `path` is the file that it was written to, if it was."""
 
     def __init__(self, document: Document) -> None:
         self._document = document

@@ -1,4 +1,4 @@
-"""Tables in groups of rows, each under a title, as text and as HTML that stands alone."""
+"""Render tables in groups of rows, each under a title, as text and as self-contained HTML."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def as_text(headings: Sequence[str], groups: Sequence[Group]) -> str:
 
 
 def as_html(headings: Sequence[str], groups: Sequence[Group]) -> str:
-    """The same as a table of the class that `html.STYLE` is about."""
+    """The same as a table of the class that `html.STYLE` styles."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in headings)
     parts = [f'<table class="qp-table"><thead><tr>{head}</tr></thead>']
     for group in groups:

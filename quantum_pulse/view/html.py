@@ -1,4 +1,4 @@
-"""Tables as HTML that stands alone: no script, no request, every text escaped."""
+"""Render tables as self-contained HTML: no script, no request, every text escaped."""
 
 from __future__ import annotations
 

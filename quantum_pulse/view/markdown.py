@@ -1,4 +1,4 @@
-"""A document as Markdown, for pull requests and chat: what is brief, with tables that GitHub and others understand."""
+"""Write the brief sections of a document as GitHub Flavored Markdown, for pull requests and chat."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _line(cells: list[str]) -> str:
 
 
 def inline(text: Text) -> str:
-    """Running text; what a name contains is text and neither markup, nor HTML, nor somebody's handle."""
+    """Running text; names are escaped, so that they are neither markup, nor HTML, nor a mention."""
     if isinstance(text, str):
         return shown.visible(text).replace("|", "\\|").replace("<", "&lt;")
     if isinstance(text, Name):

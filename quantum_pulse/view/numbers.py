@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Format durations, counts, sizes and shares for people."""
 
 from __future__ import annotations
 

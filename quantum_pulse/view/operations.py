@@ -1,4 +1,4 @@
-"""The table of all operations by category: where a look at a capture begins."""
+"""Build the table of all operations by category, and the table of budgets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from quantum_pulse.capture.definitions import Priorities
 
-_PRIORITY: Final = Column("priority", title="1 comes first")
+_PRIORITY: Final = Column("priority", title="1 is the most important")
 _COLUMNS: Final = (
     Column("operation", is_number=False),
     _PRIORITY,
@@ -28,14 +28,14 @@ _COLUMNS: Final = (
     Column("p50"),
     Column("p99"),
     Column("max"),
-    Column("budget", title="whether the quantile that it is for keeps it, and the share of the calls above it"),
+    Column("budget", title="whether the quantile keeps its budget, and the share of calls over budget"),
 )
 _NOTE: Final = (
-    "Latency: a thin line from the fastest call to the slowest, a bar from p50 to p99, a ring at p50, a dashed "
-    "mark at the budget. A budget is for a quantile: missed or kept where that is shown, whatever single calls take; "
-    "neither where the quantile is so close to it, calls are so few, or so much of what is above is of one moment, "
-    "that they do not tell. Times of enclosed operations are part of those around them, so shares are of all measured "
-    "time, not of the clock's."
+    "Latency: a thin line from the fastest call to the slowest, a bar from p50 to p99, a circle at p50, a dashed "
+    "mark at the budget. A budget applies to a quantile, not to single calls. It is missed or kept where the samples "
+    "show that with confidence, and inconclusive where the quantile is too close to the budget, the calls are too few, "
+    "or the slow calls are too concentrated in time. The time of a nested call also counts for the calls that enclose "
+    "it, so shares are of the sum of all measured durations, not of elapsed time."
 )
 
 
@@ -52,9 +52,9 @@ def build(
     priorities: Priorities,
     trend: Trend | None = None,
 ) -> list[Block]:
-    """The table, and how it is read. `stats` and `budgets` as of `Capture`; `links` leads to what is known of one."""
+    """The table, with a note on how to read it. `stats` and `budgets` as of `Capture`; `links` to the details."""
     if stats.empty:
-        return [Paragraph("No operation was recorded.", "missing")]
+        return [Paragraph("No operations were recorded.", "missing")]
     scale = LogScale.around(stats["min_us"].min() * 1000, stats["max_us"].max() * 1000, 8, 172)
     total = float(stats["total_us"].sum()) or 1.0
     rows = []
@@ -68,9 +68,9 @@ def build(
         for name, row in own.iterrows():
             values = [] if trend is None else trend(str(category), str(name), "p99_us")
             rows.append(_operation_row(str(name), row, limits.get(name), total, scale, values, links))
-    columns, order = [*_COLUMNS], "most time first"
+    columns, order = [*_COLUMNS], "largest total first"
     if priorities.are_set:
-        order = "by priority, then most time first"
+        order = "by priority, then largest total"
     else:
         columns.remove(_PRIORITY)
         rows = [replace(row, cells=[*row.cells[:1], *row.cells[2:]]) for row in rows]
@@ -138,14 +138,14 @@ def _operation_row(
 
 
 def _budgets(budgets: pd.DataFrame, links: Mapping[str, str]) -> Table:
-    """What is known of each budget."""
+    """A row for each budget."""
     columns = [
-        Column("budget of", is_number=False),
-        Column("for the"),
+        Column("operation", is_number=False),
+        Column("quantile"),
         Column("budget"),
         Column("measured"),
         Column("95 % interval"),
-        Column("calls above"),
+        Column("calls over budget"),
         Column("verdict", is_number=False),
     ]
     rows = []
@@ -164,7 +164,7 @@ def _budgets(budgets: pd.DataFrame, links: Mapping[str, str]) -> Table:
                 ]
             )
         )
-    return Table("Budgets, those that are missed first", columns, rows)
+    return Table("Budgets, missed ones first", columns, rows)
 
 
 def _kind(budget: Mapping[Any, Any]) -> Literal["", "bad"]:

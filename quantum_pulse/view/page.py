@@ -1,4 +1,4 @@
-"""A document as one HTML file that asks nothing of anybody: style, script and pictures are in it."""
+"""Write a document as one self-contained HTML file: style, script and charts are embedded."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def write(document: Document) -> str:
 <style>{style}</style>
 </head>
 <body class="qp">
-<a class="skip" href="#operations">To the operations</a>
+<a class="skip" href="#operations">Skip to operations</a>
 <header><p class="maker">quantum_pulse report</p><h1>{inline(document.title)}</h1>
 <p class="subtitle">{inline(document.subtitle)}</p>
 <nav aria-label="Sections"><ul>{links}</ul></nav></header>
 <main>{body}</main>
-<footer><p>Written by quantum_pulse {__version__}. This file is complete: it loads nothing.</p></footer>
+<footer><p>Written by quantum_pulse {__version__}. This file is self-contained: it loads nothing.</p></footer>
 <script>{script}</script>
 </body>
 </html>
@@ -71,7 +71,7 @@ def write(document: Document) -> str:
 
 
 def fragment(content: Sequence[Block]) -> str:
-    """Blocks for a page of somebody else's, with the style in it; nothing in it runs, and links lead nowhere."""
+    """Blocks to embed in another page, with their style; without scripts and links."""
     return f'<div class="qp fragment"><style>{asset("report.css")}</style>{blocks(content)}</div>'
 
 
@@ -113,7 +113,7 @@ def block(content: Block) -> str:
             return f'<div class="beside">{blocks(inner)}</div>'
         case Entries(entries):
             items = "".join(f"<li><dl>{''.join(_term(*pair) for pair in pairs)}</dl></li>" for pairs in entries)
-            # Without its bullets a list is none to some screen readers, unless it says so.
+            # Some screen readers ignore a list without bullets, unless it has the role.
             return f'<ul class="entries" role="list">{items}</ul>'
 
 
@@ -186,9 +186,9 @@ def _cell(cell: Cell) -> str:
 
 
 def inline(text: Text) -> str:
-    """Running text as HTML: everything escaped, names kept to themselves whatever direction they are written in."""
+    """Running text as HTML: everything escaped, names isolated, whatever direction they are written in."""
     if isinstance(text, str):
-        # What stands between backquotes is code, in our own sentences only.
+        # Text between backquotes is code, in quantum_pulse's own sentences only.
         return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(visible(text)))
     if isinstance(text, Name):
         name = f"<bdi>{escape(visible(text.text))}</bdi>"

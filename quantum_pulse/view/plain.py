@@ -1,4 +1,4 @@
-"""A document as plain text for a terminal: what is brief, aligned."""
+"""Write the brief sections of a document as aligned plain text for a terminal."""
 
 from __future__ import annotations
 

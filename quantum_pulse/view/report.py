@@ -1,4 +1,4 @@
-"""Findings to a document: which sections there are, and what stands in them."""
+"""Build the document of a report from findings: its sections and their content."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def build(
 ) -> Document:
     """The whole report. `title` replaces the name of the capture's folder.
 
-    Names of operations lead to their section, or where `links` says. Anchors begin with `prefix`, so that a page may
-    hold several reports.
+    Names of operations link to their section, or to the anchors in `links`. Anchors begin with `prefix`, so that a page
+    may hold several reports.
     """
     anchors = {name: f"{prefix}op-{number}" for number, (_, name) in enumerate(findings.operations, 1)}
     if links is None:
         links = {name: anchor for name, anchor in anchors.items() if name in findings.closeups}
     sections = [Section("verdict", "Verdict", _verdict(findings, links))]
     if findings.unfinished:
-        sections.append(Section("unfinished", "What had not ended", unfinished.blocks(findings.unfinished)))
+        sections.append(Section("unfinished", "Unfinished calls", unfinished.blocks(findings.unfinished)))
     sections.append(
         Section(
             "operations",
@@ -54,11 +54,11 @@ def build(
     if findings.comparison is not None:
         sections.append(Section("comparison", "Comparison", comparison(findings.comparison, findings.baseline, links)))
     if findings.closeups:
-        sections.append(Section("closeups", "Each operation", _closeups(findings, links, prefix), brief=False))
+        sections.append(Section("closeups", "Details by operation", _closeups(findings, links, prefix), brief=False))
     sections += [
-        Section("tree", "Calls inside calls", _tree(findings, links), brief=False),
+        Section("tree", "Call tree", _tree(findings, links), brief=False),
         Section("advice", "Recommendations", _advice(findings)),
-        Section("losses", "What is missing, and what recording cost", _losses(findings)),
+        Section("losses", "Losses and overhead", _losses(findings)),
         Section("environment", "Environment", _environment(findings), brief=False),
     ]
     sections = [replace(one, anchor=prefix + one.anchor) for one in sections]
@@ -81,7 +81,7 @@ def _subtitle(findings: Findings) -> Text:
 def _verdict(findings: Findings, anchors: Mapping[str, str]) -> list[Block]:
     blocks: list[Block] = [Paragraph(sentence, "lead") for sentence in verdict.sentences(findings, anchors)]
     if findings.comparison is not None:
-        blocks.append(Paragraph(f"Against the baseline: {findings.comparison.summary}", "lead"))
+        blocks.append(Paragraph(f"Compared with the baseline: {findings.comparison.summary}", "lead"))
     return blocks
 
 
@@ -97,8 +97,8 @@ def _closeups(findings: Findings, anchors: Mapping[str, str], prefix: str) -> li
     if left:
         folds.append(
             Paragraph(
-                f"Pictures are of the {len(folds)} operations that took most time; of the other {left} there are the "
-                "statistics above.",
+                f"Charts are shown for the {len(folds)} operations with the largest total time. For the other "
+                f"{left}, see the statistics above.",
                 "missing",
             )
         )
@@ -108,13 +108,13 @@ def _closeups(findings: Findings, anchors: Mapping[str, str], prefix: str) -> li
 def _tree(findings: Findings, anchors: Mapping[str, str]) -> list[Block]:
     tree = findings.tree
     if tree.empty:
-        return [Paragraph("Nothing was recorded that could enclose anything.", "missing")]
+        return [Paragraph("No calls were recorded.", "missing")]
     columns = [
         Column("call", is_number=False),
         Column("share of time", wide=True),
         Column("calls"),
         Column("total"),
-        Column("self", title="what its children do not explain"),
+        Column("self time", title="time that is not spent in calls inside"),
         Column("mean"),
         Column("max"),
     ]
@@ -139,24 +139,27 @@ def _tree(findings: Findings, anchors: Mapping[str, str]) -> list[Block]:
         )
         for _, row in shown.iterrows()
     ]
-    note = "Self is what the calls inside do not explain. Calls that ran at once are each counted in full."
-    blocks: list[Block] = [Table("Calls as they enclosed each other", columns, rows, "grid"), Paragraph(note, "note")]
+    note = "Self time is the duration without the time in calls inside. Concurrent calls each count in full."
+    blocks: list[Block] = [
+        Table("Calls by the calls that enclose them", columns, rows, "grid"),
+        Paragraph(note, "note"),
+    ]
     if len(tree) > len(shown):
-        blocks.append(Paragraph(f"{len(tree) - len(shown)} more paths are left out here.", "missing"))
+        blocks.append(Paragraph(f"{len(tree) - len(shown)} more paths are not shown.", "missing"))
     return blocks
 
 
-#: Paths in the tree; more of them nobody reads.
+#: Most paths in the tree.
 _MOST_PATHS: Final = 400
 
 
 def comparison(found: Comparison, baseline: Path | None, anchors: Mapping[str, str]) -> list[Block]:
-    """What has changed against a baseline: a row for each operation and quantile."""
+    """Changes against a baseline: a row for each operation and quantile."""
     columns = [
         Column("operation", is_number=False),
         Column("quantile"),
         Column("baseline"),
-        Column("now"),
+        Column("current"),
         Column("change"),
         Column("95 % interval"),
         Column("verdict", is_number=False),
@@ -182,9 +185,14 @@ def comparison(found: Comparison, baseline: Path | None, anchors: Mapping[str, s
             )
         )
     where: Text = ["Baseline: ", Name(str(baseline)), ". ", found.summary]
-    told = [Paragraph(line) for line in comparisons.reasons(found)]
-    open_calls = [Paragraph(line, "warning") for line in comparisons.not_ended(found)]
-    return [*open_calls, Paragraph(where), *told, Table("Quantiles against the baseline", columns, rows, "grid")]
+    reasons = [Paragraph(line) for line in comparisons.reasons(found)]
+    open_calls = [Paragraph(line, "warning") for line in comparisons.unfinished_lines(found)]
+    return [
+        *open_calls,
+        Paragraph(where),
+        *reasons,
+        Table("Quantiles and their changes", columns, rows, "grid"),
+    ]
 
 
 def _change(value: float) -> str:
@@ -198,7 +206,7 @@ def _losses(findings: Findings) -> list[Block]:
     if findings.losses.empty and findings.expired:
         blocks.append(Paragraph("Nothing was lost."))
     elif findings.losses.empty:
-        blocks.append(Paragraph("Nothing was lost: every call that was recorded and ended stands in this report."))
+        blocks.append(Paragraph("Nothing was lost: this report includes every recorded call that finished."))
     else:
         columns = [Column("cause", is_number=False), Column("operation", is_number=False), Column("samples")]
         rows = []
@@ -208,8 +216,8 @@ def _losses(findings: Findings) -> list[Block]:
             rows.append(
                 Row([Cell(Name(str(cause))), Cell(Name("" if operation != operation else str(operation))), Cell(text)])
             )
-        blocks.append(Paragraph("Not everything is in this report. Missing:", "warning"))
-        blocks.append(Table("Samples that were lost or cannot be read", columns, rows))
+        blocks.append(Paragraph("This report is incomplete. These samples are missing:", "warning"))
+        blocks.append(Table("Samples that were lost or are unreadable", columns, rows))
     if findings.expired:
         blocks.append(Paragraph(findings.expired, "missing"))
     if findings.metrics.empty:
@@ -222,8 +230,8 @@ def _losses(findings: Findings) -> list[Block]:
         verb = "have" if without > 1 else "has"
         blocks.append(
             Paragraph(
-                f"{which} {verb} not ended yet, or not in good order, and so left no account: quantum-pulse recover "
-                "makes one of what was left.",
+                f"{which} {verb} not ended yet or ended abnormally, so there is no account of the samples: "
+                "`quantum-pulse recover` writes one.",
                 "missing",
             )
         )
@@ -237,7 +245,7 @@ def _losses(findings: Findings) -> list[Block]:
     blocks.append(
         Paragraph(
             f"Account: {numbers.count(sums['started'])} calls started = {numbers.count(sums['written'])} written + "
-            f"{numbers.count(sums['open'])} still open at the end + {numbers.count(sums['lost'])} lost."
+            f"{numbers.count(sums['open'])} unfinished at the end + {numbers.count(sums['lost'])} lost."
         )
     )
     blocks.append(Paragraph(_own_cost(findings, sums["started"]), "note"))
@@ -246,7 +254,7 @@ def _losses(findings: Findings) -> list[Block]:
 
 def _own_cost(findings: Findings, started: int) -> str:
     if not findings.overhead:
-        return "What a sample costs was not measured when this was recorded."
+        return "The cost of a sample was not measured when this was recorded."
     costs = [float(one["sample_ns"]) for one in findings.overhead]
     each = sum(costs) / len(costs)
     recorded = sum(
@@ -254,7 +262,7 @@ def _own_cost(findings: Findings, started: int) -> str:
         for process in findings.processes
     )
     return (
-        f"The recorder's own cost: {numbers.duration(each)} a call, measured as the recording began; "
+        f"Recording overhead: {numbers.duration(each)} per call, measured at the start of the recording; in all "
         f"{numbers.duration(each * started)} of the {numbers.duration(recorded)} recorded, "
         f"{numbers.share(each * started / recorded)}."
     )
@@ -262,9 +270,9 @@ def _own_cost(findings: Findings, started: int) -> str:
 
 def _advice(findings: Findings) -> list[Block]:
     if findings.metrics.empty:
-        return [Paragraph("No system metrics were recorded, so there is nothing to found advice on.", "missing")]
+        return [Paragraph("No system metrics were recorded, so there are no recommendations.", "missing")]
     if not findings.recommendations:
-        return [Paragraph("Nothing applies: no metric moves with the latency of an operation strongly enough.")]
+        return [Paragraph("No recommendations: no metric is strongly correlated with the latency of an operation.")]
     entries: list[list[tuple[str, Text]]] = [
         [
             ("Try", Name(one.action)),
@@ -274,22 +282,22 @@ def _advice(findings: Findings) -> list[Block]:
         ]
         for one in findings.recommendations
     ]
-    return [Paragraph("What could be done, the best founded first.", "note"), Entries(entries)]
+    return [Paragraph("The recommendations with the strongest evidence come first.", "note"), Entries(entries)]
 
 
 def _environment(findings: Findings) -> list[Block]:
     if not findings.processes:
-        return [Paragraph("The capture says nothing of the processes that made it.", "missing")]
+        return [Paragraph("The capture has no information about its processes.", "missing")]
     columns = [
         Column("process", is_number=False),
         Column("command", is_number=False),
         Column("host", is_number=False),
         Column("Python", is_number=False),
         Column("core", is_number=False),
-        Column("may use", is_number=False),
+        Column("resources", is_number=False),
         Column("state", is_number=False),
-        Column("from", is_number=False),
-        Column("for"),
+        Column("started", is_number=False),
+        Column("duration"),
     ]
     rows = []
     for process in findings.processes[:_MOST_PROCESSES]:
@@ -309,9 +317,11 @@ def _environment(findings: Findings) -> list[Block]:
                 ]
             )
         )
-    blocks: list[Block] = [Table("Processes that were recorded", columns, rows)]
+    blocks: list[Block] = [Table("Recorded processes", columns, rows)]
     if len(findings.processes) > _MOST_PROCESSES:
-        blocks.append(Paragraph(f"{len(findings.processes) - _MOST_PROCESSES} more processes are left out.", "missing"))
+        blocks.append(
+            Paragraph(f"{len(findings.processes) - _MOST_PROCESSES} more processes are not shown.", "missing")
+        )
     return blocks
 
 
@@ -328,7 +338,7 @@ def _allowance(environment: Mapping[str, Any]) -> str:
     return ", ".join(known) or "?"
 
 
-#: Processes in the environment; a service with more is known by its first.
+#: Most processes in the environment.
 _MOST_PROCESSES: Final = 50
 
 

@@ -1,4 +1,4 @@
-"""The runs of a cell as text and as HTML: how long it took, whether that was usual, what ran inside."""
+"""Render the runs of a cell as text and HTML: how long it took, whether that was usual, what ran inside."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_INSIDE: Final = 15
 _AMOUNT: Final = re.compile(r"\b[\d.,]+ (?:ns|µs|ms|s|min|h|%)(?!\w)")
 _HEADINGS: Final = ("inside", "calls", "total", "mean", "max")
 
-# Text has the colour of the page around, but for what judges; there a sign and a word say the same.
+# Text has the colour of the page, except verdicts, which have a sign and a word as well.
 _STYLE: Final = """<style>
 .qp-pulse{color-scheme:light dark;--qp-bad:light-dark(#a32a06,#ff9c7a);--qp-good:light-dark(#0a6640,#6fcf9c);
 line-height:1.5;font-variant-numeric:tabular-nums;border-left:3px solid;border-color:light-dark(#b9c2cb,#56616c);
@@ -42,7 +42,7 @@ font-weight:400;white-space:nowrap;border:0}
 
 
 class Line(NamedTuple):
-    """A line of the answer: a sign, what is found, and beside what. `kind`: good, bad or nothing."""
+    """A line of the answer: a sign, the finding, and its context. `kind`: good, bad or nothing."""
 
     sign: str
     found: str
@@ -54,14 +54,14 @@ class Line(NamedTuple):
 
 
 def lines(runs: Runs) -> list[Line]:
-    """The answer: the duration, the verdict, that against the baseline if one is wanted, budget and errors if any."""
+    """The answer: the duration, the verdict, and if there are any, comparison with a baseline, budget and errors."""
     found = [_took(runs)]
     judgement, against = runs.judgement, runs.against_baseline
     if judgement is not None:
         where = shown.clean(runs.capture_name) or "this session"
         found.append(_verdict(judgement, runs.earlier_ns, "earlier run{}", f"the first run in {where}"))
     if against is not None:
-        never = f"it never ran to its end in {shown.clean(runs.baseline)}"
+        never = f"no finished run in {shown.clean(runs.baseline)}"
         found.append(_verdict(against, runs.baseline_ns, "run{} in " + _literal(runs.baseline), never))
     if runs.not_compared and runs.durations_ns:
         found.append(Line("○", "not compared", f": {shown.clean(runs.not_compared)}"))
@@ -86,7 +86,7 @@ def as_text(runs: Runs) -> str:
 
 
 def as_html(runs: Runs) -> str:
-    """The same as HTML that stands alone and fits light and dark pages."""
+    """The same as self-contained HTML that fits light and dark pages."""
     first, *others = lines(runs)
     beside = f'<span class="aside">{_unbroken(first.beside)}</span>'
     body = f'<div><b class="took">{_unbroken(first.found)}</b>{beside}</div>'
@@ -123,7 +123,7 @@ def _took(runs: Runs) -> Line:
     count = len(runs.durations_ns)
     if count == 1:
         return Line("", f"{name}: {numbers.duration(middle)}", "")
-    # Of fewer, the interval is the range, which covers less.
+    # With fewer runs the interval is the range, which covers less.
     interval = "95 % interval " if count >= 6 else ""
     beside = f" of {numbers.count(count)} runs, {interval}{_span(low, high)}"
     return Line("", f"{name}: median {numbers.duration(middle)}", beside)
@@ -142,11 +142,11 @@ def _verdict(judged: Judgement, earlier: Sequence[int], what: str, first: str) -
         kind = "bad" if judged.verdict == "slower" else "good"
         return Line(sign, word, f": {change}against that of {beside}", kind)
     if judged.verdict == "too_few":
-        return Line("○", "too few to judge", f": {change}against {where} of {beside}, {usual}")
+        return Line("○", "too few runs to judge", f": {change}against {where} of {beside}, {usual}")
     if judged.verdict == "usual" and not 0.5 < judged.change + 1 < 2:
         # Twice or half as long is nothing that one would call usual: the earlier runs leave no room for a verdict.
-        differ = f"which differ much ({_range(earlier)})"
-        return Line("○", "cannot tell", f": {change}against {where} of {beside}, {usual}, {differ}")
+        differ = f"which vary widely ({_range(earlier)})"
+        return Line("○", "inconclusive", f": {change}against {where} of {beside}, {usual}, {differ}")
     sign, word, kind = {
         "slower": ("▲", "slower", "bad"),
         "faster": ("▼", "faster", "good"),
@@ -159,7 +159,7 @@ def _range(earlier: Sequence[int]) -> str:
     """From the fastest to the slowest; of many runs without the twentieth at either end."""
     ordered = sorted(earlier)
     cut = len(ordered) // 20 if len(ordered) >= MANY else 0
-    most = "nine of ten " if cut else ""
+    most = "90 % of them " if cut else ""
     return f"{most}{_span(ordered[cut], ordered[-1 - cut])}"
 
 
@@ -182,9 +182,9 @@ def _budget(runs: Runs) -> Line | None:
     count = len(runs.durations_ns)
     times = f" in {numbers.count(runs.over_budget)} of {numbers.count(count)} runs" if count > 1 else ""
     if verdict == "missed":
-        return Line("✗", "misses its budget", f" of {budget} at the {level}, over it{times}", "bad")
+        return Line("✗", "misses its budget", f" of {budget} at the {level}, exceeded{times}", "bad")
     # Single runs may be over a budget that a quantile keeps.
-    doubt = "too few to tell" if verdict == "too_few" else "which does not tell"
+    doubt = "too few runs to tell" if verdict == "too_few" else "inconclusive as to"
     return Line("○", "over its budget", f" of {budget}{times}, {doubt} whether its {level} is")
 
 
@@ -193,11 +193,11 @@ def _failures(runs: Runs) -> Line | None:
         return None
     kinds = ", ".join(sorted({shown.clean(kind) for kind in runs.errors}))
     after = f" after {numbers.duration(runs.failed_ns[0])}" if len(runs.failed_ns) == 1 else ""
-    return Line("✗", f"ended by {kinds}", f"{after}, which is not judged", "bad")
+    return Line("✗", f"raised {kinds}", f"{after}; failed runs are not judged", "bad")
 
 
 def _change(change: float) -> str:
-    """A change in words that one takes in: +12 % against, or, where that says little, 515 times, or 1/515, as long."""
+    """A change in words: +12 % against, or, where a percentage is hard to grasp, 515 times, or 1/515, as long."""
     if math.isnan(change):
         return ""
     if change >= 3:
@@ -225,7 +225,7 @@ def _bars(values: Sequence[int], places: int) -> list[float]:
 
 
 def _histogram(runs: Runs) -> str:
-    """A small chart; the figures on it stand in the text beside it."""
+    """A small chart; the text beside it has the same figures."""
     shape = _bars(runs.durations_ns, 28)
     if not shape:
         return ""

@@ -1,4 +1,4 @@
-"""Axes: where a value lies, and which values are labelled."""
+"""Map values to positions on an axis, and choose the labels of the axis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of statistics as cells, which `text` and `html` put into their own form."""
+"""Format the table of statistics as cells, for `text` and `html`."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def groups(
     for key, values in zip(stats.index.tolist(), stats[list(shown)].to_dict("records"), strict=True):
         named = dict(zip(levels, key if isinstance(key, tuple) else (key,), strict=True))
         category = str(named["category"]) if is_grouped else ""
-        # The category is told by the group, or by the operation.
+        # The group, or the operation, names the category.
         rest = [
-            "–" if value is None or value != value else str(value)  # no error is not a number
+            "–" if value is None or value != value else str(value)  # a call without error has NaN here
             for level, value in named.items()
             if level != "category" or len(levels) == 1
         ]
@@ -93,7 +93,7 @@ def groups(
 
 
 def is_grouped(stats: pd.DataFrame, *, keep_order: bool = False) -> bool:
-    """Whether rows of `stats` stand under the name of their category."""
+    """Whether rows of `stats` are grouped under the name of their category."""
     return "category" in stats.index.names and stats.index.nlevels > 1 and not keep_order
 
 

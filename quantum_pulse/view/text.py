@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Render tables of statistics, budgets and validation as text for a terminal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def width(text: str) -> int:
 def budget_lines(budgets: pd.DataFrame) -> str:
     """Whether operations keep their budgets, and how many calls are above, as lines; empty where none has a budget."""
     rows = [
-        (f"{words.SIGNS[words.verdict(row)]} {words.word(row)}", clean(name), words.told(row))
+        (f"{words.SIGNS[words.verdict(row)]} {words.word(row)}", clean(name), words.details(row))
         for name, row in words.ordered(budgets)
     ]
     if not rows:
@@ -50,7 +50,7 @@ def validation_lines(validation: pd.DataFrame) -> str:
         return ""
     names = [clean(str(name)) for name in broken.index]
     space = max(map(width, names))
-    lines = ["Not as expected"]
+    lines = ["Outside the expected range"]
     for name, (_, row) in zip(names, broken.iterrows(), strict=True):
         low, high = (numbers.duration(row[f"expect_{side}_us"] * 1000) for side in ("low", "high"))
         sides = [("below " + low, row["below"]), ("above " + high, row["above"])]

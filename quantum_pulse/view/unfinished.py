@@ -1,4 +1,4 @@
-"""Blocks that had not ended: which of them are worth telling, and how."""
+"""Choose the unfinished calls that are worth reporting, and render them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from quantum_pulse.view.document import Block, Cell, Column, Name, Paragraph, Ro
 #: More of them say no more: in lines of text, and in a table.
 MOST_LINES: Final = 5
 MOST_ROWS: Final = 20
-#: What became of it, as one reads it.
+#: State -> its description.
 _STATES: Final = {
     "running": "still running",
-    "stopped": "until the recording stopped",
-    "killed": "until the process was killed, at least",
+    "stopped": "when the recording stopped",
+    "killed": "at least, when the process was killed",
 }
 
 
 class Unfinished(NamedTuple):
-    """Calls of an operation that had not ended, all in the same place: inside of calls of `path`, the outermost first.
+    """Unfinished calls of an operation, all in the same place: inside of calls of `path`, the outermost first.
 
     They are the innermost ones, so that is where it hangs. `elapsed_ns` is how long the first of them has taken, NaN
-    where it had only just begun, and thread, task and process are of that one. `longest_ns` is the longest call of the
-    operation that had ended, NaN for none.
+    where it had only just started, and thread, task and process are of that one. `longest_ns` is the longest
+    finished call of the operation, NaN if there is none.
     """
 
     operation: str
@@ -44,13 +44,13 @@ class Unfinished(NamedTuple):
     @property
     def how_long(self) -> str:
         """37.2 s, still running."""
-        known = "just begun" if math.isnan(self.elapsed_ns) else numbers.duration(self.elapsed_ns)
+        known = "just started" if math.isnan(self.elapsed_ns) else numbers.duration(self.elapsed_ns)
         first = "the first " if self.calls > 1 else ""
         return f"{first}{known}, {_STATES[self.state]}"
 
     @property
     def longest(self) -> str:
-        return "none has" if math.isnan(self.longest_ns) else numbers.duration(self.longest_ns)
+        return "none" if math.isnan(self.longest_ns) else numbers.duration(self.longest_ns)
 
     @property
     def where(self) -> str:
@@ -59,7 +59,7 @@ class Unfinished(NamedTuple):
 
 
 def of(source: Source) -> list[Unfinished]:
-    """What is worth telling, what takes longest first.
+    """The unfinished calls that are worth reporting, the longest first.
 
     That is all that a stopped or killed program was in the middle of, and in one that goes on what has taken longer
     than any call that ended; and of these the innermost.
@@ -91,7 +91,7 @@ def of(source: Source) -> list[Unfinished]:
 
 
 def of_side(sources: Sequence[Source]) -> StillOpen:
-    """What had not ended in one side of a comparison; of several captures on it what `of` tells of each."""
+    """Unfinished calls of one side of a comparison; of several captures on it what `of` tells of each."""
     calls = [OpenCalls(one.operation, one.state, one.elapsed_ns, one.calls) for source in sources for one in of(source)]
     return StillOpen(
         tuple(sorted(calls, key=lambda call: 0.0 if math.isnan(call.elapsed_ns) else -call.elapsed_ns)),
@@ -101,7 +101,7 @@ def of_side(sources: Sequence[Source]) -> StillOpen:
 
 
 def lines(found: list[Unfinished]) -> str:
-    """For a terminal; empty where there is nothing to tell."""
+    """For a terminal; empty where there is nothing to report."""
     from quantum_pulse.shown import clean
     from quantum_pulse.view.text import width
 
@@ -111,15 +111,15 @@ def lines(found: list[Unfinished]) -> str:
     for one in found[:MOST_LINES]:
         name = clean(one.operation) + (f" × {numbers.count(one.calls)}" if one.calls > 1 else "")
         inside = f"inside {clean(' > '.join(one.path))}; " if one.path else ""
-        rows.append((name, one.how_long, f"{inside}{one.where}; longest that ended: {one.longest}"))
+        rows.append((name, one.how_long, f"{inside}{one.where}; longest finished call: {one.longest}"))
     widths = [max(width(row[place]) for row in rows) for place in range(2)]
-    told = ["Not ended, and so in none of these figures"]
+    shown = ["Unfinished calls, which these statistics leave out"]
     for name, how_long, rest in rows:
         cells = [cell + " " * (space - width(cell)) for cell, space in zip((name, how_long), widths, strict=True)]
-        told.append(f"  {cells[0]}  {cells[1]}  ({rest})")
+        shown.append(f"  {cells[0]}  {cells[1]}  ({rest})")
     if len(found) > MOST_LINES:
-        told.append(f"  and elsewhere {numbers.count(_calls(found[MOST_LINES:]))} more: capture.unfinished()")
-    return "\n".join(told)
+        shown.append(f"  and {numbers.count(_calls(found[MOST_LINES:]))} more: capture.unfinished() lists all")
+    return "\n".join(shown)
 
 
 def blocks(found: list[Unfinished]) -> list[Block]:
@@ -128,8 +128,8 @@ def blocks(found: list[Unfinished]) -> list[Block]:
         Column("operation", is_number=False),
         Column("inside", is_number=False),
         Column("calls"),
-        Column("for", is_number=False),
-        Column("longest that ended"),
+        Column("elapsed", is_number=False),
+        Column("longest finished call"),
         Column("where", is_number=False),
     ]
     rows = [
@@ -146,12 +146,12 @@ def blocks(found: list[Unfinished]) -> list[Block]:
         for one in found[:MOST_ROWS]
     ]
     content: list[Block] = [
-        Paragraph("These calls had not ended, so they are in none of the figures.", "warning"),
-        Table("Where it had not ended: the innermost calls, the longest first", columns, rows),
+        Paragraph("These calls are unfinished, so the statistics leave them out.", "warning"),
+        Table("Innermost unfinished calls, the longest first", columns, rows),
     ]
     if len(found) > MOST_ROWS:
         more = numbers.count(_calls(found[MOST_ROWS:]))
-        content.append(Paragraph(f"And elsewhere {more} more: capture.unfinished() has them all.", "note"))
+        content.append(Paragraph(f"{more} more are not shown; capture.unfinished() lists all.", "note"))
     return content
 
 

@@ -1,4 +1,4 @@
-"""Three sentences: what takes the time, when it was worst, and what is likely behind it."""
+"""Summarise a report in three sentences: what takes the time, when it was slowest, and the likely cause."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from quantum_pulse.view.findings import Findings
 
 #: A window counts as slow when the mean there is so many times that of the usual window.
 _SLOW: Final = 1.5
-#: A moment is only spoken of when it cost so much of the operation's time, and so much of all time.
+#: A moment is only reported when it cost so much of the operation's time, and so much of all time.
 _WORTH_SAYING: Final = 0.03
 _WORTH_SAYING_OF_ALL: Final = 0.01
 #: A call hangs when it has taken so many times what the longest that ended took, or where none did so many ns.
@@ -37,7 +37,7 @@ class Moment(NamedTuple):
 
 
 def slow_moment(counts: Sequence[float], totals_us: Sequence[float]) -> Moment | None:
-    """The run of neighbouring windows that lost most against the usual window, if it is worth a word.
+    """The run of neighbouring windows that lost the most time against the usual window, if it is worth reporting.
 
     Usual is the median of the windows' means, each window counting once, or, if that is less, each call counting once:
     an operation that blocks its callers is called less often while it is slow, and may be slow for most of the time.
@@ -76,7 +76,7 @@ class Culprit(NamedTuple):
 
 
 def culprit(findings: Findings) -> Culprit | None:
-    """The operation that lost most time in a slow moment; rather a child than the parent that only contains it."""
+    """The operation that lost the most time in a slow moment; a child rather than the parent that only contains it."""
     found = {}
     least = _WORTH_SAYING_OF_ALL * float(findings.tree["self_us"].sum())
     for category, name in findings.operations:
@@ -111,7 +111,7 @@ def _descendants(findings: Findings, name: str) -> dict[str, int]:
 
 
 def sentences(findings: Findings, anchors: Mapping[str, str]) -> list[Text]:
-    """What, when, and why; and first of all what hangs, if anything does. Says so where there is nothing to say."""
+    """What hangs, if anything does; then what is slow, when, and why. Says so where there is no finding."""
     if findings.stats.empty:
         return ["This capture has no samples."]
     slow = culprit(findings)
@@ -141,7 +141,7 @@ def _hangs(findings: Findings, anchors: Mapping[str, str]) -> Text | None:
     more = " and others" if len(found) > _MOST_NAMED else ""
     longest = numbers.duration(max(one.elapsed_ns for one in found))
     verb = "hangs" if len(found) == 1 and found[0].calls == 1 else "hang"
-    return [*names, f"{more} {verb}: not ended after {longest}, longer by far than any call that did end."]
+    return [*names, f"{more} {verb}: unfinished after {longest}, far longer than any finished call."]
 
 
 def _what(findings: Findings, anchors: Mapping[str, str]) -> Text:
@@ -150,22 +150,22 @@ def _what(findings: Findings, anchors: Mapping[str, str]) -> Text:
     total = findings.stats["total_us"].sum()
     share = numbers.share(row["total_us"] / total) if total else "0 %"
     tail = row["p99_us"] / row["p50_us"] if row["p50_us"] else math.nan
-    more = f", {tail:.0f} times that in one call of a hundred" if tail >= 2 else ""
+    more = f", {tail:.0f} times that at p99" if tail >= 2 else ""
     return [
         Name(name, anchors.get(name, "")),
-        f" takes most of the measured time, {share}: usually {_us(row['p50_us'])} a call{more}.",
+        f" takes the largest share of the measured time, {share}: {_us(row['p50_us'])} per call at p50{more}.",
     ]
 
 
 def _when(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) -> Text:
     if slow is None:
-        return "No operation was slow for a while only: what is slow here is slow throughout, or in single calls."
+        return "No operation was slow for only part of the time: what is slow is slow throughout, or in single calls."
     first, last = slow.moment.first * findings.window_ns, (slow.moment.last + 1) * findings.window_ns
     return [
         Name(slow.name, anchors.get(slow.name, "")),
-        f" was slow from {offset(first)} to {offset(last)} after the start: {_us(slow.moment.mean_us)} a call on "
-        f"average, {slow.moment.mean_us / slow.moment.usual_us:.1f} times the usual {_us(slow.moment.usual_us)}, "
-        f"which cost {_us(slow.moment.excess_us)} in all.",
+        f" was slow from {offset(first)} to {offset(last)} after the start: {_us(slow.moment.mean_us)} per call "
+        f"on average, {slow.moment.mean_us / slow.moment.usual_us:.1f} times the usual {_us(slow.moment.usual_us)}, "
+        f"which cost {_us(slow.moment.excess_us)} in total.",
     ]
 
 
@@ -176,25 +176,25 @@ def _why(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) -
     if slow is not None and (idle := _idleness(findings, slow)):
         signs.insert(0, idle)
     if signs:
-        return ["At that moment " + " and ".join(signs) + "."]
+        return ["Meanwhile " + " and ".join(signs) + "."]
     if nested is not None and nested[1] >= 0.5:
         child, share = nested
         inside: Text = [
             "Most of its time, ",
-            f"{numbers.share(share)}, passes inside ",
+            f"{numbers.share(share)}, is spent inside ",
             Name(child, anchors.get(child, "")),
             ".",
         ]
         return inside
     name, row = next(iter(words.ordered(findings.budgets)), ("", {}))
     if slow is None and row and words.verdict(row) == "missed":
-        return [Name(name, anchors.get(name, "")), f" misses its budget: {words.told(row)}."]
+        return [Name(name, anchors.get(name, "")), f" misses its budget: {words.details(row)}."]
     if findings.metrics.empty:
-        return "No system metrics were recorded, so nothing here can tell why."
-    where = "of the process and the machine changed with it" if slow is not None else "stands out"
+        return "No system metrics were recorded, so the cause cannot be determined."
+    where = "of the process or the machine changed with it" if slow is not None else "stands out"
     return (
-        f"No system metric {where}, and no other operation inside it explains it: the time passes in {_its(slow)} own "
-        "code, or in what it waits for outside of the process."
+        f"No system metric {where}, and no other operation inside it explains it: the time is spent in {_its(slow)} "
+        "own code, or in waiting for something outside the process."
     )
 
 
@@ -221,14 +221,14 @@ def _largest_child(findings: Findings, name: str) -> tuple[str, float] | None:
     return largest, min(inside[largest] / total, 1.0)
 
 
-#: Metric, how it is said, and how it must have grown to be worth saying.
+#: Metric, its phrase, and the ratio from which it is worth reporting.
 _SIGNS: Final = (
-    ("gc_pause_us", "garbage collections took {ratio} times as long", 3.0),
-    ("major_faults", "pages were read back from disk {ratio} times as often", 3.0),
+    ("gc_pause_us", "garbage collection took {ratio} times as long", 3.0),
+    ("major_faults", "pages were read from disk {ratio} times as often", 3.0),
     ("run_queue_us", "its threads waited for a CPU {ratio} times as long", 2.0),
-    ("container_throttled_us", "the CPU quota held the container up {ratio} times as long", 2.0),
+    ("container_throttled_us", "the CPU quota throttled the container {ratio} times as long", 2.0),
     ("cpu_steal_percent", "the hypervisor gave {ratio} times as much CPU to other guests", 2.0),
-    ("involuntary_switches", "the CPU was taken from the process {ratio} times as often", 2.0),
+    ("involuntary_switches", "the process was preempted {ratio} times as often", 2.0),
     ("pressure_cpu_us", "tasks waited for a CPU {ratio} times as long", 2.0),
     ("pressure_io_us", "tasks waited for disks {ratio} times as long", 3.0),
     ("cpu_machine_percent", "the machine was {ratio} times as busy", 1.5),
@@ -263,7 +263,7 @@ def _idleness(findings: Findings, slow: Culprit) -> str:
     if not usual or there > _IDLE * usual or there > sorted(outside)[len(outside) // 10]:
         return ""
     return (
-        f"the process used {there:.0f} % of a CPU instead of {usual:.0f} %: it waited for something outside of itself"
+        f"the process used {there:.0f} % of a CPU instead of {usual:.0f} %: it waited for something outside the process"
     )
 
 

@@ -56,13 +56,13 @@ def test_what_differs_comes_out_and_nothing_else(rng):
 
 
 @pytest.mark.parametrize("phi", [0, 0.5, 0.9, 1])
-def test_a_stretch_like_any_other(rng, phi):
+def test_an_interval_like_any_other(rng, phi):
     noise = persistent(rng, 100, 400, phi) if phi < 1 else np.cumsum(rng.standard_normal((100, 400)), axis=0)
     assert (analysis.contrast(pd.DataFrame(noise), MIDDLE)["p_value"] <= 0.05).mean() <= 0.085
 
 
 def test_rare_events(rng):
-    """Three in the stretch and none around are worth a word only where the stretch is short."""
+    """Three in the interval and none around are worth a word only where the interval is short."""
     values = pd.DataFrame({"rare": np.zeros(100), "frequent": np.zeros(100)})
     values.loc[[41, 47, 55], "rare"] = 1
     values.loc[MIDDLE, "frequent"] = rng.poisson(2, 20)

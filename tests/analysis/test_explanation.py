@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quantum_pulse import analysis
-from quantum_pulse.capture.own import Calls
+from quantum_pulse.capture.self_time import Calls
 
 CALLS = 3000
 RUN_NS = 10**10
@@ -159,7 +159,7 @@ def test_calls_that_enclose_each_other_in_turn(rng):
 
 def test_own_times_that_are_not_known_explain_nothing(rng):
     def vague(side):
-        return {name: Calls(one.start, one.duration, one.own[:0], one.inside) for name, one in side.items()}
+        return {name: Calls(one.start, one.duration, one.self_time[:0], one.inside) for name, one in side.items()}
 
     _, found = explained(vague(two(rng, outer=60_000, inner=20_000)), vague(two(rng, outer=30_000, inner=50_000)))
     assert found.shifts.empty

@@ -80,12 +80,12 @@ def test_calls_that_have_not_ended_and_are_above_already(hanging):
     assert both.budgets()["open_over"].tolist() == [4]
 
 
-def test_a_stretch_in_which_no_call_has_ended(hanging):
+def test_an_interval_in_which_no_call_has_ended(hanging):
     source = qp.open(hanging())._source
     began_ns = int(unfinished.frame(source)["start"].min().value)
     found = budgets.of(source, Selection(None, began_ns - 1000, None))
     assert found[["count", "over", "share", "open_over", "verdict"]].to_numpy().tolist() == [[0, 0, 0.0, 2, "too_few"]]
-    assert text.budget_lines(found).endswith("p99 of 10.0 µs; 2 have not ended and are above already")
+    assert text.budget_lines(found).endswith("p99, budget 10.0 µs; 2 are unfinished and exceed it already")
     assert budgets.of(source, Selection(None, began_ns - 1000, began_ns + 1000))["open_over"].tolist() == [1]
     assert budgets.of(source, Selection(None, began_ns + 5 * 10**9, None)).empty
 

@@ -130,7 +130,7 @@ def test_moments_that_are_none(path, moment, said):
             capture.samples(**{name: moment})
 
 
-def test_a_stretch_that_ends_before_it_starts(path, tmp_path):
+def test_an_interval_that_ends_before_it_starts(path, tmp_path):
     capture = qp.open(path)
     swapped = {"start": 5, "end": 1.5}
     for ask in (
@@ -143,10 +143,10 @@ def test_a_stretch_that_ends_before_it_starts(path, tmp_path):
         capture.validate,
         capture.overhead,
         capture.contrast,
-        lambda **stretch: capture.heatmap(Work.READ, **stretch),
-        lambda **stretch: capture.export(tmp_path / "none.csv", **stretch),
+        lambda **interval: capture.heatmap(Work.READ, **interval),
+        lambda **interval: capture.export(tmp_path / "none.csv", **interval),
     ):
-        with pytest.raises(ValueError, match=r"end=1\.5 is before start=5; the stretch of time must"):
+        with pytest.raises(ValueError, match=r"end=1\.5 is before start=5; the time interval must"):
             ask(**swapped)
     assert not (tmp_path / "none.csv").exists()
     assert capture.samples(start=1, end=1).empty

@@ -103,7 +103,7 @@ def check_tree(write_capture, parts):
 
 @settings(deadline=None, derandomize=True, max_examples=30, suppress_health_check=list(HealthCheck))
 @given(forests(), st.integers(0, 60), st.integers(0, 60))
-def test_a_tree_of_a_stretch(write_capture, parts, one, other):
+def test_a_tree_of_an_interval(write_capture, parts, one, other):
     low, high = sorted([one, other])
     tree = qp.open(write_capture(parts)).tree(
         start=pd.Timestamp(write_capture.anchor_ns + low, tz="UTC"),

@@ -90,7 +90,7 @@ def test_other_groups_and_quantiles(way, write_capture, parts, wanted):
 
 @slow
 @given(captures, st.integers(0, 10**9), st.integers(0, 10**9))
-def test_a_stretch_of_time(way, write_capture, parts, one, other):
+def test_a_time_interval(way, write_capture, parts, one, other):
     capture = qp.open(write_capture(parts))
     first = capture.samples()["start"].min()
     start, end = (first + pd.Timedelta(offset, unit="ns") for offset in sorted([one, other]))

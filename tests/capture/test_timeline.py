@@ -128,7 +128,7 @@ def test_a_heatmap_counts_every_call(path):
     assert (found.to_numpy() == expected).all()
 
 
-def test_a_heatmap_of_a_stretch(path):
+def test_a_heatmap_of_an_interval(path):
     capture = qp.open(path)
     found = capture.heatmap(Work.READ, start=0.5, end=1, columns=10)
     assert found.to_numpy().sum() == capture.samples(Work.READ, 0.5, 1)["weight"].sum()

@@ -40,7 +40,7 @@ def test_violations_are_counted_on_both_sides_in_calls(write_capture, capsys):
 def test_where_nothing_is_expected_nothing_is_read_or_said(write_capture, capsys, monkeypatch):
     path = write_capture([rows(1, [5, 6])], operations=OPERATIONS)
     assert main(["stats", str(path)]) == 0
-    assert "Not as expected" not in capsys.readouterr().out
+    assert "Outside the expected range" not in capsys.readouterr().out
     monkeypatch.setattr(validation, "_validated", None)
     assert validation.validate(qp.open(path)._source, expected_only=True).empty
 

@@ -7,7 +7,8 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.capture import scan
-from quantum_pulse.explorer import looking, widget
+from quantum_pulse.explorer import model as explorer_model
+from quantum_pulse.explorer import widget
 from quantum_pulse.explorer.places import Place, RefusedError, follow
 from quantum_pulse.view import budgets
 from tests.view import captures
@@ -44,7 +45,7 @@ def text(explorer):
 
 
 def number_of(explorer, name):
-    return f"op-{explorer._looker.names.index(name)}"
+    return f"op-{explorer._model.names.index(name)}"
 
 
 def test_from_all_operations_to_a_call_and_back():
@@ -52,24 +53,24 @@ def test_from_all_operations_to_a_call_and_back():
     assert "Engine.SUBMIT was slow from 1.05 s to 1.85 s" in text(explorer)
     page = step(explorer, {"to": number_of(explorer, "Engine.SUBMIT")})
     assert "Over the wire to the exchange and back" in page
-    assert "runs inside" in page
-    begin = explorer._looker.begin_ns
+    assert "Parents and children" in page
+    begin = explorer._model.begin_ns
     page = step(explorer, {"begin": str(begin + 1_200_000_000), "end": str(begin + 1_500_000_000)})
     assert "Engine.SUBMIT from +1.200 s to +1.500 s" in page
     assert "cpu_process_percent" in page, "what differs from the rest of the time"
     page = step(explorer, {"to": "call-1"})
-    assert "around it" in page
-    assert "next slowest call" in page
+    assert "ancestor" in page
+    assert "faster call" in page
     for expected in ("Engine.SUBMIT from", "Over the wire", "All operations"):
         assert expected in step(explorer, {"to": "back"})
     assert 'class="back" disabled' in explorer.widget.page
 
 
-def test_a_stretch_counts_what_the_statistics_count():
+def test_an_interval_counts_what_the_statistics_count():
     explorer = explore(SLOW_EXCHANGE)
     capture = qp.open(SLOW_EXCHANGE)
     step(explorer, {"to": number_of(explorer, "Engine.ORDER")})
-    begin = explorer._looker.begin_ns + 1_000_000_000
+    begin = explorer._model.begin_ns + 1_000_000_000
     page = step(explorer, {"begin": str(begin), "end": str(begin + 500_000_000)})
     from quantum_pulse.demo.operations import Engine
 
@@ -87,11 +88,11 @@ def test_budgets_go_by_their_verdict():
         assert budgets.short(row) in page, name
     assert len(re.findall(r'<td[^>]*class="[^"]*bad[^"]*"[^>]*>missed, ', explorer.widget.page)) == 2, "those missed"
     page = step(explorer, {"to": number_of(explorer, "Engine.FEED_MESSAGE")})
-    assert "budget 200 µs p99 within it kept calls above it < 0.1 %" in page.replace("&lt;", "<")
-    begin = explorer._looker.begin_ns
+    assert "budget 200 µs p99 within budget kept calls over budget < 0.1 %" in page.replace("&lt;", "<")
+    begin = explorer._model.begin_ns
     page = step(explorer, {"begin": str(begin), "end": str(begin + 500_000_000)})
     assert "budget 200 µs" in page
-    assert "within it" not in page, "the verdict is on all calls"
+    assert "within budget" not in page, "the verdict is on all calls"
 
 
 def test_errors_are_told_apart():
@@ -136,25 +137,25 @@ def test_a_page_that_asks_for_nonsense_stays_as_it_is():
 
 
 def test_footers_first(monkeypatch):
-    monkeypatch.setattr(looking, "_FEW_SAMPLES", 1000)
+    monkeypatch.setattr(explorer_model, "_FEW_SAMPLES", 1000)
 
     def read(*_):
         raise AssertionError("samples are read before the first page stands")
 
     with monkeypatch.context() as patched:
         patched.setattr(scan, "each", read)
-        looker = looking.Looker(qp.open(SLOW_EXCHANGE)._source, None, lambda: None)
-    assert looker.overview.is_rough
+        model = explorer_model.ExplorerModel(qp.open(SLOW_EXCHANGE)._source, None, lambda: None)
+    assert model.overview.is_rough
     exact = qp.open(SLOW_EXCHANGE).stats()
-    rough = looker.overview.stats.loc[exact.index]
+    rough = model.overview.stats.loc[exact.index]
     assert (rough["count"] == exact["count"]).all()
     assert ((rough["p99_us"] / exact["p99_us"] - 1).abs() < 0.02).all()
     place = Place("Engine.SUBMIT")
-    first = looker.view(place, rough=True)
+    first = model.view(place, rough=True)
     assert (first.is_rough, first.slowest) == (True, None)
-    whole = looker.view(place, rough=False)
-    assert (whole.is_rough, len(whole.slowest)) == (False, looking.SLOW_CALLS)
-    assert looker.view(place, rough=True) is whole, "what is known better stays"
+    whole = model.view(place, rough=False)
+    assert (whole.is_rough, len(whole.slowest)) == (False, explorer_model.SLOW_CALLS)
+    assert model.view(place, rough=True) is whole, "what is known better stays"
 
 
 @pytest.mark.parametrize("kind", captures.KINDS, ids=lambda kind: kind.__name__)
@@ -176,7 +177,7 @@ def test_odd_captures(kind, tmp_path):
     expected = {
         captures.without_metrics: "No system metrics were recorded",
         captures.with_losses: "12 samples are missing",
-        captures.one_sample: "runs inside no other operation",
+        captures.one_sample: "It runs inside no other operation",
         captures.only_errors: "KeyError",
     }
     assert expected.get(kind, "") in page

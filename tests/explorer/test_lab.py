@@ -82,7 +82,7 @@ def test_with_the_mouse(notebook):
     page.mouse.up()
     wait_for_title(page, r"^Engine.SUBMIT from \+\d")
     assert serious(page) == []
-    shot(page, "explorer-stretch")
+    shot(page, "explorer-interval")
 
     page.get_by_role("link", name="call 1", exact=True).click()
     wait_for_title(page, r"^Engine.SUBMIT: [\d.]+ ms")
@@ -116,10 +116,10 @@ def test_with_the_keyboard_alone(notebook):
     assert page.evaluate("document.activeElement.tagName") == "H2", "the focus goes along"
 
     tab_to("a.type === 'range'")
-    before = page.get_by_role("button", name="Look at").inner_text()
+    before = page.get_by_role("button", name="Show +").inner_text()
     page.keyboard.press("ArrowRight")
-    assert page.get_by_role("button", name="Look at").inner_text() != before
-    tab_to("a.textContent.startsWith('Look at')")
+    assert page.get_by_role("button", name="Show +").inner_text() != before
+    tab_to("a.textContent.startsWith('Show +')")
     page.keyboard.press("Enter")
     wait_for_title(page, r"^Engine.SUBMIT from \+\d")
 
@@ -193,7 +193,7 @@ def test_the_command_opens_a_notebook_for_a_capture(tmp_path):
     ("arguments", "why"),
     [
         (["nowhere"], "nowhere does not exist"),
-        ([str(ROOT / "sample_data" / "engine"), "-o", "x.py"], "name a file that ends in .ipynb"),
+        ([str(ROOT / "sample_data" / "engine"), "-o", "x.py"], "use a file name that ends in .ipynb"),
     ],
 )
 def test_misuse_of_the_command(arguments, why, capsys):

@@ -237,7 +237,7 @@ def test_losses_are_said(command, write_capture, tmp_path):
     path = write_capture([[{"duration": 1}], [{"duration": 2}]])
     sorted((path / "samples").iterdir())[1].write_bytes(b"broken")
     code, _, err = command(path, "-o", tmp_path / "x.csv")
-    assert (code, "1 samples" in err, "NOT in it" in err) == (0, True, True)
+    assert (code, "1 samples" in err, "NOT included" in err) == (0, True, True)
 
 
 def test_an_open_file(tmp_path):

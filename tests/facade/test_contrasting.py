@@ -1,4 +1,4 @@
-"""What was different in a stretch of time: on captures."""
+"""What was different in a time interval: on captures."""
 
 from pathlib import Path
 
@@ -48,14 +48,14 @@ def test_what_an_incident_changed(incident):
             assert part in shown
 
 
-def test_nothing_but_an_ordinary_stretch(incident):
+def test_nothing_but_an_ordinary_interval(incident):
     found = qp.open(incident).contrast(1, 1.4)
     assert found.found.empty
     assert repr(found).startswith("400 ms from")
     assert "0 of" in found.summary
 
 
-def test_whoever_chose_the_stretch_is_not_tested(incident):
+def test_whoever_chose_the_interval_is_not_tested(incident):
     found = qp.open(incident).contrast(4, 6, chosen_by=Work.COUNT)
     assert found.chosen_by == ("Work.COUNT",)
     assert found.chosen["q_value"].isna().all()
@@ -74,7 +74,7 @@ def test_at_an_edge_and_too_long(incident):
     assert "too little to compare" in capture.contrast(0, 100).summary
 
 
-def test_no_stretch(incident):
+def test_no_interval(incident):
     capture = qp.open(incident)
     with pytest.raises(ValueError, match="nothing was recorded from start=20 to end=30"):
         capture.contrast(20, 30)
@@ -113,7 +113,7 @@ def test_the_incident_of_the_sample_data():
     assert capture.contrast(0.2, 0.5).found.empty
 
 
-def test_a_stretch_that_is_too_short_and_no_operations():
+def test_an_interval_that_is_too_short_and_no_operations():
     capture = qp.open(Path(qp.__file__).parents[1] / "sample_data" / "slow_exchange")
     with pytest.raises(ValueError, match="less than a microsecond"):
         capture.contrast(0.5, 0.5000001)

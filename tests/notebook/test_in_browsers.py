@@ -40,4 +40,4 @@ def test_the_answer_below_the_cell(application, tmp_path):
         shot(page, f"pulse-{application}")
         run_all(page, address_of("failing.ipynb"))
         page.locator(".jp-OutputArea").get_by_text("ZeroDivisionError").first.wait_for()
-        assert "ended by ZeroDivisionError" in page.locator(".jp-CodeCell").nth(1).inner_text()
+        assert "raised ZeroDivisionError" in page.locator(".jp-CodeCell").nth(1).inner_text()

@@ -33,7 +33,7 @@ def test_pulse_shows_the_run_and_the_value(tmp_path):
     assert "Op.CELL" in table["data"]["text/plain"]
     assert "<table" in table["data"]["text/html"]
     assert value["data"]["text/plain"] == "'hihi'"
-    assert "ended by ZeroDivisionError" in failed.outputs[0]["data"]["text/plain"]
+    assert "raised ZeroDivisionError" in failed.outputs[0]["data"]["text/plain"]
     assert failed.outputs[1]["ename"] == "ZeroDivisionError"
     assert "did you mean Op.CELL?" in str(near.outputs)
     assert "not 'print(1)'" in str(refused.outputs)

@@ -75,7 +75,7 @@ def test_the_answer(tmp_path):
     assert "--repeat needs a whole number of at least 1, not 'none'" in text[10]
     assert "did you mean Op.CELL?" in text[11]
     assert "not 'print(1)'" in text[12]
-    assert "what is 'Op.STEP'?" in text[13]
+    assert "unexpected 'Op.STEP'" in text[13]
     assert "[True, True, 'other']" in text[15]
 
 
@@ -135,7 +135,7 @@ def test_a_kernel_that_is_interrupted_and_killed(tmp_path):
         wait_for(client, "waits")
         manager.interrupt_kernel()
         assert client.get_shell_msg(timeout=20)["content"]["status"] == "error"
-        assert said(client, "%pulse_record status").endswith("2 samples, 0 still open\n")
+        assert said(client, "%pulse_record status").endswith("2 samples, 0 unfinished\n")
         client.execute(
             "%%pulse Op.CELL\nfor _ in range(1000):\n    with Op.STEP:\n        pass\n"
             "print('ran', flush=True)\ntime.sleep(60)"
@@ -217,7 +217,7 @@ def test_runs_that_failed_are_no_measure(tmp_path):
             said(client, "%%pulse Op.CELL\ntime.sleep(0.01)")
         failed = said(client, "%%pulse Op.CELL --as failed\n1 / 0")
         assert "Op.CELL: did not finish" in failed
-        assert "✗ ended by ZeroDivisionError after" in failed
+        assert "✗ raised ZeroDivisionError after" in failed
         assert "faster" not in failed
         assert said(client, "failed.durations_ns, failed.judgement, len(failed.earlier_ns)") == "([], None, 6)"
         for _ in range(5):
@@ -227,28 +227,28 @@ def test_runs_that_failed_are_no_measure(tmp_path):
         said(client, "count = 0")
         cut = said(client, "%%pulse Op.STEP --repeat 9 --as cut\ncount += 1\nif count == 4: 1 / 0")
         assert "of 3 runs" in cut
-        assert "✗ ended by ZeroDivisionError" in cut
+        assert "✗ raised ZeroDivisionError" in cut
         warm = said(client, "%%pulse Op.STEP --warmup 2\n1 / 0")
-        assert "Op.STEP: not recorded; ZeroDivisionError ended it before it was timed" in warm
+        assert "Op.STEP: not recorded; ZeroDivisionError ended the cell before it was timed" in warm
 
 
 def test_whatever_becomes_of_the_capture_the_cell_has_its_value(tmp_path):
     with kernel(tmp_path) as (_, client):
         gone = said(client, "%%pulse Op.CELL\nimport shutil\nshutil.rmtree('captures')\n'the value'")
         assert "'the value'" in gone
-        assert "Op.CELL ran, but there is no answer" in gone
+        assert "Op.CELL ran, but its samples cannot be shown" in gone
         # An answer that nobody sees is not looked for.
         assert said(client, "%%pulse Op.CELL --quiet\n'the value'") == "'the value'"
-        assert "but there is no answer" in said(client, "%%pulse Op.CELL --quiet --as unseen\n1")
+        assert "but its samples cannot be shown" in said(client, "%%pulse Op.CELL --quiet --as unseen\n1")
         said(client, "%pulse_record stop")
         recorded = said(client, "%%pulse Op.CELL\nwith qp.record('own'):\n    with Op.STEP: pass\nqp.last().path.name")
         assert "'own'" in recorded, "a cell may record by itself"
-        assert "Op.CELL: not recorded; the cell ended the recording into" in recorded
+        assert "Op.CELL: not recorded; the cell stopped the recording into" in recorded
         assert "Op.CELL: " in said(client, "%%pulse Op.CELL\n1")
         said(client, "%pulse_record start asked-for")
         assert "already recording into" in said(client, "qp.start('another')")
         going = said(client, "%%pulse Op.CELL --into yet-another\n1")
-        assert "asked-for goes on; %pulse_record stop ends it, and then this begins another" in going
+        assert "asked-for is active; stop it with %pulse_record stop, then run this again" in going
         assert not (tmp_path / "yet-another").exists()
 
 
@@ -258,7 +258,7 @@ def test_operations_that_are_not_recorded_each_time(tmp_path):
         assert "one call in 1,000,000 is recorded" in said(client, "%%pulse Rare.ONE\n1")
     with kernel(tmp_path, QUANTUM_PULSE="off") as (_, client):
         off = said(client, "%%pulse Op.CELL\n'value'")
-        assert "Op.CELL: not recorded; recording is switched off" in off
+        assert "Op.CELL: not recorded; recording is off" in off
         assert "'value'" in off
 
 
@@ -294,12 +294,12 @@ def test_unloading_takes_all_away(tmp_path):
     with kernel(tmp_path) as (_, client):
         said(client, "%%pulse Op.CELL --quiet\n1")
         (path,) = (tmp_path / "captures").iterdir()
-        assert said(client, "%reload_ext quantum_pulse") == f"recorded into {path}: 1 sample, 0 still open\n"
+        assert said(client, "%reload_ext quantum_pulse") == f"recorded into {path}: 1 sample, 0 unfinished\n"
         assert said(client, "%pulse_record status").startswith("nothing is being recorded")
         assert "Op.CELL: " in said(client, "%%pulse Op.CELL\nawait asyncio.sleep(0)")
         said(client, "%pulse_record start")
         kept = said(client, "%unload_ext quantum_pulse")
-        assert kept.endswith(" goes on: 1 sample, 0 still open; qp.stop() ends it\n")
+        assert kept.endswith(" continues: 1 sample, 0 unfinished; qp.stop() ends it\n")
         assert said(client, "qp.stop()") == ""
         assert "`%%pulse` not found" in said(client, "%%pulse Op.CELL\n1")
         assert said(client, "'PulseMagics' in str(get_ipython().configurables)") == "False"
@@ -323,23 +323,23 @@ def test_a_shell_that_is_embedded_into_a_function(tmp_path, monkeypatch):
 
 def test_recording_across_cells(tmp_path):
     with kernel(tmp_path) as (_, client):
-        nothing = "nothing is being recorded; %pulse_record start [CAPTURE] begins a recording\n"
+        nothing = "nothing is being recorded; start a recording with %pulse_record start [CAPTURE]\n"
         assert said(client, "%pulse_record status") == nothing
         assert said(client, "%pulse_record start first") == f"recording into {tmp_path / 'first'}\n"
         said(client, "%%pulse Op.CELL --quiet\n1")
         going = (
-            f"recording into {tmp_path / 'first'} goes on: 1 sample, 0 still open; %pulse_record stop ends it, and "
-            "%pulse_record start CAPTURE then begins another\n"
+            f"recording into {tmp_path / 'first'} continues: 1 sample, 0 unfinished; to record elsewhere, run "
+            "%pulse_record stop, then %pulse_record start CAPTURE\n"
         )
         assert said(client, "%pulse_record start") == going
         assert said(client, "%pulse_record start first") == going
         another = said(client, "%pulse_record start another")
-        assert another.startswith(f"UsageError: %pulse_record: a recording into {tmp_path / 'first'} goes on; ")
-        assert "%pulse_record stop ends it, and then this begins another" in another
+        assert another.startswith(f"UsageError: %pulse_record: a recording into {tmp_path / 'first'} is active; ")
+        assert "stop it with %pulse_record stop, then run this again" in another
         assert "did you mean stop?" in said(client, "%pulse_record sotp")
         assert said(client, "%pulse_record").endswith("takes start [CAPTURE], stop or status\n")
-        assert "stop takes nothing more, so not 'now'" in said(client, "%pulse_record stop now")
-        assert said(client, "%pulse_record stop") == f"recorded into {tmp_path / 'first'}: 1 sample, 0 still open\n"
+        assert "stop takes no arguments, not 'now'" in said(client, "%pulse_record stop now")
+        assert said(client, "%pulse_record stop") == f"recorded into {tmp_path / 'first'}: 1 sample, 0 unfinished\n"
         assert "takes one CAPTURE, in quotes" in said(client, "%pulse_record start the first")
         assert said(client, "%pulse_record start 'the first'") == f"recording into {tmp_path / 'the first'}\n"
         assert said(client, "%pulse_record status").startswith("recording into")
@@ -366,7 +366,7 @@ def test_the_last_capture_is_not_that_of_another_notebook(tmp_path):
         with kernel(tmp_path, JPY_SESSION_NAME="/somewhere/mine.ipynb") as (_, client):
             shown = said(client, "%%pulse Op.CELL --baseline last --repeat 60\n1")
             if runs is None:
-                assert "not compared: there is no earlier capture of this notebook beside" in shown
+                assert "not compared: this notebook has no capture earlier than" in shown
             else:
                 assert f"against the median of {runs} runs in mine-" in shown
             time.sleep(1.1)  # names of captures have seconds
@@ -378,7 +378,7 @@ def test_the_last_capture_is_not_that_of_another_notebook(tmp_path):
 
 def test_a_baseline_that_is_not_compared_with_says_why(tmp_path):
     with kernel(tmp_path) as (_, client):
-        assert "not compared: there is no earlier capture of this notebook beside" in said(
+        assert "not compared: this notebook has no capture earlier than" in said(
             client, "%%pulse Op.CELL --baseline last\n1"
         )
         said(client, "class Other(qp.Operation):\n    STEPS = qp.op()\n    LOAD = qp.op()")
@@ -387,16 +387,16 @@ def test_a_baseline_that_is_not_compared_with_says_why(tmp_path):
         said(client, "with qp.record('captures/failed'):\n    with Op.STEP: 1 / 0")
         (tmp_path / "bare").mkdir()
         near = said(client, "%%pulse Op.STEP --baseline main\n1")
-        assert "○ not compared: main has no Op.STEP, but Other.STEPS and 1 more" in near
+        assert "○ not compared: main has no Op.STEP; it has Other.STEPS and 1 more" in near
         far = said(client, "class Zq(qp.Operation): ABCDF = qp.op()\n%pulse Zq.ABCDF --baseline main 1")
-        assert "main has no Zq.ABCDF, but Other.LOAD, Other.STEPS" in far
-        assert "it never ran to its end in failed" in said(client, "%%pulse Op.STEP --baseline failed\n1")
+        assert "main has no Zq.ABCDF; it has Other.LOAD, Other.STEPS" in far
+        assert "no finished run in failed" in said(client, "%%pulse Op.STEP --baseline failed\n1")
         assert "no operation ran in silent" in said(client, "%%pulse Op.STEP --baseline silent\n1")
         assert "bare is no capture" in said(client, "%%pulse Op.STEP --baseline bare\n1")
         missing = said(client, "%%pulse Op.STEP --baseline silenr\n1")
-        assert "there is neither silenr nor captures/silenr; did you mean silent?" in missing
+        assert "there is no silenr and no captures/silenr; did you mean silent?" in missing
         itself = said(client, "%%pulse Op.STEP --into captures/now --baseline now --as found\n'value'")
-        assert "now is where this run itself is recorded" in itself
+        assert "now is the capture of this run itself" in itself
         assert "'value'" in itself
         assert said(client, "found.against_baseline") == ""
 

@@ -341,7 +341,7 @@ def planted(trials: int) -> None:
 
 
 def contrasts(trials: int) -> None:
-    """A stretch of 20 windows in the middle of 100, and at the end of 60; then figures of 40 operations at once."""
+    """An interval of 20 windows in the middle of 100, and at the end of 60; then figures of 40 operations at once."""
     rng = np.random.default_rng(7)
     middle, end = np.arange(100) // 20 == 2, np.arange(60) >= 40
     draws = {

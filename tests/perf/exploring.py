@@ -36,10 +36,10 @@ def main() -> None:
         started = time.perf_counter()
         explorer: Any = qp.open(Path(folder) / "capture").explore()
         rows.append(("all operations", time.perf_counter() - started, wait(explorer, started)))
-        looker = explorer._looker
-        begin, length = looker.begin_ns, looker.end_ns - looker.begin_ns
+        model = explorer._model
+        begin, length = model.begin_ns, model.end_ns - model.begin_ns
         steps = {
-            "the most frequent operation": {"to": f"op-{looker.names.index('Bench.OP_00')}"},
+            "the most frequent operation": {"to": f"op-{model.names.index('Bench.OP_00')}"},
             "a tenth of its time": {"begin": str(begin + length // 2), "end": str(begin + length * 6 // 10)},
             "a thousandth of its time": {"begin": str(begin + length // 2), "end": str(begin + length * 501 // 1000)},
             "a call": {"to": "call-3"},
@@ -49,7 +49,7 @@ def main() -> None:
         for name, asked in steps.items():
             if name == "a rare operation":
                 explorer._on_message(explorer.widget, asked, None)
-                asked = {"to": f"op-{looker.names.index('Bench.OP_40')}"}
+                asked = {"to": f"op-{model.names.index('Bench.OP_40')}"}
             started = time.perf_counter()
             explorer._on_message(explorer.widget, asked, None)
             rows.append((name, time.perf_counter() - started, wait(explorer, started)))

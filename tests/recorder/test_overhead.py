@@ -73,7 +73,7 @@ def test_the_share_of_each_operation(tmp_path, capsys):
     assert main(["overhead", str(tmp_path / "c")]) == 0
     told = capsys.readouterr().out
     assert "Own.OUTER" in told
-    assert "ns a reading" in told
+    assert "ns per reading" in told
     assert main(["overhead"]) == 0
     assert "on this machine, now" in capsys.readouterr().out
 

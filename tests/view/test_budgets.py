@@ -43,25 +43,26 @@ def test_lines_and_cells():
     )
     assert text.budget_lines(checked).splitlines() == [
         "Budgets",
-        "  ▲ missed        A.\ufffdC    p99.9 50.0 µs (45.0 µs to 55.0 µs) of 30.0 µs; 30 % of its calls are above",
-        "  ? inconclusive  A.B     p50 20.0 µs (19.0 µs to 21.0 µs) of 20.0 µs; 50 % of its calls are above",
-        "  · too few       A.D     p99 1.0 µs (500 ns to ∞) of 40.0 µs; 0 % of its calls are above",
-        "  = kept          A.LONG  p99 9.0 µs (8.0 µs to 9.5 µs) of 10.0 µs; 1.1 % of its calls are above",
+        "  ▲ missed        A.\ufffdC    p99.9 50.0 µs (45.0 µs to 55.0 µs), budget 30.0 µs; 30 % of its calls "
+        "exceed it",
+        "  ? inconclusive  A.B     p50 20.0 µs (19.0 µs to 21.0 µs), budget 20.0 µs; 50 % of its calls exceed it",
+        "  · too few       A.D     p99 1.0 µs (500 ns to ∞), budget 40.0 µs; 0 % of its calls exceed it",
+        "  = kept          A.LONG  p99 9.0 µs (8.0 µs to 9.5 µs), budget 10.0 µs; 1.1 % of its calls exceed it",
     ]
     rows = dict(budgets.ordered(checked))
     assert budgets.short(rows["A.LONG"]) == "kept, 1.1 %"
     assert budgets.short(rows["A.D"]) == "too few, 0 %"
     assert text.budget_lines(counted[1:2]).splitlines()[1] == (
-        "  · not checked  A.B  p50 of 20.0 µs; 50 % of its calls are above"
+        "  · not checked  A.B  p50, budget 20.0 µs; 50 % of its calls exceed it"
     )
     assert text.budget_lines(counted[:0]) == ""
     for more, told in (
         (0, ""),
-        (1, "; 1 more has not ended and is above already"),
-        (959, "; 959 more have not ended and are above already"),
+        (1, "; 1 more is unfinished and exceeds it already"),
+        (959, "; 959 more are unfinished and exceed it already"),
     ):
         line = text.budget_lines(counted[1:2].assign(open_over=more))
-        assert line.endswith(f"50 % of its calls are above{told}")
+        assert line.endswith(f"50 % of its calls exceed it{told}")
 
 
 def test_all_homes_of_a_capture_say_the_same(capture, capsys):
@@ -78,10 +79,12 @@ def test_all_homes_of_a_capture_say_the_same(capture, capsys):
     for shown in (report.text(), re.sub(r"[|\\\\]", " ", report.text("markdown")), words(page)):
         shown = " ".join(shown.split())
         assert [cell for cell in cells if cell not in shown] == []
-        assert "misses its budget: p99 61.0 µs (61.0 µs to 61.0 µs) of 10.0 µs; 25 % of its calls are above." in shown
+        assert (
+            "misses its budget: p99 61.0 µs (61.0 µs to 61.0 µs), budget 10.0 µs; 25 % of its calls exceed it." in shown
+        )
     marked = re.findall(r'<td[^>]*class="[^"]*bad[^"]*"[^>]*>(.*?)</td>', page)
     assert marked == ["missed, 25 %", "missed", "missed"]
-    assert "p99 within it kept calls above it 0.5 %" in words(page)
+    assert "p99 within budget kept calls over budget 0.5 %" in words(page)
     assert main(["stats", str(capture.path)]) == 0
     for shown in (capsys.readouterr().out, capture._repr_html_()):
         assert "▲ missed  W.MISSED  p99 61.0 µs" in shown
@@ -97,4 +100,4 @@ def test_what_would_take_long_is_checked_where_it_is_asked_for(capture, monkeypa
     monkeypatch.setattr(budgets, "MOST_CHECKED", 3999)
     assert "verdict" not in capture.budgets(check=None)
     assert "verdict" in capture.budgets()
-    assert "· not checked  W.MISSED  p99 of 10.0 µs; 25 % of its calls are above" in capture._repr_html_()
+    assert "· not checked  W.MISSED  p99, budget 10.0 µs; 25 % of its calls exceed it" in capture._repr_html_()

@@ -28,9 +28,9 @@ def test_one_run():
 def test_runs_that_differ_much_leave_no_verdict():
     scattered = [MS, 5 * MS, 29 * MS, 200 * MS, MS, 40 * MS]
     assert view.as_text(found([MS], scattered)).endswith(
-        "○ cannot tell: 1/17 as long, against the median of 6 earlier runs, 17.0 ms, which differ much (1.0 to 200 ms)"
+        "○ inconclusive: 1/17 as long, against the median of 6 earlier runs, 17.0 ms, which vary widely (1.0 to 200 ms)"
     )
-    assert "○ cannot tell: 12 times as long" in view.as_text(found([200 * MS], scattered))
+    assert "○ inconclusive: 12 times as long" in view.as_text(found([200 * MS], scattered))
     assert "● as usual: −6 %" in view.as_text(found([16 * MS], scattered))
 
 
@@ -49,7 +49,7 @@ def test_several_runs_have_a_shape():
 def test_runs_that_failed_are_said_and_not_judged():
     failed = found([], [MS] * 6, errors=["ZeroDivisionError"], failed_ns=[50], budget_us=0.01)
     assert view.as_text(failed) == (
-        "Op.CELL: did not finish\n✗ ended by ZeroDivisionError after 50 ns, which is not judged"
+        "Op.CELL: did not finish\n✗ raised ZeroDivisionError after 50 ns; failed runs are not judged"
     )
     assert failed.judgement is None
     assert failed.duration_ns is None
@@ -58,9 +58,9 @@ def test_runs_that_failed_are_said_and_not_judged():
 def test_budget_and_baseline():
     text = view.as_text(found([2 * MS] * 3 + [5 * MS], budget_us=3000, baseline="main{", baseline_ns=[MS] * 6))
     assert "▲ slower: +100 % against the median of 6 runs in main{, 1.0 ms" in text
-    assert "○ over its budget of 3.0 ms in 1 of 4 runs, too few to tell whether its p99 is" in text
+    assert "○ over its budget of 3.0 ms in 1 of 4 runs, too few runs to tell whether its p99 is" in text
     never = view.as_text(found([MS], baseline="main", baseline_ns=[]))
-    assert "○ it never ran to its end in main" in never
+    assert "○ no finished run in main" in never
     why = view.as_text(found([MS], not_compared="main has no Op.CELL\x1b"))
     assert why.endswith("○ not compared: main has no Op.CELL\ufffd")
     assert "not compared" not in view.as_text(found([], errors=["ValueError"], not_compared="main has no Op.CELL"))
@@ -73,12 +73,12 @@ def test_a_budget_is_for_a_quantile():
         return shown.budget_verdict, view.as_text(shown).splitlines()[-1]
 
     assert line(0, 4, 0.99) == ("too_few", "✓ within its budget of 3.0 ms")
-    assert line(1, 1, 0.99) == ("too_few", "○ over its budget of 3.0 ms, too few to tell whether its p99 is")
+    assert line(1, 1, 0.99) == ("too_few", "○ over its budget of 3.0 ms, too few runs to tell whether its p99 is")
     assert line(4, 40, 0.5) == ("kept", "✓ keeps its budget of 3.0 ms at the p50")
-    assert line(40, 40, 0.5) == ("missed", "✗ misses its budget of 3.0 ms at the p50, over it in 40 of 40 runs")
+    assert line(40, 40, 0.5) == ("missed", "✗ misses its budget of 3.0 ms at the p50, exceeded in 40 of 40 runs")
     assert line(20, 40, 0.5) == (
         "inconclusive",
-        "○ over its budget of 3.0 ms in 20 of 40 runs, which does not tell whether its p50 is",
+        "○ over its budget of 3.0 ms in 20 of 40 runs, inconclusive as to whether its p50 is",
     )
     assert found([], budget_us=3000).budget_verdict == found([MS]).budget_verdict == ""
 

@@ -7,7 +7,8 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.cli import main
-from quantum_pulse.explorer import looking, pages
+from quantum_pulse.explorer import pages
+from quantum_pulse.explorer.model import ExplorerModel
 from quantum_pulse.view import unfinished
 from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
 
@@ -35,15 +36,15 @@ def test_lines(left):
     outer, inner = {"task": 3}, {"operation": "Work.<LOCK>", "span": 101, "parent": 100, "start": None, "task": 3}
     found = unfinished.of(qp.open(left(outer, inner))._source)
     assert unfinished.lines(found).splitlines() == [
-        "Not ended, and so in none of these figures",
-        "  Work.<LOCK>  just begun, until the recording stopped  "
-        "(inside Work.READ; thread 7, task 3, process 1; longest that ended: none has)",
+        "Unfinished calls, which these statistics leave out",
+        "  Work.<LOCK>  just started, when the recording stopped  "
+        "(inside Work.READ; thread 7, task 3, process 1; longest finished call: none)",
     ]
     exact = qp.open(left({"start": STARTED_NS + 1}, {"span": 101, "start": None})).unfinished()["start"]
     assert exact.dropna().astype("int64").tolist() == [STARTED_NS + 1]
     killed = unfinished.of(qp.open(left({}, state="recovered"))._source)
-    assert "until the process was killed, at least" in unfinished.lines(killed)
-    assert "longest that ended: 1.0 ms" in unfinished.lines(killed)
+    assert "at least, when the process was killed" in unfinished.lines(killed)
+    assert "longest finished call: 1.0 ms" in unfinished.lines(killed)
     assert unfinished.lines([]) == ""
 
 
@@ -63,7 +64,7 @@ def test_calls_in_the_same_place_are_one_line(left):
         ("Work.QUERY", (), 1, 8),
         ("Work.LOCK", ("Work.READ",), 45, 7),
     ]
-    assert "  Work.LOCK × 45  the first 10.0 s, until" in unfinished.lines(found)
+    assert "  Work.LOCK × 45  the first 10.0 s, when" in unfinished.lines(found)
 
 
 def test_many_places_are_added_up(left):
@@ -73,8 +74,8 @@ def test_many_places_are_added_up(left):
     found = unfinished.of(qp.open(left(*blocks))._source)
     told = unfinished.lines(found).splitlines()
     assert len(told) == 1 + unfinished.MOST_LINES + 1
-    assert told[-1] == "  and elsewhere 20 more: capture.unfinished()"
-    assert "elsewhere 5 more" in unfinished.blocks(found)[-1].text
+    assert told[-1] == "  and 20 more: capture.unfinished() lists all"
+    assert "5 more are not shown" in unfinished.blocks(found)[-1].text
 
 
 def test_what_runs_is_told_when_it_takes_longer_than_any_that_ended(left):
@@ -91,23 +92,23 @@ def test_every_home_tells(left, tmp_path, capsys):
     path = left({"operation": "Work.<b>HANGS</b>"})
     capture = qp.open(path)
     assert main(["stats", str(path)]) == 0
-    assert "  Work.<b>HANGS</b>  10.0 s, until the recording stopped" in capsys.readouterr().out
+    assert "  Work.<b>HANGS</b>  10.0 s, when the recording stopped" in capsys.readouterr().out
     assert "Work.&lt;b&gt;HANGS&lt;/b&gt;  10.0 s" in capture._repr_html_()
     capture.report(tmp_path / "report.txt")
     said = (tmp_path / "report.txt").read_text()
-    assert "Work.<b>HANGS</b> hangs: not ended after 10.0 s, longer by far than any call that did end." in said
+    assert "Work.<b>HANGS</b> hangs: unfinished after 10.0 s, far longer than any finished call." in said
     capture.report(tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text()
-    assert "What had not ended" in html
+    assert "Unfinished calls" in html
     assert "Work.&lt;b&gt;HANGS&lt;/b&gt;" in html
     assert "<b>HANGS" not in html
     capture.report(tmp_path / "report.md")
-    assert re.search(r"HANGS.*10\.0 s, until the recording stopped", (tmp_path / "report.md").read_text())
+    assert re.search(r"HANGS.*10\.0 s, when the recording stopped", (tmp_path / "report.md").read_text())
     capture.export(tmp_path / "capture.json")
     (told,) = json.loads((tmp_path / "capture.json").read_text())["unfinished"]
     assert (told["operation"], told["elapsed_us"], told["state"]) == ("Work.<b>HANGS</b>", 10_000_000, "stopped")
-    looker = looking.Looker(capture._source, None, lambda: None)
-    assert "Work.&lt;b&gt;HANGS&lt;/b&gt;" in pages.static(looker)
+    model = ExplorerModel(capture._source, None, lambda: None)
+    assert "Work.&lt;b&gt;HANGS&lt;/b&gt;" in pages.static(model)
 
 
 def test_nothing_is_said_of_nothing(left, tmp_path, capsys):
@@ -115,4 +116,4 @@ def test_nothing_is_said_of_nothing(left, tmp_path, capsys):
     assert main(["stats", str(path)]) == 0
     assert "ended" not in capsys.readouterr().out
     qp.open(path).report(tmp_path / "report.html")
-    assert "had not ended" not in (tmp_path / "report.html").read_text()
+    assert "nfinished calls" not in (tmp_path / "report.html").read_text()

@@ -11,7 +11,7 @@ def test_the_planted_cause_is_named():
     text = qp.open(SLOW_EXCHANGE).report().text()
     section = " ".join(text.partition("Verdict")[2].partition("Operations")[0].split())
     assert "Engine.SUBMIT was slow from 1.05 s to 1.85 s" in section
-    assert "it waited for something outside of itself" in section
+    assert "it waited for something outside the process" in section
 
 
 def test_nothing_is_made_up_of_an_even_run():

@@ -119,7 +119,7 @@ def test_priorities_decide_the_order_everywhere(tmp_path):
     report = capture.report()
     for kind in ("text", "markdown", "html"):
         written = report.text(kind)
-        heading = "by priority, then most time first" if kind == "html" else "priority"
+        heading = "by priority, then largest total" if kind == "html" else "priority"
         assert order(written[written.index(heading) :]) == expected, kind
     assert order(capture._repr_html_()) == expected
     labels = [text.get_text() for axes in capture.plot().axes for text in axes.texts]

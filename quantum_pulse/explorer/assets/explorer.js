@@ -1,15 +1,15 @@
-// The explorer in the browser: shows the pages that the kernel writes, and takes the steps back to it.
+// The explorer in the browser: shows the pages that the kernel writes, and sends the user's steps to it.
 function render({ model, el }) {
   const root = document.createElement("div");
   root.className = "qp explorer";
   el.append(root);
-  // The picture beside it is for those who have no kernel.
+  // The snapshot beside it is for readers without a kernel.
   const hides = document.createElement("style");
   hides.textContent = `.${model.get("picture")} { display: none; }`;
   el.append(hides);
 
-  // A notebook's keys are ours while the focus is here, but for those that belong to the browser or the application.
-  // JupyterLab looks at the focused element first, and at what it asks of it before anybody else sees the key.
+  // Keys belong to the explorer while it has the focus, except those of the browser or the application.
+  // JupyterLab reads this attribute of the focused element before anything else handles the key.
   const guard = (event) => {
     if (!root.contains(event.target)) return;
     if (event.ctrlKey || event.metaKey) delete event.target.dataset.lmSuppressShortcuts;
@@ -28,7 +28,7 @@ function render({ model, el }) {
   const active = () => el.getRootNode().activeElement ?? document.activeElement;
 
   let visit;
-  // The stretch of time that is about to be chosen, which outlives a page that is written anew with more known.
+  // The time interval that is being chosen, which outlives a page that is refined.
   let choice = {};
   const show = () => {
     const moved = visit !== model.get("visit");
@@ -74,7 +74,7 @@ function render({ model, el }) {
   return () => { removeEventListener("keydown", guard, true); clearTimeout(saving); model.off("change:page", soon); model.off("change:visit", soon); };
 }
 
-// What has the focus, so that it is found again in a page written anew.
+// The element that has the focus, so that it is found again in a refined page.
 const focusables = "a, button, input, tr[tabindex], h2, [tabindex='0']";
 const words = (element) => element.getAttribute("aria-label") ?? (element.cells ? element.cells[0] : element).textContent;
 const described = (root, element) => {
@@ -84,7 +84,7 @@ const described = (root, element) => {
 const found = (root, { tag, text, place }) =>
   [...root.querySelectorAll(focusables)].filter((one) => one.tagName === tag && words(one) === text)[Math.max(place, 0)];
 
-// Choosing a stretch of time on a chart: by dragging over it, or with two sliders under it.
+// Chooses a time interval on a chart: by dragging over it, or with two sliders under it.
 function chooser(chart, origin, choice, step) {
   const { left, right, top, bottom, columns } = Object.fromEntries(
     Object.entries(chart.dataset).map(([key, value]) => [key, Number(value)]));
@@ -105,10 +105,10 @@ function chooser(chart, origin, choice, step) {
   const tools = document.createElement("div");
   tools.className = "tools chooser";
   tools.setAttribute("role", "group");
-  tools.setAttribute("aria-label", "Choose a stretch of time");
+  tools.setAttribute("aria-label", "Choose a time interval");
   const hint = document.createElement("span");
   hint.className = "note";
-  hint.textContent = "Drag over the chart, or choose:";
+  hint.textContent = "Drag over the chart, or set the interval:";
   const slider = (name, value) => {
     const input = document.createElement("input");
     Object.assign(input, { type: "range", min: 0, max: columns, step: 1, value });
@@ -130,7 +130,7 @@ function chooser(chart, origin, choice, step) {
     mark.setAttribute("width", at(high) - at(low));
     from.setAttribute("aria-valuetext", said(Number(from.value)));
     to.setAttribute("aria-valuetext", said(Number(to.value)));
-    go.textContent = `Look at ${said(low)} to ${said(high)}`;
+    go.textContent = `Show ${said(low)} to ${said(high)}`;
   };
   const look = () => {
     const [low, high] = chosen();

@@ -1,4 +1,4 @@
-// Sorting, filtering and folding of a table, with the keys of a tree grid. The page is whole without it.
+// Sorting, filtering and folding of a table, with the keys of a tree grid. The page is complete without it.
 const level = (row) => Number(row.dataset.level);
 const childrenOf = (rows, row) => {
   const found = [];
@@ -8,7 +8,7 @@ const childrenOf = (rows, row) => {
   return found;
 };
 
-// `memory` is an object that outlives the table: what is folded, looked for and sorted by stays so in one made anew.
+// `memory` is an object that outlives the table: folding, filter and sorting are kept when the table is rebuilt.
 function grid(table, memory = {}) {
   const body = table.tBodies[0];
   const rows = () => [...body.rows];
@@ -108,7 +108,7 @@ function grid(table, memory = {}) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = name.textContent;
-    button.title = "sort by this";
+    button.title = "Sort by this column";
     name.replaceChildren(button);
     const sorted = (down) => {
       [...head.parentNode.cells].forEach((one) => one.removeAttribute("aria-sort"));
@@ -127,13 +127,13 @@ function grid(table, memory = {}) {
     tools.className = "tools";
     const input = document.createElement("input");
     input.type = "search";
-    input.placeholder = "Find an operation";
-    input.setAttribute("aria-label", "Find in: " + table.caption.textContent);
+    input.placeholder = "Filter operations";
+    input.setAttribute("aria-label", "Filter: " + table.caption.textContent);
     input.value = wanted;
     input.addEventListener("input", () => { wanted = input.value.trim().toLowerCase(); show(); });
     tools.append(input);
     if (nested) {
-      for (const [text, close] of [["Fold all", true], ["Unfold all", false]]) {
+      for (const [text, close] of [["Collapse all", true], ["Expand all", false]]) {
         const button = document.createElement("button");
         button.type = "button";
         button.textContent = text;

@@ -1,7 +1,7 @@
-// What the page of a report does beyond its tables.
+// Behaviour of a report's page beyond its tables.
 document.querySelectorAll("table[data-kind=grid]").forEach((table) => grid(table));
 
-// Browsers open what a link points into; older ones are helped.
+// Browsers open the fold that a link points into; this does it for older ones.
 const reveal = () => {
   const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!target) return;
@@ -12,7 +12,7 @@ const reveal = () => {
 addEventListener("hashchange", reveal);
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href^='#']");
-  // The same place once more changes no address.
+  // A second click on the same link does not change the address.
   if (link && link.hash === location.hash) reveal();
 });
 addEventListener("beforeprint", () => document.querySelectorAll("details.operation").forEach((one) => { one.open = true; }));

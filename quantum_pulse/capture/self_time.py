@@ -24,7 +24,7 @@ class Calls:
     start: npt.NDArray[np.int64]
     duration: npt.NDArray[np.int64]
     #: ns that no call inside accounts for, never negative; empty where calls inside were recorded only now and then.
-    own: npt.NDArray[np.float64]
+    self_time: npt.NDArray[np.float64]
     #: Time in ns that these calls took in all, by the operation that encloses them.
     inside: dict[str, float]
 
@@ -32,7 +32,7 @@ class Calls:
 def runs(source: Source) -> list[dict[str, Calls]]:
     """For each capture the calls of each operation. In memory: about 60 bytes a sample.
 
-    A call's own time is its duration without the time in which its children ran. Of children that ran at once each
+    A call's self time is its duration without the time in which its children ran. Of children that ran at once each
     counts, where `Capture.tree` counts them once.
     """
     return [_of_run(samples) for samples in by_run(source, _COLUMNS)]

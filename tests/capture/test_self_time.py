@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse.capture import own
+from quantum_pulse.capture import self_time
 from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
 
 READ, COUNT, WRITE = 0, 1, 2
@@ -13,7 +13,7 @@ READ, COUNT, WRITE = 0, 1, 2
 @pytest.fixture
 def calls(write_capture):  # noqa: F811 - the fixture
     def of(rows, **options):
-        (run,) = own.runs(qp.open(write_capture([rows], **options))._source)
+        (run,) = self_time.runs(qp.open(write_capture([rows], **options))._source)
         return run
 
     return of
@@ -39,7 +39,7 @@ def test_own_time_by_the_definition(calls):
                 if other["parent"] == row["span"]
             )
             expected.append(max(row["duration"] - inside, 0))
-        assert sorted(found[name].own.tolist()) == sorted(expected)
+        assert sorted(found[name].self_time.tolist()) == sorted(expected)
         assert found[name].duration.sum() == sum(row["duration"] for row in rows if row["operation"] == number)
         assert sum(found[name].inside.values()) == sum(
             row["duration"] for row in rows if row["operation"] == number and row["parent"]
@@ -54,9 +54,9 @@ def test_what_is_around_is_named(calls):
         {"start": 200, "duration": 5, "operation": COUNT},
     ]
     found = calls(rows)
-    assert found["Work.READ"].own.tolist() == [50]
+    assert found["Work.READ"].self_time.tolist() == [50]
     assert found["Work.READ"].inside == {}
-    assert found["Work.COUNT"].own.tolist() == [30, 20, 5]
+    assert found["Work.COUNT"].self_time.tolist() == [30, 20, 5]
     assert found["Work.COUNT"].inside == {"Work.READ": 50.0}
 
 
@@ -68,18 +68,18 @@ def test_a_child_that_outlives_its_parent_and_two_at_once(calls):
         {"start": 200, "duration": 90, "operation": COUNT, "parent": 3},
         {"start": 200, "duration": 90, "operation": COUNT, "parent": 3},
     ]
-    assert calls(rows)["Work.READ"].own.tolist() == [80, 0]
+    assert calls(rows)["Work.READ"].self_time.tolist() == [80, 0]
 
 
-def test_where_only_some_calls_inside_were_recorded_own_times_are_not_known(calls):
+def test_where_only_some_calls_inside_were_recorded_self_times_are_not_known(calls):
     rows = [
         {"start": 0, "duration": 100, "operation": READ},
         {"start": 10, "duration": 30, "operation": COUNT, "parent": 1, "weight": 10},
         {"start": 200, "duration": 100, "operation": WRITE, "weight": 10},
     ]
     found = calls(rows)
-    assert found["Work.READ"].own.size == 0
-    assert found["Work.WRITE"].own.tolist() == [100]
+    assert found["Work.READ"].self_time.size == 0
+    assert found["Work.WRITE"].self_time.tolist() == [100]
 
 
 def test_spans_of_two_processes_are_not_mixed_up(write_capture):  # noqa: F811 - the fixture
@@ -91,7 +91,7 @@ def test_spans_of_two_processes_are_not_mixed_up(write_capture):  # noqa: F811 -
     for name in ("samples", "processes"):
         for file in (paths[1] / name).iterdir():
             file.rename(paths[0] / name / f"2{file.name}")
-    (run,) = own.runs(qp.open(paths[0])._source)
-    assert run["Work.READ"].own.tolist() == [70, 70]
+    (run,) = self_time.runs(qp.open(paths[0])._source)
+    assert run["Work.READ"].self_time.tolist() == [70, 70]
     assert run["Work.COUNT"].inside == {"Work.READ": 60.0}
-    assert [len(run) for run in own.runs(qp.open([paths[0], write_capture([rows[:1]])])._source)] == [2, 1]
+    assert [len(run) for run in self_time.runs(qp.open([paths[0], write_capture([rows[:1]])])._source)] == [2, 1]

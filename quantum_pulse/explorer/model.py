@@ -1,4 +1,4 @@
-"""What is to be seen at a place: first from the footers of the parts, then from the samples themselves."""
+"""Read the data for a place in a capture: first from the footers of the parts, then from the samples."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from quantum_pulse.view.findings import Findings
 if TYPE_CHECKING:
     import pandas as pd
 
-#: A capture of more samples is not looked at as a whole: that would take minutes, which nobody asked for.
+#: A capture of more samples is not analysed as a whole: that would take minutes.
 MOST_SAMPLES: Final = 20_000_000
-#: So few are read at once, without a first look at the footers.
+#: Up to this many are read at once, without a preview from the footers.
 _FEW_SAMPLES: Final = 200_000
 #: Slow calls that are listed at a place.
 SLOW_CALLS: Final = 12
@@ -56,13 +56,13 @@ class Overview:
 
 @dataclass(frozen=True)
 class View:
-    """An operation in [begin_ns, end_ns). While `is_rough`, what stands in no footer is None."""
+    """An operation in [begin_ns, end_ns). While `is_rough`, what no footer holds is None."""
 
     name: str
     description: str
     begin_ns: int
     end_ns: int
-    is_stretch: bool
+    is_interval: bool
     density: Density
     before: Density | None
     is_rough: bool
@@ -72,14 +72,14 @@ class View:
     slowest: Slowest | None = None
     #: Statistics by the error that ended the calls, where there was any.
     errors: pd.DataFrame | None = None
-    #: Of a stretch of time: statistics of all operations in it, and the metrics there and over all.
+    #: Of a time interval: statistics of all operations in it, and the metrics there and over all.
     inside: pd.DataFrame | None = None
     metrics_here: pd.DataFrame | None = None
 
 
-class Looker:
-    """Looks at a capture, and at a `baseline` beside it, and remembers what it saw. `gather` finds all that a report
-    says. Safe to use from several threads."""
+class ExplorerModel:
+    """The data that the explorer shows of a capture and its `baseline`, with a cache. `gather` finds what a report
+    contains. Safe to use from several threads."""
 
     def __init__(self, source: Source, baseline: Source | None, gather: Callable[[], Findings]) -> None:
         self.source = source
@@ -93,7 +93,7 @@ class Looker:
         with scan.silent():
             self._overview = self._first_overview()
         ordered = self._overview.stats.sort_values("total_us", ascending=False).index
-        #: Operations by number: those that took most time first.
+        #: Operations by number: those that took the most time first.
         self.names = [str(name) for _, name in ordered]
         self._views: OrderedDict[Place, View] = OrderedDict()
         self._calls: OrderedDict[Place, SlowSample] = OrderedDict()
@@ -105,7 +105,7 @@ class Looker:
         return self._overview
 
     def refine(self) -> bool:
-        """The next step towards a whole overview; whether there was one. Takes seconds for millions of samples."""
+        """Refine the overview by one step; whether there was one. Takes seconds for millions of samples."""
         known = self._overview
         with scan.silent():
             if known.is_rough:
@@ -120,7 +120,7 @@ class Looker:
         return False
 
     def view(self, place: Place, *, rough: bool) -> View:
-        """An operation, or a stretch of its time. `rough`: at once, from the footers, if it is not known better."""
+        """An operation, or a time interval of it. `rough`: at once, from the footers, unless more is known."""
         place = place._replace(rank=None)
         with self._lock:
             known = self._views.get(place)
@@ -155,7 +155,7 @@ class Looker:
     def _first_overview(self) -> Overview:
         import pandas as pd
 
-        # Nobody waits for few. Budgets stand in no footer: of many they come with the exact statistics.
+        # Few samples are read at once. Footers hold no budgets: with many samples they come with the exact statistics.
         is_rough = self.samples > _FEW_SAMPLES
         stats = statistics.stats(self.source, approximate=is_rough)
         limits = pd.DataFrame() if is_rough else budgets.of(self.source)
@@ -179,26 +179,26 @@ class Looker:
 
         assert place.operation is not None
         name = Recorded(place.operation)
-        is_stretch = place.begin_ns is not None
+        is_interval = place.begin_ns is not None
         begin, end = self.begin_ns, self.end_ns
         if place.begin_ns is not None and place.end_ns is not None:
             begin, end = max(begin, place.begin_ns), min(end, place.end_ns)
         share = (end - begin) / max(self.end_ns - self.begin_ns, 1)
         calls = scan.rows_at_most(self.source, Selection((str(name),), begin, end)) * share
-        # A column for a call or two would say less than the list of calls does.
+        # A column for a call or two would show less than the list of calls does.
         most = min(max(int(calls / _CALLS_A_COLUMN), _FEWEST_COLUMNS), _COLUMNS)
         window = int(max(scales.step(max(end - begin, 1) / most, up=True), 1))
         columns = max(-(-(end - begin) // window), 1)
-        end = begin + window * columns if is_stretch else end
+        end = begin + window * columns if is_interval else end
         chosen = Selection((str(name),), begin, end)
-        # What is not wanted in a part is read all the same.
+        # Samples outside the interval are read along with the rest of their part.
         rough = rough and sum(part.rows for part in scan.parts(self.source, chosen)) > _FEW_SAMPLES
         look = density.from_footers if rough else self._read
         own = look(self.source, chosen, begin, end, columns)
         before = None
         if self.baseline is not None:
             since, until, *_ = findings.times(self.baseline)
-            # All of it: a stretch of time has no counterpart there.
+            # All of it: a time interval has no counterpart there.
             before = density.from_footers(self.baseline, Selection((str(name),)), since, until, 1)
         times = pd.DatetimeIndex(pd.to_datetime([own.begin_ns + own.width_ns * n for n in range(len(own.calls))]))
         metrics = timeline.window_metrics(self.source, times.tz_localize("UTC"), own.width_ns)
@@ -207,11 +207,11 @@ class Looker:
             self._descriptions.get(place.operation, ""),
             begin,
             end,
-            is_stretch,
+            is_interval,
             own,
             before,
             rough,
-            None if is_stretch or self._overview.is_rough else _row(self._overview.stats, name),
+            None if is_interval or self._overview.is_rough else _row(self._overview.stats, name),
             self._budgets_us.get(place.operation),
             metrics,
         )
@@ -223,7 +223,7 @@ class Looker:
     def _whole(self, view: View, name: Recorded) -> View:
         import pandas as pd
 
-        if not view.is_stretch:
+        if not view.is_interval:
             row = view.row or _row(statistics.stats(self.source, operations=name), name)
             assert row is not None
             errors = statistics.stats(self.source, "error", operations=name) if row["errors"] else None
