@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def real(value: object) -> float:
-    """`value` as a float, NaN where it is no number: a bool is none, and neither is text that looks like one."""
+    """`value` as a float, NaN where it is not a number, such as a bool or text that looks like a number."""
     if isinstance(value, bool):
         return math.nan
     if not isinstance(value, int | float):
@@ -61,14 +61,14 @@ def path(value: object, name: str, example: str) -> Path:
 
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str):
-        raise TypeError(f"{name} must be a path, as {example!r}, not {value!r}")
+        raise TypeError(f"{name} must be a path, such as {example!r}, not {value!r}")
     # Path("") is the current directory, which nobody means who hands over a variable that is not set.
     if not text:
-        raise ValueError(f"{name} is empty; it must be a path, as {example!r}")
+        raise ValueError(f"{name} is empty; it must be a path, such as {example!r}")
     if "\0" in text:
         raise ValueError(f"{name} must be a path, without null characters, not {text!r}")
     if is_url(text):
-        raise ValueError(f"{name} must be a path on this machine, as {example!r}, not the URL {text!r}")
+        raise ValueError(f"{name} must be a path on this machine, such as {example!r}, not the URL {text!r}")
     return Path(text)
 
 

@@ -98,7 +98,7 @@ class Folder:
         descriptor = os.open(name, flags, dir_fd=self._descriptor)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise OSError(errno.EINVAL, "it is no regular file", name)
+            raise OSError(errno.EINVAL, "it is not a regular file", name)
         return open(descriptor, "rb")
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Folder:
             except RecursionError:
                 raise ValueError("it is nested too deeply") from None
         if not isinstance(content, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it is not a JSON object")
         return content
 
     def write(self, name: str, fill: Callable[[BinaryIO], object], *, durable: bool = False) -> None:

@@ -15,14 +15,14 @@ def target(path: str | os.PathLike[str]) -> str:
     """Where a capture goes, as an absolute path. Raises RecordingError for an empty path, TypeError for no path."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str):
-        raise TypeError(f"path must be a path, as 'captures/monday', not {path!r}")
+        raise TypeError(f"path must be a path, such as 'captures/monday', not {path!r}")
     # An empty path is the current directory, which nobody means who hands over a variable that is not set.
     if not text:
-        raise RecordingError("path is empty; it must be a path, as 'captures/monday'")
+        raise RecordingError("path is empty; it must be a path, such as 'captures/monday'")
     if "\0" in text:
         raise RecordingError(f"path must be a path, without null characters, not {text!r}")
     if arguments.is_url(text):
-        raise RecordingError(f"path must be a path on this machine, as 'captures/monday', not the URL {text!r}")
+        raise RecordingError(f"path must be a path on this machine, such as 'captures/monday', not the URL {text!r}")
     try:
         absolute = os.path.abspath(text)
         absolute.encode()
@@ -42,7 +42,7 @@ def prepare(target: str, if_exists: str) -> None:
         return
     if if_exists == "error":
         raise RecordingError(
-            f"{target} holds a capture already; choose another path, or if_exists='append' or 'replace'"
+            f"{target} already holds a capture; choose another path, or if_exists='append' or 'replace'"
         )
     if if_exists == "replace":
         _empty(target)

@@ -65,7 +65,7 @@ class History:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path)) from error
         for entry in self._entries():
             if not recordings.isdisjoint(entry.get(_RECORDINGS, ())):
-                raise ValueError(f"{capture.path} is in {self.path} already, as {entry['label']!r}; a run counts once")
+                raise ValueError(f"{capture.path} is already in {self.path}, as {entry['label']!r}; a run counts once")
         figures, warmup = _figures(capture), _warmup(capture)
         entry = {
             "label": capture.path.name if label is None else str(label),
@@ -215,7 +215,7 @@ class History:
                 if "label" not in entry or not is_run or not are_names:
                     raise TypeError
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                raise CaptureError(f"{self.path / FILE}, line {number}: this is no run; delete the line") from None
+                raise CaptureError(f"{self.path / FILE}, line {number}: this is not a run; delete the line") from None
             entries.append(entry)
         return entries
 

@@ -83,7 +83,7 @@ def parse(spec: str | Keep | None) -> Keep | None:
     if amount <= 0:
         raise RecordingError(f"keep={spec!r} would keep nothing; write {_CHOICES}")
     if amount > _LONGEST_NS:
-        raise RecordingError(f"keep={spec!r} is more than any capture reaches; leave keep out to keep everything")
+        raise RecordingError(f"keep={spec!r} is more than any capture reaches; omit keep to keep everything")
     return Keep(age_ns=amount) if age is not None else Keep(bytes=amount)
 
 

@@ -106,7 +106,7 @@ def check_rows(rows: Any, table: str) -> None:
             continue
         if pa.types.is_floating(column.type):
             if not pc.all(pc.is_finite(column), min_count=0).as_py():
-                raise ValueError(f"its column {name!r} holds what is no number")
+                raise ValueError(f"its column {name!r} holds values that are not numbers")
         elif name not in _RANGES:
             continue
         whole = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column

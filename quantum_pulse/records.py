@@ -93,7 +93,7 @@ def checked_end(content: dict[str, Any]) -> dict[str, Any]:
 def time_ns(value: object) -> int:
     """`value`, if it is a time in ns. Raises ValueError."""
     if not isinstance(value, int) or not _is_time(value):
-        raise ValueError(f"{value!r} is no time")
+        raise ValueError(f"{value!r} is not a time")
     return value
 
 
@@ -104,21 +104,21 @@ def why_nothing(process: dict[str, Any]) -> str:
         blocks = "one block was" if left_open == 1 else f"{left_open} blocks were"
         names = list(dict.fromkeys(one["operation"] for one in process.get("unfinished") or ()))
         which = f" ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else ""
-        return f"{blocks} entered while it was recorded{which}, and none had ended"
+        return f"{blocks} entered during the recording{which}, and none finished"
     known = process.get("operations") or {}
     defined, detail, sampled = (known.get(key, 0) for key in ("defined", "detail", "sampled"))
     todo = "put `with YourEnum.MEMBER:` around what should be measured"
     if known and not defined:
         return f"no operation was defined in the program, so no operation ran; {todo}"
     if defined and process.get("level") == "production" and detail == defined:
-        return "its level is 'production', and all operations are op(detail=True), which that leaves out"
+        return "its level is 'production', which omits all of its operations, as they are op(detail=True)"
     hints = [f"{defined} are defined"] if defined else []
     if process.get("level") == "production" and detail:
-        hints.append(f"{detail} of them op(detail=True), which the level 'production' leaves out")
+        hints.append(f"{detail} of them op(detail=True), which the level 'production' omits")
     if sampled:
-        hints.append(f"{sampled} of them with sample_every, which leaves out most calls")
+        hints.append(f"{sampled} of them with sample_every, which omits most calls")
     told = f" ({', '.join(hints)})" if hints else ""
-    return f"no operation ran while it was recorded{told}; {todo}. What was entered before the start does not count"
+    return f"no operation ran during the recording{told}; {todo}. Calls that began before the start are not recorded"
 
 
 def explained(loss: dict[str, Any], failures: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def newest(definitions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def footer(metadata: Any) -> dict[str, Any]:
-    """Our JSON in pyarrow's metadata of a Parquet file. Raises ValueError when there is none or it is damaged."""
+    """The JSON of quantum_pulse in the metadata of a Parquet file. Raises ValueError when it is missing or damaged."""
     texts = metadata.metadata or {}
     text = texts.get(schema.FOOTER_KEY.encode())
     if text is None:

@@ -144,7 +144,7 @@ class Comparison(analysis.Comparison):
     @cached_property
     def _sides(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         if self.evidence is None:
-            raise ValueError("only a comparison of captures knows the calls: Capture.compare(baseline)")
+            raise ValueError("only a comparison of captures has the calls: Capture.compare(baseline)")
         return self.evidence.calls()
 
     def to_markdown(self, *, everything: bool = False) -> str:

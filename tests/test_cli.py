@@ -109,7 +109,7 @@ def test_a_part_of_the_time_is_chosen_everywhere(two, command, end, capsysbinary
         assert main([command, two[0], *end, *arguments]) == 0
         assert (b"Cli.FIRST" in capsysbinary.readouterr().out) == is_there
     assert main([command, two[0], *end, "--start", "soon"]) == 2
-    assert b"start='soon' is no time" in capsysbinary.readouterr().err
+    assert b"start='soon' is not a valid time" in capsysbinary.readouterr().err
 
 
 def test_what_only_workers_defined_was_defined(tmp_path, capsys):
@@ -122,7 +122,7 @@ def test_what_only_workers_defined_was_defined(tmp_path, capsys):
     command = [sys.executable, "-m", "quantum_pulse", "run", "--into", str(into), str(tmp_path / "work.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "no operation was defined" not in done.stderr
-    assert "no operation ran while it was recorded (1 are defined)" in done.stderr
+    assert "no operation ran during the recording (1 are defined)" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_the_table_can_be_sorted_cut_and_grouped(tmp_path, script, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["stats", ""], "quantum-pulse: the path of a capture is empty; it must be a path, as 'captures/monday'"),
+        (["stats", ""], "quantum-pulse: the path of a capture is empty; it must be a path, such as 'captures/monday'"),
         (["stats", "x", "--top", "0"], "argument --top: must be a whole number of at least 1, not '0'; see"),
         (["nonsense"], "there is no 'nonsense'; choose from demo"),
         (["run", ""], "quantum-pulse: run: there is no script ''"),

@@ -1,4 +1,4 @@
-"""Pure functions: samples and frames in, frozen results out. Derived and calibrated in `docs/statistics.md`."""
+"""Statistical analyses, as pure functions of samples and frames. Derived and calibrated in `docs/statistics.md`."""
 
 from quantum_pulse.analysis.budgets import check_budgets
 from quantum_pulse.analysis.changes import ChangePoint, change_points

@@ -1,4 +1,4 @@
-"""Does an operation keep its budget? One quantile against a limit; derived in `docs/statistics.md`."""
+"""Test whether an operation keeps its budget: one quantile against a limit; derived in `docs/statistics.md`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When did it change? Steps in a series of results; derived in `docs/statistics.md`."""
+"""Detect change points in a series of results; derived in `docs/statistics.md`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ChangePoint:
     #: Medians from the step before (or the start) to this one, and from this one to the next (or the end).
     before: float
     after: float
-    #: Of "nothing but persistent noise" in the interval that was searched, as one test of all places in it.
+    #: Of "nothing but persistent noise" in the interval that was searched, as one test of all positions in it.
     p_value: float
 
 

@@ -1,4 +1,4 @@
-"""Did an operation get slower? Two sets of recordings against each other; derived in `docs/statistics.md`."""
+"""Compare the durations of operations between two sets of recordings; derived in `docs/statistics.md`."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def warmup_frame(rows: Sequence[tuple[str, int, str, int, int, float]] = ()) -> 
 
 
 class OpenCalls(NamedTuple):
-    """Calls of an operation in one place that had not ended; `elapsed_ns` is how long the first of them has taken, NaN
-    where it had only just begun."""
+    """Unfinished calls of an operation in one place; `elapsed_ns` is how long the first of them has taken, NaN
+    where it had only just started."""
 
     operation: str
     #: "killed", "stopped" or "running", as in `Capture.unfinished`.
@@ -79,11 +79,11 @@ class OpenCalls(NamedTuple):
 
 @dataclass(frozen=True)
 class StillOpen:
-    """What had not ended on the current side: no sample says anything of it, and so no row of the table does."""
+    """Unfinished calls of the current side: they have no samples, so the table leaves them out."""
 
     #: What takes longest first. Of what is still recorded only calls that take longer than any that ended.
     calls: tuple[OpenCalls, ...] = ()
-    #: Whether some process of it is still recorded, so that it is no finished run.
+    #: Whether some process of it is still being recorded, so that the run is incomplete.
     still_recorded: bool = False
     #: How many processes were recorded.
     processes: int = 1
@@ -99,7 +99,7 @@ class Comparison:
     #: A row per operation and quantile: operation, quantile, baseline_us, current_us, change (current / baseline - 1),
     #: ci_low, ci_high (of the change, at 1 - alpha, each row for itself), q_value, verdict. Sorted by operation.
     table: pd.DataFrame
-    #: Shares of 1: the smallest change that matters, and the share of false reports accepted.
+    #: Shares of 1: the smallest change that matters, and the accepted false discovery rate.
     min_effect: float
     alpha: float
     #: How many runs each side had.
@@ -111,9 +111,9 @@ class Comparison:
     #: and operation of which something was: set_aside, of so many samples, and change, the ratio of the median of what
     #: was set aside to that of the rest, minus 1.
     warmup: pd.DataFrame = field(default_factory=warmup_frame)
-    #: What `Capture.budgets` says of the current side; None where nobody has asked.
+    #: What `Capture.budgets` says of the current side; None where they were not requested.
     budgets: pd.DataFrame | None = None
-    #: What had not ended on the current side, whichever operations are compared.
+    #: Unfinished calls of the current side, whichever operations are compared.
     unfinished: StillOpen = StillOpen()
 
     @property
@@ -157,7 +157,7 @@ class Comparison:
         """
         for word in fail_on:
             if word not in FAIL_ON:
-                raise ValueError(f"fail_on must be of {', '.join(map(repr, FAIL_ON))}, not {word!r}")
+                raise ValueError(f"fail_on must contain only {', '.join(map(repr, FAIL_ON))}, not {word!r}")
         judged = self.judged
         found = [
             f"{word}: {name}"
@@ -180,10 +180,10 @@ class Comparison:
     @property
     def summary(self) -> str:
         """The verdict in a sentence or two, with what limits it."""
-        return self.told(shown.visible)
+        return self.summarised(shown.visible)
 
-    def told(self, quoted: Callable[[str], str]) -> str:
-        """The same, where `quoted` makes what others chose fit to be shown."""
+    def summarised(self, quoted: Callable[[str], str]) -> str:
+        """The same, where `quoted` makes names from outside safe to show."""
         operations = self.judged.groupby("operation", sort=False)["verdict"].agg(set)
         order = (*VERDICTS, MOVED)
         # Each operation counts once, for what matters most of it.
@@ -191,14 +191,14 @@ class Comparison:
         counts = [f"{worst.count(verdict)} {verdict.replace('_', ' ')}" for verdict in order if verdict in worst]
         text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
         if not self.between_runs:
-            text += " One run a side: variation from run to run was not seen, and may be all that this shows."
+            text += " There is one run per side, so variation between runs is unknown and may explain the differences."
         if len(self.warmup):
             text += (
-                f" Set aside as warm-up: the first {int(self.warmup['set_aside'].sum()):,} of "
+                f" Excluded as warm-up: the first {int(self.warmup['set_aside'].sum()):,} of "
                 f"{int(self.warmup['samples'].sum()):,} samples of {self._named(self.warmup['operation'], quoted)}."
             )
         if self.differences:
-            text += f" Not recorded under the same conditions: {'; '.join(map(quoted, self.differences))}."
+            text += f" The recording conditions differ: {'; '.join(map(quoted, self.differences))}."
         return text
 
     @staticmethod
@@ -228,7 +228,7 @@ def compare_samples(
     samples depend on each other), or a sequence of such mappings, one per run. An operation may be missing in some.
 
     A row is "regressed" or "improved" when the ratio of quantiles is beyond 1 + `min_effect` (or its inverse), and not
-    merely beyond 1, with the share of false reports over all rows at most `alpha`; "equivalent" when it is shown to be
+    merely beyond 1, with a false discovery rate over all rows of at most `alpha`; "equivalent" when it is shown to be
     within, "inconclusive" otherwise, "too_few" when fewer than FEWEST_BEYOND samples are to be expected beyond the
     quantile on a side. "added" and "removed" are operations of one side only.
 
@@ -294,7 +294,7 @@ def checked(quantiles: Sequence[float], min_effect: float, alpha: float) -> list
 
 
 def check_shares(min_effect: float, alpha: float) -> None:
-    """Raise ValueError where `min_effect` or `alpha` is none."""
+    """Raise ValueError where `min_effect` or `alpha` is invalid."""
     if not 0 <= real(min_effect) < math.inf:
         raise ValueError(f"min_effect must be a share, a number of 0 or more, not {min_effect!r}")
     between(alpha, "alpha", 0, 0.5)

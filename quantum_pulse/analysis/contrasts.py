@@ -1,4 +1,4 @@
-"""What is different in a time interval? It against the time around it; derived in `docs/statistics.md`."""
+"""Compare a time interval with its surroundings; derived in `docs/statistics.md`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ UNLIKELY: Final = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """What was different in a time interval, against the time around it."""
+    """How a time interval differs from its surroundings."""
 
     #: A row for the latency and the calls of each operation, and for each metric, the surest first: what ("operation"
     #: or "metric"), name, measure, and the columns of `analysis.contrast`.

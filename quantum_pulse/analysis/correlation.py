@@ -1,4 +1,4 @@
-"""Which metric moves with latency? Rank correlation of time series; derived in `docs/statistics.md`."""
+"""Correlate latency with metrics: rank correlation of time series; derived in `docs/statistics.md`."""
 
 from __future__ import annotations
 

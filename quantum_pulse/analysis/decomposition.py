@@ -1,4 +1,4 @@
-"""Where did a category's time go: more calls, slower calls, or other calls? Derived in `docs/statistics.md`."""
+"""Attribute a change of a category's time to calls, mix and durations; derived in `docs/statistics.md`."""
 
 from __future__ import annotations
 

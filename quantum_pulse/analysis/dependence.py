@@ -1,4 +1,4 @@
-"""How much less samples of one run say than as many independent ones; derived in `docs/statistics.md`."""
+"""Estimate how dependence between samples reduces their information; derived in `docs/statistics.md`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Were two sets of recordings made under the same conditions? A difference in them is no change of the program."""
+"""Compare the conditions under which two sets of recordings were made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What explains what of the operations that got slower: from how calls enclose each other, and from when it happened.
+"""Find the causes of regressions, from the nesting of calls and from when operations were slow.
 
 Derived in `docs/statistics.md`.
 """

@@ -1,4 +1,4 @@
-"""Is one more run like those before it? By the runs' own figures, which show what varies from run to run."""
+"""Compare one run with earlier runs, whose statistics show the variation between runs."""
 
 from __future__ import annotations
 

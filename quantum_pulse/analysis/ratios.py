@@ -1,4 +1,4 @@
-"""How sure is the ratio of two quantiles, from what varies within runs and between them? See `docs/statistics.md`."""
+"""Estimate the uncertainty of a ratio of quantiles, within runs and between them; see `docs/statistics.md`."""
 
 from __future__ import annotations
 

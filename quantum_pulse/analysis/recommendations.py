@@ -1,4 +1,4 @@
-"""What could be done about it: rules over statistics, metrics and correlations, each with its evidence.
+"""Recommend actions, by rules over statistics, metrics and correlations, each with its evidence.
 
 A rule that recommends nothing says why: nothing of the kind was seen, or what it needs was not recorded.
 """
@@ -29,17 +29,17 @@ LONG_TAIL: Final = 10.0
 #: Metric -> reason, what to do, what to record next time.
 ADVICE: Final[dict[str, tuple[str, str, str]]] = {
     "gc_pause_us": (
-        "the garbage collector holds all threads up",
+        "garbage collection stops all threads",
         "gc.freeze() after the start, larger thresholds (gc.set_threshold), fewer objects that refer to each other",
         "operations around what allocates most",
     ),
     "gc_collections": (
-        "the garbage collector runs when it is slow",
+        "garbage collection runs when it is slow",
         "gc.freeze() after the start, larger thresholds (gc.set_threshold)",
         "operations around what allocates most",
     ),
     "involuntary_switches": (
-        "the CPU is taken away from the process",
+        "the process is preempted",
         "fewer runnable threads, or CPUs of its own (taskset, cgroups)",
         "what else runs on the machine",
     ),
@@ -95,16 +95,16 @@ ADVICE: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "voluntary_switches": (
         "it waits: for a lock, a queue, a disk or a peer",
-        "look at slowest() for what else ran then; hold locks shorter",
+        "see slowest() for what ran concurrently; hold locks for less time",
         "an operation around each wait: lock.acquire, queue.get, recv",
     ),
     "major_faults": (
-        "pages have to come from disk",
+        "pages have to be read from disk",
         "more memory, or a smaller working set; no swapping for this process",
         "rss_bytes over a longer time",
     ),
     "minor_faults": (
-        "new memory is touched",
+        "new memory is allocated",
         "reuse buffers instead of making new ones",
         "operations around what allocates large arrays",
     ),
@@ -139,13 +139,13 @@ ADVICE: Final[dict[str, tuple[str, str, str]]] = {
         "what else runs on the machine",
     ),
     "cpu_process_percent": (
-        "it is slow when the process computes much",
+        "it is slow when the process uses much CPU time",
         "one thread computes at a time in Python: move work to processes, or to code that releases the lock",
         "operations around what computes",
     ),
     "rss_bytes": (
         "it gets slower as memory grows",
-        "look for what is kept: caches without a bound, lists that only grow",
+        "look for unbounded caches and lists that only grow",
         "the sizes of caches and queues",
     ),
     "threads": (
@@ -167,8 +167,8 @@ RESOURCES: Final[dict[str, tuple[tuple[str, ...], str, str, str]]] = {
     ),
     "CPU": (
         ("cpu_machine_percent", "cpu_process_percent"),
-        "it computes, or competes with what computes",
-        "a better algorithm, less work a call, a cache for what is computed again and again",
+        "it is CPU-bound, or competes with CPU-bound work",
+        "a better algorithm, less work per call, a cache for repeated computations",
         "operations around the steps of the computation",
     ),
 }
@@ -176,7 +176,7 @@ RESOURCES: Final[dict[str, tuple[tuple[str, ...], str, str, str]]] = {
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One thing that could be done. `str()` is a sentence or two."""
+    """A recommended action. `str()` is a sentence or two."""
 
     #: What it is about: an operation, several, or "all operations".
     subject: str
@@ -261,7 +261,11 @@ def _follows(resource: str, sure: pd.DataFrame, *, tested: bool) -> Outcome:
     own = sure[sure["metric"].isin(names)].sort_values("rho", ascending=False, kind="stable")
     strong = own[own["rho"] > STRONG].drop_duplicates("operation")
     if not len(strong):
-        seen = f"the strongest that is sure is {own['rho'].iloc[0]:.2f}" if len(own) else "none that is sure"
+        seen = (
+            f"the strongest significant correlation is {own['rho'].iloc[0]:.2f}"
+            if len(own)
+            else "no significant correlation"
+        )
         return NotApplicable(rule, seen)
     return [
         Recommendation(str(row["operation"]), _evidence(row), reason, action, record_next)
@@ -271,7 +275,7 @@ def _follows(resource: str, sure: pd.DataFrame, *, tested: bool) -> Outcome:
 
 def _moves_along(sure: pd.DataFrame, *, tested: bool) -> Outcome:
     """The strongest metric of each operation, but for what `_follows` says already."""
-    rule = f"latency moves with a metric (rank correlation above {WORTH_TELLING:g})"
+    rule = f"latency correlates with a metric (rank correlation above {WORTH_TELLING:g})"
     if not tested:
         return NotApplicable(rule, _UNTESTED)
     resources = {name for names, *_ in RESOURCES.values() for name in names}
@@ -280,7 +284,7 @@ def _moves_along(sure: pd.DataFrame, *, tested: bool) -> Outcome:
     own = own.sort_values("rho", ascending=False, kind="stable").drop_duplicates("operation")
     own = own[~told.reindex(own.index)]
     if not len(own):
-        return NotApplicable(rule, "no other metric that there is advice for does so, surely and strongly enough")
+        return NotApplicable(rule, "no other metric with a recommendation is significantly and strongly correlated")
     return [
         Recommendation(str(row["operation"]), _evidence(row), *ADVICE[str(row["metric"])])
         for row in own.to_dict("records")
@@ -288,20 +292,20 @@ def _moves_along(sure: pd.DataFrame, *, tested: bool) -> Outcome:
 
 
 def _evidence(row: Mapping[Hashable, Any]) -> str:
-    return f"moves with {row['metric']} (rank correlation {row['rho']:.2f}, q = {row['q_value']:.2g})"
+    return f"correlates with {row['metric']} (rank correlation {row['rho']:.2f}, q = {row['q_value']:.2g})"
 
 
 def _busy(cpu: float) -> Outcome:
     rule = f"the machine's CPUs are busy (above {BUSY:.0%})"
     if math.isnan(cpu):
-        return NotApplicable(rule, "that was not recorded")
+        return NotApplicable(rule, "CPU use was not recorded")
     if cpu <= BUSY:
-        return NotApplicable(rule, f"they were busy {cpu:.0%} of the time")
+        return NotApplicable(rule, f"the CPUs were busy {cpu:.0%} of the time")
     return [
         Recommendation(
             "all operations",
             f"the machine's CPUs were busy {cpu:.0%} of the time",
-            "whoever becomes ready has to wait for a CPU",
+            "threads that become ready have to wait for a CPU",
             "fewer things at once, or more CPUs",
             "what else runs on the machine",
         )
@@ -311,7 +315,7 @@ def _busy(cpu: float) -> Outcome:
 def _full(memory: float, *, measured: bool) -> Outcome:
     rule = f"the machine's memory is used up (above {BUSY:.0%})"
     if math.isnan(memory):
-        missing = "how much the machine has" if measured else "how much the process used"
+        missing = "the size of the memory" if measured else "the memory use of the process"
         return NotApplicable(rule, f"{missing} was not recorded")
     if memory <= BUSY:
         return NotApplicable(rule, f"the process held at most {memory:.1%} of it")
@@ -319,7 +323,7 @@ def _full(memory: float, *, measured: bool) -> Outcome:
         Recommendation(
             "all operations",
             f"the process held {memory:.0%} of the machine's memory",
-            "beyond that the kernel begins to take pages away",
+            "beyond that the kernel begins to reclaim pages",
             "a smaller working set, or more memory",
             "the sizes of caches and queues",
         )
@@ -352,10 +356,10 @@ def _waits(
             evidence.append(f"p99 is {row['p99_us'] / row['p50_us']:.0f} times p50")
         if related:
             weak = " and ".join(f"{rho:+.2f} with {metric}" for metric, rho in related.items())
-            evidence.append(f"no sure relation to memory or CPU (rank correlation {weak})")
+            evidence.append(f"no significant correlation with memory or CPU (rank correlation {weak})")
         found[operation] = ", ".join(evidence)
     if not found:
-        return NotApplicable(rule, "what is slow goes along with something that was measured")
+        return NotApplicable(rule, "a recorded metric explains each slow operation")
     told = dict(list(found.items())[:MOST_WAITS])
     shown = [*told.values()] if len(told) == 1 else [f"{operation} {evidence}" for operation, evidence in told.items()]
     if not math.isnan(cpu):
@@ -364,8 +368,8 @@ def _waits(
         Recommendation(
             ", ".join(told),
             "; ".join(shown),
-            "what is slow with neither CPU nor memory mostly waits: for a peer, a disk, a lock, a full queue",
-            "look at slowest() for what else ran then, and at contrast() for a time interval",
+            "what is slow without using CPU or memory mostly waits: for a peer, a disk, a lock, a full queue",
+            "see slowest() for what ran concurrently, and contrast() for a time interval",
             "an operation around each wait inside of it: recv, fsync, lock.acquire, queue.get",
         )
     ]

@@ -1,4 +1,4 @@
-"""A few runs of one thing, against the runs before: what a glance may conclude from them."""
+"""Judge a few runs of an operation against earlier runs."""
 
 from __future__ import annotations
 

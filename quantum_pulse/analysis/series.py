@@ -1,4 +1,4 @@
-"""What the analyses of a time series share: normal scores, autocorrelation, autoregression. Float arrays throughout."""
+"""Normal scores, autocorrelation and autoregression of time series, on float arrays."""
 
 from __future__ import annotations
 

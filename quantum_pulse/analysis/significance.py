@@ -1,4 +1,4 @@
-"""Tail probabilities and corrections for many tests. Scalars in, scalars out, but for `benjamini_hochberg`."""
+"""Compute tail probabilities and corrections for multiple tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of an operation's first samples are still settling? Derived and calibrated in `docs/statistics.md`."""
+"""Find the first samples of an operation that are still warming up; derived and calibrated in `docs/statistics.md`."""
 
 from __future__ import annotations
 

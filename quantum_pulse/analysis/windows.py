@@ -1,4 +1,4 @@
-"""Latency and metrics on one time axis, for `correlate` and `contrast`."""
+"""Put latency and metrics on one time axis, for `correlate` and `contrast`."""
 
 from __future__ import annotations
 

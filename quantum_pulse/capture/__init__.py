@@ -1,1 +1,1 @@
-"""Reading captures: parts to tables. Knows nothing of the recorder."""
+"""Read captures: from parts to tables. Independent of the recorder."""

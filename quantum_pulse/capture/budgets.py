@@ -1,4 +1,4 @@
-"""Which operations have a budget, and what they took."""
+"""Read the budgets of operations, and the durations to check against them."""
 
 from __future__ import annotations
 

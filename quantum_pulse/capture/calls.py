@@ -1,4 +1,4 @@
-"""What a batch of samples says in calls: the group, duration and number of each, and which failed."""
+"""Convert batches of samples to calls: the group, duration, number and failure of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operations of a capture are, and what they were before."""
+"""Read the definitions of a capture's operations, with earlier versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of one operation over time and duration, fine enough to read percentiles from, in one pass."""
+"""Count the calls of one operation over time and duration, finely enough for percentiles, in one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durations of operations in the order recorded, of few operations at once."""
+"""Read the durations of operations in the order recorded, a few operations at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Under what conditions a capture was recorded, as far as its processes say."""
+"""Read the conditions under which a capture was recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has expired of a capture: from when on its samples are there, and the rollups of the time before."""
+"""Read the rollups of expired samples, and since when samples are available."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def sentence(source: Source) -> str:
     present = {part.footer["interval_ns"] for part in parts}
     intervals = [name for length, name in _NAMES.items() if length in present] or ["minute"]
     return (
-        f"Samples from before {moment:%Y-%m-%d %H:%M:%S} UTC have expired. {calls:,} calls of that time are summed up "
-        f"by the {' and the '.join(intervals)}: in stats(approximate=True), and in timeline() with windows of whole "
+        f"Samples from before {moment:%Y-%m-%d %H:%M:%S} UTC have expired. {calls:,} calls of that time are summarised "
+        f"by the {' and the '.join(intervals)}, for stats(approximate=True), and timeline() with windows of whole "
         f"{intervals[-1]}s."
     )
 
@@ -108,8 +108,9 @@ def check_window(source: Source, selection: Selection, window_ns: int) -> None:
     until = time.gmtime(max((part.last_ns or 0) + part.footer["interval_ns"] for part in cut) // 10**9)
     moment = time.strftime("%Y-%m-%d %H:%M", until)
     raise ValueError(
-        f"what has expired before {moment} UTC is summed up by the {_NAMES[interval_ns]}, and a window of "
-        f"{window_ns // 10**9} s would cut that; choose a window of whole {_NAMES[interval_ns]}s, or start={moment!r}"
+        f"samples before {moment} UTC have expired; their rollups are by the {_NAMES[interval_ns]}, and a window "
+        f"of {window_ns // 10**9} s would split these; choose a window of whole {_NAMES[interval_ns]}s, or "
+        f"start={moment!r}"
     )
 
 

@@ -1,4 +1,4 @@
-"""`docs/format.md` from `schema`: ``python -m quantum_pulse.capture.format`` writes it."""
+"""Generate `docs/format.md` from `schema`: ``python -m quantum_pulse.capture.format`` writes it."""
 
 from __future__ import annotations
 

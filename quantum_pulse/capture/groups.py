@@ -1,4 +1,4 @@
-"""Which group a sample falls into: numbers for the combinations of values of some columns."""
+"""Assign samples to groups: number the combinations of values of some columns."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _combined(coded: list[tuple[Codes, int]]) -> tuple[Codes, int]:
     (codes, space), *rest = coded
     for own, size in rest:
         if space * size > 1 << 62:
-            raise OverflowError(f"{space:,} times {size:,} groups are more than can be told apart")
+            raise OverflowError(f"{space:,} times {size:,} groups are too many")
         codes = codes.astype(np.int64) * size + own
         space *= size
     return codes, space

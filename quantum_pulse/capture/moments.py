@@ -1,4 +1,4 @@
-"""Moments as people write them: what is printed can be typed, and what could be two moments is refused."""
+"""Parse moments as users write them; ambiguous ones are rejected."""
 
 from __future__ import annotations
 
@@ -61,11 +61,10 @@ def unix_ns(moment: Moment, name: str, extent: Extent) -> int:
     except (pd.errors.OutOfBoundsTimedelta, pd.errors.OutOfBoundsDatetime, OverflowError):
         found = _LATEST_NS + 1
     except ValueError as error:
-        raise ValueError(f"{name}={moment!r} is no time: {error}") from error
+        raise ValueError(f"{name}={moment!r} is not a valid time: {error}") from error
     if abs(found) > _LATEST_NS:
         raise ValueError(
-            f"{name}={moment!r} is too far away: times in nanoseconds reach from 1677 to 2262; leave it out where "
-            "there is no bound"
+            f"{name}={moment!r} is too far away: times in nanoseconds reach from 1677 to 2262; omit it for no bound"
         )
     return found
 
@@ -91,7 +90,7 @@ def _of_text(text: str, extent: Extent) -> int:
     if named := _ZONE.fullmatch(text):
         text, zone = (named[1], named[2]) if _is_zone(named[2]) else (text, None)
     if text and text.lower() not in ("nan", "nat") and not _HAS_YEAR.search(text):
-        raise ValueError(f"write it like {_FORMS}")
+        raise ValueError(f"write it as {_FORMS}")
     stamp: Any = pd.Timestamp(text)
     return _of_stamp(stamp if zone is None or stamp is pd.NaT else _in_zone(stamp, zone), extent)
 
@@ -124,7 +123,7 @@ def _on_its_day(text: str, within_day_ns: int, extent: Extent) -> int:
         return all_days[0]
     shown = [f"'{pd.Timestamp(moment, tz='UTC'):%Y-%m-%d} {text}'" for moment in inside or all_days]
     more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-    raise ValueError(f"the capture is of several days, so it may be {', '.join(shown[:3])}{more}")
+    raise ValueError(f"the capture spans several days, so it may be {', '.join(shown[:3])}{more}")
 
 
 def _refuse_local_time(as_utc: list[int], extent: Extent) -> None:
@@ -184,5 +183,5 @@ def _nanoseconds(stamp: Any) -> int:
     import pandas as pd
 
     if stamp is pd.NaT:
-        raise ValueError("leave it out where there is no bound")
+        raise ValueError("omit it for no bound")
     return int(stamp.as_unit("ns").value)

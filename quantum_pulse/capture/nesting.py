@@ -1,4 +1,4 @@
-"""Calls nested as they ran: which path each sample lies on, and how much of it its children do not explain."""
+"""Reconstruct the nesting of calls: the path of each sample, and its self time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What share of the time in a capture is the recorder's own."""
+"""Calculate the share of recording overhead in the times of a capture."""
 
 from __future__ import annotations
 

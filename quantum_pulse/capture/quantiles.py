@@ -1,4 +1,4 @@
-"""Quantiles of groups from their histograms: close at once, or exact after one more pass over the samples.
+"""Quantiles of groups from their histograms: approximate at once, or exact after one more pass over the samples.
 
 The histogram says which bucket holds a quantile, and which of the calls in it. So the exact pass keeps only what falls
 into such a bucket, a few samples in a hundred, as durations and how often each occurs.

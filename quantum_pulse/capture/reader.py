@@ -1,4 +1,4 @@
-"""Find a capture on disk, check that it can be read, and list what is in it."""
+"""Find a capture on disk, check that it is readable, and list its content."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_ATTEMPTS: Final = 10
 
 
 class Part(NamedTuple):
-    """A sound Parquet file of a capture. `footer` is our JSON in its metadata.
+    """A sound Parquet file of a capture. `footer` is quantum_pulse's JSON in its metadata.
 
     Samples started from `first_ns` to `last_ns`, Unix time; None when unknown.
     """
@@ -188,7 +188,7 @@ class Source:
             if not is_capture:
                 inside = sorted(str(found.parent) for found in self.path.glob(f"*/{schema.MANIFEST}"))
                 hint = f"; captures in it: {', '.join(inside[:5])}" if inside else ""
-                raise NotACaptureError(f"{self.path} is no capture: it has no {schema.MANIFEST}{hint}") from None
+                raise NotACaptureError(f"{self.path} is not a capture: it has no {schema.MANIFEST}{hint}") from None
             self.report_bad(file, error)
         except (OSError, ValueError) as error:
             self.report_bad(file, error)
@@ -218,7 +218,7 @@ class Source:
             self._bad[bad[0]]["count"] = count
         elif count or not bad:
             process = self.recordings.get(name, {})
-            cause = f"{missing} rows of {table} that process {process.get('pid')} wrote stand in no part"
+            cause = f"{missing} rows of {table} that process {process.get('pid')} wrote are in no part"
             times = {"start": process.get("started_ns"), "end": process.get("stopped_ns")}
             self.note_loss(f"{name}:{table}", {**times, "count": count, "cause": cause})
 
@@ -229,7 +229,7 @@ class Source:
             return
         if Path(f"/proc/{process.get('pid')}").exists() or not _still_records(file):
             return  # it has ended meanwhile, in good order
-        cause = f"process {process.get('pid')} did not end in good order, and what it left in {schema.RINGS} is gone"
+        cause = f"process {process.get('pid')} ended abnormally, and its rings in {schema.RINGS} are gone"
         self.note_loss(f"{name}:ring", {"start": process.get("started_ns"), "cause": cause})
 
     def _listed(self, folder: Path, suffix: str) -> list[Path]:
@@ -265,11 +265,11 @@ class Source:
         raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
 
     def check_readable(self) -> None:
-        """Raise EmptyCaptureError when there are samples, or were, and none of them can be read."""
+        """Raise EmptyCaptureError when there are samples, or were, and none of them is readable."""
         if not any(part.rows for part in self.sound("samples")):
             causes = list(dict.fromkeys(str(loss["cause"]) for loss in self.losses()))
             why = f": {'; '.join(causes[:3])}{'; ...' if len(causes) > 3 else ''}" if causes else ""
-            raise EmptyCaptureError(f"{self.path} has no samples that can be read{why}")
+            raise EmptyCaptureError(f"{self.path} has no readable samples{why}")
 
     def overwritten_until_ns(self) -> int | None:
         """Since when nothing was overwritten by later samples, Unix time; None where nothing ever was."""
@@ -339,7 +339,7 @@ class Source:
         # A finished process repeats in its own file the losses that stand in the footers of its parts.
         def note(process: Any, loss: dict[str, Any]) -> None:
             row = {name: loss.get(name) for name in LOSS_COLUMNS}
-            row["cause"] = row["cause"] or "the recording does not say why"
+            row["cause"] = row["cause"] or "the recording does not give a cause"
             found[(process, *row.values())] = row
 
         for part in self.parts["samples"]:
@@ -384,7 +384,7 @@ def _still_records(file: Path) -> bool:
 def find(path: str | os.PathLike[str]) -> Source:
     """Open the capture directory `path` for reading.
 
-    Raises NotACaptureError when `path` does not exist or is no capture, FormatVersionError when it was written by a
+    Raises NotACaptureError when `path` does not exist or is not a capture, FormatVersionError when it was written by a
     version that this one does not know. A part that cannot be read is left out and shows up in the losses.
     """
     root = Path(path)
@@ -392,9 +392,9 @@ def find(path: str | os.PathLike[str]) -> Source:
         is_folder = stat.S_ISDIR(root.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         is_off = [name for name in ("QUANTUM_PULSE", "QUANTUM_PULSE_LEVEL") if os.environ.get(name) == "off"]
-        hint = f"; {is_off[0]}=off stands in the environment, so nothing is recorded" if is_off else ""
+        hint = f"; {is_off[0]}=off is set in the environment, so nothing is recorded" if is_off else ""
         raise NotACaptureError(
-            f"{root} does not exist; a capture is a directory that qp.record(path) has made{hint}"
+            f"{root} does not exist; a capture is a directory that qp.record(path) has written{hint}"
         ) from None
     except (OSError, ValueError) as error:
         raise CaptureError(f"{root} cannot be read: {files.reason(error)}") from error

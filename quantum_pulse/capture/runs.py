@@ -1,4 +1,4 @@
-"""Samples run by run: each capture of several is one, and one that was opened alone."""
+"""Read samples run by run: each capture is one run."""
 
 from __future__ import annotations
 

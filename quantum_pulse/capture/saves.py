@@ -1,4 +1,4 @@
-"""What a flight recorder has saved, for what, and what it could not keep."""
+"""Read what a flight recorder saved, the samples that triggered it, and what was overwritten."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def sentence(source: Source) -> str:
     if until is None:
         return ""
     return (
-        f"Samples are whole from {until:%Y-%m-%d %H:%M:%S.%f} UTC on. Of the time before, some were overwritten or "
-        "left out, so calls that began then may lack the calls inside them."
+        f"Samples are complete from {until:%Y-%m-%d %H:%M:%S.%f} UTC on. Some earlier samples were overwritten or "
+        "omitted, so calls that began before then may lack the calls inside them."
     )

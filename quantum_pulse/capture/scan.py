@@ -1,4 +1,4 @@
-"""Passes over the samples of a capture: only the parts, row groups and columns that are asked for, batch by batch."""
+"""Scan the samples of a capture batch by batch, reading only the parts, row groups and columns that are needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which samples are meant: operations and a time interval, as people write them and as passes need them."""
+"""Resolve the selection of samples, by operations and a time interval."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Operations: TypeAlias = Operation | Recorded | type[Operation] | Iterable[Operat
 
 
 class Selection(NamedTuple):
-    """Which samples: operations by what stands in the column (None: all), and [start_ns, end_ns) of Unix time."""
+    """Which samples: operations by their name in the column (None: all), and [start_ns, end_ns) of Unix time."""
 
     names: tuple[str, ...] | None = None
     start_ns: int | None = None
@@ -110,7 +110,7 @@ def some(source: Source, operations: Operations) -> list[Operation | Recorded] |
         return None
     found = members(source, operations)
     if not found:
-        raise ValueError("operations names none; leave it out for all of them")
+        raise ValueError("operations is empty; omit it for all operations")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Call by call what the calls inside of it do not explain, for an analysis of where a change comes from."""
+"""Calculate the self time of each call, for the analysis of regressions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several captures read as one: processes, hosts or days."""
+"""Read several captures as one: of several processes, hosts or days."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def expand(paths: Paths) -> tuple[list[Path], bool]:
     # A table is iterable too: its column names would be taken for paths.
     if isinstance(paths, bytes | Mapping) or not isinstance(paths, Iterable) or hasattr(paths, "columns"):
         shown = textwrap.shorten(repr(paths), 80, placeholder=" …")
-        raise TypeError(f"a capture is opened by its path, a pattern or several paths, not by {shown}")
+        raise TypeError(f"expected the path of a capture, a pattern or several paths, not {shown}")
     # The same directory twice would count twice.
     chosen = list({path.resolve(): path for path in map(_path, paths)}.values())
     if not chosen:

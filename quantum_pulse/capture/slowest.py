@@ -1,4 +1,4 @@
-"""The slowest samples, each with what it was part of, what was part of it, and what else ran meanwhile."""
+"""Find the slowest samples, each with its ancestors, its children and concurrent calls."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class Slowest:
         Raises IndexError beyond the table, and TypeError for what is no position.
         """
         if isinstance(position, bool) or not isinstance(position, numbers.Integral):
-            raise TypeError(f"one sample at a time, by its position in the table: a whole number, not {position!r}")
+            raise TypeError(f"the position of a sample in the table must be a whole number, not {position!r}")
         if not -len(self) <= position < len(self):
-            raise IndexError(f"there are {len(self)} samples, counted from 0; there is none at {position}")
+            raise IndexError(f"position {position} is out of range: there are {len(self)} samples, counted from 0")
         sample = self.table.iloc[position]
         recording = self._recordings[position]
         return scan.whole(lambda: _surroundings(self._source, sample, recording))
@@ -89,7 +89,7 @@ def slowest(
 ) -> Slowest:
     """The `n` samples of the longest duration; see `Capture.slowest`."""
     if isinstance(n, Operation | Recorded):
-        raise TypeError(f"n is how many calls, and the operation comes second: slowest(10, {n})")
+        raise TypeError(f"n must be the number of calls; the operation is the second argument: slowest(10, {n})")
     n = whole(n, "n", 1)
     chosen = select(source, operation, start, end)
     return scan.whole(lambda: _slowest(source, n, chosen))

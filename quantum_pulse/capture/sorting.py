@@ -1,4 +1,4 @@
-"""Statistics of few samples: all of them in memory, sorted. One pass where `totals` and `quantiles` need two."""
+"""Calculate statistics of few samples by sorting them in memory, in one pass."""
 
 from __future__ import annotations
 

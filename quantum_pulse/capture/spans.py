@@ -1,4 +1,4 @@
-"""Samples of a recording in the order in which they were entered, block by block.
+"""Read the samples of a recording in the order in which they were entered, block by block.
 
 A part holds what ended before it was written, sorted by span. So its spans follow those of the part before, but for a
 few stragglers: those that had been open when that one was written. They are read first and put where they belong.

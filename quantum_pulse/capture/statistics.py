@@ -1,4 +1,4 @@
-"""Statistics of durations by operation, thread and so on: exact, in memory that does not grow with samples."""
+"""Calculate exact statistics of durations by operation, thread and so on, in bounded memory."""
 
 from __future__ import annotations
 

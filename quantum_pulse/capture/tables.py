@@ -1,4 +1,4 @@
-"""Rows of a capture as Arrow tables and DataFrames. Filters go down to Parquet's row groups."""
+"""Read rows of a capture as Arrow tables and DataFrames; filters are pushed down to row groups."""
 
 from __future__ import annotations
 

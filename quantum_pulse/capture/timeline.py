@@ -1,4 +1,4 @@
-"""What happened when: statistics per window of time, and counts over time and duration."""
+"""Calculate statistics per time window, and heat maps over time and duration."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def _range(source: Source, chosen: Selection) -> tuple[int, int]:
     firsts = [part.first_ns for part in parts if part.first_ns is not None]
     lasts = [part.last_ns for part in parts if part.last_ns is not None]
     if len(firsts) < len(parts) or len(lasts) < len(parts):
-        raise ValueError("some parts do not say when their samples started; name start and end")
+        raise ValueError("some parts do not say when their samples started; give start and end")
     begin = chosen.start_ns if chosen.start_ns is not None else min(firsts, default=0)
     end = chosen.end_ns if chosen.end_ns is not None else max(lasts, default=-1) + 1
     return begin, end
@@ -251,8 +251,8 @@ def _window_ns(window: Window) -> int:
         length_ns = int(length.as_unit("ns").value)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
-            f"window={window!r} is no length of time; write it like '1s', '100ms' or '5min', or as seconds"
+            f"window={window!r} is not a valid duration; write it as '1s', '100ms' or '5min', or as seconds"
         ) from error
     if length_ns < 1000:
-        raise ValueError(f"window={window!r} is shorter than a microsecond; write it like '1s', '100ms' or '5min'")
+        raise ValueError(f"window={window!r} is shorter than a microsecond; write it as '1s', '100ms' or '5min'")
     return length_ns

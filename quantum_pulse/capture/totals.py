@@ -1,4 +1,4 @@
-"""What can be added up over parts: calls, errors, sums, extremes, spread and a histogram of durations per group.
+"""Aggregate calls, errors, sums, extremes, spread and histograms of durations per group.
 
 The spread is the sum of squared distances to the mean, merged pair by pair after Chan, Golub and LeVeque (1979),
 "Updating formulae and a pairwise algorithm for computing sample variances": the sum of squares would cancel when the

@@ -1,4 +1,4 @@
-"""Blocks that were entered and had not ended: what a program was in the middle of."""
+"""Read unfinished calls: what a program was in the middle of."""
 
 from __future__ import annotations
 

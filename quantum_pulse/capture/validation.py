@@ -1,4 +1,4 @@
-"""Durations that cannot be right, or that stand apart from the rest of their operation.
+"""Find implausible durations, and outliers of each operation.
 
 What is plausible is said by `op(expect_us=...)`. What stands apart is found on a logarithmic scale, where latencies are
 nearly symmetric, with a spread for each side of the median, as the two sides differ in what skew is left: the semi-

@@ -1,1 +1,1 @@
-"""Captures for other tools: raw samples, statistics, traces, metrics, each in a format that those already read."""
+"""Export captures for other tools: raw samples, statistics, traces and metrics, in formats that these already read."""

@@ -1,4 +1,4 @@
-"""What of a capture is exported."""
+"""Select what to export of a capture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """Operations and a time interval, as they were asked for, and as they stand in the capture."""
+    """Operations and a time interval, as requested, and as recorded in the capture."""
 
     operations: Operations
     start: Moment

@@ -1,4 +1,4 @@
-"""What a capture says, as one JSON document for scripts. Its keys are documented in `docs/export.md`."""
+"""Summarise a capture as one JSON document for scripts. Its keys are documented in `docs/export.md`."""
 
 from __future__ import annotations
 

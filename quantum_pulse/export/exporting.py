@@ -1,4 +1,4 @@
-"""A capture, or some of it, into a file in another format."""
+"""Export a capture, or part of it, to a file in another format."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def export(
 def _named(target: str | os.PathLike[str] | IO[bytes]) -> Path | None:
     """The path that `target` is, None for a stream. Raises TypeError and ValueError for what is neither."""
     if isinstance(target, io.TextIOBase):
-        raise TypeError(f"an export is bytes, and {target!r} takes text: open it with 'wb', or give its .buffer")
+        raise TypeError(f"an export is binary, but {target!r} is a text file: open it with 'wb', or pass its .buffer")
     if hasattr(target, "write"):
         return None
     if target == "-":
-        raise ValueError("'-' is standard output on the command line only; here that is sys.stdout.buffer")
+        raise ValueError("'-' means standard output on the command line only; pass sys.stdout.buffer instead")
     return arguments.path(target, "what is exported to", "first.parquet")

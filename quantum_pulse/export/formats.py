@@ -1,4 +1,4 @@
-"""Which formats there are, and which one a file name asks for."""
+"""List the export formats, and find the one for a file name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from quantum_pulse.arguments import one_of
 #: What each format is good for, as --help shows it.
 FORMATS: Final = {
     "parquet": "rows, for DuckDB, Polars, pandas, Spark",
-    "csv": "rows, for spreadsheets and whatever else",
+    "csv": "rows, for spreadsheets and other tools",
     "arrow": "rows, as an Arrow IPC file (Feather)",
-    "json": "statistics, budgets, losses, what had not ended, what was recorded where: for scripts",
+    "json": "statistics, budgets, losses, unfinished calls and processes, for scripts",
     "trace": "Chrome's trace events: opens in Perfetto, chrome://tracing and Speedscope",
-    "openmetrics": "histograms of durations, for Prometheus and all that reads its current format",
-    "prometheus": "the same in Prometheus' classic text format, as the node exporter reads it",
+    "openmetrics": "histograms of durations, for Prometheus and other readers of OpenMetrics",
+    "prometheus": "the same in Prometheus' classic text format, which the node exporter reads",
 }
 #: Those that are tables of rows.
 TABULAR: Final = ("parquet", "csv", "arrow")
@@ -54,15 +54,14 @@ def choose(name: str | None, wanted: str | None, table: str) -> Chosen:
     is_packed = lowered.endswith(_GZ)
     found = wanted or _format_of(lowered.removesuffix(_GZ))
     if found is None:
-        shown = f"{name!r} does not say" if name else "nothing says"
+        shown = f"{name!r} has no known suffix" if name else "no format is given"
         raise ValueError(
-            f"{shown} which format is wanted: end it in {', '.join(ENDINGS)} (text also with {_GZ}), or name a format: "
-            f"{', '.join(FORMATS)}"
+            f"{shown}: use one of {', '.join(ENDINGS)} (text also with {_GZ}), or name a format: {', '.join(FORMATS)}"
         )
     if is_packed and found in ("parquet", "arrow"):
-        raise ValueError(f"{name!r}: {found} in gzip is read by nothing; leave {_GZ} out")
+        raise ValueError(f"{name!r}: no tool reads {found} compressed with gzip; omit {_GZ}")
     if table != "samples" and found not in TABULAR:
-        raise ValueError(f"{found} is not made of one table; a table can be chosen with {', '.join(TABULAR)}")
+        raise ValueError(f"{found} does not export a single table; table= works with {', '.join(TABULAR)}")
     return Chosen(found, is_packed)
 
 

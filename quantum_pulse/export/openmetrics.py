@@ -1,4 +1,4 @@
-"""Histograms of durations as OpenMetrics text, which Prometheus and all that read its format take, or as the classic.
+"""Write histograms of durations as OpenMetrics text, or in Prometheus' classic text format.
 
 From the parts' footers: samples are read only where a footer cannot tell, as when a time interval cuts through
 its part. The formats: "OpenMetrics, a cloud-native, highly scalable metrics protocol", version 1.0; "Exposition
@@ -56,8 +56,8 @@ def write(source: Source, wanted: Wanted, out: Any, name: str = "openmetrics") -
     lines = [*_histograms(found, labels)]
     if len(lines) > MOST_SERIES:
         warnings.warn(
-            f"{len(lines):,} series of {len(own):,} operations are more than Prometheus takes well; "
-            "choose some with operations=",
+            f"{len(lines):,} series of {len(own):,} operations are more than Prometheus handles well; "
+            "select some with operations=",
             stacklevel=2,
         )
     lines += counter("quantum_pulse_errors")

@@ -1,4 +1,4 @@
-"""Where an export goes: a file that is there whole or not at all, or a stream that somebody reads."""
+"""Write an export to a file, atomically, or to a stream."""
 
 from __future__ import annotations
 
@@ -108,4 +108,4 @@ def check(path: Path, *, overwrite: bool) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.is_file() and not overwrite:
-        raise FileExistsError(errno.EEXIST, "it exists; overwrite=True replaces it", str(path))
+        raise FileExistsError(errno.EEXIST, "it already exists; overwrite=True replaces it", str(path))

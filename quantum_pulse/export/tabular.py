@@ -1,4 +1,4 @@
-"""Tables of rows as Parquet, CSV and Arrow files, a batch at a time."""
+"""Write tables as Parquet, CSV and Arrow files, batch by batch."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _over_time(source: Source, wanted: Wanted, table: str) -> Any:
     import pyarrow.compute as pc
 
     if wanted.operations is not None:
-        raise ValueError(f"{table} are not of operations: choose them by time, with start and end")
+        raise ValueError(f"{table} do not belong to operations: select them by time, with start and end")
     content = tables.whole_table(source, table, _TIMES[table])
     begin, end = wanted.selection.start_ns, wanted.selection.end_ns
     kind = pa.timestamp("ns", tz="UTC")

@@ -1,4 +1,4 @@
-"""Samples as Chrome's trace events, in JSON: what Perfetto, chrome://tracing and Speedscope open.
+"""Write samples as Chrome trace events in JSON, for Perfetto, chrome://tracing and Speedscope.
 
 The format: "Trace Event Format", D. Sinclair and others, Chromium, 2016; read as Perfetto's importer does
 (src/trace_processor/importers/json), which is stricter: tracks are told apart by thread alone, whatever the process,

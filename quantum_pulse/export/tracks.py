@@ -1,4 +1,4 @@
-"""Where each sample is drawn in a trace: on tracks on which what overlaps is nested.
+"""Assign the samples of a trace to tracks, so that overlapping samples of a track are nested.
 
 Viewers draw a track as a stack: of two events that overlap, the shorter must lie within the longer, or it is dropped or
 drawn wrong. Samples of one thread need not be like that. Tasks take turns, a suspended generator stays open while

@@ -32,7 +32,7 @@ def compare(
 ) -> results.Comparison:
     """The captures `after` against those `before`; see `Capture.compare`."""
     if not before:
-        raise ValueError("baseline names no capture to compare with")
+        raise ValueError("baseline is empty; give a capture to compare with")
     for side in (before, after):
         _expect_different(side)
     sides = Sides(before, after, selection.some(before[0], operations))
@@ -83,5 +83,5 @@ def _expect_different(side: Sequence[Source]) -> None:
     for one in side:
         for _, source in one.by_capture():
             if (path := source.path.resolve()) in seen:
-                raise ValueError(f"{source.path} is named twice on one side; a run counts once")
+                raise ValueError(f"{source.path} is given twice on one side; each run counts once")
             seen.add(path)

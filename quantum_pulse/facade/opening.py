@@ -28,7 +28,9 @@ def last(folder: str | os.PathLike[str]) -> Path:
     if found is None or not found.is_dir():
         found = reader.newest([arguments.path(folder, "folder", "captures")])
     if found is None:
-        raise CaptureError(f"nothing was recorded in this process, and {Path(folder).absolute()} holds no capture")
+        raise CaptureError(
+            f"nothing was recorded in this process, and there is no capture in {Path(folder).absolute()}"
+        )
     return found
 
 

@@ -41,7 +41,7 @@ class RecordedOperations(Mapping[Recorded, Recorded]):
                 return self._operations[spelling]
         if name in self._attributes():
             whole = f"{self._within}{name}"
-            raise UnknownOperationError(f"{name!r} is no operation but several: capture.operations.{whole}")
+            raise UnknownOperationError(f"{name!r} is not one operation but several: capture.operations.{whole}")
         raise UnknownOperationError(_unknown(name, self._operations))
 
     def __getattr__(self, name: str) -> Any:

@@ -275,13 +275,13 @@ class Recorder:
                 f"snapshot() needs on_full='overwrite'; with {self._options.on_full!r} all is written into {self.path}"
             )
         if not self.is_recording:
-            raise RecordingError(f"the recording has ended; what it kept is in {self.path}")
+            raise RecordingError(f"the recording has ended; its samples are in {self.path}")
         if last_s is not None and not 0 < real(last_s) < float("inf"):
             raise RecordingError(f"last_s must be a number of seconds above 0, not {last_s!r}")
         target = folders.target(path)
         try:
             if os.path.exists(f"{target}/{schema.MANIFEST}"):
-                raise RecordingError(f"{target} holds a capture already; choose another path for the snapshot")
+                raise RecordingError(f"{target} already holds a capture; choose another path for the snapshot")
             folders.prepare(target, "append")
             folders.make(target, self._started_ns)
             first_ns = 0 if last_s is None else core.now() - int(last_s * 1e9)
@@ -327,7 +327,7 @@ class Recorder:
         if last_s is None:
             return start
         if start is not None or end is not None:
-            raise ValueError("last_s stands in place of start and end; leave out one or the other")
+            raise ValueError("last_s replaces start and end; give one or the other")
         if not 0 < real(last_s) < float("inf"):
             raise ValueError(f"last_s must be a number of seconds above 0, not {last_s!r}")
         from datetime import UTC, datetime

@@ -189,7 +189,7 @@ def stop() -> None:
     if recorder is None and _is_off:
         return
     if recorder is None:
-        raise RecordingError("nothing is being recorded; qp.start(path) begins a recording")
+        raise RecordingError("nothing is being recorded; start a recording with qp.start(path)")
     recorder.stop()
 
 

@@ -187,7 +187,7 @@ def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
     parts = [f"### {SIGNS[comparison.verdict]} Latency: {_title(comparison)}", ""]
     # A paragraph each.
     parts += [part for line in unfinished_lines(comparison, quoted=in_code) for part in (f"**{line}**", "")]
-    parts += [comparison.told(markdown), ""]
+    parts += [comparison.summarised(markdown), ""]
     told = [f"- {line}" for line in reasons(comparison, quoted=in_code)]
     parts += [*told, ""] if told else []
     short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))

@@ -36,7 +36,7 @@ def test_by_age_the_parts_go_whose_last_sample_is_too_old(hours):
     assert after.expired_until == last + pd.Timedelta(1, "ns")
     assert before.expired_until is None
     assert "older ones than 2023-12-09 01:49:55 UTC have expired" in repr(after)
-    assert "summed up by the minute" in after._repr_html_()
+    assert "summarised by the minute" in after._repr_html_()
 
 
 def test_a_capture_that_is_open_meanwhile_says_what_it_misses(hours):
@@ -348,7 +348,7 @@ def test_old_rollups_become_coarser_within_their_bytes(maker, monkeypatch):
     after = qp.open(maker.path)
     pd.testing.assert_frame_equal(after.stats(approximate=True), stats)
     pd.testing.assert_frame_equal(after.timeline("1h")[EXACT], by_hour[EXACT])
-    with pytest.raises(ValueError, match="by the hour, and a window of 300 s would cut that") as raised:
+    with pytest.raises(ValueError, match="by the hour, and a window of 300 s would split these") as raised:
         after.timeline("5min")
     start = str(raised.value).rpartition("start=")[2].strip("'")
     later = fine[fine.index.get_level_values("time") >= pd.Timestamp(start, tz="UTC")]

@@ -61,7 +61,7 @@ def test_a_slower_operation_is_found_and_the_others_are_not(rng):
     assert set(found.regressions["operation"]) == {"a"}
     assert set(found.improvements["operation"]) == {"b"}
     assert found.verdict == "regressed"
-    assert "One run a side" in found.summary
+    assert "one run per side" in found.summary
     rows = found.table
     assert ((rows["ci_low"] <= rows["change"]) & (rows["change"] <= rows["ci_high"])).all()
     assert rows["baseline_us"][0] == pytest.approx(np.quantile(before["a"], 0.5) / 1000)

@@ -97,7 +97,7 @@ def test_what_cannot_be_a_path_is_refused(tmp_path):
         with pytest.raises(NotACaptureError, match=r"the path of a capture (is empty|must be a path)"):
             qp.open(wrong)
     for wrong in (None, 5, b"capture", [5]):
-        with pytest.raises(TypeError, match=r"the path of a capture must be|a capture is opened by its path"):
+        with pytest.raises(TypeError, match=r"the path of a capture must be|expected the path of a capture"):
             qp.open(wrong)
     with pytest.raises(CaptureError, match="cannot be read: File name too long"):
         qp.open("a" * 300)
@@ -106,13 +106,13 @@ def test_what_cannot_be_a_path_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("moment", "said"),
     [
-        (float("nan"), "is no time"),
-        (np.float64("nan"), "is no time"),
-        (pd.NaT, "is no time"),
-        (np.timedelta64("NaT"), "is no time"),
-        ("", "is no time"),
-        ("nan", "is no time"),
-        ("yesterdayish", "is no time"),
+        (float("nan"), "is not a valid time"),
+        (np.float64("nan"), "is not a valid time"),
+        (pd.NaT, "is not a valid time"),
+        (np.timedelta64("NaT"), "is not a valid time"),
+        ("", "is not a valid time"),
+        ("nan", "is not a valid time"),
+        ("yesterdayish", "is not a valid time"),
         (float("inf"), "is too far away"),
         (1e30, "is too far away"),
         (-1e30, "is too far away"),
@@ -159,7 +159,7 @@ def test_one_sample_at_a_time(path):
         with pytest.raises(IndexError, match="there are 3 samples, counted from 0"):
             slowest[wrong]
     for wrong in (0.5, "x", None, slice(0, 2)):
-        with pytest.raises(TypeError, match="one sample at a time, by its position"):
+        with pytest.raises(TypeError, match="the position of a sample in the table"):
             slowest[wrong]
 
 

@@ -66,16 +66,16 @@ def test_a_time_of_day_is_that_of_the_capture_where_it_has_two_days():
         ("2026-10-25 02:30 Europe/Berlin", "twice: '2026-10-25 02:30:00.02:00' or '2026-10-25 02:30:00.01:00'"),
         ("2026-03-29 02:30 Europe/Berlin", "the clocks of Europe/Berlin skipped it"),
         ("2026-03-29 02:30+01:00 Europe/Berlin", "an offset as well as the zone"),
-        ("27 March", "write it like '2026-03-27 18:03:24', '18:03:24' or '1.5s' after the first sample"),
-        ("Monday", "write it like"),
-        ("today", "write it like"),
-        ("5", "write it like"),
-        ("25:00", "write it like"),
-        ("1 fortnight", "write it like"),
+        ("27 March", "write it as '2026-03-27 18:03:24', '18:03:24' or '1.5s' after the first sample"),
+        ("Monday", "write it as"),
+        ("today", "write it as"),
+        ("5", "write it as"),
+        ("25:00", "write it as"),
+        ("1 fortnight", "write it as"),
     ],
 )
 def test_what_could_be_two_moments_or_is_none(text, said):
-    with pytest.raises(ValueError, match=rf"^start=.* is no time: .*{said}"):
+    with pytest.raises(ValueError, match=rf"^start=.* is not a valid time: .*{said}"):
         found(text)
 
 

@@ -143,7 +143,7 @@ def test_a_heatmap_of_an_interval(path):
 
 @pytest.mark.parametrize("window", ["nonsense", "", "NaT", None, True, float("nan"), float("inf"), 1e30, 10**400, [1]])
 def test_windows_that_are_none(path, window):
-    with pytest.raises(ValueError, match="is no length of time; write it like '1s', '100ms' or '5min', or as seconds"):
+    with pytest.raises(ValueError, match="is not a valid duration; write it as '1s', '100ms' or '5min', or as seconds"):
         qp.open(path).timeline(window)
 
 
@@ -156,7 +156,7 @@ def test_lengths_of_numpy_are_lengths(path):
 
 def test_windows_that_are_too_short(path):
     for window in (0, -1, "1ns", "1"):
-        with pytest.raises(ValueError, match="is shorter than a microsecond; write it like '1s'"):
+        with pytest.raises(ValueError, match="is shorter than a microsecond; write it as '1s'"):
             qp.open(path).timeline(window)
 
 

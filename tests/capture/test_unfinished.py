@@ -163,7 +163,7 @@ def test_a_capture_without_samples_says_what_hangs(tmp_path):
         Hanging.INNER.__enter__()
         with pytest.raises(EmptyCaptureError, match=r"nothing has finished yet; Hanging.INNER is running"):
             qp.open(tmp_path / "capture")
-    with pytest.raises(EmptyCaptureError, match=r"one block was entered while it was recorded \(Hanging.INNER\)"):
+    with pytest.raises(EmptyCaptureError, match=r"one block was entered during the recording \(Hanging.INNER\)"):
         qp.open(tmp_path / "capture")
 
 

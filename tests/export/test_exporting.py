@@ -67,18 +67,18 @@ def test_a_link_is_followed(tmp_path):
     ("arguments", "said"),
     [
         (["-o", "x.html"], "parquet"),
-        (["-o", "x"], "end it in"),
+        (["-o", "x"], "has no known suffix"),
         (["-o", "-"], "standard output needs a --format: parquet, csv"),
         (["-o", ""], "is empty"),
         (["-o", "x.csv", "--format", "xml"], "openmetrics"),
-        (["-o", "x.parquet.gz"], "leave .gz out"),
+        (["-o", "x.parquet.gz"], "omit .gz"),
         (["-o", "x.csv", "--table", "sample"], "'stats'"),
         (["-o", "x.json", "--table", "stats"], "parquet, csv, arrow"),
         (["-o", "x.csv", "--operations", "Engine.PARES"], "did you mean Engine.PARSE?"),
-        (["-o", "x.csv", "--operations", "Engine.PARSE,zzz"], "there are Engine.ACK_DECODE"),
+        (["-o", "x.csv", "--operations", "Engine.PARSE,zzz"], "it has Engine.ACK_DECODE"),
         (["-o", "x.csv", "--operations", "Engine", "--table", "events"], "by time"),
-        (["-o", "x.csv", "--start", "yesterdayish"], "no time"),
-        (["-o", "x.csv", "--start", "nan"], "start=nan is no time"),
+        (["-o", "x.csv", "--start", "yesterdayish"], "not a valid time"),
+        (["-o", "x.csv", "--start", "nan"], "start=nan is not a valid time"),
         (["-o", "x.csv", "--end", "1e30"], "end=1e+30 is too far away"),
         (["-o", "x.csv", "--start", "5", "--end", "1"], "end=1.0 is before start=5.0"),
         (["-o", "."], "Is a directory"),
@@ -152,10 +152,10 @@ def test_a_stream_is_the_file(ending, tmp_path):
         ("-", ValueError, "sys.stdout.buffer"),
         ("", ValueError, "is empty"),
         ("x\0.csv", ValueError, "null character"),
-        (5, TypeError, "must be a path, as 'first.parquet', not 5"),
-        (None, TypeError, "must be a path, as 'first.parquet', not None"),
-        (b"x.csv", TypeError, "must be a path, as 'first.parquet', not b'x.csv'"),
-        (io.StringIO(), TypeError, "takes text: open it with 'wb'"),
+        (5, TypeError, "must be a path, such as 'first.parquet', not 5"),
+        (None, TypeError, "must be a path, such as 'first.parquet', not None"),
+        (b"x.csv", TypeError, "must be a path, such as 'first.parquet', not b'x.csv'"),
+        (io.StringIO(), TypeError, "is a text file: open it with 'wb'"),
     ],
 )
 def test_what_is_neither_a_path_nor_a_binary_file(target, kind, said, tmp_path, monkeypatch):
@@ -194,7 +194,7 @@ def test_a_pipe_is_written_to_and_stays(tmp_path):
 def test_nothing_chosen_is_said(command, tmp_path):
     code, _, err = command(ENGINE, "-o", tmp_path / "x.csv", "--start", "2001-01-01", "--end", "2001-01-02")
     assert code == 0
-    assert "no samples: nothing was chosen" in err
+    assert "no samples: nothing matches" in err
     assert (tmp_path / "x.csv").read_text().startswith('"operation"')
 
 

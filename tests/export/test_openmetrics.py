@@ -136,7 +136,7 @@ def test_counters_are_counters_in_the_classic_format(tmp_path):
 
 def test_more_series_than_prometheus_takes_are_warned_of(written, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(openmetrics, "MOST_SERIES", 100)
-    with pytest.warns(UserWarning, match=r"\d+ series of 17 operations are more than Prometheus takes well"):
+    with pytest.warns(UserWarning, match=r"\d+ series of 17 operations are more than Prometheus handles well"):
         written(qp.open(ENGINE))
     assert main(["export", str(ENGINE), "-o", str(tmp_path / "x.prom")]) == 0
-    assert "takes well; choose some with --operations" in capsys.readouterr().err
+    assert "handles well; select some with --operations" in capsys.readouterr().err

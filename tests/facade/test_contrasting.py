@@ -44,7 +44,7 @@ def test_what_an_incident_changed(incident):
         (moment - found.begin).total_seconds() for moment in (found.around_begin, found.end, found.around_end)
     ] == pytest.approx([-4, 2, 6], abs=0.001)
     for shown in (repr(found), found._repr_html_()):
-        for part in ("2.0 s from", "Operations that are slower", "Work.COUNT, p95", "gc_pause_us", "chance"):
+        for part in ("2.0 s from", "Slower operations", "Work.COUNT, p95", "gc_pause_us", "false discovery rate"):
             assert part in shown
 
 
@@ -62,7 +62,7 @@ def test_whoever_chose_the_interval_is_not_tested(incident):
     assert found.chosen["change"].notna().all()
     assert "Work.COUNT" not in set(found.found["name"])
     assert "Work.READ" in set(found.found["name"])
-    assert "chosen by Work.COUNT: shown, but not tested" in repr(found)
+    assert "chosen because of Work.COUNT: shown, but not tested" in repr(found)
 
 
 def test_at_an_edge_and_too_long(incident):
@@ -71,7 +71,7 @@ def test_at_an_edge_and_too_long(incident):
     assert edge.around_begin == edge.begin
     assert (edge.around_end - edge.end).total_seconds() == pytest.approx(8, abs=0.01)
     assert "on one side only" in edge.summary
-    assert "too little to compare" in capture.contrast(0, 100).summary
+    assert "too little data to compare" in capture.contrast(0, 100).summary
 
 
 def test_no_interval(incident):
@@ -91,10 +91,10 @@ def test_arguments_of_correlate_that_are_none(incident):
     for options, said in (
         ({"alpha": float("nan")}, "alpha must be a number between 0 and 1, not nan"),
         ({"alpha": "x"}, "alpha must be a number between 0 and 1, not 'x'"),
-        ({"operations": []}, "operations names none"),
+        ({"operations": []}, "operations is empty"),
         ({"quantile": None}, "a quantile is a number between 0 and 1, not None"),
         ({"quantile": [0.5, 0.9]}, r"a quantile is a number between 0 and 1, not \[0.5, 0.9\]"),
-        ({"window": "nonsense"}, "window='nonsense' is no length of time; write it like '1s'"),
+        ({"window": "nonsense"}, "window='nonsense' is not a valid duration; write it as '1s'"),
     ):
         with pytest.raises(ValueError, match=said):
             capture.correlate(**options)
@@ -118,5 +118,5 @@ def test_an_interval_that_is_too_short_and_no_operations():
     with pytest.raises(ValueError, match="less than a microsecond"):
         capture.contrast(0.5, 0.5000001)
     for none in ([], iter(())):
-        with pytest.raises(ValueError, match="operations names none"):
+        with pytest.raises(ValueError, match="operations is empty"):
             capture.contrast(0.5, 1.0, operations=none)

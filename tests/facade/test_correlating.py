@@ -35,13 +35,13 @@ def test_what_moves_with_latency(write_capture):  # noqa: F811 - the fixture
     assert set(found.found["operation"]) == {"Work.READ"}
     assert found.table["q_value"].is_monotonic_increasing
     (advice,) = [one for one in found.recommendations if one.subject == "Work.READ" and "correlation" in one.evidence]
-    assert "garbage collector" in advice.reason
+    assert "garbage collection" in advice.reason
     for shown in (repr(found), found._repr_html_()):
-        for part in ("Work.READ", "gc_pause_us", "at the same time", "garbage collector", "Record next time"):
+        for part in ("Work.READ", "gc_pause_us", "at the same time", "garbage collection", "Record next time"):
             assert part in shown
-    assert any("how much the machine has was not recorded" in str(one) for one in found.not_applicable)
+    assert any("the size of the memory was not recorded" in str(one) for one in found.not_applicable)
     assert "rules do not apply" in found._repr_html_()
-    with pytest.raises(ValueError, match="no length of time"):
+    with pytest.raises(ValueError, match="not a valid duration"):
         capture.correlate("soon")
 
 
@@ -66,8 +66,8 @@ def test_other_operations_count_as_metrics(write_capture):  # noqa: F811 - the f
 def test_no_metrics_to_correlate_with(write_capture):  # noqa: F811 - the fixture
     found = qp.open(write_capture([{"start": np.arange(100) * 1000, "duration": np.full(100, 50)}])).correlate()
     assert found.found.empty
-    assert "Too little to compare" in repr(found)
-    assert "Too little to compare" in found._repr_html_()
+    assert "Too little data to compare" in repr(found)
+    assert "Too little data to compare" in found._repr_html_()
 
 
 def test_recommendations_say_why():
@@ -92,8 +92,8 @@ def test_recommendations_say_why():
     assert (alone.subject, alone.evidence[:24]) == ("C", "takes 4.0 ms on average;")
     assert [one.reason for one in advice.not_applicable] == [
         *["operations and metrics have too few windows in common to be correlated"] * 3,
-        "they were busy 5% of the time",
-        "how much the machine has was not recorded",
+        "the CPUs were busy 5% of the time",
+        "the size of the memory was not recorded",
     ]
 
     cpu, memory = recommendations.recommend(stats, busy, nothing, memory_bytes=1000).recommendations
@@ -106,7 +106,7 @@ def test_recommendations_say_why():
         assert len(advice.not_applicable) == 6
         assert "at most 10.0% of it" in str(advice.not_applicable[4])
     advice = recommendations.recommend(stats.iloc[:0], idle.iloc[:0], nothing)
-    assert str(advice.not_applicable[3]) == "the machine's CPUs are busy (above 70%): that was not recorded."
+    assert str(advice.not_applicable[3]) == "the machine's CPUs are busy (above 70%): CPU use was not recorded."
 
 
 def test_recommendations_from_correlations():
@@ -129,13 +129,13 @@ def test_recommendations_from_correlations():
     assert list(found) == ["Grows", "Computes", "Pauses", "Waits"]
     assert "pool" in found["Grows"].action
     assert "algorithm" in found["Computes"].action
-    assert "garbage collector" in found["Pauses"].reason
+    assert "garbage collection" in found["Pauses"].reason
     assert "-0.10 with rss_bytes and +0.05 with cpu_machine_percent" in found["Waits"].evidence
     assert all(one.record_next and one.evidence in str(one) for one in advice.recommendations)
     weak = correlations.assign(rho=0.2)
     advice = recommendations.recommend(stats.iloc[:0], idle, weak, memory_bytes=1000)
     assert advice.recommendations == []
-    assert "the strongest that is sure is 0.20" in advice.not_applicable[0].reason
+    assert "the strongest significant correlation is 0.20" in advice.not_applicable[0].reason
 
 
 def test_memory_of_the_machine(write_capture):  # noqa: F811 - the fixture

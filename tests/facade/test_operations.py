@@ -122,7 +122,7 @@ def test_accepted_by_other_captures(capture, write_capture):  # noqa: F811 - the
         ("Shop.SEL", "no operation 'Shop.SEL' is in this capture; did you mean Shop.SELL?"),
         ("fetch", "no operation 'fetch' is in this capture; did you mean Store.FETCH?"),
         ("§§§§", "no operation '§§§§' is in this capture; there are Shop.SELL, Shop.WRAP, Store.FETCH"),
-        ("Shop", "'Shop' is no operation but several: capture.operations.Shop"),
+        ("Shop", "'Shop' is not one operation but several: capture.operations.Shop"),
         (5, "no operation 5 is in this capture; there are Shop.SELL, Shop.WRAP, Store.FETCH"),
     ],
 )

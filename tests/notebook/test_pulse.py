@@ -255,7 +255,7 @@ def test_whatever_becomes_of_the_capture_the_cell_has_its_value(tmp_path):
 def test_operations_that_are_not_recorded_each_time(tmp_path):
     with kernel(tmp_path) as (_, client):
         said(client, "class Rare(qp.Operation):\n    ONE = qp.op(sample_every=1_000_000)")
-        assert "one call in 1,000,000 is recorded" in said(client, "%%pulse Rare.ONE\n1")
+        assert "one call in 1,000,000 of this operation is recorded" in said(client, "%%pulse Rare.ONE\n1")
     with kernel(tmp_path, QUANTUM_PULSE="off") as (_, client):
         off = said(client, "%%pulse Op.CELL\n'value'")
         assert "Op.CELL: not recorded; recording is off" in off
@@ -392,7 +392,7 @@ def test_a_baseline_that_is_not_compared_with_says_why(tmp_path):
         assert "main has no Zq.ABCDF; it has Other.LOAD, Other.STEPS" in far
         assert "no finished run in failed" in said(client, "%%pulse Op.STEP --baseline failed\n1")
         assert "no operation ran in silent" in said(client, "%%pulse Op.STEP --baseline silent\n1")
-        assert "bare is no capture" in said(client, "%%pulse Op.STEP --baseline bare\n1")
+        assert "bare is not a capture" in said(client, "%%pulse Op.STEP --baseline bare\n1")
         missing = said(client, "%%pulse Op.STEP --baseline silenr\n1")
         assert "there is no silenr and no captures/silenr; did you mean silent?" in missing
         itself = said(client, "%%pulse Op.STEP --into captures/now --baseline now --as found\n'value'")

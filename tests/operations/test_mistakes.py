@@ -90,5 +90,5 @@ def test_the_slowest_calls_of_an_operation(tmp_path):
         pass
     capture = qp.open(tmp_path / "capture")
     for given in (Shop.PAY, capture.operations.Shop.PAY):
-        with pytest.raises(TypeError, match=r"the operation comes second: slowest\(10, Shop\.PAY\)"):
+        with pytest.raises(TypeError, match=r"the operation is the second argument: slowest\(10, Shop\.PAY\)"):
             capture.slowest(given)

@@ -84,5 +84,5 @@ def test_a_comparison_warns(tmp_path):
     found = qp.open(tmp_path / "after").compare(qp.open(tmp_path / "before"))
     assert found.differences[0].startswith("CPU: Abacus <5000>, now ")
     for shown in (found.to_text(), found.to_markdown(), repr(found)):
-        assert "Not recorded under the same conditions: CPU: Abacus" in shown
+        assert "The recording conditions differ: CPU: Abacus" in shown
     assert "Abacus &lt;5000&gt;" in found._repr_html_()

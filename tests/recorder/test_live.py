@@ -83,7 +83,7 @@ def test_stats_of_the_last_seconds(tmp_path):
         for wrong in (0, -1, float("nan"), "5"):
             with pytest.raises(ValueError, match="last_s must be a number of seconds above 0"):
                 recorder.stats(last_s=wrong)
-        with pytest.raises(ValueError, match="last_s stands in place of start and end"):
+        with pytest.raises(ValueError, match="last_s replaces start and end"):
             recorder.stats(last_s=1, end="1s")
 
 

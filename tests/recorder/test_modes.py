@@ -308,7 +308,7 @@ def test_a_snapshot_leaves_the_recording_alone(tmp_path):
         recorder.snapshot(tmp_path / "last", last_s=0.4)
         path = recorder.snapshot(tmp_path / "all")
         repeat(Modes.OUTER, 10)
-        with pytest.raises(RecordingError, match="holds a capture already; choose another path for the snapshot"):
+        with pytest.raises(RecordingError, match="already holds a capture; choose another path for the snapshot"):
             recorder.snapshot(tmp_path / "all")
         for wrong in (-1, float("inf"), float("nan"), "x", True):
             with pytest.raises(RecordingError, match="last_s must be a number of seconds above 0"):
@@ -457,8 +457,8 @@ def test_a_parent_whose_children_were_overwritten_has_no_self_time(tmp_path):
         whole = capture.tree(start=until)
         assert whole.loc["Modes.OUTER", "count"] == 500
         assert 0 < whole.loc["Modes.OUTER", "self_us"] < whole.loc["Modes.OUTER", "total_us"]
-        assert "Samples are whole from" in capture._repr_html_()
-        assert "Samples are whole from" in capture.report().text("text")
+        assert "Samples are complete from" in capture._repr_html_()
+        assert "Samples are complete from" in capture.report().text("text")
 
 
 def test_a_block_that_has_not_ended_is_no_lost_child(tmp_path):

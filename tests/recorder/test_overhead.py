@@ -100,9 +100,9 @@ qp.open("c").stats()
 @pytest.mark.parametrize(
     ("level", "body", "why"),
     [
-        ("full", "pass", "no operation ran while it was recorded"),
-        ("production", "Op.STEP.__enter__()", "all operations are op\\(detail=True\\)"),
-        ("full", "Op.STEP.__enter__()", r"one block was entered while it was recorded \(Op.STEP\), and none had ended"),
+        ("full", "pass", "no operation ran during the recording"),
+        ("production", "Op.STEP.__enter__()", "all of its operations, as they are op\\(detail=True\\)"),
+        ("full", "Op.STEP.__enter__()", r"one block was entered during the recording \(Op.STEP\), and none finished"),
     ],
 )
 def test_why_there_is_nothing(tmp_path, level, body, why):
@@ -118,7 +118,7 @@ def test_why_there_is_nothing(tmp_path, level, body, why):
 
 def test_off_is_said_where_the_capture_is_missed(tmp_path, monkeypatch):
     monkeypatch.setenv("QUANTUM_PULSE", "off")
-    with pytest.raises(NotACaptureError, match="QUANTUM_PULSE=off stands in the environment"):
+    with pytest.raises(NotACaptureError, match="QUANTUM_PULSE=off is set in the environment"):
         qp.open(tmp_path / "never")
 
 

@@ -94,7 +94,7 @@ def test_if_exists(tmp_path):
         with qp.record(path, if_exists=if_exists):
             work(count)
     assert len(qp.open(path).samples()) == 7
-    with pytest.raises(RecordingError, match="holds a capture already"):
+    with pytest.raises(RecordingError, match="already holds a capture"):
         qp.start(path, if_exists="error")
     assert len(qp.open(path).samples()) == 7
     mine = path / "notes.txt"

@@ -147,7 +147,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "## Comparison" in Path("deep/er/x.md").read_text(encoding="utf-8")
     capsys.readouterr()
     for misuse, why in (
-        (["-o", "x.pdf"], "'x.pdf' does not say which format"),
+        (["-o", "x.pdf"], "'x.pdf' has no known suffix"),
         (["-o", "x.md", "--open"], "--open shows html"),
         (["--baseline", "nowhere"], "nowhere does not exist"),
         (["-o", "engine.html/x.html"], "Not a directory"),
@@ -184,7 +184,7 @@ def test_entries_in_each_format():
 def test_arguments_that_are_none(tmp_path):
     capture = qp.open(captures.ENGINE)
     for options, said in (
-        ({"path": 5}, "path must be a path, as 'report.html', not 5"),
+        ({"path": 5}, "path must be a path, such as 'report.html', not 5"),
         ({"baseline": 5}, "baseline must be a capture, as qp.open\\(path\\) gives it, or its path, not 5"),
         ({"title": 5}, "title must be text, not 5"),
     ):
