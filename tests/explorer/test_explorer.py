@@ -103,7 +103,7 @@ def test_errors_are_told_apart():
 
 def test_against_a_baseline():
     explorer = explore(SLOW_EXCHANGE, captures.ENGINE)
-    assert "Against the baseline" in text(explorer)
+    assert "Compared with the baseline" in text(explorer)
     step(explorer, {"to": number_of(explorer, "Engine.SUBMIT")})
     assert 'class="before"' in explorer.widget.page, "its distribution is drawn over this one"
 
@@ -186,4 +186,4 @@ def test_odd_captures(kind, tmp_path):
 def test_it_shows_itself_without_a_notebook_too(capsys):
     explorer = explore(captures.ENGINE)
     explorer._ipython_display_()
-    assert "it shows itself in a notebook" in capsys.readouterr().out
+    assert "displays in a notebook" in capsys.readouterr().out

@@ -132,7 +132,7 @@ def test_metrics_and_events(table, kind, tmp_path):
         for side in ("start", "end")
     ]
     assert rows == [len(whole) - len(whole) // 2, len(whole) // 2]
-    with pytest.raises(ValueError, match="not of operations"):
+    with pytest.raises(ValueError, match="do not belong to operations"):
         capture.export(tmp_path / "x.csv", table=table, operations=[])
 
 

@@ -429,7 +429,7 @@ def test_lines_of_earlier_versions_do_not_name_their_recordings(make, tmp_path):
     assert history.runs()["run"].nunique() == 2
     for wrong in ("1-abcd", [1], None):
         file.write_text(json.dumps(entry | {"recordings": wrong}) + "\n")
-        with pytest.raises(CaptureError, match="line 1: this is no run"):
+        with pytest.raises(CaptureError, match="line 1: this is not a run"):
             history.add(capture)
 
 
@@ -524,7 +524,7 @@ def test_a_history_that_was_damaged(make, tmp_path):
     history.add(make(1))
     with open(tmp_path / "history.jsonl", "a") as file:
         file.write("<<<<<<< HEAD\n")
-    with pytest.raises(CaptureError, match="line 2: this is no run"):
+    with pytest.raises(CaptureError, match="line 2: this is not a run"):
         history.runs()
 
 
@@ -629,8 +629,8 @@ def test_arguments_of_a_history_that_are_none(make, tmp_path):
 def test_a_line_of_a_history_that_makes_no_sense(tmp_path, operations):
     line = f'{{"label": "a", "added": "2026-01-01T00:00:00Z", "operations": {operations}}}\n'
     (tmp_path / "history.jsonl").write_text(line)
-    with pytest.raises(CaptureError, match="line 1: this is no run"):
+    with pytest.raises(CaptureError, match="line 1: this is not a run"):
         qp.History(tmp_path).runs()
     (tmp_path / "history.jsonl").write_text(line.replace("2026-01-01T00:00:00Z", "lately").replace(operations, "{}"))
-    with pytest.raises(CaptureError, match="line 1: this is no run"):
+    with pytest.raises(CaptureError, match="line 1: this is not a run"):
         qp.History(tmp_path).runs()

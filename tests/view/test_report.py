@@ -50,9 +50,9 @@ def watched(page):
 SAYS = {
     captures.one_sample: "1 calls of 1 operation",
     captures.only_errors: "200 (100 %)",
-    captures.thousand: "of the other 970 there are the statistics above",
+    captures.thousand: "For the other 970, see the statistics above",
     captures.without_metrics: "No system metrics were recorded",
-    captures.with_losses: "Not everything is in this report",
+    captures.with_losses: "This report is incomplete",
 }
 
 
@@ -148,7 +148,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     for misuse, why in (
         (["-o", "x.pdf"], "'x.pdf' has no known suffix"),
-        (["-o", "x.md", "--open"], "--open shows html"),
+        (["-o", "x.md", "--open"], "--open needs html"),
         (["--baseline", "nowhere"], "nowhere does not exist"),
         (["-o", "engine.html/x.html"], "Not a directory"),
     ):
