@@ -33,8 +33,12 @@ OVERWRITTEN: Final = 1
 CAUSES: Final = {NO_ROOM: "rings full", OVERWRITTEN: "overwritten by later ones"}
 
 #: When rings are more than half full, a thread that takes a segment pauses: next to nothing at first, so long when they
-#: are full, in ns. Only in rings of BRAKE_SEGMENTS or more, and while somebody makes room.
+#: are full, in ns. Where more than BRAKE_THREADS record, each pauses longer in proportion, because the others go on
+#: meanwhile, but never longer than LONGEST_BRAKE_NS. Only in rings of BRAKE_SEGMENTS or more, and while somebody makes
+#: room.
 BRAKE_NS: Final = 4_000_000
+BRAKE_THREADS: Final = 4
+LONGEST_BRAKE_NS: Final = 50_000_000
 LONGEST_BRAKING_NS: Final = 2_000_000_000
 BRAKE_SEGMENTS: Final = 64
 

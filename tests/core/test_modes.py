@@ -359,6 +359,30 @@ def test_rings_that_fill_slow_the_program_down(rig, restart):
     assert rig.totals()[2] == 4 * schema.SEGMENT_ROWS
 
 
+def test_the_more_threads_record_the_longer_each_pauses(rig, restart):
+    segments = contract.BRAKE_SEGMENTS
+    restart(budget(segments))
+    probe, over = rig.probe(1), threading.Event()
+
+    def record_and_wait():
+        repeat(probe, 1)
+        over.wait()
+
+    idle = [threading.Thread(target=record_and_wait) for _ in range(4 * contract.BRAKE_THREADS - 1)]
+    for thread in idle:
+        thread.start()
+    try:
+        began = time.monotonic()
+        repeat(probe, (segments - len(idle)) * schema.SEGMENT_ROWS)
+        # As above, but four times as long.
+        assert time.monotonic() - began > 0.8 * 4 * segments / 2 / 3 * contract.BRAKE_NS / 1e9
+    finally:
+        over.set()
+        for thread in idle:
+            thread.join()
+    assert rig.totals()[2] == 0
+
+
 def test_whoever_makes_room_meanwhile_makes_it_in_time(rig, restart):
     """One thread fills rings much faster than another empties them: it is slowed, and nothing is lost."""
     restart(budget(contract.BRAKE_SEGMENTS))

@@ -15,6 +15,8 @@
 #define NO_ROOM_NS 100000000
 #define LONGEST_WAIT_NS 5000000000
 #define BRAKE_NS 4000000
+#define BRAKE_THREADS 4 /* more of them pause longer, because the others go on meanwhile */
+#define LONGEST_BRAKE_NS 50000000
 #define LONGEST_BRAKING_NS 2000000000
 #define BRAKE_SEGMENTS 64 /* a smaller ring is full before anybody could react */
 /* An agent that has not looked for so long may be gone. */
@@ -259,8 +261,8 @@ wait_for_room(void)
 }
 
 /* When rings fill faster than they are emptied, slow down a little rather than lose samples: whoever records most pays,
- * at most BRAKE_NS for each segment, and only while they are being emptied. It begins where half is full, with next to
- * nothing but that others may have the processor: above all the agent, where there is none to spare. */
+ * a few BRAKE_NS at most for each segment, and only while they are being emptied. It begins where half is full, with
+ * next to nothing but that others may have the processor: above all the agent, where there is none to spare. */
 static void
 brake(void)
 {
@@ -271,14 +273,21 @@ brake(void)
     uint32_t room = ring.free_length + (ring.limit - ring.used);
     if (room < half && sweep())
         room = ring.free_length + (ring.limit - ring.used);
+    uint32_t recording = 0;
+    for (const Thread *thread = threads; thread != NULL && room < half; thread = thread->next)
+        recording += thread->session == ring.session && !__atomic_load_n(&thread->ended, __ATOMIC_RELAXED);
     unlock_rings();
     if (room >= half)
         return;
     if (now_ns() - __atomic_load_n(&ring.header->released_ns, __ATOMIC_RELAXED) > LONGEST_BRAKING_NS)
         return;
-    double lack = (double)(half - room) / half;
+    double lack = (double)(half - room) / half, pause = BRAKE_NS * lack * lack;
+    if (recording > BRAKE_THREADS)
+        pause *= (double)recording / BRAKE_THREADS;
+    if (pause > LONGEST_BRAKE_NS)
+        pause = LONGEST_BRAKE_NS;
     Py_BEGIN_ALLOW_THREADS
-    nanosleep(&(struct timespec){.tv_nsec = (long)(BRAKE_NS * lack * lack)}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
     Py_END_ALLOW_THREADS
 }
 

@@ -380,7 +380,9 @@ class Session:
         with self.lock:
             self.sweep()
         if self.room() < half and now() - self.header["released_ns"] <= contract.LONGEST_BRAKING_NS:
-            time.sleep((1 - self.room() / half) ** 2 * contract.BRAKE_NS / 1e9)
+            threads = max(len(self.living()), contract.BRAKE_THREADS)
+            pause_ns = (1 - self.room() / half) ** 2 * contract.BRAKE_NS * threads / contract.BRAKE_THREADS
+            time.sleep(min(pause_ns, contract.LONGEST_BRAKE_NS) / 1e9)
 
     def room(self) -> int:
         """Segments that nobody uses."""
