@@ -95,7 +95,7 @@ def check(path, *, lost=0):
             continue
         assert min(account.values()) >= 0, account
         assert account["started"] == account["written"] + account["open"] + account["lost"] + account["pending"]
-        assert account["written"] == rows.get(name, 0)
+        assert account["written"] == rows.get(name, 0), (name, sorted((path / "samples").iterdir()))
         assert not process.get("damage"), process["damage"]
         check_each(process, samples_of(path, name))
     total = sum(process["account"]["lost"] for process in recordings.values() if process["account"])

@@ -356,7 +356,10 @@ def test_the_sql_of_the_format_document_works_as_it_stands(capture, monday, numb
 
 
 def test_the_polars_of_the_format_document_works_as_it_stands(monday):
-    table = eval(document()[1].strip().removeprefix("# Polars"), {"pl": pl})
+    statements, _, expression = document()[1].strip().rpartition("\n")
+    names = {}
+    exec(statements, names)
+    table = eval(expression, names)
     assert len(table) == 3
 
 
