@@ -53,8 +53,8 @@ class Workers:
         numbered = [ring["span_offset"] + ring["last_span"] for ring in rings if ring["span_offset"]]
         self._span = max([self._span, *numbered])
         self._takes_over = any(self._content["rows"].values())
-        for name in self._content["taken"]:
-            self._remove(name)
+        # What an agent has accounted for that died before it could delete the rings.
+        self._accounted = set(self._content["taken"])
         self._content["taken"] = []
 
     def _read(self) -> dict[str, Any]:
@@ -80,14 +80,12 @@ class Workers:
         self._part += 1
         return self.capture / table / f"{self.name}-{self._part:06d}.parquet"
 
-    def _remove(self, ring: str) -> None:
-        for folder in (self.capture / schema.RINGS).glob("*"):
-            remove_ring(folder / f"{ring}{schema.RING_SUFFIX}")
-
     def take(self, ended: list[Recording], environment: dict[str, Any]) -> None:
         """Write all that `ended` processes have recorded, account for it, and delete their rings. Raises OSError."""
         found = []
         for recording in ended:
+            if recording.name in self._accounted:
+                continue
             try:
                 found.append((recording, contents.read(recording.path)))
             except (OSError, ValueError) as error:
