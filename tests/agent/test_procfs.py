@@ -171,7 +171,7 @@ def test_processes_that_share_a_cpu_wait_for_it(start_child, observe):
         one.answer()
     row = observed.sample(0, 0)
     _, waited_ns, slices = (new - old for old, new in zip(before, schedstat(alone.pid), strict=True))
-    assert row["run_queue_us"] == pytest.approx(waited_ns / 1000, rel=0.01, abs=100)
+    assert row["run_queue_us"] == pytest.approx(waited_ns / 1000, rel=0.02, abs=100)
     assert row["time_slices"] == pytest.approx(slices, abs=3)
     assert row["run_queue_us"] > 200_000, "each of two has to wait for half of the time"
     assert row["involuntary_switches"] >= 5
