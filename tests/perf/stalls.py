@@ -187,7 +187,7 @@ def _draw(curves: dict[tuple[str, bool], tuple[list[float], list[float]]]) -> No
         axis.plot(_PLACES, [ns / 1000 for ns in plain], color="#888888", linewidth=2.5, label="not recorded")
         axis.plot(_PLACES, [ns / 1000 for ns in recorded], color="#c2410c", linewidth=1.5, label="recorded")
         axis.set_yscale("log")
-        axis.set_xticks(range(1, 7), ["90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %"], fontsize=8)
+        axis.set_xticks(range(1, 7), ["p90", "p99", "p99.9", "p99.99", "p99.999", "p99.9999"], fontsize=8, rotation=25)
         axis.set_title(f"a loop of {loop}" if loop[0].isdigit() else "a loop that only records", fontsize=10)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("a turn of the loop, µs")
