@@ -47,11 +47,10 @@ class Workers:
         self._merger = Merger(self._next_part)
         self._content = self._read()
         self._content["rows"] = rows_in_parts(capture, self.name, self._merger)
-        # Never 0, which says of a ring that nobody has taken it.
-        self._span = max(last_span(capture, self.name), int(self._content.get("last_span") or 0), 1)
         # An agent that died may have numbered rings of which it has written nothing yet.
         numbered = [ring["span_offset"] + ring["last_span"] for ring in rings if ring["span_offset"]]
-        self._span = max([self._span, *numbered])
+        # Never 0, which says of a ring that nobody has taken it.
+        self._span = max(last_span(capture, self.name), int(self._content.get("last_span") or 0), *numbered, 1)
         self._takes_over = any(self._content["rows"].values())
         # What an agent has accounted for that died before it could delete the rings.
         self._accounted = set(self._content["taken"])

@@ -228,16 +228,21 @@ def test_a_segment_that_is_drained_when_its_thread_goes_on_is_free(rig, restart)
 # ---- another process that drains -------------------------------------------------------------------------------------
 
 
+def repeat_in_threads(rig, crew, count):
+    """`count` samples in all, from threads with a probe each."""
+    threads = [threading.Thread(target=repeat, args=(rig.probe(number), count // crew)) for number in range(crew)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 @pytest.mark.parametrize("pace", ["fast", "slow"])
 def test_another_process_takes_each_row_once(rig, restart, place, pace):
     restart(budget(16), on_full=contract.WAIT)
     count = 400_000 if rig.core.NAME == "native" else 40_000
     with agent_process(rig, 2 * schema.SEGMENT_ROWS, pace) as spans:
-        threads = [threading.Thread(target=repeat, args=(rig.probe(number), count // 4)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        repeat_in_threads(rig, 4, count)
         rig.core.stop()
         taken = np.sort(spans())
     assert rig.totals() == (count, count, 0)
@@ -264,11 +269,7 @@ def test_another_process_takes_rows_while_they_are_overwritten(rig, restart, pla
     restart(budget(8), on_full=contract.OVERWRITE)
     count = 400_000 if rig.core.NAME == "native" else 40_000
     with agent_process(rig, 2 * schema.SEGMENT_ROWS, pace) as spans:
-        threads = [threading.Thread(target=repeat, args=(rig.probe(number), count // 2)) for number in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        repeat_in_threads(rig, 2, count)
         rig.core.stop()
         taken = spans()
     assert len(np.unique(taken)) == len(taken)
