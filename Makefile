@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-QUICK := $(addprefix tests/,core operations capture facade test_timers.py test_imports.py)
+QUICK := $(addprefix tests/,core operations reading facade test_timers.py test_imports.py)
 SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 
 .PHONY: demo test quick test-all lab check bench sanitize tsan pythons freethreaded docs wheel clean
@@ -98,14 +98,14 @@ freethreaded:  ## the recorder's tests and how recording scales on a Python with
 		parallel $(CURDIR)
 
 docs: $(VENV)/.docs  ## the documentation site, in build/site; a warning is an error
-	$(BIN)/python -m quantum_pulse.capture.format
+	$(BIN)/python -m quantum_pulse.reading.format
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 	$(BIN)/python -m tests.docs.offline build/site
 
 # A wheel as a user gets it. CC and --only-binary keep a compiler from helping, and the tests run beside the environment,
 # so that they cannot import the sources.
 WHEELS := build/wheels
-QUICK_OF_WHEEL := core/test_spans.py core/test_tasks.py operations capture/test_capture.py export/test_exporting.py test_timers.py
+QUICK_OF_WHEEL := core/test_spans.py core/test_tasks.py operations reading/test_capture.py export/test_exporting.py test_timers.py
 wheel: $(VENV)/.wheel  ## a wheel, audited, and tested where no compiler is
 	rm -rf $(WHEELS) build/lib* build/bdist*
 	$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir $(WHEELS)/built .

@@ -253,7 +253,7 @@ def _figures(capture: Capture) -> dict[str, dict[str, float]]:
 def _warmup(capture: Capture) -> dict[str, dict[str, float]]:
     """Of each operation whose first samples are still settling: what `analysis.history.settled` says."""
     from quantum_pulse.analysis import history
-    from quantum_pulse.capture import durations
+    from quantum_pulse.reading import durations
 
     source = capture._source
     names = list(dict.fromkeys(str(definition["name"]) for definition in source.definitions()))

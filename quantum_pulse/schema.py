@@ -1,6 +1,6 @@
 """The capture format as plain data: columns, types, files, version and its history.
 
-`docs/format.md` is generated from this module (``python -m quantum_pulse.capture.format``). It imports next to
+`docs/format.md` is generated from this module (``python -m quantum_pulse.reading.format``). It imports next to
 nothing, so that a recording service and a reader of captures share it at no cost.
 """
 

@@ -289,7 +289,7 @@ def test_run_records_workers_that_are_not_forked(tmp_path, monkeypatch):
 #: Commands whose work takes two seconds, whatever the machine.
 SLOW = """
 import sys, time
-from quantum_pulse.capture import slowest
+from quantum_pulse.reading import slowest
 from quantum_pulse.cli import main
 from quantum_pulse.export import trace
 

@@ -15,7 +15,7 @@ HEAVY = {"numpy", "pandas", "pyarrow", "matplotlib", "IPython", "psutil"}
 FORBIDDEN = HEAVY | {
     # of this package, whatever reads, analyses or shows a capture
     "quantum_pulse.analysis",
-    "quantum_pulse.capture",
+    "quantum_pulse.reading",
     "quantum_pulse.cli",
     "quantum_pulse.demo",
     "quantum_pulse.explorer",

@@ -14,7 +14,7 @@ from quantum_pulse.shown import clean, say
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.capture.selection import Recorded
+    from quantum_pulse.reading.selection import Recorded
 
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -117,7 +117,7 @@ def show(
     is_whole: bool = True,
 ) -> None:
     """Print statistics, and, where they are of the whole capture, notes on them."""
-    from quantum_pulse.capture import definitions
+    from quantum_pulse.reading import definitions
     from quantum_pulse.view import numbers, text
 
     priorities = definitions.priorities(capture._source).operations
@@ -136,7 +136,7 @@ def show(
 
 
 def _show_beside(capture: qp.Capture) -> None:
-    from quantum_pulse.capture import expired, saves
+    from quantum_pulse.reading import expired, saves
     from quantum_pulse.view import text, unfinished
 
     hanging = unfinished.lines(unfinished.of(capture._source))

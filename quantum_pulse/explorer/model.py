@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.analysis import contrasts
-from quantum_pulse.capture import budgets as budget_pass
-from quantum_pulse.capture import definitions, density, scan, slowest, statistics, tables, timeline
-from quantum_pulse.capture.density import Density
-from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.selection import Recorded, Selection
-from quantum_pulse.capture.slowest import Slowest, SlowSample
 from quantum_pulse.explorer.places import Place
+from quantum_pulse.reading import budgets as budget_pass
+from quantum_pulse.reading import definitions, density, scan, slowest, statistics, tables, timeline
+from quantum_pulse.reading.density import Density
+from quantum_pulse.reading.reader import Source
+from quantum_pulse.reading.selection import Recorded, Selection
+from quantum_pulse.reading.slowest import Slowest, SlowSample
 from quantum_pulse.view import budgets, findings, scales
 from quantum_pulse.view.findings import Findings
 

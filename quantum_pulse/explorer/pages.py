@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import reader
-from quantum_pulse.capture.density import Density
 from quantum_pulse.explorer.model import MOST_SAMPLES, ExplorerModel, Overview, View, on_one_scale
 from quantum_pulse.explorer.places import Place
+from quantum_pulse.reading import reader
+from quantum_pulse.reading.density import Density
 from quantum_pulse.view import closeup, numbers, operations, page, report, unfinished, verdict
 from quantum_pulse.view.document import Beside, Block, Cell, Column, Fold, Name, Paragraph, Row, Table, plain
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from quantum_pulse.capture import statistics
-from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.selection import Moment, Operations, Selection, select
+from quantum_pulse.reading import statistics
+from quantum_pulse.reading.reader import Source
+from quantum_pulse.reading.selection import Moment, Operations, Selection, select
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import definitions, reader, unfinished
-from quantum_pulse.capture.reader import Source
 from quantum_pulse.export.chosen import Wanted, moment
+from quantum_pulse.reading import definitions, reader, unfinished
+from quantum_pulse.reading.reader import Source
 from quantum_pulse.view import budgets
 
 if TYPE_CHECKING:

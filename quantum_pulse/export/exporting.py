@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from quantum_pulse import arguments
-from quantum_pulse.capture import scan
-from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.selection import Moment, Operations
 from quantum_pulse.export import document, formats, openmetrics, sinks, tabular, trace
 from quantum_pulse.export.chosen import Wanted
+from quantum_pulse.reading import scan
+from quantum_pulse.reading.reader import Source
+from quantum_pulse.reading.selection import Moment, Operations
 
 
 @dataclass(frozen=True)

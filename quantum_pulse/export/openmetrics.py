@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import histogram
-from quantum_pulse.capture import budgets, scan, totals
-from quantum_pulse.capture.calls import Calls
-from quantum_pulse.capture.groups import Groups
-from quantum_pulse.capture.reader import Source
 from quantum_pulse.export.chosen import Wanted
+from quantum_pulse.reading import budgets, scan, totals
+from quantum_pulse.reading.calls import Calls
+from quantum_pulse.reading.groups import Groups
+from quantum_pulse.reading.reader import Source
 
 if TYPE_CHECKING:
     import numpy as np

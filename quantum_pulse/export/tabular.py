@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import schema, shown
-from quantum_pulse.capture import scan, tables
-from quantum_pulse.capture.reader import Source
 from quantum_pulse.export.chosen import Wanted
+from quantum_pulse.reading import scan, tables
+from quantum_pulse.reading.reader import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,18 +15,18 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import metrics, schema
-from quantum_pulse.capture import scan, spans, tables
-from quantum_pulse.capture.groups import Groups
-from quantum_pulse.capture.reader import Part, Source
-from quantum_pulse.capture.selection import EVERYTHING, Selection, first_ns
 from quantum_pulse.export.chosen import Wanted, moment
 from quantum_pulse.export.tracks import OTHER_TASKS, Track, Tracks
+from quantum_pulse.reading import scan, spans, tables
+from quantum_pulse.reading.groups import Groups
+from quantum_pulse.reading.reader import Part, Source
+from quantum_pulse.reading.selection import EVERYTHING, Selection, first_ns
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from quantum_pulse.capture.spans import Rows
+    from quantum_pulse.reading.spans import Rows
 
 #: Columns of the events that are written beside their times, where they have a value.
 _ABOUT_EVENTS: Final = ("generation", "collected", "value", "thread")

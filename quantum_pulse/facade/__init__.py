@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from quantum_pulse import arguments
-from quantum_pulse.capture import reader
-from quantum_pulse.capture.several import Paths
 from quantum_pulse.facade import opening
 from quantum_pulse.facade.capture import Capture
+from quantum_pulse.reading import reader
+from quantum_pulse.reading.several import Paths
 
 __all__ = ["Capture", "last", "nothing", "open", "sample", "so_far"]
 

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 from quantum_pulse import arguments
-from quantum_pulse.capture import reader
-from quantum_pulse.capture.selection import Moment, Operations, Recorded
 from quantum_pulse.facade import opening
 from quantum_pulse.operations import Category, Operation
+from quantum_pulse.reading import reader
+from quantum_pulse.reading.selection import Moment, Operations, Recorded
 from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.capture.slowest import Slowest
     from quantum_pulse.explorer.widget import Explorer
     from quantum_pulse.export.exporting import Exported
     from quantum_pulse.facade.operations import RecordedOperations
+    from quantum_pulse.reading.slowest import Slowest
     from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
     from quantum_pulse.view.formats import Report
@@ -78,7 +78,7 @@ class Capture:
 
         Raises ValueError that names the choices where one of them is none, TypeError for a string as an operation.
         """
-        from quantum_pulse.capture import statistics
+        from quantum_pulse.reading import statistics
 
         return statistics.stats(
             self._source,
@@ -117,7 +117,7 @@ class Capture:
         these are within 1 %; metrics of that time are NaN. Other windows are only of samples that are there. Raises
         ValueError where a window would cut what is kept by the hour or day, and names those that do not.
         """
-        from quantum_pulse.capture import timeline
+        from quantum_pulse.reading import timeline
 
         return timeline.timeline(self._source, window, operations, start, end, quantiles=quantiles, with_expired=True)
 
@@ -130,7 +130,7 @@ class Capture:
         from the shortest to the longest. Columns `time`: when each began, UTC, at most `columns` of equal length, from
         `start` or the first sample to `end` or the last. Values: calls.
         """
-        from quantum_pulse.capture import timeline
+        from quantum_pulse.reading import timeline
 
         return timeline.heatmap(self._source, operation, start, end, columns)
 
@@ -147,7 +147,7 @@ class Capture:
         With `operations`, paths begin at these. `start` and `end` choose samples as in `samples`. A sample whose
         enclosing sample is not in the capture (still open, lost, or not recorded) counts as outermost.
         """
-        from quantum_pulse.capture import nesting
+        from quantum_pulse.reading import nesting
 
         return nesting.tree(self._source, operations, start, end)
 
@@ -159,7 +159,7 @@ class Capture:
         ``slowest[0]`` is the first with its surroundings: `sample`, `ancestors`, `children`, `meanwhile` (what else
         ran then, by process, thread and operation) and `events` (garbage collections and steps of the wall clock).
         """
-        from quantum_pulse.capture import slowest
+        from quantum_pulse.reading import slowest
 
         return slowest.slowest(self._source, n, operation, start, end)
 
@@ -202,7 +202,7 @@ class Capture:
         with fewer than 20 calls there are no fences (NaN) and no outliers. Samples are chosen as in `samples`;
         `expected_only` leaves out operations that do not say what is expected.
         """
-        from quantum_pulse.capture import validation
+        from quantum_pulse.reading import validation
 
         return validation.validate(self._source, operations, start, end, expected_only=expected_only)
 
@@ -307,7 +307,7 @@ class Capture:
         recorded cost less than is counted here. With `operations`, paths begin at these, as in `tree`. What was
         measured stands in ``.attrs["recordings"]``, for each recording.
         """
-        from quantum_pulse.capture import overhead
+        from quantum_pulse.reading import overhead
 
         return overhead.overhead(self._source, operations, start, end)
 
@@ -316,7 +316,7 @@ class Capture:
 
         Categories and operations of priority 1 come first, then what took most time.
         """
-        from quantum_pulse.capture import definitions
+        from quantum_pulse.reading import definitions
         from quantum_pulse.view import figures
 
         priorities = definitions.priorities(self._source).operations
@@ -415,7 +415,7 @@ class Capture:
         `capture`. Raises TypeError for a string where an operation belongs, and ValueError for an unknown column, for
         what is no time or could be two, and for an `end` before `start`.
         """
-        from quantum_pulse.capture import tables
+        from quantum_pulse.reading import tables
 
         return tables.samples(self._source, operations, start, end, columns)
 
@@ -433,7 +433,7 @@ class Capture:
         They come about in the order of time, and each is sorted by it. A part that turns out to be damaged on the way
         is left from there on, and is in `losses()`.
         """
-        from quantum_pulse.capture import tables
+        from quantum_pulse.reading import tables
 
         return tables.iter_samples(self._source, operations, start, end, columns, rows)
 
@@ -444,19 +444,19 @@ class Capture:
         says what it was before, as in "budget_us: 100, category: Input". Empty text where nothing changed. When several
         captures are read as one, all samples of an operation count for its newest category.
         """
-        from quantum_pulse.capture import definitions
+        from quantum_pulse.reading import definitions
 
         return definitions.frame(self._source)
 
     def metrics(self) -> pd.DataFrame:
         """System metrics over the same time, one row an interval, ordered by `time`; columns as in `docs/format.md`."""
-        from quantum_pulse.capture import tables
+        from quantum_pulse.reading import tables
 
         return tables.whole(self._source, "metrics", "time")
 
     def events(self) -> pd.DataFrame:
         """Garbage collections and steps of the wall clock, ordered by `start`; columns as in `docs/format.md`."""
-        from quantum_pulse.capture import tables
+        from quantum_pulse.reading import tables
 
         return tables.whole(self._source, "events", "start")
 
@@ -477,7 +477,7 @@ class Capture:
         that is known of it, so that it is at least that; thread, task, span, parent, process. `start` and `elapsed_us`
         are null where a block had only just begun.
         """
-        from quantum_pulse.capture import unfinished
+        from quantum_pulse.reading import unfinished
 
         return unfinished.frame(self._source)
 
@@ -489,7 +489,7 @@ class Capture:
         rollups. Everything else is of the samples that are there: some may be older than this moment, as of another
         host.
         """
-        from quantum_pulse.capture import expired
+        from quantum_pulse.reading import expired
 
         return expired.until(self._source)
 
@@ -501,7 +501,7 @@ class Capture:
         Of the time before, what ended later and what was saved are there. Calls that began before may lack the calls
         inside them.
         """
-        from quantum_pulse.capture import saves
+        from quantum_pulse.reading import saves
 
         return saves.overwritten_until(self._source)
 
@@ -511,7 +511,7 @@ class Capture:
         Columns: time (when it was noticed, UTC; null in captures of older versions), operation, duration_us, error,
         span, process.
         """
-        from quantum_pulse.capture import saves
+        from quantum_pulse.reading import saves
 
         return saves.frame(self._source)
 
@@ -523,15 +523,15 @@ class Capture:
         ``capture.operations.Trading`` those of a whole enum. A read-only mapping, sorted by name. A name that is not
         among them is an UnknownOperationError (a KeyError) or an AttributeError that says which is nearest.
         """
-        from quantum_pulse.capture import definitions
         from quantum_pulse.facade.operations import RecordedOperations
+        from quantum_pulse.reading import definitions
 
         return RecordedOperations(definitions.frame(self._source))
 
     @property
     def categories(self) -> dict[str, Category]:
         """Categories by name, as they were defined last."""
-        from quantum_pulse.capture import definitions
+        from quantum_pulse.reading import definitions
 
         return definitions.categories(self._source)
 
@@ -546,7 +546,7 @@ class Capture:
         return visible(f"<Capture {what}: {count:,} samples{older}>")
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.capture import definitions, expired, saves
+        from quantum_pulse.reading import definitions, expired, saves
         from quantum_pulse.view import html, text, unfinished
 
         table = html.stats_table(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from quantum_pulse import analysis, results
 from quantum_pulse.analysis import decomposition
 from quantum_pulse.analysis import environments as conditions
-from quantum_pulse.capture import environments, runs, selection, self_time, statistics
-from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.selection import Operations
+from quantum_pulse.reading import environments, runs, selection, self_time, statistics
+from quantum_pulse.reading.reader import Source
+from quantum_pulse.reading.selection import Operations
 from quantum_pulse.view import unfinished
 
 if TYPE_CHECKING:

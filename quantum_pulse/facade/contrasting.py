@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from quantum_pulse import arguments, metrics, results
 from quantum_pulse.analysis import contrasts, windows
-from quantum_pulse.capture import selection, tables, timeline
-from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.selection import Moment, Operations
+from quantum_pulse.reading import selection, tables, timeline
+from quantum_pulse.reading.reader import Source
+from quantum_pulse.reading.selection import Moment, Operations
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from quantum_pulse import arguments, metrics, results
 from quantum_pulse.analysis import recommendations, windows
-from quantum_pulse.capture import environments, selection, statistics, tables, timeline
-from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.selection import Operations
+from quantum_pulse.reading import environments, selection, statistics, tables, timeline
+from quantum_pulse.reading.reader import Source
+from quantum_pulse.reading.selection import Operations
 
 
 def correlate(

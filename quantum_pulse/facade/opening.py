@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from quantum_pulse import arguments
-from quantum_pulse.capture import reader, several
 from quantum_pulse.errors import CaptureError
+from quantum_pulse.reading import reader, several
 
 
 def source(path: several.Paths, *, may_be_empty: bool = False) -> reader.Source:

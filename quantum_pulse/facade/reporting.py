@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from quantum_pulse.capture import overhead, scan, tables
-from quantum_pulse.capture.reader import Source
 from quantum_pulse.facade import comparing, correlating
+from quantum_pulse.reading import overhead, scan, tables
+from quantum_pulse.reading.reader import Source
 from quantum_pulse.view import findings
 
 

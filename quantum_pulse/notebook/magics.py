@@ -20,11 +20,11 @@ from IPython.core.magic import (
 from IPython.display import display
 from traitlets import Unicode, observe
 
-from quantum_pulse.capture import reader
 from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.notebook import answers, names, options
 from quantum_pulse.notebook.cells import Cell, OutOfSight
 from quantum_pulse.operations import Operation
+from quantum_pulse.reading import reader
 from quantum_pulse.recorder import recording, session
 
 #: How the moment in the name of a session's capture is written.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import budgets as budget_pass
-from quantum_pulse.capture import scan
-from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.selection import EVERYTHING, Selection
+from quantum_pulse.reading import budgets as budget_pass
+from quantum_pulse.reading import scan
+from quantum_pulse.reading.reader import Source
+from quantum_pulse.reading.selection import EVERYTHING, Selection
 from quantum_pulse.view import numbers
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from quantum_pulse import metrics
-from quantum_pulse.capture.slowest import SlowSample
+from quantum_pulse.reading.slowest import SlowSample
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import charts, numbers, verdict
 from quantum_pulse.view.charts import Mark, Strip

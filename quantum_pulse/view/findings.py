@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.capture import (
+from quantum_pulse.operations import Category
+from quantum_pulse.reading import (
     definitions,
     expired,
     nesting,
@@ -21,10 +22,9 @@ from quantum_pulse.capture import (
     tables,
     timeline,
 )
-from quantum_pulse.capture.reader import Source
-from quantum_pulse.capture.selection import Recorded
-from quantum_pulse.capture.slowest import SlowSample
-from quantum_pulse.operations import Category
+from quantum_pulse.reading.reader import Source
+from quantum_pulse.reading.selection import Recorded
+from quantum_pulse.reading.slowest import SlowSample
 from quantum_pulse.view import budgets, scales, unfinished
 from quantum_pulse.view.unfinished import Unfinished
 

@@ -15,7 +15,7 @@ from quantum_pulse.view.scales import LogScale
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.capture.definitions import Priorities
+    from quantum_pulse.reading.definitions import Priorities
 
 _PRIORITY: Final = Column("priority", title="1 is the most important")
 _COLUMNS: Final = (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from quantum_pulse.analysis.comparison import OpenCalls, StillOpen
-from quantum_pulse.capture import statistics, unfinished
-from quantum_pulse.capture.reader import Source
+from quantum_pulse.reading import statistics, unfinished
+from quantum_pulse.reading.reader import Source
 from quantum_pulse.view import numbers
 from quantum_pulse.view.document import Block, Cell, Column, Name, Paragraph, Row, Table
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 import quantum_pulse as qp
 from quantum_pulse import histogram
 from quantum_pulse.agent.expiry import Expiry
-from quantum_pulse.capture import timeline
 from quantum_pulse.keep import parse
+from quantum_pulse.reading import timeline
 from tests.agent.captures import EPOCH, ERRORS, HOUR, MINUTE, OPERATIONS, SECOND, Maker, columns
 
 EXACT = ["count", "errors", "total_us", "mean_us", "min_us", "max_us"]

@@ -6,10 +6,10 @@ import warnings
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse.capture import scan
 from quantum_pulse.explorer import model as explorer_model
 from quantum_pulse.explorer import widget
 from quantum_pulse.explorer.places import Place, RefusedError, follow
+from quantum_pulse.reading import scan
 from quantum_pulse.view import budgets
 from tests.view import captures
 from tests.view.captures import SLOW_EXCHANGE

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
+from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
 PART_ROWS = 1 << 15
 

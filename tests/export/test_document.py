@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse.capture.selection import Recorded
 from quantum_pulse.operations import Category, Definition
+from quantum_pulse.reading.selection import Recorded
 from tests.view.captures import ENGINE, with_losses
 
 DOCUMENTED = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")

@@ -156,7 +156,7 @@ def test_a_stream_and_gzip(tmp_path):
 MEMORY = """
 import sys
 import quantum_pulse as qp
-from quantum_pulse.capture import spans
+from quantum_pulse.reading import spans
 from quantum_pulse.export import tabular
 
 tabular._BATCH_ROWS = spans.BLOCK_ROWS = 1 << 15

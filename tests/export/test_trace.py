@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse.capture import spans
 from quantum_pulse.operations import Category, Definition
+from quantum_pulse.reading import spans
 from tests.view.captures import SLOW_EXCHANGE
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from quantum_pulse import schema
 from quantum_pulse.agent import parts
-from tests.capture.conftest import ANCHOR_NS
+from tests.reading.conftest import ANCHOR_NS
 
 
 def add_metrics(capture, pauses_us, interval_ns=100_000_000):

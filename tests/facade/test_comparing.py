@@ -13,7 +13,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.errors import CaptureError
-from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
+from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
 
 @pytest.fixture

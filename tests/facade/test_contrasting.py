@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import quantum_pulse as qp
-from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
 from tests.facade.metrics import add_metrics
+from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
 
 class Work(qp.Operation):

@@ -9,8 +9,8 @@ import pytest
 import quantum_pulse as qp
 from quantum_pulse import schema
 from quantum_pulse.analysis import recommendations
-from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
 from tests.facade.metrics import add_metrics
+from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
 
 def test_what_moves_with_latency(write_capture):  # noqa: F811 - the fixture

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse.capture import reader
+from quantum_pulse.reading import reader
 from quantum_pulse.recorder import session
 
 

@@ -12,7 +12,7 @@ from IPython.core.completer import IPCompleter, provisionalcompleter
 import quantum_pulse as qp
 from quantum_pulse.errors import UnknownOperationError
 from quantum_pulse.operations import Category, Definition
-from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
+from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 from tests.recorder.work import forget_unused
 
 

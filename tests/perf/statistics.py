@@ -101,7 +101,7 @@ def ours(path: Path) -> Callable[[], object]:
     import pandas  # noqa: F401 - imports are left out for all
 
     import quantum_pulse as qp
-    from quantum_pulse.capture import statistics  # noqa: F401
+    from quantum_pulse.reading import statistics  # noqa: F401
 
     return lambda: qp.open(path).stats()
 
@@ -110,7 +110,7 @@ def ours_first_look(path: Path) -> Callable[[], object]:
     import pandas  # noqa: F401
 
     import quantum_pulse as qp
-    from quantum_pulse.capture import statistics  # noqa: F401
+    from quantum_pulse.reading import statistics  # noqa: F401
 
     return lambda: qp.open(path).stats(approximate=True)
 
@@ -146,8 +146,8 @@ def ours_heatmap(path: Path) -> Callable[[], object]:
     import pandas  # noqa: F401
 
     from quantum_pulse import facade
-    from quantum_pulse.capture import timeline
-    from quantum_pulse.capture.selection import Selection
+    from quantum_pulse.reading import timeline
+    from quantum_pulse.reading.selection import Selection
 
     return lambda: timeline._heatmap(facade.open(path)._source, Selection(("Bench.OP_00",)), 120)
 

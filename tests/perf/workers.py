@@ -52,7 +52,7 @@ print(json.dumps({"plain": plain, "recorded": recorded, "stop": time.perf_counte
 _LOOK = """
 import json, sys, time
 import quantum_pulse as qp
-import pandas, pyarrow.parquet, quantum_pulse.facade, quantum_pulse.capture.statistics
+import pandas, pyarrow.parquet, quantum_pulse.facade, quantum_pulse.reading.statistics
 begin = time.perf_counter()
 count = int(qp.open(sys.argv[1]).stats(approximate=True)["count"].sum())
 print(json.dumps({"look": time.perf_counter() - begin, "samples": count}))

@@ -18,8 +18,8 @@ import pytest
 import quantum_pulse as qp
 from quantum_pulse import histogram, schema
 from quantum_pulse.agent import agent, merging, parts
-from quantum_pulse.capture import format as capture_format
 from quantum_pulse.operations import Category, Definition
+from quantum_pulse.reading import format as capture_format
 from quantum_pulse.recorder import session
 from quantum_pulse.rings.batch import Batch
 

@@ -10,7 +10,7 @@ import quantum_pulse as qp
 from quantum_pulse.cli import main
 from quantum_pulse.operations import Category, Definition
 from quantum_pulse.view import budgets, text
-from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
+from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
 
 @pytest.fixture

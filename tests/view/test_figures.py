@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse.capture.statistics import COLUMNS
 from quantum_pulse.operations import Category
+from quantum_pulse.reading.statistics import COLUMNS
 from quantum_pulse.view import figures
 
 

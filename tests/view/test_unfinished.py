@@ -10,7 +10,7 @@ from quantum_pulse.cli import main
 from quantum_pulse.explorer import pages
 from quantum_pulse.explorer.model import ExplorerModel
 from quantum_pulse.view import unfinished
-from tests.capture.conftest import write_capture  # noqa: F401 - a fixture
+from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
 BLOCK = {"operation": "Work.READ", "category": "Input", "start": 0, "thread": 7, "task": 0, "span": 100, "parent": 0}
 STARTED_NS = 1_700_000_000 * 10**9

@@ -7,9 +7,9 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse import shown
-from quantum_pulse.capture.definitions import Priorities
-from quantum_pulse.capture.statistics import COLUMNS
 from quantum_pulse.operations import Category
+from quantum_pulse.reading.definitions import Priorities
+from quantum_pulse.reading.statistics import COLUMNS
 from quantum_pulse.view import html, numbers, operations, text
 from tests.view.captures import ENGINE
 
