@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from quantum_pulse._version import __version__
 from quantum_pulse.errors import QuantumPulseError
-from quantum_pulse.operations import Category, Operation, op
+from quantum_pulse.operations import Category, Operation, annotate, op
 from quantum_pulse.recorder.recording import Recorder
 from quantum_pulse.recorder.session import record, start, start_from_environment, stop
 from quantum_pulse.timers import PausableTimer
@@ -34,6 +34,7 @@ __all__ = [
     "Recorder",
     "__version__",
     "analysis",
+    "annotate",
     "last",
     "op",
     "open",

@@ -7,7 +7,7 @@ import os
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from pathlib import Path
     from typing import Any
 
@@ -76,3 +76,14 @@ def is_url(text: str) -> bool:
     """Whether `text` is a URL, which as a path would be a folder of the name of its scheme."""
     scheme, colon, _ = text.partition("://")
     return bool(colon) and len(scheme) > 1 and scheme.isascii() and scheme.replace("+", "").isalnum()
+
+
+def nearest(text: str, names: Iterable[str]) -> str | None:
+    """The name that `text` is most like, with its enum or without; None where it is like none."""
+    import difflib
+
+    names = list(names)
+    short = {name.rsplit(".", 1)[-1].lower(): name for name in names}
+    lowered = {name.lower(): name for name in names} | short
+    near = difflib.get_close_matches(text.lower(), lowered, n=1, cutoff=0.4)
+    return lowered[near[0]] if near else None

@@ -24,6 +24,7 @@ def layout(table: str, *, strict: bool = False) -> pa.Schema:
         "int32": pa.int32(),
         "double": pa.float64(),
         "string": pa.string(),
+        "map<string, string>": pa.map_(pa.string(), pa.string()),
     }
     return pa.schema(
         [
@@ -31,6 +32,13 @@ def layout(table: str, *, strict: bool = False) -> pa.Schema:
             for column in schema.TABLES[table]
         ]
     )
+
+
+def stored_columns(column: schema.Column) -> list[str]:
+    """The columns that a Parquet file has for one of a table: a map has one for its keys and one for its values."""
+    if not column.type.startswith("map"):
+        return [column.name]
+    return [f"{column.name}.key_value.key", f"{column.name}.key_value.value"]
 
 
 def stored(table: str, columns: Sequence[str], present: Collection[str]) -> list[str]:

@@ -11,17 +11,19 @@ import sys
 import threading
 import types
 
-from quantum_pulse.arguments import real
+from quantum_pulse import attributes as declarations
+from quantum_pulse.arguments import nearest, real
+from quantum_pulse.attributes import Attribute
 from quantum_pulse.core import core
 from quantum_pulse.errors import DefinitionError, UnknownOperationError
 from quantum_pulse.timers import PausableTimer
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
-    from typing import Any, NamedTuple, Never, NoReturn, Self, TypeVar
+    from collections.abc import Callable, Collection, Mapping
+    from typing import Any, NamedTuple, Never, NoReturn, Self, TypeVar, overload
 
-    from quantum_pulse.core._native import Probe
+    from quantum_pulse.core._native import Attributed, AttributeValue, Probe
 
     F = TypeVar("F", bound=Callable[..., Any])
 else:
@@ -58,10 +60,16 @@ class Definition(NamedTuple):
     sample_every: int = 1
     expect_us: tuple[float, float] | None = None
     budget_quantile: float = DEFAULT_BUDGET_QUANTILE
+    attributes: tuple[Attribute, ...] = ()
+    cpu_time: bool = False
 
     def plain(self) -> dict[str, Any]:
         """As JSON can have it: in footers and in the journal beside the rings."""
-        return {**self._asdict(), "category": self.category._asdict()}
+        return {
+            **self._asdict(),
+            "category": self.category._asdict(),
+            "attributes": [one.plain() for one in self.attributes],
+        }
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Self:
@@ -76,6 +84,7 @@ class Definition(NamedTuple):
             **{
                 **known,
                 "category": Category(**category),
+                "attributes": tuple(map(Attribute.from_plain, plain.get("attributes") or ())),
                 "expect_us": None if expect_us is None else (float(expect_us[0]), float(expect_us[1])),
             }
         )
@@ -107,6 +116,12 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         Record one of so many calls, chosen at random, with that weight.
     expect_us
         Between which times a duration is plausible, ``(low, high)`` in microseconds; see `Capture.validate`.
+    attributes
+        What calls may be told apart by, as names and types: ``{"route": str, "status": int, "tenant": str}``. A type is
+        str, int, float, bool, an Enum or a Literal, which allow their members only; with ``| None`` it may be left
+        open. Values are given by ``with Api.REQUEST(route="/orders"):`` and by `annotate`.
+    cpu_time
+        Whether to record the CPU time of the thread in each block too, which costs two system calls a block.
 
     Raises
     ------
@@ -116,9 +131,11 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
 
     # Compared by identity: an enum takes members of equal value for aliases, and two operations may well look alike.
     __slots__ = (
+        "attributes",
         "budget_quantile",
         "budget_us",
         "category",
+        "cpu_time",
         "description",
         "detail",
         "expect_us",
@@ -137,6 +154,8 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         detail: bool = False,
         sample_every: int = 1,
         expect_us: tuple[float, float] | None = None,
+        attributes: Mapping[str, object] | None = None,
+        cpu_time: bool = False,
         **unknown: Never,
     ) -> None:
         for name in unknown:
@@ -166,6 +185,11 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
             raise DefinitionError(f"op(): detail must be True or False, not {detail!r}")
         if not isinstance(sample_every, int) or isinstance(sample_every, bool) or not 1 <= sample_every < 1 << 31:
             raise DefinitionError(f"op(): sample_every must be an integer of at least 1, not {sample_every!r}")
+        if not isinstance(cpu_time, bool):
+            raise DefinitionError(f"op(): cpu_time must be True or False, not {cpu_time!r}")
+        declarations.declared(attributes)
+        self.attributes = dict(attributes or {})
+        self.cpu_time = cpu_time
         self.description = description
         self.category = category
         self.priority = priority
@@ -186,6 +210,8 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
             "detail": False,
             "sample_every": 1,
             "expect_us": None,
+            "attributes": {},
+            "cpu_time": False,
         }
         more = [f", {name}={value!r}" for name, usual in rare.items() if (value := getattr(self, name)) != usual]
         return f"op({self.description!r}, {options}{''.join(more)})"
@@ -250,6 +276,41 @@ class Registry:
 
 
 registry = Registry()
+
+
+def _refuse(number: int, name: str, value: object) -> None:
+    """Raise what is to be known of an attribute that a core refuses."""
+    definition = registry[number]
+    declarations.refuse(definition.name, definition.attributes, name, value)
+
+
+core.set_refusal(_refuse)
+
+if TYPE_CHECKING:
+
+    def annotate(*, error: str | BaseException | None = None, **attributes: AttributeValue) -> None:
+        """Say what is known of the innermost open block of this execution context, as ``annotate(status=201)``.
+
+        Parameters
+        ----------
+        error
+            What failed, as ``"http 502"``, or an exception, whose type is named. The call then counts as failed, whether
+            or not an exception leaves the block. None takes it back.
+        **attributes
+            Values of attributes that the block's operation declares. Those given before are replaced.
+
+        Raises
+        ------
+        TypeError
+            For an attribute that the operation does not declare, or a value of another type.
+
+        Notes
+        -----
+        It does nothing where no block is open or nothing is recorded.
+        """
+
+else:
+    annotate = core.annotate
 
 
 class _OperationType(enum.EnumType):
@@ -321,6 +382,8 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
             member.probe_every = member._value_.sample_every
             member.probe_detail = member._value_.detail
             member.probe_id = registry.number(member.definition)
+            member.probe_cpu_time = member._value_.cpu_time
+            member.probe_attributes = declarations.for_core(member._value_.attributes)
             # As later Pythons do, and EnumType refuses: it takes this for a change of the member.
             if sys.version_info < (3, 12):
                 type.__setattr__(cls, member.name, member)
@@ -343,6 +406,8 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
             sample_every=spec.sample_every,
             expect_us=spec.expect_us,
             budget_quantile=spec.budget_quantile,
+            attributes=declarations.declared(spec.attributes),
+            cpu_time=spec.cpu_time,
         )
 
     @property
@@ -385,15 +450,43 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
         """Between which times a duration is plausible, in microseconds, if that is known."""
         return self._value_.expect_us  # type: ignore[no-any-return]
 
-    def timer(self, *, elapsed: Operation | None = None) -> PausableTimer:
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """What calls of the operation may be told apart by."""
+        return declarations.declared(self._value_.attributes)
+
+    @property
+    def cpu_time(self) -> bool:
+        """Whether the CPU time of each block is recorded."""
+        return self._value_.cpu_time  # type: ignore[no-any-return]
+
+    def timer(self, *, elapsed: Operation | None = None, **attributes: AttributeValue) -> PausableTimer:
         """A timer that records one sample of this operation without the pauses in it; see `PausableTimer`.
 
-        `elapsed`: another operation, which gets a sample of the same work with the pauses.
+        Parameters
+        ----------
+        elapsed
+            Another operation, which gets a sample of the same work with the pauses.
+        **attributes
+            Values of attributes that the operation declares.
         """
-        return PausableTimer(self, elapsed)
+        return PausableTimer(self, elapsed, **attributes)
 
-    def __call__(self, function: F) -> F:
-        """Decorate `function`: each call is one sample."""
+    if TYPE_CHECKING:  # the core does it
+
+        @overload
+        def __call__(self, function: F, /) -> F: ...
+        @overload
+        def __call__(self, **attributes: AttributeValue) -> Attributed: ...
+        def __call__(self, *args: Any, **attributes: Any) -> Any:
+            """Decorate a function, so that each call is one sample; or give values to attributes.
+
+            ``with Api.REQUEST(route="/orders"): ...`` and ``@Api.REQUEST(route="/orders")`` time a block and a function
+            with attributes.
+            """
+
+    def _decorated(self, function: Any, timing: Any) -> Any:
+        """`function` so that each call is one sample; `timing` is the operation, or what has its attributes."""
         if isinstance(function, type):
             raise TypeError(
                 f"@{self.definition.name} decorates a function, not the class {function.__name__}; "
@@ -401,7 +494,7 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
             )
         if not callable(function):
             raise TypeError(f"@{self.definition.name} decorates a function, not {function!r}")
-        return _decorate(self, function)  # type: ignore[no-any-return]
+        return _decorate(timing, function)
 
     def __str__(self) -> str:
         return f"{type(self).__name__}.{self._name_}"
@@ -514,14 +607,3 @@ def _refuse(value: object, recorded: Collection[str]) -> NoReturn:
     if near in recorded:
         hint = f"; did you mean {near}, which is capture.operations[{near!r}] without its enum?"
     raise TypeError(f"an operation is a member of an Operation enum, not the string {value!r}{hint}")
-
-
-def nearest(text: str, names: Iterable[str]) -> str | None:
-    """The name that `text` is most like, with its enum or without; None where it is like none."""
-    import difflib
-
-    names = list(names)
-    short = {name.rsplit(".", 1)[-1].lower(): name for name in names}
-    lowered = {name.lower(): name for name in names} | short
-    near = difflib.get_close_matches(text.lower(), lowered, n=1, cutoff=0.4)
-    return lowered[near[0]] if near else None

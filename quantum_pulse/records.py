@@ -256,6 +256,20 @@ def is_definition(value: object) -> bool:
         and (budget is None or isinstance(budget, int | float))
         and _is_quantile(value.get("budget_quantile", 0.5))
         and (expected is None or _is_pair(expected))
+        and isinstance(value.get("cpu_time", False), bool)
+        and isinstance(attributes := value.get("attributes", []), list)
+        and len(attributes) <= schema.MOST_ATTRIBUTES
+        and all(map(_is_attribute, attributes))
+    )
+
+
+def _is_attribute(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("name"), str)
+        and value.get("type") in ("str", "int", "float", "bool")
+        and _is_texts(value.get("choices"))
+        and isinstance(value.get("optional", False), bool)
     )
 
 

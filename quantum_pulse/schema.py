@@ -23,7 +23,8 @@ HISTORY: Final[dict[int, str]] = {
     "`voluntary_switches` and `involuntary_switches` where they cannot be read. Events have a `value`, and of other "
     "kinds than `gc` neither `generation` nor `collected`; `clock_step` is new. Processes say their `cpu_quota`, and "
     "how they ended. Rollups of what has expired: the table `rollups`, whose footers name the parts and process files "
-    "that they stand in for. Forked processes that end soon share a recording.",
+    "that they stand in for. Forked processes that end soon share a recording. Samples have `attributes` and `cpu_ns`; "
+    "an `error` may be what the program declared.",
 }
 
 
@@ -51,9 +52,33 @@ SAMPLES: Final[tuple[Column, ...]] = (
     Column("task", "int64", _SPLIT, "", "Number of the asyncio task, unique in the process; 0 outside asyncio."),
     Column("span", "int64", _DELTA, "", "Number of this execution, unique in the process."),
     Column("parent", "int64", _SPLIT, "", "`span` of the enclosing execution; 0 at a root."),
-    Column("error", "dictionary<string>", _DICT, "", "Type name of the exception that left the block.", True),
+    Column(
+        "error",
+        "dictionary<string>",
+        _DICT,
+        "",
+        "What failed: the type name of the exception that left the block, or what the program declared.",
+        True,
+    ),
     Column("weight", "int32", _DICT, "calls", "How many calls this sample stands for."),
     Column("process", "int32", _DICT, "", "Process id."),
+    Column(
+        "attributes",
+        "map<string, string>",
+        _DICT,
+        "",
+        "Values of the attributes that were set, as text; null where none was.",
+        True,
+    ),
+    Column(
+        "cpu_ns",
+        "int64",
+        _SPLIT,
+        "ns",
+        "CPU time of the thread in the block; null where it was not recorded, and where the block moved to another "
+        "thread or the thread ran another task, greenlet or caller of a generator in between.",
+        True,
+    ),
 )
 
 _ENCODINGS: Final = {"int64": _DELTA, "double": "default"}
@@ -92,7 +117,7 @@ ROLLUPS: Final[tuple[Column, ...]] = (
     Column("start", "timestamp[ns, UTC]", _DELTA, "ns", "Begin of the interval in which the calls started."),
     Column("interval_ns", "int64", _DICT, "ns", "Length of the interval: a minute, an hour or a day."),
     Column("count", "int64", _DELTA, "calls", "Calls that started in the interval."),
-    Column("errors", "int64", _DELTA, "calls", "Calls of these that an exception ended."),
+    Column("errors", "int64", _DELTA, "calls", "Calls of these that failed."),
     Column("samples", "int64", _DELTA, "", "Rows of `samples` that this row replaces."),
     Column("sum_ns", "int64", _DELTA, "ns", "Sum of the durations of the calls."),
     Column("min_ns", "int64", _DELTA, "ns", "Shortest duration."),
@@ -146,7 +171,7 @@ HISTOGRAM_BITS: Final = 6
 # for each segment, and then the segments. A segment belongs to one thread and has a header and SEGMENT_ROWS entries of
 # each column, columns side by side in this order. Each word has one writer, the program or the agent, so the two hand
 # segments over without locks; `docs/format.md` describes the protocol.
-RING_MAGIC: Final = b"QPRING04"
+RING_MAGIC: Final = b"QPRING05"
 #: Header fields, slots and error names. The tables follow.
 RING_HEADER_BYTES: Final = 24576
 #: Bytes of the two tables for each segment: `drained` comes first, then `claimed`, both of 64-bit words.
@@ -163,7 +188,7 @@ RING_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
     ("last_span", "q", 64),
     ("lost", "Q", 72),  # samples that found no room or were overwritten
     ("used", "I", 80),  # segments that were taken at least once: the first ones
-    ("names_bytes", "I", 84),  # of the error names that are complete
+    ("texts_bytes", "I", 84),  # of the texts in the header that are complete
     ("gc_collections", "Q", 88),
     ("gc_pause_ns", "Q", 96),
     ("trips", "Q", 104),  # watched samples that were found, in all
@@ -203,16 +228,17 @@ TRIP_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
 COUNTERS_OFFSET: Final = 1024
 COUNTERS: Final = 48
 COUNTER_BYTES: Final = 64
-#: Names of error types in the order of their numbers, from 1: a 32-bit length and UTF-8 text each.
-ERROR_NAMES_OFFSET: Final = 8192
-ERROR_NAMES_BYTES: Final = RING_HEADER_BYTES - ERROR_NAMES_OFFSET
-#: Number of all errors whose name found no room.
-OTHER_ERROR: Final = 0xFFFFFFFF
+#: Texts in the order of their numbers, from 1: a 32-bit length and UTF-8 text each. They are names of errors and values
+#: of attributes. What finds no room in the header is in segments of state HAS_TEXTS.
+TEXTS_OFFSET: Final = 8192
+TEXTS_BYTES: Final = RING_HEADER_BYTES - TEXTS_OFFSET
+#: Number of all texts that found no room, and of those beyond the bound of their kind.
+OTHER_TEXT: Final = 0xFFFFFFFF
 
 SEGMENT_BYTES: Final = 65536
 SEGMENT_HEADER_BYTES: Final = 128
 #: Columns of a segment: name, `struct` code. `start` is on the monotonic clock; the journal of names resolves the
-#: numbers of operations, the names in the header those of errors (error 0: none).
+#: numbers of operations, the texts those of errors (error 0: none).
 RING_COLUMNS: Final[tuple[tuple[str, str], ...]] = (
     ("start", "q"),
     ("duration", "q"),
@@ -225,6 +251,19 @@ RING_COLUMNS: Final[tuple[tuple[str, str], ...]] = (
 )
 #: `operation` of a row that is a garbage collection: `error` is its generation, `parent` the objects that it freed.
 COLLECTION: Final = 0xFFFFFFFE
+#: `operation` of a row with details of the sample before it, whose `span` it has: `error` counts such rows, and `start`
+#: is the CPU time in the first of them. The values of VALUES_PER_ROW attributes are in the columns DETAIL_COLUMNS.
+DETAILS: Final = 0xFFFFFFFD
+#: In a row of details: nothing is known.
+NO_VALUE: Final = -(1 << 63)
+DETAIL_COLUMNS: Final = ("duration", "parent", "task")
+VALUES_PER_ROW: Final = len(DETAIL_COLUMNS)
+#: Attributes of an operation.
+MOST_ATTRIBUTES: Final = 24
+#: The longest text that an attribute keeps whole, in characters.
+MOST_TEXT: Final = 256
+#: What stands for the texts of an attribute, and names of errors, beyond their bound.
+OTHER: Final = "(other)"
 #: Segments in use at which the agent is woken, if that is not more than half of them.
 WAKE_SEGMENTS: Final = 800
 RING_ROW_BYTES: Final = 5 * 8 + 3 * 4
@@ -240,16 +279,17 @@ SEGMENT_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
     ("inverse", "I", 72),  # of `written`, bit by bit, stored just before it: shows that neither was damaged
 )
 #: States of a segment: never taken or about to be taken again; owned by a thread that fills it; full, or its thread has
-#: ended; holds slots instead of rows.
+#: ended; holds slots instead of rows; holds texts, `written` bytes of them after `thread` earlier ones.
 FREE: Final = 0
 OWNED: Final = 1
 FULL: Final = 2
 HAS_SLOTS: Final = 3
+HAS_TEXTS: Final = 4
 
 # Slots describe blocks that are open and samples that were lost, by operation and thread. They are in the second page
 # of a ring, and in segments of state HAS_SLOTS from SLOTS_OFFSET on.
 FIRST_SLOTS_OFFSET: Final = 4096
-FIRST_SLOTS_END: Final = ERROR_NAMES_OFFSET
+FIRST_SLOTS_END: Final = TEXTS_OFFSET
 SLOTS_OFFSET: Final = 128
 SLOT_BYTES: Final = 64
 #: Kinds of a slot. It says last of all that it is not free.

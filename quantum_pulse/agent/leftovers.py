@@ -110,7 +110,7 @@ class Leftover(NamedTuple):
                 part,
                 found.batch,
                 operations=found.operations,
-                errors=found.errors,
+                texts=found.texts,
                 unix=lambda readings: readings + anchor_ns,
                 process=found.process,
                 footer=footer,

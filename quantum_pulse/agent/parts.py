@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from quantum_pulse import arrow, directories, files, records, schema
+from quantum_pulse.agent import attributes, rollups
 from quantum_pulse.agent import footer as footers
-from quantum_pulse.agent import rollups
 from quantum_pulse.operations import Category, Definition
+from quantum_pulse.rings.batch import CPU
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 
 _Name = TypeVar("_Name")
 
-#: Stands for operations and errors of which nobody knows the name.
+#: Stands for operations of which nobody knows the name.
 UNKNOWN = Definition("?", "", "", Category("?"))
-OTHER_ERRORS = "(other)"
 
 
 def write_samples(
@@ -34,14 +34,14 @@ def write_samples(
     batch: Batch,
     *,
     operations: Sequence[Definition],
-    errors: Sequence[str],
+    texts: Sequence[str],
     unix: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]],
     process: int | npt.NDArray[np.int32],
     footer: dict[str, Any],
 ) -> None:
     """Write the rows of `batch` as a part of `samples`.
 
-    `operations` and `errors` resolve the numbers in the batch; error 0 is none. `unix` turns readings of the core's
+    `operations` and `texts` resolve the numbers in the batch; error 0 is none. `unix` turns readings of the core's
     clock into Unix time. `process` is the number of the process, or that of each row. Operations and their summaries
     are added to `footer`. Raises OSError when the disk does not take it.
     """
@@ -56,9 +56,10 @@ def write_samples(
     processes = np.full(batch.rows, process, np.int32) if isinstance(process, int) else process[order]
     wide = {name: values[order] for name, values in batch.columns.items()}
     numbers, operations = _known(wide["operation"], operations, UNKNOWN)
-    error, errors = _known(wide["error"], errors, OTHER_ERRORS)
+    error, errors = _known(wide["error"], texts, schema.OTHER)
     weight, none = wide["weight"], error == 0
     present = _present(numbers)
+    values, others = attributes.column(wide, numbers, operations, texts)
     columns = {
         "operation": _named(numbers, [definition.name for definition in operations], present),
         "category": _named(numbers, [definition.category.name for definition in operations], present),
@@ -71,9 +72,12 @@ def write_samples(
         "error": _named(error, errors, _present(error[~none]), none),
         "weight": arrow.array(weight, pa.int32()),
         "process": arrow.array(processes, pa.int32()),
+        "attributes": values,
+        "cpu_ns": _with_gaps(wide.get(CPU), batch.rows),
     }
     footer = {
         **footer,
+        **({"others": others} if others else {}),
         "operations": [operations[number].plain() for number in present],
         "histograms": footers.summaries(list(operations), numbers, wide["duration"], weight, ~none),
     }
@@ -156,7 +160,8 @@ def read(path: Path, table: str) -> tuple[Any, dict[str, Any]]:
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         footer = json.loads((file.metadata.metadata or {})[schema.FOOTER_KEY.encode()])
-        return file.read().cast(arrow.layout(table)), footer
+        rows = arrow.with_nulls(file.read(), table, arrow.layout(table).names)
+        return rows.select(arrow.layout(table).names).cast(arrow.layout(table)), footer
 
 
 def _in_order(samples: Any) -> Any:
@@ -208,11 +213,20 @@ def _common_footer(sources: list[dict[str, Any]]) -> dict[str, Any]:
     """What the footer of merged samples says that stands in those of its sources."""
     described = {json.dumps(plain, sort_keys=True): plain for footer in sources for plain in footer["operations"]}
     saved = [sample for footer in sources for sample in footer.get("saved_for", ())]
+    others = attributes.added_others(footer.get("others", ()) for footer in sources)
     return {
         "operations": list(described.values()),
         "losses": [loss for footer in sources for loss in footer["losses"]],
         **({"saved_for": saved} if any("saved_for" in footer for footer in sources) else {}),
+        **({"others": others} if others else {}),
     }
+
+
+def _with_gaps(values: npt.NDArray[np.int64] | None, rows: int) -> pa.Array[Any]:
+    """Integers of which some may be schema.NO_VALUE, or all."""
+    import pyarrow as pa
+
+    return pa.nulls(rows, pa.int64()) if values is None else arrow.array(values, pa.int64(), values == schema.NO_VALUE)
 
 
 def _known(
@@ -285,9 +299,11 @@ def how(table: str) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "compression_level": 1,
-        "use_dictionary": [column.name for column in columns if column.encoding == "dictionary"],
+        "use_dictionary": [
+            name for column in columns if column.encoding == "dictionary" for name in arrow.stored_columns(column)
+        ],
         # Extremes of names help nobody, and finding them takes as long as writing them.
-        "write_statistics": [column.name for column in columns if not column.type.startswith("dictionary")],
+        "write_statistics": [column.name for column in columns if not column.type.startswith(("dictionary", "map"))],
         "column_encoding": {column.name: column.encoding for column in columns if column.encoding.isupper()},
         "write_page_checksum": True,
     }

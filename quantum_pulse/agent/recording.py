@@ -17,9 +17,9 @@ from quantum_pulse.agent.clock import Clock
 from quantum_pulse.agent.files import next_number, remove_ring, write_json
 from quantum_pulse.agent.merging import Merger
 from quantum_pulse.agent.written import delete_leftovers, rows_in_parts, spans_in_parts
-from quantum_pulse.operations import Definition
+from quantum_pulse.operations import TEXT, Definition
 from quantum_pulse.rings import contents, owners
-from quantum_pulse.rings.batch import Batch
+from quantum_pulse.rings.batch import VALUES, Batch
 from quantum_pulse.rings.names import read_names
 from quantum_pulse.rings.ring import Ring, Trip
 
@@ -62,7 +62,7 @@ class Recording:
         self._clock = clock
         self._core = core
         self._names = read_names(path)
-        self._errors = self.ring.error_names()
+        self._texts = self.ring.texts()
         self._part = 0
         self._merger = Merger(self.next_part)
         self._rows = dict.fromkeys(schema.RECORDED, 0)
@@ -234,7 +234,7 @@ class Recording:
                 path,
                 samples,
                 operations=self.operations,
-                errors=self._errors,
+                texts=self._texts,
                 unix=self._clock.unix,
                 process=self.pid,
                 footer=footer,
@@ -289,15 +289,23 @@ class Recording:
         """Read names that have come since."""
         if int(samples.columns["operation"].max()) >= len(self._names.operations):
             self._names = read_names(self.path)
-        error = samples.columns["error"]
-        known = error[error != schema.OTHER_ERROR]
-        if len(known) and int(known.max()) >= len(self._errors):
-            self._errors = self.ring.error_names()
+        if self._largest_text(samples) >= len(self._texts):
+            self._texts = self.ring.texts()
+
+    def _largest_text(self, samples: Batch) -> int:
+        """The largest number of a text in `samples`, which says whether new ones have come."""
+        numbers = [samples.columns["error"]]
+        operation = samples.columns["operation"]
+        for place, values in enumerate(VALUES):
+            if values in samples.columns:
+                has_text = np.array([*(_is_text(one, place) for one in self.operations), False], np.bool_)
+                numbers.append(samples.columns[values][has_text[np.minimum(operation, len(has_text) - 1)]])
+        return max(int(own[own < schema.OTHER_TEXT].max(initial=0)) for own in numbers)
 
     def _shown(self, trip: Trip) -> dict[str, Any]:
         operations = self.operations
         name = operations[trip.operation].name if trip.operation < len(operations) else "?"
-        error = self._errors[trip.error] if trip.error < len(self._errors) else parts.OTHER_ERRORS
+        error = self._texts[trip.error] if trip.error < len(self._texts) else schema.OTHER
         noticed_ns = self._clock.unix_of(self._core.now())
         logger.info("saved because of %s: %.1f µs", name, trip.duration_ns / 1000)
         return {
@@ -472,6 +480,10 @@ class Recording:
         self._rows |= rows_in_parts(self.capture, self.name, self._merger)
         if self.has_parts:
             self._known = spans_in_parts(self.capture, self.name, contents.read(self.path))
+
+
+def _is_text(operation: Definition, place: int) -> bool:
+    return place < len(operation.attributes) and operation.attributes[place].type == TEXT
 
 
 def events_of(collections: Batch) -> list[dict[str, Any]]:

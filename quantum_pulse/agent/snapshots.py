@@ -43,7 +43,7 @@ def write(target: Path, recording: Recording, first_ns: int, clock: Clock) -> di
             target / "samples" / f"{name}-000001.parquet",
             batch,
             operations=found.operations,
-            errors=found.errors,
+            texts=found.texts,
             unix=clock.unix,
             process=recording.pid,
             footer=footer,

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from quantum_pulse import files, records, schema
-from quantum_pulse.agent import ending, parts
+from quantum_pulse.agent import attributes, ending, parts
 from quantum_pulse.agent.clock import Clock
 from quantum_pulse.agent.files import next_number, remove_ring, write_json
 from quantum_pulse.agent.merging import Merger
@@ -132,14 +132,14 @@ class Workers:
         rows = sum(piece.batch.rows for piece in pieces)
         footer = self._footer(found)
         if rows:
-            batch, operations, errors = _together(pieces)
+            batch, operations, texts = _together(pieces)
             processes = np.concatenate([np.full(piece.batch.rows, piece.process, np.int32) for piece in pieces])
             path = self._next_part("samples")
             parts.write_samples(
                 path,
                 batch,
                 operations=operations,
-                errors=errors,
+                texts=texts,
                 unix=self._clock.unix,
                 process=processes,
                 footer=footer,
@@ -219,19 +219,19 @@ class Workers:
 
 
 def _together(pieces: list[contents.Contents]) -> tuple[Batch, list[Definition], list[str]]:
-    """The rows of several processes, with one numbering of operations and errors."""
+    """The rows of several processes, with one numbering of operations and texts."""
     operations: dict[Definition, int] = {}
-    errors: dict[str, int] = {"": 0}
+    texts: dict[str, int] = {"": 0}
     batches = []
     for piece in pieces:
         columns = dict(piece.batch.columns)
         numbers = np.array([operations.setdefault(one, len(operations)) for one in piece.operations], np.uint32)
         columns["operation"] = numbers[columns["operation"]] if piece.batch.rows else columns["operation"]
-        names = [*piece.errors, parts.OTHER_ERRORS]
-        codes = np.array([errors.setdefault(name, len(errors)) for name in names], np.uint32)
+        names = [*piece.texts, schema.OTHER]
+        codes = np.array([texts.setdefault(name, len(texts)) for name in names], np.uint32)
         columns["error"] = codes[np.minimum(columns["error"], np.uint32(len(names) - 1))]
-        batches.append(Batch(columns))
-    return joined(batches), list(operations), list(errors)
+        batches.append(Batch(columns | attributes.renumbered(piece.batch, piece.operations, codes)))
+    return joined(batches), list(operations), list(texts)
 
 
 def _add_up(total: list[dict[str, Any]], accounts: list[dict[str, Any]]) -> None:

@@ -10,10 +10,10 @@ from typing import Any, Final, NoReturn
 
 import quantum_pulse as qp
 from quantum_pulse import files
+from quantum_pulse.arguments import nearest
 from quantum_pulse.cli import compare, demo, export, lab, overhead, recover, report, run, stats
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import QuantumPulseError
-from quantum_pulse.operations import nearest
 from quantum_pulse.shown import say
 
 #: In the order in which --help shows them.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import quantum_pulse as qp
-from quantum_pulse.operations import nearest
+from quantum_pulse.arguments import nearest
 from quantum_pulse.shown import clean, say
 
 if TYPE_CHECKING:

@@ -26,6 +26,15 @@ DROP: Final = 0
 OVERWRITE: Final = 1
 WAIT: Final = 2
 
+#: Types of the attributes that a probe declares.
+TEXT: Final = 0
+INTEGER: Final = 1
+REAL: Final = 2
+FLAG: Final = 3
+
+#: How many different values of an attribute are kept apart, unless the recording says otherwise.
+MOST_VALUES: Final = 1000
+
 #: Causes of losses: there was no room, or later samples took it.
 NO_ROOM: Final = 0
 OVERWRITTEN: Final = 1
@@ -99,8 +108,40 @@ class Core(Protocol):
         """A place in a program that is timed: a context manager that can be entered many times at once.
 
         One of `probe_every` calls is recorded, at random, and its weight stands for all of them. With `probe_detail`
-        none is in production.
+        none is in production. `probe_cpu_time`: with the CPU time of the thread. `probe_attributes` is set, after
+        `probe_id`, to a tuple of (name, type, dictionary of values and their texts or None, whether it may be None).
+
+        Calling it with one function gives ``probe._decorated(function, probe)``. Calling it with keyword arguments
+        gives them to attributes: a context manager for one block at a time or many, which is called with one function
+        in the same way. A name that is not declared, or a value of another type, is refused: see `set_refusal`.
         """
+
+    def annotate(self, *, error: str | BaseException | None = None, **attributes: _native.AttributeValue) -> None:
+        """Say what is known of the innermost open block of this execution context.
+
+        Parameters
+        ----------
+        error
+            What failed, as ``"http 502"``, or an exception, whose type is named. The call then counts as failed, whether
+            or not an exception leaves the block. None takes it back.
+        **attributes
+            Values of attributes that the block's operation declares. Those given before are replaced.
+
+        Raises
+        ------
+        TypeError
+            For an attribute that the operation does not declare, or a value of another type.
+
+        Notes
+        -----
+        Where no block is open, and where nothing is recorded, it does nothing.
+        """
+
+    def set_refusal(self, function: Callable[[int, str, object], None], /) -> None:
+        """What is called with the number of a probe, a name and a value, and raises, where an attribute is refused."""
+
+    def cpu_now(self) -> int:
+        """CPU time of this thread, in ns."""
 
     def now(self) -> int:
         """Nanoseconds on the monotonic clock that samples are taken with."""
@@ -118,13 +159,16 @@ class Core(Protocol):
         production: bool = False,
         reserve: int = 1,
         on_stall: Callable[[], object] | None = None,
+        cpu_time: bool = False,
+        most_values: int = MOST_VALUES,
     ) -> None:
         """Create the ring file and begin to record. Raises OSError when there is no room for it.
 
         A byte is written to `wake_fd`, which must not block, when it is time to drain: half of the rings, or
         schema.WAKE_SEGMENTS of them, are in use; with OVERWRITE never. `reserve` is how many segments have memory from
         the beginning. `on_stall` is called, now and then, where the rings are full and the agent has not looked for a
-        second.
+        second. With `cpu_time` that of all blocks is recorded. Of the texts of an attribute, and of the names of errors,
+        `most_values` are kept apart; the others have the number schema.OTHER_TEXT.
         """
 
     def stop(self) -> None:
@@ -153,7 +197,14 @@ class Core(Protocol):
     def account(self) -> list[Account]:
         """Totals since `start`."""
 
-    def add(self, probe: _native.Probe, start_ns: int, duration_ns: int, error: type[BaseException] | None) -> None:
+    def add(
+        self,
+        probe: _native.Probe | _native.Attributed,
+        start_ns: int,
+        duration_ns: int,
+        error: type[BaseException] | str | None,
+        cpu_ns: int | None = None,
+    ) -> None:
         """A sample of `probe` that was measured elsewhere with `now`: a child of what is innermost here."""
 
     def note_collection(self, phase: str, info: dict[str, int], /) -> None:
@@ -162,7 +213,7 @@ class Core(Protocol):
     def plain_attributes(self, metaclass: type) -> None:
         """Make attributes of the classes of `metaclass` as cheap as those of any class, if that can be done."""
 
-    def timed(self, probe: _native.Probe, function: Callable[_P, _R]) -> Callable[_P, _R]:
+    def timed(self, probe: _native.Probe | _native.Attributed, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """A callable that runs `function` inside `probe`."""
 
     def fence(self) -> None:

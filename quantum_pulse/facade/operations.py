@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import shown
+from quantum_pulse.arguments import nearest
 from quantum_pulse.errors import UnknownOperationError
-from quantum_pulse.operations import nearest
 from quantum_pulse.reading.selection import Recorded
 
 if TYPE_CHECKING:

@@ -27,6 +27,8 @@ else:
 
 DEFAULT_BUDGET_BYTES: Final = 256 * 2**20
 DEFAULT_METRICS_INTERVAL_S: Final = 0.1
+#: More different values of an attribute than anybody looks at, and than rings have room for.
+MOST_ATTRIBUTE_VALUES: Final = 1_000_000
 
 #: Environment variable: the level where a program does not name one.
 LEVEL: Final = "QUANTUM_PULSE_LEVEL"
@@ -58,6 +60,8 @@ class Options(NamedTuple):
     ring_folder: str | None = None
     writer: str = "agent"
     keep: str | None = None
+    cpu_time: bool = False
+    attribute_values: int = contract.MOST_VALUES
 
     @property
     def keeps(self) -> bool:
@@ -74,6 +78,8 @@ def checked(
     ring_folder: str | os.PathLike[str] | None,
     writer: str,
     keep: str | None,
+    cpu_time: bool,
+    attribute_values: int,
 ) -> Options:
     """The options that these arguments make. Raises RecordingError, and TypeError for what is no operation."""
     if not real(metrics_interval_s) > 0:
@@ -95,8 +101,24 @@ def checked(
         from quantum_pulse.keep import parse
 
         parse(keep)
-    watches = tuple(_watches(save_on or {}))
-    return Options(budget_bytes, float(metrics_interval_s), level, on_full, watches, _folder(ring_folder), writer, keep)
+    if not isinstance(cpu_time, bool):
+        raise RecordingError(f"cpu_time must be True or False, not {cpu_time!r}")
+    if isinstance(attribute_values, bool) or not isinstance(attribute_values, int):
+        raise RecordingError(f"attribute_values must be an integer, not {attribute_values!r}")
+    if not 1 <= attribute_values <= MOST_ATTRIBUTE_VALUES:
+        raise RecordingError(f"attribute_values must be from 1 to {MOST_ATTRIBUTE_VALUES:,}, not {attribute_values:,}")
+    return Options(
+        budget_bytes,
+        float(metrics_interval_s),
+        level,
+        on_full,
+        tuple(_watches(save_on or {})),
+        _folder(ring_folder),
+        writer,
+        keep,
+        cpu_time,
+        attribute_values,
+    )
 
 
 def _folder(ring_folder: str | os.PathLike[str] | None) -> str | None:

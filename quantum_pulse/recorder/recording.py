@@ -172,6 +172,8 @@ class Recorder:
             production=chosen.level == "production",
             reserve=1 if self._is_inherited else FIRST_SEGMENTS,
             on_stall=self._on_stall,
+            cpu_time=chosen.cpu_time,
+            most_values=chosen.attribute_values,
         )
         for watch in chosen.watches:
             core.watch(*watch)

@@ -8,6 +8,7 @@ import sys
 
 from quantum_pulse import core as cores
 from quantum_pulse import folders, importing, tracing
+from quantum_pulse.core import contract
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Operation, registry
 from quantum_pulse.recorder import logs, options, recording
@@ -47,6 +48,8 @@ def start(
     ring_folder: str | os.PathLike[str] | None = None,
     writer: options.Writer = "agent",
     keep: str | None = None,
+    cpu_time: bool = False,
+    attribute_values: int = contract.MOST_VALUES,
 ) -> Recorder:
     """Record all operations of this process into the capture directory `path` until `stop`.
 
@@ -88,6 +91,11 @@ def start(
         Bound of the capture: an age such as "30d" or "12h", or bytes on disk such as "20GB". The oldest samples
         expire; how many calls and errors there were, and the distribution of their durations, stay by operation and
         minute, for ``stats(approximate=True)`` and `timeline`. By default everything stays.
+    cpu_time
+        Record the CPU time of the thread in the blocks of all operations, not only of those with ``op(cpu_time=True)``.
+        It costs two system calls a block.
+    attribute_values
+        How many different texts of an attribute are kept apart; what comes later is recorded as "(other)".
 
     Returns
     -------
@@ -105,7 +113,19 @@ def start(
     -----
     A variable of the environment that is invalid breaks nothing: it is logged once, and counts as not set.
     """
-    asked = _Asked(if_exists, budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder, writer, keep)
+    asked = _Asked(
+        if_exists,
+        budget_bytes,
+        metrics_interval_s,
+        level,
+        on_full,
+        save_on,
+        ring_folder,
+        writer,
+        keep,
+        cpu_time,
+        attribute_values,
+    )
     return _start(path, asked)
 
 

@@ -16,9 +16,15 @@ _NUMPY: Final = {"q": "int64", "I": "uint32", "i": "int32"}
 #: Column -> numpy's name of its type: those of the ring, and the thread of their segment.
 DTYPES: Final = {**{name: _NUMPY[code] for name, code in schema.RING_COLUMNS}, "thread": "int64"}
 
+#: Columns that a batch has where any of its samples has details: CPU time, and the values of attributes by their places
+#: in the operation's declaration. They are int64, and schema.NO_VALUE where nothing is known.
+CPU: Final = "cpu"
+VALUES: Final = tuple(f"value {place}" for place in range(schema.MOST_ATTRIBUTES))
+
 
 class Batch(NamedTuple):
-    """Finished samples: one array for each column of DTYPES. `start` is in ns on the core's clock."""
+    """Finished samples: one array for each column of DTYPES, and those of details. `start` is in ns on the core's
+    clock."""
 
     columns: dict[str, npt.NDArray[Any]]
 
@@ -38,9 +44,35 @@ class Batch(NamedTuple):
         return Batch({name: values[first : first + most] for name, values in self.columns.items()})
 
     def split_collections(self) -> tuple[Batch, Batch]:
-        """The samples, and the garbage collections among them."""
-        is_sample = self.columns["operation"] != schema.COLLECTION
-        return self.where(is_sample), self.where(~is_sample)
+        """The samples with their details, and the garbage collections among them, of rows as a ring has them."""
+        rows = self._with_details()
+        is_sample = rows.columns["operation"] != schema.COLLECTION
+        return rows.where(is_sample), Batch({name: rows.columns[name] for name in DTYPES}).where(~is_sample)
+
+    def _with_details(self) -> Batch:
+        """The rows without those of details, which become columns. What belongs to no sample is left out."""
+        import numpy as np
+
+        operation, span = self.columns["operation"], self.columns["span"]
+        is_detail = operation == schema.DETAILS
+        if not is_detail.any():
+            return self
+        at = np.flatnonzero(is_detail)
+        # Each follows the sample that it is of.
+        sample = np.maximum.accumulate(np.where(is_detail, -1, np.arange(len(operation))))[at]
+        index = self.columns["error"][at].astype(np.int64)
+        good = (sample >= 0) & (operation[sample] != schema.COLLECTION) & (span[sample] == span[at])
+        good &= index * schema.VALUES_PER_ROW < schema.MOST_ATTRIBUTES
+        at, sample, index = at[good], sample[good], index[good]
+        added = {CPU: np.full(len(operation), schema.NO_VALUE, np.int64)}
+        is_first = index == 0
+        added[CPU][sample[is_first]] = self.columns["start"][at[is_first]]
+        for number in range(int(index.max(initial=-1)) + 1):
+            is_this = index == number
+            for place, column in enumerate(schema.DETAIL_COLUMNS, number * schema.VALUES_PER_ROW):
+                values = added[VALUES[place]] = np.full(len(operation), schema.NO_VALUE, np.int64)
+                values[sample[is_this]] = self.columns[column][at[is_this]]
+        return Batch({**self.columns, **added}).where(~is_detail)
 
 
 def nothing() -> Batch:
@@ -58,4 +90,10 @@ def joined(batches: Sequence[Batch]) -> Batch:
         return batches[0]
     if not batches:
         return nothing()
-    return Batch({name: np.concatenate([batch.columns[name] for batch in batches]) for name in DTYPES})
+    details = {name for batch in batches for name in batch.columns} - DTYPES.keys()
+    columns = {name: np.concatenate([batch.columns[name] for batch in batches]) for name in DTYPES}
+    for name in sorted(details):
+        columns[name] = np.concatenate(
+            [batch.columns.get(name, np.full(batch.rows, schema.NO_VALUE, np.int64)) for batch in batches]
+        )
+    return Batch(columns)

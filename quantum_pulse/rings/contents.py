@@ -15,9 +15,9 @@ from quantum_pulse.core.contract import CAUSES, OVERWRITE
 from quantum_pulse.operations import Category, Definition
 from quantum_pulse.rings import segments, slots
 from quantum_pulse.rings.batch import Batch
-from quantum_pulse.rings.errors import parsed_names
 from quantum_pulse.rings.names import Names, read_names
 from quantum_pulse.rings.owners import process_of
+from quantum_pulse.rings.texts import Area, numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ class Contents(NamedTuple):
     """Rows of a ring that are in no part yet, as far as the ring itself knows.
 
     `batch` has samples, `collections` garbage collections. `entered` and `lost` count blocks of the whole recording.
-    `operations` and `errors` resolve the numbers in `batch`. `anchor_ns` turns `start` into Unix time; None when it is
+    `operations` and `texts` resolve the numbers in `batch`. `anchor_ns` turns `start` into Unix time; None when it is
     not known. `span_offset` is what parts add to spans. `unfinished` are the blocks that are open, `losses` what was
     lost in the whole recording, both as far as there was room to note them. `names` is the journal beside the ring.
     `damage` says in words what could not be read; `damaged_rows` how many rows that cost, as far as it can be told.
@@ -44,7 +44,7 @@ class Contents(NamedTuple):
     batch: Batch
     collections: Batch
     operations: list[Definition]
-    errors: list[str]
+    texts: list[str]
     unfinished: list[slots.Unfinished]
     losses: list[slots.Lost]
     names: Names
@@ -132,7 +132,6 @@ class _Header(NamedTuple):
     drained: int
     span_offset: int
     anchor_ns: int
-    errors: list[str]
 
 
 def read(ring: Path) -> Contents:
@@ -153,7 +152,7 @@ def _read(file: int, ring: Path) -> Contents:
     header = _header(file, ring, damage)
     batch, collections = segments.rows(layout, damage).split_collections()
     after = slots.read(file, with_slots)
-    errors = _header(file, ring, []).errors
+    texts = numbered([_first_texts(file, ring), *segments.with_texts(layout)])
     failure = os.pread(file, _fields(file, ring)["failure_bytes"], schema.RING_FAILURE_OFFSET)
     names = read_names(ring)
     known = _known(names)
@@ -162,7 +161,7 @@ def _read(file: int, ring: Path) -> Contents:
     if nonsense + more:
         damage.append(f"{nonsense + more} slots make no sense")
     anchor_ns = header.anchor_ns or names.anchor_ns
-    good = segments.plausible(batch, names.operations, len(errors), anchor_ns or 0)
+    good = segments.plausible(batch, names.operations, len(texts), anchor_ns or 0)
     bad = int(len(good) - good.sum())
     collected = segments.plausible_collections(collections, anchor_ns or 0)
     if not collected.all():
@@ -180,7 +179,7 @@ def _read(file: int, ring: Path) -> Contents:
         batch=batch.where(good),
         collections=collections.where(collected),
         operations=[unknown if one is None else one for one in names.operations],
-        errors=errors,
+        texts=texts,
         unfinished=unfinished,
         losses=losses,
         names=names,
@@ -230,17 +229,21 @@ def _header(file: int, ring: Path, damage: list[str]) -> _Header:
     before = _fields(file, ring)  # first: what is in parts or lost was entered
     drained, lost, count = before["drained_rows"], before["lost"], entered(file)
     found = _fields(file, ring)
-    text = os.pread(file, min(found["names_bytes"], schema.ERROR_NAMES_BYTES), schema.ERROR_NAMES_OFFSET)
-    errors = ["", *parsed_names(text)]
     process, first_span, last_span = (found[name] for name in ("process", "first_span", "last_span"))
     is_right = process == process_of(ring) and 0 <= first_span <= last_span < schema.MOST_NS
     is_right &= 0 <= lost <= count <= last_span - first_span and 0 <= drained <= count - lost
     is_right &= 0 <= found["span_offset"] < schema.MOST_NS and abs(found["anchor_ns"]) < schema.MOST_NS
     if not is_right:
         damage.append("its header makes no sense")
-        return _Header(process_of(ring), range(0), 0, 0, 0, 0, 0, errors)
+        return _Header(process_of(ring), range(0), 0, 0, 0, 0, 0)
     spans = range(first_span + 1, last_span + 1)
-    return _Header(process, spans, count, lost, drained, found["span_offset"], found["anchor_ns"], errors)
+    return _Header(process, spans, count, lost, drained, found["span_offset"], found["anchor_ns"])
+
+
+def _first_texts(file: int, ring: Path) -> Area:
+    """The texts in the header."""
+    length = min(_fields(file, ring)["texts_bytes"], schema.TEXTS_BYTES)
+    return Area(0, os.pread(file, length, schema.TEXTS_OFFSET))
 
 
 def _known(names: Names) -> set[int]:

@@ -65,8 +65,8 @@ entries of each column, column after column. `start` is on the monotonic clock. 
 
 The `.names` file beside the ring is a journal: each line is the CRC-32 of the rest, in eight hexadecimal digits, a
 space, and a JSON object: what the recording says of itself, each operation by its number, and in the end the account.
-Names of errors are in the header from offset {schema.ERROR_NAMES_OFFSET} on, in the order of their numbers from 1: a
-32-bit length and UTF-8 text each. {schema.OTHER_ERROR:#x} stands for all that found no room.
+Names of errors are in the header from offset {schema.TEXTS_OFFSET} on, in the order of their numbers from 1: a
+32-bit length and UTF-8 text each. {schema.OTHER_TEXT:#x} stands for all that found no room.
 
 {_table(("Column", "`struct` code"), schema.RING_COLUMNS)}
 

@@ -21,7 +21,8 @@ import numpy as np
 from quantum_pulse import schema
 from quantum_pulse.core.contract import OVERWRITE
 from quantum_pulse.rings.batch import DTYPES, Batch, nothing
-from quantum_pulse.rings.errors import parsed_names
+from quantum_pulse.rings.texts import SEGMENT_BYTES as MOST_TEXTS_BYTES
+from quantum_pulse.rings.texts import Area, numbered
 
 _HEADER: Final = {name: (struct.Struct(f"={code}"), offset) for name, code, offset in schema.RING_FIELDS}
 _SEGMENT: Final = {name: (f"u{struct.calcsize(code)}", offset) for name, code, offset in schema.SEGMENT_FIELDS}
@@ -162,12 +163,19 @@ class Ring:
         self["taken_trips"] = found
         return trips
 
-    def error_names(self) -> list[str]:
-        """Names of the types of errors by their numbers; 0 is none."""
-        end = min(self["names_bytes"], schema.ERROR_NAMES_BYTES)
+    def texts(self) -> list[str]:
+        """Names of errors and values of attributes by their numbers; 0 is none."""
+        end = min(self["texts_bytes"], schema.TEXTS_BYTES)
+        used = self._used()
+        with_texts = np.flatnonzero(self._fields["state"][:used] == schema.HAS_TEXTS)
+        self._fence()  # such a segment stays one
+        before, written = self._fields["thread"][with_texts], self._fields["written"][with_texts]
         self._fence()
-        text = self._memory[schema.ERROR_NAMES_OFFSET : schema.ERROR_NAMES_OFFSET + end]
-        return ["", *parsed_names(text)]
+        areas = [Area(0, self._memory[schema.TEXTS_OFFSET : schema.TEXTS_OFFSET + end])]
+        for number, first, length in zip(with_texts.tolist(), before.tolist(), written.tolist(), strict=True):
+            begin = self._base + number * schema.SEGMENT_BYTES + schema.SEGMENT_HEADER_BYTES
+            areas.append(Area(first, self._memory[begin : begin + min(length, MOST_TEXTS_BYTES)]))
+        return numbered(areas)
 
     def report_failure(self, text: str) -> None:
         """Say why nothing can be written at the moment; empty when that has passed."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from quantum_pulse import schema
 from quantum_pulse.operations import Definition
+from quantum_pulse.rings import texts
 from quantum_pulse.rings.batch import DTYPES, Batch, joined
 
 if TYPE_CHECKING:
@@ -90,6 +91,19 @@ def with_slots(layout: Layout) -> list[int]:
     return [layout.at(number) for number in layout.numbers if _state(layout, number) == schema.HAS_SLOTS]
 
 
+def with_texts(layout: Layout) -> list[texts.Area]:
+    """The texts in segments that have them instead of rows."""
+    found = []
+    for number in layout.numbers:
+        if _state(layout, number) != schema.HAS_TEXTS:
+            continue
+        fields = _fields(layout.file, layout.at(number))
+        if fields["written"] <= texts.SEGMENT_BYTES and fields["thread"] >= 0:
+            data = os.pread(layout.file, fields["written"], layout.at(number) + schema.SEGMENT_HEADER_BYTES)
+            found.append(texts.Area(fields["thread"], data))
+    return found
+
+
 def rows(layout: Layout, damage: list[str]) -> Batch:
     """All rows that are in no part. What is wrong goes to `damage`."""
     return joined([own for number in layout.numbers if (own := _rows(layout, number, damage)) is not None])
@@ -112,7 +126,7 @@ def plausible(
     good: npt.NDArray[np.bool_] = number < len(weights)
     good &= columns["weight"] == weights[np.minimum(number, len(weights) - 1)]
     good &= columns["weight"] >= 1
-    good &= (columns["error"] < errors) | (columns["error"] == schema.OTHER_ERROR)
+    good &= (columns["error"] < errors) | (columns["error"] == schema.OTHER_TEXT)
     good &= (columns["span"] > 0) & (columns["span"] < schema.MOST_NS)
     # A block is entered after the one that encloses it.
     good &= (columns["parent"] >= 0) & (columns["parent"] < columns["span"])
@@ -155,7 +169,7 @@ def _rows(layout: Layout, number: int, damage: list[str]) -> Batch | None:
                 continue
             damage.append(f"the header of segment {number} makes no sense")
             return None
-        if before["state"] in (schema.FREE, schema.HAS_SLOTS) or begin == end:
+        if before["state"] in (schema.FREE, schema.HAS_SLOTS, schema.HAS_TEXTS) or begin == end:
             return None
         data = os.pread(layout.file, schema.SEGMENT_BYTES, base)
         columns, at = {}, schema.SEGMENT_HEADER_BYTES
@@ -173,7 +187,9 @@ def _rows(layout: Layout, number: int, damage: list[str]) -> Batch | None:
 def _makes_sense(layout: Layout, number: int, fields: dict[str, int], begin: int) -> bool:
     """Whether a core leaves the header of a segment so, of which the rows from `begin` on are in no part."""
     end = fields["written"]
-    if fields["state"] > schema.HAS_SLOTS or end > schema.SEGMENT_ROWS:
+    if fields["state"] == schema.HAS_TEXTS:
+        return end <= texts.SEGMENT_BYTES
+    if fields["state"] > schema.HAS_TEXTS or end > schema.SEGMENT_ROWS:
         return False
     if fields["state"] == schema.FREE and fields["sequence"] == 0:
         # About to be taken for the first time, so that no row was ever written; or being overwritten.
@@ -182,7 +198,7 @@ def _makes_sense(layout: Layout, number: int, fields: dict[str, int], begin: int
     if fields["state"] == schema.FREE:
         return end in (0, begin)  # about to be taken again, after it was read to the end
     # The process may have died, or be at work, between the two.
-    return begin <= end and 0 <= (fields["inverse"] ^ schema.WORD) - end <= 1
+    return begin <= end and 0 <= (fields["inverse"] ^ schema.WORD) - end <= _MOST_ROWS_AT_ONCE
 
 
 def _state(layout: Layout, number: int) -> int:
@@ -197,6 +213,8 @@ def _fields(file: int, base: int) -> dict[str, int]:
     return {name: int(struct.unpack_from(code, header, at)[0]) for name, code, at in schema.SEGMENT_FIELDS}
 
 
+#: A sample and its details become visible together.
+_MOST_ROWS_AT_ONCE: Final = 1 + -(-schema.MOST_ATTRIBUTES // schema.VALUES_PER_ROW)
 #: Bytes of the first row's first column.
 _FIRST_ROW: Final = struct.calcsize(schema.RING_COLUMNS[0][1])
 #: CPython has three generations, and numbers them from 0.

@@ -58,7 +58,7 @@ class Folder:
             path,
             Batch(columns),
             operations=OPERATIONS,
-            errors=[""],
+            texts=[""],
             unix=lambda start: start,
             process=77,
             footer={"format": schema.FORMAT_VERSION, "process": 77, "losses": []},

@@ -67,7 +67,7 @@ class Rig:
     @property
     def errors(self):
         """Names of error types by their numbers."""
-        return dict(enumerate(self.agent.error_names()))
+        return dict(enumerate(self.agent.texts()))
 
     def probe(self, number):
         """The probe with this number: always the same object."""

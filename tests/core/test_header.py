@@ -33,38 +33,38 @@ def test_more_types_of_errors_than_there_is_room_for(rig):
     for name in names:
         fail(rig, name)
     rows = rig.drain()
-    errors = rig.agent.error_names()
+    errors = rig.agent.texts()
     fitting = len(errors) - 1
     assert 100 < fitting < 400
     assert errors == ["", *names[:fitting]]
-    assert [row.error for row in rows] == [*range(1, fitting + 1), *[schema.OTHER_ERROR] * (400 - fitting)]
+    assert [row.error for row in rows] == [*range(1, fitting + 1), *[schema.OTHER_TEXT] * (400 - fitting)]
     for name in (names[0], names[fitting - 1], names[-1]):
         fail(rig, name)
-    assert [row.error for row in rig.drain()] == [1, fitting, schema.OTHER_ERROR], "and so it stays"
-    assert rig.agent["names_bytes"] <= schema.ERROR_NAMES_BYTES
-    left = schema.ERROR_NAMES_BYTES - rig.agent["names_bytes"]
+    assert [row.error for row in rig.drain()] == [1, fitting, schema.OTHER_TEXT], "and so it stays"
+    assert rig.agent["texts_bytes"] <= schema.TEXTS_BYTES
+    left = schema.TEXTS_BYTES - rig.agent["texts_bytes"]
     if left >= 5:
         fail(rig, "E" * (left - 4))
         assert rig.drain()[0].error == fitting + 1, "a shorter one still fits, to the last byte"
-        assert rig.agent["names_bytes"] == schema.ERROR_NAMES_BYTES
+        assert rig.agent["texts_bytes"] == schema.TEXTS_BYTES
     fail(rig, "")
-    assert rig.drain()[0].error == schema.OTHER_ERROR
+    assert rig.drain()[0].error == schema.OTHER_TEXT
     with rig.probe(1):
         pass
     assert rig.drain()[0].error == 0
 
 
-@pytest.mark.parametrize("length", [schema.ERROR_NAMES_BYTES - 4, schema.ERROR_NAMES_BYTES - 3, 1_000_000])
+@pytest.mark.parametrize("length", [schema.TEXTS_BYTES - 4, schema.TEXTS_BYTES - 3, 1_000_000])
 def test_a_name_as_long_as_the_room(rig, length):
     fail(rig, "E" * length)
     fail(rig, "KeyError")
     first, second = rig.drain()
-    if length == schema.ERROR_NAMES_BYTES - 4:
-        assert (first.error, second.error) == (1, schema.OTHER_ERROR)
-        assert rig.agent.error_names() == ["", "E" * length]
+    if length == schema.TEXTS_BYTES - 4:
+        assert (first.error, second.error) == (1, schema.OTHER_TEXT)
+        assert rig.agent.texts() == ["", "E" * length]
     else:
-        assert (first.error, second.error) == (schema.OTHER_ERROR, 1)
-        assert rig.agent.error_names() == ["", "KeyError"]
+        assert (first.error, second.error) == (schema.OTHER_TEXT, 1)
+        assert rig.agent.texts() == ["", "KeyError"]
 
 
 def test_odd_names(rig):
@@ -103,7 +103,7 @@ def test_types_of_one_name_have_one_number(rig):
             rig.drain()
     rig.drain()
     assert {row.error for row in rig.rows} == {1}
-    assert rig.agent.error_names() == ["", "SameError"]
+    assert rig.agent.texts() == ["", "SameError"]
 
 
 def test_names_are_there_before_the_rows_that_need_them(rig):
@@ -118,7 +118,7 @@ def test_names_are_there_before_the_rows_that_need_them(rig):
     thread.start()
     while not going.is_set():
         rows = rig.drain()
-        names = rig.agent.error_names()
+        names = rig.agent.texts()
         assert all(row.error < len(names) for row in rows)
     thread.join()
     rig.drain()

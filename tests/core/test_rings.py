@@ -228,7 +228,7 @@ def test_the_ring_file_is_as_the_schema_describes_it(rig):
 def test_the_layout_in_c_is_that_of_the_schema():
     native = pytest.importorskip(MODULES["native"])
     names = ("RING_HEADER_BYTES", "SEGMENT_BYTES", "SEGMENT_ROWS", "WAKE_SEGMENTS")
-    for name in (*names, "FIRST_SLOTS_OFFSET", "ERROR_NAMES_OFFSET"):
+    for name in (*names, "FIRST_SLOTS_OFFSET", "TEXTS_OFFSET"):
         assert getattr(native, name) == getattr(schema, name)
 
 

@@ -266,7 +266,7 @@ run(const char *folder, int on_full, unsigned int segments)
     check(committed == rows_arrived && committed + lost == started, "the account does not add up");
     check(lost == ring.header->lost, "the header and the account differ");
     check(on_full != WAIT || lost == 0, "samples are lost although they wait");
-    for (Slot *slot = (Slot *)(ring.memory + FIRST_SLOTS_OFFSET); (char *)slot < ring.memory + ERROR_NAMES_OFFSET; slot++)
+    for (Slot *slot = (Slot *)(ring.memory + FIRST_SLOTS_OFFSET); (char *)slot < ring.memory + TEXTS_OFFSET; slot++)
         check(slot->kind != SLOT_OPEN, "a slot is still open");
 
     alone(end_session, NULL);

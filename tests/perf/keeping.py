@@ -122,7 +122,7 @@ def _parts(path: Path) -> Iterator[int]:
             path / "samples" / f"{recording}-{number:06d}.parquet",
             Batch({name: np.ascontiguousarray(column) for name, column in content.items()}),
             operations=OPERATIONS,
-            errors=["", "KeyError"],
+            texts=["", "KeyError"],
             unix=lambda readings: readings,
             process=1,
             footer={"format": schema.FORMAT_VERSION, "process": 1, "losses": []},

@@ -399,7 +399,7 @@ def unix(readings):
 
 
 def write(path, **changes):
-    options = {"operations": [OPERATION], "errors": [""], "unix": unix, "process": 1, "footer": {"format": 1}}
+    options = {"operations": [OPERATION], "texts": [""], "unix": unix, "process": 1, "footer": {"format": 1}}
     parts.write_samples(path, changes.pop("batch", batch(10)), **{**options, **changes})
 
 
@@ -414,7 +414,7 @@ def test_weights_count_as_calls_in_the_summary(tmp_path):
     weighted = batch(4)
     weighted.columns["weight"] = np.array([1, 10, 100, 1000], np.int32)
     weighted.columns["error"] = np.array([0, 1, 0, 1], np.uint32)
-    write(tmp_path / "part.parquet", batch=weighted, errors=["", "KeyError"])
+    write(tmp_path / "part.parquet", batch=weighted, texts=["", "KeyError"])
     (summary,) = footer(tmp_path / "part.parquet")["histograms"]
     assert (summary["samples"], summary["count"], summary["errors"]) == (4, 1111, 1010)
     assert summary["sum_ns"] == 1111 * 500
@@ -440,7 +440,7 @@ def test_numbers_that_nobody_knows_are_written_without_a_name(tmp_path):
     """Samples whose names are lost still count."""
     unknown = batch(10)
     unknown.columns["operation"][3:] = 5
-    unknown.columns["error"][:4] = schema.OTHER_ERROR
+    unknown.columns["error"][:4] = schema.OTHER_TEXT
     write(tmp_path / "part.parquet", batch=unknown)
     table = pq.read_table(tmp_path / "part.parquet")
     assert table["operation"].to_pylist() == ["A.B"] * 3 + ["?"] * 7

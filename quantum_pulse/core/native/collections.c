@@ -41,11 +41,12 @@ note_collection(PyObject *module, PyObject *const *args, Py_ssize_t count)
         .weight = 1,
     };
     uint64_t session = seen(ring.session);
-    Segment *segment = ready_segment(thread);
+    Segment *segment = ready_segment(thread, 1);
     if (segment == NULL || seen(ring.session) != session || !seen(ring.recording))
         Py_RETURN_NONE;
     /* First the row: an agent that counts by these must find it. */
-    write_row(segment, &row);
+    put_row(segment, segment->written, &row);
+    publish_rows(segment, segment->written + 1);
     count_up(ring.header->gc_pause_ns, (uint64_t)(end - start)); /* one collection runs at a time */
     count_up(ring.header->gc_collections, 1);
     Py_RETURN_NONE;

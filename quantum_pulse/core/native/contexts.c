@@ -21,6 +21,8 @@ stack_dealloc(Stack *self)
     self->previous->next = self->next;
     self->next->previous = self->previous;
     release_latch(&stacks_latch);
+    for (Py_ssize_t i = 0; i < self->depth; i++)
+        free(self->open[i].details);
     free(self->open);
     Py_XDECREF(self->context_ref);
     Py_XDECREF(self->task_ref);
@@ -359,13 +361,20 @@ runs_elsewhere(const Open *open)
     return frame == NULL;
 }
 
+Py_ssize_t
+at_work(const Stack *stack)
+{
+    Py_ssize_t i = stack->depth - 1;
+    while (i >= 0 && (is_suspended(&stack->open[i]) || runs_elsewhere(&stack->open[i])))
+        i--;
+    return i;
+}
+
 int64_t
 innermost_at_work(const Stack *stack)
 {
-    for (Py_ssize_t i = stack->depth - 1; i >= 0; i--)
-        if (!is_suspended(&stack->open[i]) && !runs_elsewhere(&stack->open[i]))
-            return stack->open[i].span;
-    return stack->root_parent;
+    Py_ssize_t index = at_work(stack);
+    return index < 0 ? stack->root_parent : stack->open[index].span;
 }
 
 /* See inherited_span; with the latch of the stack. */
@@ -402,8 +411,10 @@ drop_open_spans(Stack *stack)
 {
     Py_ssize_t references = 0;
     take_latch(&stack->latch);
-    for (Py_ssize_t i = 0; i < stack->depth; i++)
+    for (Py_ssize_t i = 0; i < stack->depth; i++) {
         references += stack->open[i].generator != NULL;
+        free(stack->open[i].details);
+    }
     stack->depth = 0;
     release_latch(&stack->latch);
     return references;

@@ -24,10 +24,12 @@ typedef struct {
     int64_t parent;
     uint32_t probe_id;
     int32_t weight;      /* 0: it is not recorded */
+    uint32_t failure;    /* number of the error that the program has declared; 0: none */
     int encloses;        /* also while its generator is suspended: it stands behind a @contextmanager */
     int32_t thread;      /* that entered it */
     int64_t task;
     struct Slot *slot; /* that tells of it to readers of the file, or NULL */
+    Details *details;  /* NULL: it has none. The span's own, which goes with it */
     /* That holds it open, or NULL. Borrowed: a generator closes its blocks before it dies. The span keeps its stack
      * alive, because a generator may outlive the context that it was started in. */
     PyObject *generator;
@@ -112,6 +114,9 @@ set_mark(PyThreadState *tstate, Stack *stack)
     }
     return set_mark_slowly(tstate, stack);
 }
+
+/* The innermost open span of `stack` that is at work, as an index, or -1. */
+Py_ssize_t at_work(const Stack *stack);
 
 /* The slow half of innermost. */
 int64_t innermost_at_work(const Stack *stack);

@@ -8,13 +8,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RING_MAGIC "QPRING04"
+#define RING_MAGIC "QPRING05"
 #define RING_HEADER_BYTES 24576
 #define RING_TABLE_BYTES 16
 #define FIRST_SLOTS_OFFSET 4096
-#define ERROR_NAMES_OFFSET 8192
-#define ERROR_NAMES_BYTES (RING_HEADER_BYTES - ERROR_NAMES_OFFSET)
-#define OTHER_ERROR UINT32_MAX
+#define TEXTS_OFFSET 8192
+#define TEXTS_BYTES (RING_HEADER_BYTES - TEXTS_OFFSET)
+#define OTHER_TEXT UINT32_MAX
 #define SEGMENT_BYTES 65536
 #define SEGMENT_HEADER_BYTES 128
 #define ROW_BYTES 52
@@ -23,6 +23,10 @@
 #define SLOTS_OFFSET 128 /* of a segment that has slots */
 #define TRIPS 16
 #define COLLECTION UINT32_C(0xFFFFFFFE) /* operation of a row that is a garbage collection */
+#define DETAILS UINT32_C(0xFFFFFFFD)    /* of a row with details of the sample before it */
+#define NO_VALUE INT64_MIN              /* in a row of details: nothing is known */
+#define MOST_ATTRIBUTES 24              /* of an operation */
+#define VALUES_PER_ROW 3                /* of attributes, in a row of details */
 #define WAKE_SEGMENTS 800
 #define COUNTERS_OFFSET 1024
 #define COUNTERS 48
@@ -31,7 +35,7 @@
 enum { DROP = 0, OVERWRITE = 1, WAIT = 2 };
 
 /* States of a segment. */
-enum { FREE = 0, OWNED = 1, FULL = 2, HAS_SLOTS = 3 };
+enum { FREE = 0, OWNED = 1, FULL = 2, HAS_SLOTS = 3, HAS_TEXTS = 4 };
 
 /* Blocks that the threads which share it have entered: where threads record at the same time, each has a line of the cache
  * to itself as far as they go. */
@@ -56,7 +60,7 @@ typedef struct {
     /* Written by the program while it records. */
     int64_t last_span;
     uint64_t lost;
-    uint32_t used, names_bytes;
+    uint32_t used, texts_bytes;
     uint64_t gc_collections, gc_pause_ns;
     uint64_t trips;
     uint32_t counters; /* how many of `counter` count blocks that were entered; 0: their numbers follow one another */

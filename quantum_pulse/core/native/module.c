@@ -7,7 +7,18 @@
 #include "slots.h"
 #include "spans.h"
 
+static PyObject *
+cpu_now(PyObject *module, PyObject *unused)
+{
+    return PyLong_FromLongLong(thread_cpu_ns());
+}
+
 static PyMethodDef probe_functions[] = {
+    {"annotate", (PyCFunction)(void (*)(void))annotate, METH_FASTCALL | METH_KEYWORDS,
+     "annotate(*, error=None, **attributes)\n--\n\nSay what is known of the innermost open block: values of its attributes, and "
+     "what failed."},
+    {"set_refusal", set_refusal, METH_O, "What is called where an attribute is refused."},
+    {"cpu_now", cpu_now, METH_NOARGS, "CPU time of this thread in nanoseconds."},
     {"add", add_sample, METH_VARARGS, "A sample that was measured elsewhere."},
     {"plain_attributes", plain_attributes, METH_O, "Make attributes of a metaclass's classes cheap."},
     {"timed", timed, METH_VARARGS, "A callable that runs a function inside a probe."},
@@ -37,7 +48,7 @@ execute(PyObject *module)
         PyModule_AddIntMacro(module, SEGMENT_ROWS) < 0 || PyModule_AddIntMacro(module, WAKE_SEGMENTS) < 0 ||
         PyModule_AddIntMacro(module, SLOT_BYTES) < 0 || PyModule_AddIntMacro(module, SLOTS_OFFSET) < 0 ||
         PyModule_AddIntConstant(module, "MARKS_IN_PLACE", bitmap_type != NULL) < 0 ||
-        PyModule_AddIntMacro(module, FIRST_SLOTS_OFFSET) < 0 || PyModule_AddIntMacro(module, ERROR_NAMES_OFFSET) < 0 ||
+        PyModule_AddIntMacro(module, FIRST_SLOTS_OFFSET) < 0 || PyModule_AddIntMacro(module, TEXTS_OFFSET) < 0 ||
         PyModule_AddObjectRef(module, "Probe", (PyObject *)&ProbeType) < 0)
         return -1;
     return 0;

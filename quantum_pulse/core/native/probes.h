@@ -7,37 +7,56 @@
 
 #include <stdint.h>
 
+#include "attributes.h"
 #include "spans.h"
 
 typedef struct {
     PyObject_HEAD
+    vectorcallfunc vectorcall;
     uint32_t id;
-    uint32_t every; /* one of so many calls is recorded, and stands for them; 0 and 1: each */
-    char is_detail; /* not recorded in production */
+    uint32_t traits;
+    uint32_t every;   /* one of so many calls is recorded, and stands for them; 0 and 1: each */
+    char is_detail;   /* not recorded in production */
+    char is_cpu_timed;
+    Spec *spec; /* of its attributes; NULL: it has none */
     PyObject *enter; /* bound once, because binding anew for each block costs as much as the clock */
     PyObject *exit;
 } Probe;
 
 extern PyTypeObject ProbeType;
 
-/* The slow halves of begin and end. */
-void begin_some(const Probe *probe);
+/* A probe with attributes: what calling it with keyword arguments gives. A context manager, and a decorator. */
+typedef struct {
+    PyObject_VAR_HEAD
+    vectorcallfunc vectorcall;
+    Probe *probe;
+    Value values[];
+} Attributed;
+
+extern PyTypeObject AttributedType;
+
+/* A probe or one with attributes: the probe, and the values of its attributes or NULL. -1 with an exception for anything
+ * else. */
+int unpack_probe(PyObject *object, Probe **probe, const Value **values);
+
+/* The slow halves of begin and end; `values` may be NULL. */
+void begin_some(const Probe *probe, const Value *values);
 void end_some(const Probe *probe, PyObject *error_type);
 
 /* A block of `probe` begins and ends, while something is recorded. */
 static inline void
 begin(const Probe *probe)
 {
-    if (probe->every <= 1 && !probe->is_detail)
+    if (!(probe->traits & seen(ring.minded)))
         enter(probe->id, 1);
     else
-        begin_some(probe);
+        begin_some(probe, NULL);
 }
 
 static inline void
 end(const Probe *probe, PyObject *error_type)
 {
-    if (probe->every <= 1 && !probe->is_detail)
+    if (!(probe->traits & seen(ring.minded)))
         leave(probe->id, error_type);
     else
         end_some(probe, error_type);
@@ -45,7 +64,8 @@ end(const Probe *probe, PyObject *error_type)
 
 int prepare_probes(void);
 
-/* A sample that was measured elsewhere; args: probe, start and duration in ns, type of the error or None. */
+/* A sample that was measured elsewhere; args: probe, start and duration in ns, type of the error, a text or None, and the
+ * CPU time in ns or None. */
 PyObject *add_sample(PyObject *module, PyObject *args);
 
 /* Give the classes of a metaclass the plain attribute look-up, though it inherits a __getattr__. */

@@ -2,6 +2,7 @@
 #include "contexts.h" /* first: it asks for the internals of CPython */
 #include "collections.h"
 #include "slots.h"
+#include "texts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +45,7 @@ free_rings(void)
     ring.free_slots = NULL;
     ring.free_length = ring.full_length = 0;
     ring.limit = ring.reserved = ring.used = 0;
-    Py_CLEAR(ring.error_numbers);
+    forget_texts();
     Py_CLEAR(ring.on_stall);
     forget_accounts();
 }
@@ -76,7 +77,8 @@ make_file(const char *path, uint32_t first)
 
 typedef struct {
     unsigned long long budget; /* bytes */
-    int wake_fd, on_full, production;
+    int wake_fd, on_full, production, cpu_time;
+    unsigned int most_values; /* different ones of an attribute */
     unsigned int first; /* segments that have memory from the beginning */
 } Options;
 
@@ -132,7 +134,10 @@ prepare(const char *path, const Options *options)
     ring.on_full = options->on_full;
     ring.is_hopeless = 0;
     ring.production = options->production;
-    ring.last_error = 0;
+    begin_texts();
+    ring.most_values = options->most_values;
+    ring.cpu_time = options->cpu_time;
+    tell(ring.minded, SAMPLED | DETAIL | DETAILED | (options->cpu_time ? ANY_PROBE : 0));
 #if PARALLEL
     ring.left_number = ring.end_of_left = 0;
     ring.counters_taken = 0;
@@ -156,20 +161,20 @@ publish(void)
 static PyObject *
 core_start(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"ring_path", "budget_bytes", "wake_fd", "on_full", "production", "reserve", "on_stall", NULL};
+    static char *names[] = {"ring_path", "budget_bytes", "wake_fd", "on_full", "production", "reserve", "on_stall",
+                             "cpu_time", "most_values", NULL};
     PyObject *path, *on_stall = Py_None;
-    Options options = {.wake_fd = -1, .on_full = DROP, .first = 1};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&K|iipIO", names, PyUnicode_FSConverter, &path, &options.budget,
-                                     &options.wake_fd, &options.on_full, &options.production, &options.first, &on_stall))
+    Options options = {.wake_fd = -1, .on_full = DROP, .first = 1, .most_values = 1000};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&K|iipIOpI", names, PyUnicode_FSConverter, &path, &options.budget,
+                                     &options.wake_fd, &options.on_full, &options.production, &options.first, &on_stall,
+                                     &options.cpu_time, &options.most_values))
         return NULL;
     if (ring.in_use) {
         Py_DECREF(path);
         return PyErr_Format(PyExc_RuntimeError, "the core is in use");
     }
-    PyObject *error_numbers = PyDict_New();
-    int failure = error_numbers == NULL ? ENOMEM : prepare(PyBytes_AS_STRING(path), &options);
+    int failure = prepare(PyBytes_AS_STRING(path), &options);
     if (failure != 0) {
-        Py_XDECREF(error_numbers);
         errno = failure;
         PyErr_Clear();
         PyErr_SetFromErrnoWithFilename(PyExc_OSError, PyBytes_AS_STRING(path));
@@ -177,7 +182,6 @@ core_start(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     Py_DECREF(path);
-    ring.error_numbers = error_numbers;
     ring.on_stall = on_stall == Py_None ? NULL : Py_NewRef(on_stall);
     publish();
     Py_RETURN_NONE;

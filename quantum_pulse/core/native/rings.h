@@ -38,9 +38,14 @@ typedef struct Thread {
 #endif
 } Thread;
 
+/* Traits of a probe; a block takes the long way where the recording minds one of them. */
+enum { SAMPLED = 1, DETAIL = 2, DETAILED = 4, ANY_PROBE = 8 };
+
 /* The recording. One per process. */
 typedef struct {
     int recording;
+    uint32_t minded; /* traits of a probe for which its blocks take the long way */
+    int cpu_time;    /* of all blocks */
     int in_use;
     uint64_t session; /* number of the recording, so that what is left of an earlier one is known */
     int fd;
@@ -63,8 +68,11 @@ typedef struct {
     uint64_t sequence;
     int wake_fd;
     uint32_t wake_at; /* segments in use */
-    PyObject *error_numbers; /* by name of the type */
-    uint32_t last_error;
+    struct Texts *texts;     /* all tables of texts, the newest first */
+    Segment *text_segment;   /* that has the last texts; NULL: they are in the header */
+    uint32_t texts_used;     /* bytes there */
+    uint32_t last_text, text_segments;
+    uint32_t most_values;    /* different ones of an attribute */
     PyObject *on_stall; /* called when the rings are full and the agent has not been seen for a while */
     int64_t stalled_ns; /* when that was last */
     int on_full;
@@ -92,8 +100,10 @@ int reap_if_ended(void);
 
 /* Make sure of a free segment without taking any from the samples. */
 int make_room(void);
-/* A segment for `thread` to fill, in place of the one that it has; NULL when there is none. */
-Segment *take_segment(Thread *thread);
+/* The oldest full segment that the agent is not copying becomes free. Whether there was one. */
+int overwrite(void);
+/* A segment for `thread` to fill, with room for `rows`, in place of the one that it has; NULL when there is none. */
+Segment *take_segment(Thread *thread, uint32_t rows);
 /* Nobody adds to `segment` any more. */
 void finish_segment(Segment *segment);
 /* Memory for at most so many segments more, which may fail. */
@@ -139,18 +149,26 @@ typedef struct {
 /* Count a finished sample as lost, for which there is no room. */
 void lose(const Thread *thread, Count *count, const Sample *sample);
 
-/* The segment that `thread` fills, with room for a row, or NULL when there is none or the recording has ended. */
+/* What is known of a block beside its sample. */
+typedef struct Details {
+    const struct Spec *spec;  /* of its attributes; NULL: it has none */
+    int64_t cpu;              /* CPU time of the thread as it was entered, then of the block; NO_VALUE: not known */
+    uint64_t context_version; /* as it was entered */
+    uint32_t count;
+    int64_t values[]; /* NO_VALUE: not set */
+} Details;
+
+/* The segment that `thread` fills, with room for `rows`, or NULL when there is none or the recording has ended. */
 static inline Segment *
-ready_segment(Thread *thread)
+ready_segment(Thread *thread, uint32_t rows)
 {
     Segment *segment = thread->segment;
-    return segment == NULL || segment->written == SEGMENT_ROWS ? take_segment(thread) : segment;
+    return segment == NULL || segment->written > SEGMENT_ROWS - rows ? take_segment(thread, rows) : segment;
 }
 
 static inline void
-write_row(Segment *segment, const Sample *sample)
+put_row(Segment *segment, uint32_t row, const Sample *sample)
 {
-    uint32_t row = segment->written;
     segment->start[row] = sample->start;
     segment->duration[row] = sample->end - sample->start;
     segment->span[row] = sample->span;
@@ -159,18 +177,67 @@ write_row(Segment *segment, const Sample *sample)
     segment->operation[row] = sample->probe_id;
     segment->error[row] = sample->error;
     segment->weight[row] = sample->weight;
-    /* Last, so that the agent, and whoever reads the file of a killed process, find whole rows only. */
-    segment->inverse = ~(row + 1);
-    __atomic_store_n(&segment->written, row + 1, __ATOMIC_RELEASE);
+}
+
+/* Last, so that the agent, and whoever reads the file of a killed process, find whole rows only. */
+static inline void
+publish_rows(Segment *segment, uint32_t written)
+{
+    segment->inverse = ~written;
+    __atomic_store_n(&segment->written, written, __ATOMIC_RELEASE);
+}
+
+/* Whether a row of details says anything: the first one has the CPU time, each has VALUES_PER_ROW attributes. */
+static inline int
+says_anything(const Details *details, uint32_t index)
+{
+    int says = index == 0 && details->cpu != NO_VALUE;
+    for (uint32_t i = index * VALUES_PER_ROW; i < details->count && i < (index + 1) * VALUES_PER_ROW; i++)
+        says |= details->values[i] != NO_VALUE;
+    return says;
+}
+
+static inline uint32_t
+detail_rows(const Details *details)
+{
+    uint32_t rows = 0;
+    for (uint32_t index = 0; index == 0 || index * VALUES_PER_ROW < details->count; index++)
+        rows += (uint32_t)says_anything(details, index);
+    return rows;
+}
+
+static inline void
+put_details(Segment *segment, uint32_t row, const Sample *sample, const Details *details)
+{
+    for (uint32_t index = 0; index == 0 || index * VALUES_PER_ROW < details->count; index++) {
+        if (!says_anything(details, index))
+            continue;
+        int64_t values[VALUES_PER_ROW];
+        for (uint32_t i = 0; i < VALUES_PER_ROW; i++) {
+            uint32_t place = index * VALUES_PER_ROW + i;
+            values[i] = place < details->count ? details->values[place] : NO_VALUE;
+        }
+        segment->start[row] = index == 0 ? details->cpu : NO_VALUE;
+        segment->duration[row] = values[0];
+        segment->parent[row] = values[1];
+        segment->task[row] = values[2];
+        segment->span[row] = sample->span;
+        segment->operation[row] = DETAILS;
+        segment->error[row] = index;
+        segment->weight[row] = 1;
+        row++;
+    }
 }
 
 /* Write a finished sample, or count it as lost when there is no room. Returns whether the block has ended by that: not
- * where the recording has ended first. */
+ * where the recording has ended first. `details` may be NULL; their rows follow the sample's, in the same segment, and
+ * become visible together with it. */
 static inline int
-commit(Thread *thread, const Sample *sample)
+commit_with(Thread *thread, const Sample *sample, const Details *details)
 {
     uint64_t session = seen(ring.session);
-    Segment *segment = ready_segment(thread);
+    uint32_t rows = details == NULL ? 1 : 1 + detail_rows(details);
+    Segment *segment = ready_segment(thread, rows);
     if (seen(ring.session) != session || !seen(ring.recording))
         return 0; /* while this thread waited for a segment */
     Count *count = count_of(thread, sample->probe_id); /* not before: what was called meanwhile may have moved it */
@@ -180,11 +247,21 @@ commit(Thread *thread, const Sample *sample)
         lose(thread, count, sample);
         return 1;
     }
-    write_row(segment, sample);
+    uint32_t row = segment->written;
+    put_row(segment, row, sample);
+    if (details != NULL)
+        put_details(segment, row + 1, sample, details);
+    publish_rows(segment, row + rows);
     count_up(count->committed, 1);
     if (seen(count->is_watched))
         look_at(sample->probe_id, sample->end - sample->start, sample->error, sample->span);
     return 1;
+}
+
+static inline int
+commit(Thread *thread, const Sample *sample)
+{
+    return commit_with(thread, sample, NULL);
 }
 
 #endif

@@ -149,7 +149,7 @@ count_lost_rows(Segment *segment, uint32_t begin)
             if (segment->start[other] + segment->duration[other] > last)
                 last = segment->start[other] + segment->duration[other];
         }
-        if (probe_id == COLLECTION)
+        if (probe_id == COLLECTION || probe_id == DETAILS)
             continue; /* is in no account */
         add_together(ring.header->lost, samples);
         count_overwritten(probe_id, segment->thread, samples, first, last);
@@ -174,8 +174,7 @@ withdraw(uint32_t number, uint32_t *begin)
     return 1;
 }
 
-/* The oldest full segment that the agent is not copying becomes free. */
-static int
+int
 overwrite(void)
 {
     for (uint32_t i = 0; i < ring.full_length; i++) {
@@ -310,7 +309,7 @@ own_free_segment(Thread *thread)
 }
 
 Segment *
-take_segment(Thread *thread)
+take_segment(Thread *thread, uint32_t rows)
 {
     uint64_t session = seen(ring.session);
     if (thread->segment != NULL) {
@@ -332,7 +331,7 @@ take_segment(Thread *thread)
     int goes_on = ring.session == session;
     if (has_room && goes_on && thread->segment == NULL)
         segment = own_free_segment(thread);
-    else if (has_room && goes_on && thread->segment->written < SEGMENT_ROWS)
+    else if (has_room && goes_on && thread->segment->written <= SEGMENT_ROWS - rows)
         segment = thread->segment; /* the recorder was called, and recorded something itself */
     unlock_rings();
     if (!has_room && goes_on)

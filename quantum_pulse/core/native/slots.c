@@ -21,7 +21,7 @@ begin_slots(void)
 {
     ring.free_slots = NULL;
     ring.slot_segments = 0;
-    add_slots(ring.memory + FIRST_SLOTS_OFFSET, ring.memory + ERROR_NAMES_OFFSET);
+    add_slots(ring.memory + FIRST_SLOTS_OFFSET, ring.memory + TEXTS_OFFSET);
 }
 
 /* A free segment has slots from now on. */

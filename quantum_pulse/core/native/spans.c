@@ -1,5 +1,5 @@
 #include "contexts.h" /* first: it asks for the internals of CPython, of which frames are needed here too */
-#include "errors.h"
+#include "attributes.h"
 #include "numbers.h"
 #include "slots.h"
 #include "spans.h"
@@ -87,27 +87,27 @@ grow(Stack *stack)
 /* Nearly every call into Python from here may collect garbage, run a finaliser, and so come back here: to open and close
  * other spans on the same stack, which moves when it grows. So what may do that comes first, or looks at the stack
  * anew afterwards. */
-void
-enter(uint32_t probe_id, int32_t weight)
+static inline int
+begin_span(uint32_t probe_id, int32_t weight, Details *details, int cpu_time)
 {
     Thread *thread = current_thread();
     if (thread == NULL)
-        return;
+        return 0;
     PyThreadState *tstate = PyThreadState_Get();
     Stack *stack = ready_stack(thread, tstate);
     if (stack == NULL) {
         PyErr_Clear();
-        return;
+        return 0;
     }
     PyObject *generator = running_generator(tstate);
     int encloses = generator != NULL && is_context_manager();
     if (is_stale(thread))
-        return; /* the recording was ended meanwhile */
+        return 0; /* the recording was ended meanwhile */
     Count *count = count_of(thread, probe_id);
     take_latch(&stack->latch);
     if (count == NULL || (stack->depth == stack->capacity && grow(stack) < 0)) {
         release_latch(&stack->latch);
-        return;
+        return 0;
     }
     int64_t parent = innermost(stack), span = parent;
     Slot *slot = NULL;
@@ -140,21 +140,40 @@ enter(uint32_t probe_id, int32_t weight)
         .thread = (int32_t)thread->id,
         .task = stack->task,
         .slot = slot,
+        .details = details,
         .generator = generator,
     };
     if (generator != NULL)
         Py_INCREF(stack);
     release_latch(&stack->latch);
     if (weight == 0)
-        return; /* contexts that are copied from here are children of its parent, which the mark names */
+        return 1; /* contexts that are copied from here are children of its parent, which the mark names */
     if (set_mark(tstate, stack) < 0)
         PyErr_Clear();
     if (index < stack->depth && stack->open[index].span == span && !(PARALLEL && is_stale(thread))) {
+        if (cpu_time && details != NULL) { /* outside of what is timed: it is a system call */
+            details->context_version = tstate->context_ver;
+            details->cpu = thread_cpu_ns();
+        }
         int64_t start = now_at_last_ns();
         stack->open[index].start = start;
         if (slot != NULL)
             slot->open.start = start;
     }
+    return 1;
+}
+
+void
+enter(uint32_t probe_id, int32_t weight)
+{
+    begin_span(probe_id, weight, NULL, 0);
+}
+
+void
+enter_with(uint32_t probe_id, int32_t weight, Details *details, int cpu_time)
+{
+    if (!begin_span(probe_id, weight, details, cpu_time))
+        free(details);
 }
 
 /* The innermost open span of `probe_id` that belongs to `generator` (NULL: to none), or -1. */
@@ -192,10 +211,21 @@ find_elsewhere(uint32_t probe_id, const PyObject *generator, Py_ssize_t *index)
     return stack;
 }
 
-void
-leave(uint32_t probe_id, PyObject *error_type)
+/* CPU time of the thread in a block that is left at `now`. It is that of the block alone unless something else came in
+ * between: another task or greenlet, whose context then ran on the thread, or whoever runs a generator. */
+static inline int64_t
+cpu_time_of(const Details *details, const PyThreadState *tstate, int is_interrupted, int64_t now, const Sample *sample)
 {
-    int64_t end = now_ns();
+    if (details->cpu == NO_VALUE || is_interrupted || details->context_version != tstate->context_ver)
+        return NO_VALUE;
+    int64_t time = now - details->cpu, duration = sample->end - sample->start;
+    return time < 0 ? 0 : time < duration ? time : duration; /* reading both clocks takes time on its own */
+}
+
+static inline void
+end_span(uint32_t probe_id, PyObject *error_type, int may_have_details, int cpu_time)
+{
+    int64_t end = now_ns(), cpu_end = cpu_time ? thread_cpu_ns() : 0;
     Thread *thread = current_thread(); /* a generator may be closed by a thread that has recorded nothing yet */
     if (thread == NULL)
         return;
@@ -221,11 +251,13 @@ leave(uint32_t probe_id, PyObject *error_type)
         .parent = open->parent,
         .task = open->task,
         .probe_id = probe_id,
-        .error = error,
+        .error = open->failure != 0 ? open->failure : error, /* what the program says of it tells more than a type */
         .weight = open->weight,
         .slot = open->slot,
     };
     int64_t entered_by = open->thread;
+    Details *details = may_have_details ? open->details : NULL;
+    int is_interrupted = generator != NULL && !open->encloses;
     stack->depth--;
     if (index < stack->depth)
         memmove(open, open + 1, (stack->depth - index) * sizeof(Open));
@@ -237,11 +269,28 @@ leave(uint32_t probe_id, PyObject *error_type)
             stack->abandoned = sample.span;
         else if (set_mark(tstate, stack) < 0)
             PyErr_Clear();
-        if (seen(ring.recording) && seen(ring.session) == session && commit(thread, &sample) && sample.slot != NULL)
+        if (may_have_details && details != NULL)
+            details->cpu = cpu_time_of(details, tstate, is_interrupted || entered_by != thread->id, cpu_end, &sample);
+        if (seen(ring.recording) && seen(ring.session) == session && commit_with(thread, &sample, details) &&
+            sample.slot != NULL)
             free_slot(thread, sample.slot); /* last: for a moment it is known twice, rather than not at all */
     }
+    if (may_have_details)
+        free(details);
     if (generator != NULL)
         Py_DECREF(stack);
+}
+
+void
+leave(uint32_t probe_id, PyObject *error_type)
+{
+    end_span(probe_id, error_type, 0, 0);
+}
+
+void
+leave_with(uint32_t probe_id, PyObject *error_type, int cpu_time)
+{
+    end_span(probe_id, error_type, 1, cpu_time);
 }
 
 int32_t
@@ -283,12 +332,11 @@ leave_unrecorded(uint32_t probe_id)
 }
 
 void
-add(uint32_t probe_id, int32_t weight, int64_t start, int64_t duration, PyObject *error_type)
+add(uint32_t probe_id, int32_t weight, int64_t start, int64_t duration, uint32_t error, const Details *details)
 {
     Thread *thread = current_thread();
     if (thread == NULL)
         return;
-    uint32_t error = error_type == Py_None ? 0 : error_number(error_type);
     Stack *stack = is_stale(thread) ? NULL : ready_stack(thread, PyThreadState_Get());
     Count *count = stack == NULL || is_stale(thread) ? NULL : count_of(thread, probe_id);
     if (count == NULL) {
@@ -310,7 +358,7 @@ add(uint32_t probe_id, int32_t weight, int64_t start, int64_t duration, PyObject
         .error = error,
         .weight = weight,
     };
-    commit(thread, &sample);
+    commit_with(thread, &sample, details);
 }
 
 static int

@@ -10,6 +10,10 @@
 void enter(uint32_t probe_id, int32_t weight);
 void leave(uint32_t probe_id, PyObject *error_type);
 
+/* The same for blocks that may have details (NULL: this one has none), which the block takes over. */
+void enter_with(uint32_t probe_id, int32_t weight, Details *details, int cpu_time);
+void leave_with(uint32_t probe_id, PyObject *error_type, int cpu_time);
+
 /* How many calls the next sample of `probe_id` stands for, if it is recorded; 0 if it is not. One of `every` is, at
  * random: if each hundredth were, a program that does something every fifty calls would be seen half. */
 int32_t weight_of_next(uint32_t probe_id, uint32_t every);
@@ -17,8 +21,8 @@ int32_t weight_of_next(uint32_t probe_id, uint32_t every);
 /* End the innermost span if it is of `probe_id` and not recorded: cheaper than leave. Whether it was. */
 int leave_unrecorded(uint32_t probe_id);
 
-/* A span that was measured elsewhere, as a sample in the current context. */
-void add(uint32_t probe_id, int32_t weight, int64_t start, int64_t duration, PyObject *error_type);
+/* A span that was measured elsewhere, as a sample in the current context. `error` is its number, `details` may be NULL. */
+void add(uint32_t probe_id, int32_t weight, int64_t start, int64_t duration, uint32_t error, const Details *details);
 
 int prepare_spans(void);
 

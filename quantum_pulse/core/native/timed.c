@@ -9,18 +9,21 @@ typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     Probe *probe;
+    PyObject *attributed; /* the probe with attributes, or NULL */
     PyObject *function;
     PyObject *dict;
     PyObject *weakrefs;
 } Timed;
 
-static PyObject *
-timed_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+static inline PyObject *
+call_timed(Timed *self, PyObject *const *args, size_t nargsf, PyObject *kwnames, const Value *values)
 {
-    Timed *self = (Timed *)callable;
     if (!seen(ring.recording))
         return PyObject_Vectorcall(self->function, args, nargsf, kwnames);
-    begin(self->probe);
+    if (values != NULL)
+        begin_some(self->probe, values);
+    else
+        begin(self->probe);
     PyObject *result = PyObject_Vectorcall(self->function, args, nargsf, kwnames);
     if (!seen(ring.recording))
         return result;
@@ -33,6 +36,19 @@ timed_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *k
     end(self->probe, type);
     PyErr_Restore(type, value, trace);
     return NULL;
+}
+
+static PyObject *
+timed_call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    return call_timed((Timed *)callable, args, nargsf, kwnames, NULL);
+}
+
+static PyObject *
+timed_call_with(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    Timed *self = (Timed *)callable;
+    return call_timed(self, args, nargsf, kwnames, ((Attributed *)self->attributed)->values);
 }
 
 static PyObject *
@@ -59,6 +75,7 @@ static int
 timed_traverse(Timed *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->probe);
+    Py_VISIT(self->attributed);
     Py_VISIT(self->function);
     Py_VISIT(self->dict);
     return 0;
@@ -68,6 +85,7 @@ static int
 timed_clear(Timed *self)
 {
     Py_CLEAR(self->probe);
+    Py_CLEAR(self->attributed);
     Py_CLEAR(self->function);
     Py_CLEAR(self->dict);
     return 0;
@@ -96,13 +114,16 @@ static PyGetSetDef timed_getset[] = {
 PyObject *
 timed(PyObject *module, PyObject *args)
 {
-    PyObject *probe, *function;
-    if (!PyArg_ParseTuple(args, "O!O", &ProbeType, &probe, &function))
+    PyObject *object, *function;
+    Probe *probe;
+    const Value *values;
+    if (!PyArg_ParseTuple(args, "OO", &object, &function) || unpack_probe(object, &probe, &values) < 0)
         return NULL;
     Timed *self = PyObject_GC_New(Timed, &TimedType);
     if (self == NULL)
         return NULL;
-    self->vectorcall = timed_call;
+    self->vectorcall = values == NULL ? timed_call : timed_call_with;
+    self->attributed = values == NULL ? NULL : Py_NewRef(object);
     self->probe = (Probe *)Py_NewRef(probe);
     self->function = Py_NewRef(function);
     self->dict = NULL;

@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from typing import Any, Self
@@ -15,11 +16,13 @@ from typing import Any, Self
 from quantum_pulse import schema
 from quantum_pulse.core import contract
 from quantum_pulse.core.contract import Account, Loss, Progress
-from quantum_pulse.core.pure import spans
+from quantum_pulse.core.pure import attributes, spans
+from quantum_pulse.core.pure.attributes import set_refusal as set_refusal
 from quantum_pulse.core.pure.rings import Session, now
 from quantum_pulse.core.pure.rings import fence as fence
 
 NAME = "python"
+_NOTHING = object()
 
 _session: Session | None = None  # while recording
 _latest: Session | None = None  # until closed
@@ -32,12 +35,37 @@ class Probe:
     probe_id = -1
     probe_every = 1
     probe_detail = False
+    probe_cpu_time = False
+    _spec: tuple[attributes.Declared, ...] = ()
+
+    @property
+    def probe_attributes(self) -> tuple[Any, ...]:
+        """Names of the attributes; set to what is declared."""
+        return tuple(one.name for one in self._spec)
+
+    @probe_attributes.setter
+    def probe_attributes(self, declared: tuple[tuple[str, int, dict[Any, str] | None, bool], ...]) -> None:
+        if not isinstance(declared, tuple) or len(declared) > schema.MOST_ATTRIBUTES:
+            raise TypeError(f"the attributes of a probe are a tuple of at most {schema.MOST_ATTRIBUTES}")
+        self._spec = tuple(attributes.Declared(*one) for one in declared)
+        if declared:
+            attributes.specs[self.probe_id] = self._spec
+
+    def __call__(self, *functions: Any, **values: Any) -> Any:
+        if len(functions) == 1 and not values:
+            return self._decorated(functions[0], self)  # type: ignore[attr-defined]  # see the contract
+        if functions:
+            raise TypeError(
+                f"{self} takes attributes by keyword, or one function to decorate; to decorate one with attributes, call "
+                f"{self}(...) first and then the result"
+            )
+        return Attributed(self, attributes.read_values(self.probe_id, self._spec, values))
 
     def __enter__(self) -> Self:
         session = _session
         if session is not None:
             try:
-                spans.enter(session, self, sys._getframe(1))
+                spans.enter(session, self, sys._getframe(1), {})
             except ValueError:  # another thread has closed the rings meanwhile
                 if session is _latest:
                     raise
@@ -53,17 +81,93 @@ class Probe:
                     raise
 
 
-def add(probe: Any, start_ns: int, duration_ns: int, error: type[BaseException] | None) -> None:
+class Attributed:
+    """A probe with values of its attributes. See the contract."""
+
+    __slots__ = ("_probe", "_values")
+
+    def __init__(self, probe: Probe, values: dict[int, int | str]) -> None:
+        self._probe = probe
+        self._values = values
+
+    def __enter__(self) -> Probe:
+        session = _session
+        if session is not None:
+            try:
+                spans.enter(session, self._probe, sys._getframe(1), self._values)
+            except ValueError:  # as above
+                if session is _latest:
+                    raise
+        return self._probe
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any, /) -> None:
+        session = _session
+        if session is not None:
+            try:
+                spans.leave(session, self._probe, sys._getframe(1), kind)
+            except ValueError:  # as above
+                if session is _latest:
+                    raise
+
+    def __call__(self, function: Any, /) -> Any:
+        return self._probe._decorated(function, self)  # type: ignore[attr-defined]  # see the contract
+
+    def __repr__(self) -> str:
+        return f"<{self._probe} with attributes>"
+
+
+def annotate(*, error: str | BaseException | object | None = _NOTHING, **values: Any) -> None:
+    session = _session
+    entry = None if session is None else spans.innermost(session)
+    if session is None or entry is None:
+        return
+    spec = attributes.specs.get(entry.probe_id, ())
+    if "error" in (one.name for one in spec):
+        values |= {} if error is _NOTHING else {"error": error}
+    found = attributes.read_values(entry.probe_id, spec, values)
+    try:
+        failure = None if error is _NOTHING else _failure(session, error)
+        if entry.weight > 0:
+            entry.values.update(attributes.stored(session, entry.probe_id, found))
+            if failure is not None:
+                entry.failure = failure
+    except ValueError:  # as above
+        if session is _latest:
+            raise
+
+
+def _failure(session: Session, error: object) -> int:
+    """The number of an error that a program declares."""
+    if error is None:
+        return 0
+    if isinstance(error, BaseException):
+        return session.error_number(type(error))
+    if isinstance(error, type) and issubclass(error, BaseException):
+        return session.error_number(error)
+    if not isinstance(error, str) or not error:
+        raise TypeError(f"annotate(): error must be a text that says what failed, an exception, or None, not {error!r}")
+    return session.text_number(None, str.__str__(error)[: schema.MOST_TEXT])
+
+
+def cpu_now() -> int:
+    return time.thread_time_ns()
+
+
+def add(
+    probe: Any, start_ns: int, duration_ns: int, error: type[BaseException] | str | None, cpu_ns: int | None = None
+) -> None:
     session = _session
     if session is None:
         return
+    probe, values = (probe._probe, probe._values) if isinstance(probe, Attributed) else (probe, {})
     try:
         thread = spans.this_thread(session)
         entry = spans.new_entry(session, thread, probe, keeps_slot=False)
         if entry is None or entry.weight == 0:
             return
         entry.start = start_ns
-        session.commit(thread, entry, start_ns + duration_ns, 0 if error is None else session.error_number(error))
+        entry.values = attributes.stored(session, probe.probe_id, values)
+        session.commit(thread, entry, start_ns + duration_ns, _failure(session, error), cpu_ns)
     except ValueError:  # as in __enter__
         if session is _latest:
             raise
@@ -90,11 +194,15 @@ def start(
     production: bool = False,
     reserve: int = 1,
     on_stall: Callable[[], object] | None = None,
+    cpu_time: bool = False,
+    most_values: int = contract.MOST_VALUES,
 ) -> None:
     global _session, _latest
     if _latest is not None:
         raise RuntimeError("the core is in use")
-    _session = _latest = Session(ring_path, budget_bytes, wake_fd, on_full, production, reserve, on_stall, _last_span)
+    session = Session(ring_path, budget_bytes, wake_fd, on_full, production, reserve, on_stall, _last_span)
+    session.cpu_time, session.most_values = cpu_time, most_values
+    _session = _latest = session
     if sys.version_info < (3, 12):
         gc.callbacks.insert(0, _keep_variables)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import contextlib
 import mmap
@@ -11,13 +12,14 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from quantum_pulse import mounts, schema
 from quantum_pulse.core import contract
+from quantum_pulse.core.pure import attributes
 from quantum_pulse.core.pure.accounts import Count, Ended
 from quantum_pulse.core.pure.segments import CLOSED, Header, Segment
 from quantum_pulse.core.pure.slots import SEGMENTS_PER_SLOT_SEGMENT, Slots
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 now = time.perf_counter_ns
 _type_name: Callable[[type], str] = type.__dict__["__name__"].__get__
 _TRIP = struct.Struct("=IIqq")
+_SEGMENT_TEXTS = schema.SEGMENT_BYTES - schema.SEGMENT_HEADER_BYTES
+#: At most one segment in so many is used for texts.
+SEGMENTS_PER_TEXT_SEGMENT = 8
 
 #: After there was no memory, nobody asks for so long, in ns.
 NO_ROOM_NS = 100_000_000
@@ -45,37 +50,48 @@ def fence() -> None:
             pass
 
 
-def write_row(
-    segment: Segment,
-    start: int,
-    duration: int,
-    span: int,
-    parent: int,
-    task: int,
-    operation: int,
-    error: int,
-    weight: int,
-) -> bool:
-    """Add a row to `segment`. Returns whether there was room.
+class Rows(NamedTuple):
+    """Rows that become visible together: a sample, and its details. Each column has as many entries as there are rows."""
+
+    start: array.array[int]
+    duration: array.array[int]
+    span: array.array[int]
+    parent: array.array[int]
+    task: array.array[int]
+    operation: array.array[int]
+    error: array.array[int]
+    weight: array.array[int]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, ...]]) -> Self:
+        """Rows of one value each for the columns of a ring."""
+        columns = zip(*rows, strict=True)
+        return cls(*(array.array(code, own) for (_, code), own in zip(schema.RING_COLUMNS, columns, strict=True)))
+
+
+def write_rows(segment: Segment, rows: Rows) -> bool:
+    """Add rows to `segment`. Returns whether there was room.
 
     No loop and no call in here: between two bytecodes of that kind a signal handler may run, and record as well.
     """
+    start, duration, span, parent, task, operation, error, weight = rows
+    columns, fields, count = segment.columns, segment.fields, len(start)
     row = segment.written
-    if row == schema.SEGMENT_ROWS:
+    end = row + count
+    if end > schema.SEGMENT_ROWS:
         return False
-    columns, fields = segment.columns, segment.fields
-    columns["start"][row] = start
-    columns["duration"][row] = duration
-    columns["span"][row] = span
-    columns["parent"][row] = parent
-    columns["task"][row] = task
-    columns["operation"][row] = operation
-    columns["error"][row] = error
-    columns["weight"][row] = weight
-    segment.written = row + 1
+    columns["start"][row:end] = start
+    columns["duration"][row:end] = duration
+    columns["span"][row:end] = span
+    columns["parent"][row:end] = parent
+    columns["task"][row:end] = task
+    columns["operation"][row:end] = operation
+    columns["error"][row:end] = error
+    columns["weight"][row:end] = weight
+    segment.written = end
     # Last, so that the agent, and whoever reads the file of a killed process, find whole rows only.
-    fields["inverse"][0] = schema.WORD ^ (row + 1)
-    fields["written"][0] = row + 1
+    fields["inverse"][0] = schema.WORD ^ end
+    fields["written"][0] = end
     return True
 
 
@@ -150,8 +166,14 @@ class Session:
         self.header["first_span"] = self.header["last_span"] = self.last_span = first_span
         self.header["seen_ns"] = self.header["released_ns"] = now()
         self.header["reserved"] = self.reserved
-        self.error_numbers: dict[str, int] = {}  # by name of the type
-        self.last_error = 0
+        self.cpu_time = False  # of all blocks
+        self.most_values = contract.MOST_VALUES
+        # Numbers of texts by probe and attribute; of errors by None.
+        self.text_numbers: dict[tuple[int, int] | None, dict[str, int]] = {}
+        self.last_text = 0
+        self.text_segment: Segment | None = None  # that has the last ones; None: they are in the header
+        self.text_segments = 0
+        self.texts_used = 0  # bytes there
         self.used = 0
         self.segments: list[Segment] = []  # all of them
         self.free: list[Segment] = []
@@ -336,7 +358,7 @@ class Session:
         begin = drained & 0xFFFFFFFF if drained >> 32 == segment.sequence & 0xFFFFFFFF else 0
         found: dict[int, list[int]] = {}
         for row in range(begin, segment.written):
-            if segment.columns["operation"][row] == schema.COLLECTION:
+            if segment.columns["operation"][row] in (schema.COLLECTION, schema.DETAILS):
                 continue
             start = segment.columns["start"][row]
             end = start + segment.columns["duration"][row]
@@ -431,13 +453,20 @@ class Session:
         thread.segment = segment
         return segment
 
-    def commit(self, thread: Thread, entry: Open, end: int, error: int) -> bool:
-        """Write a finished sample, or count it as lost. Returns whether its block has ended by that."""
+    def commit(self, thread: Thread, entry: Open, end: int, error: int, cpu_ns: int | None = None) -> bool:
+        """Write a finished sample and its details, or count it as lost. Returns whether its block has ended by that."""
         count = thread.counts.get(entry.probe_id) or thread.counts.setdefault(entry.probe_id, Count())
         duration = end - entry.start
         segment = thread.segment
-        values = (entry.start, duration, entry.span, entry.parent, entry.task, entry.probe_id, error, entry.weight)
-        while not self.write(thread, segment, values, count):
+        sample = (entry.start, duration, entry.span, entry.parent, entry.task, entry.probe_id, error, entry.weight)
+        details = [
+            (cpu, values[0], entry.span, values[1], values[2], schema.DETAILS, index, 1)
+            for index, cpu, values in (
+                attributes.rows(entry.values, cpu_ns) if entry.values or cpu_ns is not None else ()
+            )
+        ]
+        rows = Rows.of([sample, *details])
+        while not self.write(thread, segment, rows, count):
             segment = self.next_segment(thread)
             with thread.lock:
                 if not self.is_recording:
@@ -469,12 +498,10 @@ class Session:
             self.slots.show(entry.slot, entry)
             return True
 
-    def write(
-        self, thread: Thread, segment: Segment | None, values: tuple[int, ...], count: Count | None = None
-    ) -> bool:
-        """Write and count a row unless the recording has ended. Returns whether there was room, and it has not."""
+    def write(self, thread: Thread, segment: Segment | None, rows: Rows, count: Count | None = None) -> bool:
+        """Write rows, and count a sample, unless the recording has ended. Returns whether there was room, and it has not."""
         with thread.lock:
-            if not self.is_recording or segment is None or not write_row(segment, *values):
+            if not self.is_recording or segment is None or not write_rows(segment, rows):
                 return False
             if count is not None:
                 count.committed += 1
@@ -490,7 +517,8 @@ class Session:
     def note_collection(self, thread: Thread, start: int, end: int, generation: int, collected: int) -> None:
         """Write a garbage collection as a row."""
         segment = thread.segment
-        while not self.write(thread, segment, (start, end - start, 0, collected, 0, schema.COLLECTION, generation, 1)):
+        rows = Rows.of([(start, end - start, 0, collected, 0, schema.COLLECTION, generation, 1)])
+        while not self.write(thread, segment, rows):
             segment = self.next_segment(thread)
             if segment is None or not self.is_recording:
                 return
@@ -541,22 +569,55 @@ class Session:
     def error_number(self, kind: type[BaseException]) -> int:
         """The number of a type of exception, whose name is in the header from then on."""
         # By name, and asked of `type`: a metaclass may have ideas of its own about hashes and names.
-        name = _type_name(kind)
-        number = self.error_numbers.get(name)
+        return self.text_number(None, _type_name(kind))
+
+    def text_number(self, kind: tuple[int, int] | None, text: str) -> int:
+        """The number of a text, which is in the ring from then on; schema.OTHER_TEXT where there are too many of its kind
+        or no room."""
+        numbers = self.text_numbers.get(kind) or self.text_numbers.setdefault(kind, {})
+        number = numbers.get(text)
         if number is None:
-            # Two threads may number one name twice: no harm.
-            self.error_numbers[name] = number = self.add_error_name(name.encode("utf-8", "backslashreplace"))
+            with self.lock:
+                number = numbers.get(text)
+                if number is None:
+                    number = schema.OTHER_TEXT
+                    if len(numbers) < self.most_values:
+                        number = self.add_text(text.encode("utf-8", "backslashreplace"))
+                    if number != schema.OTHER_TEXT:
+                        numbers[text] = number
         return number
 
-    def add_error_name(self, text: bytes) -> int:
-        """Add a name to the header. Returns its number, OTHER_ERROR when there is no room."""
-        with self.lock:
-            used = self.header["names_bytes"]
-            entry = len(text).to_bytes(4, sys.byteorder) + text
-            if used + len(entry) > schema.ERROR_NAMES_BYTES:
-                return schema.OTHER_ERROR
-            at = schema.ERROR_NAMES_OFFSET + used
-            self.memory[at : at + len(entry)] = entry
-            self.last_error += 1
-            self.header["names_bytes"] = used + len(entry)
-            return self.last_error
+    def add_text(self, text: bytes) -> int:
+        """Write a text behind the others. Returns its number, schema.OTHER_TEXT when there is no room."""
+        entry = len(text).to_bytes(4, sys.byteorder) + text
+        room = schema.TEXTS_BYTES if self.text_segment is None else _SEGMENT_TEXTS
+        if len(entry) > _SEGMENT_TEXTS or (self.texts_used + len(entry) > room and not self.reserve_text_segment()):
+            return schema.OTHER_TEXT
+        segment = self.text_segment
+        base = schema.TEXTS_OFFSET if segment is None else segment.base + schema.SEGMENT_HEADER_BYTES
+        at = base + self.texts_used
+        self.memory[at : at + len(entry)] = entry
+        self.texts_used += len(entry)
+        # Before the first row that carries the number.
+        if segment is None:
+            self.header["texts_bytes"] = self.texts_used
+        else:
+            segment.fields["inverse"][0] = schema.WORD ^ self.texts_used
+            segment.fields["written"][0] = self.texts_used
+        self.last_text += 1
+        return self.last_text
+
+    def reserve_text_segment(self) -> bool:
+        """Put texts into a free segment from now on, while that does not take too many from the samples."""
+        if (self.text_segments + 1) * SEGMENTS_PER_TEXT_SEGMENT > self.limit:
+            return False
+        while not self.free:
+            if not self.make_room() and not (self.on_full == contract.OVERWRITE and self.overwrite()):
+                return False
+        segment = self.free.pop()
+        self.sequence += 1
+        segment.begin(self.sequence, self.last_text, schema.FREE)
+        segment.fields["state"][0] = schema.HAS_TEXTS
+        self.text_segment, self.texts_used = segment, 0
+        self.text_segments += 1
+        return True

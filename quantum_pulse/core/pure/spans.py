@@ -13,11 +13,13 @@ import inspect
 import os
 import sys
 import threading
+import time
 import weakref
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
+from quantum_pulse.core.pure import attributes
 from quantum_pulse.core.pure.accounts import Count
 from quantum_pulse.core.pure.rings import Session, Thread, now
 
@@ -39,7 +41,9 @@ class Open:
 
     __slots__ = (
         "below",
+        "cpu",
         "encloses",
+        "failure",
         "frame",
         "home",
         "is_abandoned",
@@ -50,14 +54,18 @@ class Open:
         "slot",
         "span",
         "start",
+        "step",
         "task",
         "thread",
+        "values",
         "weight",
     )
 
     below: Open | None
     frame: FrameType | None  # of the generator that holds it open, if one does
+    cpu: int | None  # CPU time of the thread when it was entered, ns; None: it is not recorded
     encloses: bool  # also while its generator is suspended
+    failure: int  # number of the error that the program has declared; 0: none
     home: int  # task or thread that opened it
     is_abandoned: bool  # closed from another task or thread
     is_open: bool
@@ -68,7 +76,9 @@ class Open:
     span: int
     start: int
     task: int
+    step: object  # of the task or caller that runs its frame; what it was when it was entered
     thread: int  # that entered it
+    values: dict[int, int]  # of attributes, by their places
     weight: int  # 0: it is not recorded
 
 
@@ -168,6 +178,9 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
         top = top.below
     entry.parent = 0 if top is None else top.span
     entry.frame = None
+    entry.cpu = entry.step = None
+    entry.failure = 0
+    entry.values = {}
     entry.encloses = entry.is_open = entry.is_abandoned = False
     entry.span = entry.parent
     entry.slot = None
@@ -188,22 +201,56 @@ def _set_top(entry: Open | None) -> None:
             gc.enable()
 
 
-def enter(session: Session, probe: Any, caller: FrameType) -> None:
+def innermost(session: Session) -> Open | None:
+    """The innermost block of this context that is open and at work."""
+    home = _task_number() or -threading.get_native_id()
+    top = _top.get()
+    while top is not None and (top.session is not session or not top.is_open or top.home != home or _is_suspended(top)):
+        top = top.below
+    return top
+
+
+def _step_of(caller: FrameType) -> object:
+    """What runs the frame of a block: a frame that is another one once the block was suspended and resumed.
+
+    A task's own frame is that of its coroutine; each step of the task has a new frame around it.
+    """
+    frame: FrameType | None = caller
+    while frame is not None and frame.f_code.co_flags & (_GENERATOR | inspect.CO_COROUTINE):
+        frame = frame.f_back
+    return frame
+
+
+def _can_switch() -> bool:
+    """Whether another greenlet may run in the midst of any call."""
+    greenlet = sys.modules.get("greenlet")
+    return greenlet is not None and ("gevent" in sys.modules or greenlet.getcurrent().parent is not None)
+
+
+def enter(session: Session, probe: Any, caller: FrameType, values: dict[int, int | str]) -> None:
+    if values:  # first: it may take a segment
+        numbers = attributes.stored(session, probe.probe_id, values)
     entry = new_entry(session, this_thread(session), probe, keeps_slot=True)
     if entry is None:
         return
+    if values and entry.weight > 0:
+        entry.values = numbers
     if caller.f_code.co_flags & _GENERATOR:
         entry.frame = caller
         entry.encloses = _is_context_manager(caller)
         session.by_frame.setdefault(caller, []).append(entry)
     entry.is_open = True
     _set_top(entry)
+    if (probe.probe_cpu_time or session.cpu_time) and entry.weight > 0:
+        entry.step = _step_of(caller)
+        entry.cpu = time.thread_time_ns()
     entry.start = now()
     session.slots.begin(entry.slot, entry.start)
 
 
 def leave(session: Session, probe: Any, caller: FrameType, kind: type[BaseException] | None) -> None:
     end = now()
+    cpu_end = time.thread_time_ns() if probe.probe_cpu_time or session.cpu_time else 0
     if probe.probe_detail and session.production:
         return
     entry = _find(session, probe.probe_id, caller)
@@ -220,8 +267,19 @@ def leave(session: Session, probe: Any, caller: FrameType, kind: type[BaseExcept
         thread = this_thread(session)
         if entry.thread != thread.id:
             session.move_start(thread, entry)
-        if session.commit(thread, entry, end, 0 if kind is None else session.error_number(kind)):
+        # What the program says of it tells more than a type.
+        error = entry.failure or (0 if kind is None else session.error_number(kind))
+        if session.commit(thread, entry, end, error, _cpu_time(entry, thread, caller, end, cpu_end)):
             session.slots.free(entry.slot)  # last: for a moment it is known twice, rather than not at all
+
+
+def _cpu_time(entry: Open, thread: Thread, caller: FrameType, end: int, cpu_end: int) -> int | None:
+    """CPU time of the thread in a block, if it is that of the block alone. See the native core."""
+    if entry.cpu is None or entry.thread != thread.id or (entry.frame is not None and not entry.encloses):
+        return None
+    if entry.step is not _step_of(caller) or _can_switch():
+        return None
+    return min(max(cpu_end - entry.cpu, 0), end - entry.start)  # reading both clocks takes time on its own
 
 
 def _find(session: Session, probe_id: int, caller: FrameType) -> Open | None:
