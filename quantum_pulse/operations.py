@@ -294,8 +294,8 @@ if TYPE_CHECKING:
         Parameters
         ----------
         error
-            What failed, as ``"http 502"``, or an exception, whose type is named. The call then counts as failed, whether
-            or not an exception leaves the block. None takes it back.
+            What failed, as ``"http 502"``, or an exception, whose type is named. The call then counts as failed,
+            whether or not an exception leaves the block. None takes it back.
         **attributes
             Values of attributes that the block's operation declares. Those given before are replaced.
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import arrow, schema
-from quantum_pulse.operations import FLAG, INTEGER, REAL, TEXT, Definition, text_of
+from quantum_pulse.attributes import FLAG, INTEGER, REAL, TEXT, text_of
+from quantum_pulse.operations import Definition
 from quantum_pulse.rings.batch import VALUES, Batch
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class _Declared:
 
 
 def renumbered(batch: Batch, operations: Sequence[Definition], codes: npt.NDArray[np.uint32]) -> dict[str, Any]:
-    """The columns of values in `batch` with other numbers for texts: `codes` by their own; the last one is of others."""
+    """The columns of values in `batch` with other numbers for texts: `codes` by their own, whose last is of others."""
     import numpy as np
 
     found = {}

@@ -17,7 +17,8 @@ from quantum_pulse.agent.clock import Clock
 from quantum_pulse.agent.files import next_number, remove_ring, write_json
 from quantum_pulse.agent.merging import Merger
 from quantum_pulse.agent.written import delete_leftovers, rows_in_parts, spans_in_parts
-from quantum_pulse.operations import TEXT, Definition
+from quantum_pulse.attributes import TEXT
+from quantum_pulse.operations import Definition
 from quantum_pulse.rings import contents, owners
 from quantum_pulse.rings.batch import VALUES, Batch
 from quantum_pulse.rings.names import read_names

@@ -122,8 +122,8 @@ class Core(Protocol):
         Parameters
         ----------
         error
-            What failed, as ``"http 502"``, or an exception, whose type is named. The call then counts as failed, whether
-            or not an exception leaves the block. None takes it back.
+            What failed, as ``"http 502"``, or an exception, whose type is named. The call then counts as failed,
+            whether or not an exception leaves the block. None takes it back.
         **attributes
             Values of attributes that the block's operation declares. Those given before are replaced.
 
@@ -167,8 +167,8 @@ class Core(Protocol):
         A byte is written to `wake_fd`, which must not block, when it is time to drain: half of the rings, or
         schema.WAKE_SEGMENTS of them, are in use; with OVERWRITE never. `reserve` is how many segments have memory from
         the beginning. `on_stall` is called, now and then, where the rings are full and the agent has not looked for a
-        second. With `cpu_time` that of all blocks is recorded. Of the texts of an attribute, and of the names of errors,
-        `most_values` are kept apart; the others have the number schema.OTHER_TEXT.
+        second. With `cpu_time` that of all blocks is recorded. Of the texts of an attribute, and of the names of
+        errors, `most_values` are kept apart; the others have the number schema.OTHER_TEXT.
         """
 
     def stop(self) -> None:

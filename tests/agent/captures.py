@@ -58,7 +58,7 @@ class Maker:
             path,
             Batch({key: np.asarray(own, narrow.get(key, np.int64)) for key, own in whole.items()}),
             operations=operations,
-            errors=ERRORS,
+            texts=ERRORS,
             unix=lambda readings: readings + EPOCH,
             process=1,
             footer=footer if merged is None else {**footer, "merged": merged},

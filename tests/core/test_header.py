@@ -28,7 +28,8 @@ def fail(rig, name):
 # ---- names of errors -------------------------------------------------------------------------------------------------
 
 
-def test_more_types_of_errors_than_there_is_room_for(rig):
+def test_more_types_of_errors_than_there_is_room_for(rig, restart):
+    restart(ONE_SEGMENT)  # of which none is used for names
     names = [f"{'Long' * 20}Error{number}" for number in range(400)]
     for name in names:
         fail(rig, name)
@@ -55,7 +56,8 @@ def test_more_types_of_errors_than_there_is_room_for(rig):
 
 
 @pytest.mark.parametrize("length", [schema.TEXTS_BYTES - 4, schema.TEXTS_BYTES - 3, 1_000_000])
-def test_a_name_as_long_as_the_room(rig, length):
+def test_a_name_as_long_as_the_room(rig, restart, length):
+    restart(ONE_SEGMENT)
     fail(rig, "E" * length)
     fail(rig, "KeyError")
     first, second = rig.drain()

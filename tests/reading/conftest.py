@@ -56,7 +56,7 @@ def write_capture(tmp_path):
                 target / "samples" / f"{process}-{name}-{number:06d}.parquet",
                 Batch(batch),
                 operations=operations,
-                errors=ERRORS,
+                texts=ERRORS,
                 unix=lambda readings: readings + ANCHOR_NS,
                 process=process,
                 footer=footer,

@@ -56,8 +56,8 @@ class Probe:
             return self._decorated(functions[0], self)  # type: ignore[attr-defined]  # see the contract
         if functions:
             raise TypeError(
-                f"{self} takes attributes by keyword, or one function to decorate; to decorate one with attributes, call "
-                f"{self}(...) first and then the result"
+                f"{self} takes attributes by keyword, or one function to decorate; to decorate one with attributes, "
+                f"call {self}(...) first and then the result"
             )
         return Attributed(self, attributes.read_values(self.probe_id, self._spec, values))
 

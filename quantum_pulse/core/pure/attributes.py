@@ -54,7 +54,7 @@ def read_values(probe_id: int, spec: tuple[Declared, ...], given: dict[str, Any]
             continue
         try:
             values[place] = _read(spec[place], value)
-        except (TypeError, ValueError, OverflowError, KeyError):
+        except (TypeError, ValueError, OverflowError, KeyError, AttributeError):
             _refuse(probe_id, name, value)
     return values
 

@@ -51,7 +51,7 @@ def fence() -> None:
 
 
 class Rows(NamedTuple):
-    """Rows that become visible together: a sample, and its details. Each column has as many entries as there are rows."""
+    """Rows that become visible together, by column: a sample, and its details."""
 
     start: array.array[int]
     duration: array.array[int]
@@ -499,7 +499,7 @@ class Session:
             return True
 
     def write(self, thread: Thread, segment: Segment | None, rows: Rows, count: Count | None = None) -> bool:
-        """Write rows, and count a sample, unless the recording has ended. Returns whether there was room, and it has not."""
+        """Write rows and count a sample, unless the recording has ended. Returns whether they are written."""
         with thread.lock:
             if not self.is_recording or segment is None or not write_rows(segment, rows):
                 return False
@@ -572,8 +572,10 @@ class Session:
         return self.text_number(None, _type_name(kind))
 
     def text_number(self, kind: tuple[int, int] | None, text: str) -> int:
-        """The number of a text, which is in the ring from then on; schema.OTHER_TEXT where there are too many of its kind
-        or no room."""
+        """The number of a text, which is in the ring from then on.
+
+        It is schema.OTHER_TEXT where there are too many of its kind, or there is no room.
+        """
         numbers = self.text_numbers.get(kind) or self.text_numbers.setdefault(kind, {})
         number = numbers.get(text)
         if number is None:

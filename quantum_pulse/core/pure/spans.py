@@ -213,10 +213,14 @@ def innermost(session: Session) -> Open | None:
 def _step_of(caller: FrameType) -> object:
     """What runs the frame of a block: a frame that is another one once the block was suspended and resumed.
 
-    A task's own frame is that of its coroutine; each step of the task has a new frame around it.
+    A task's own frame is that of its coroutine; each step of the task has a new frame around it. What contextlib runs
+    between a generator and the block that it encloses is no step.
     """
     frame: FrameType | None = caller
-    while frame is not None and frame.f_code.co_flags & (_GENERATOR | inspect.CO_COROUTINE):
+    while frame is not None and (
+        frame.f_code.co_flags & (_GENERATOR | inspect.CO_COROUTINE)
+        or frame.f_code.co_filename == contextlib.__file__
+    ):
         frame = frame.f_back
     return frame
 
