@@ -23,6 +23,7 @@ from quantum_pulse.core.pure.rings import fence as fence
 
 NAME = "python"
 _NOTHING = object()
+_NO_VALUES: dict[int, int | str] = {}
 
 _session: Session | None = None  # while recording
 _latest: Session | None = None  # until closed
@@ -65,7 +66,7 @@ class Probe:
         session = _session
         if session is not None:
             try:
-                spans.enter(session, self, sys._getframe(1), {})
+                spans.enter(session, self, sys._getframe(1), _NO_VALUES)
             except ValueError:  # another thread has closed the rings meanwhile
                 if session is _latest:
                     raise
@@ -128,7 +129,8 @@ def annotate(*, error: str | BaseException | object | None = _NOTHING, **values:
     try:
         failure = None if error is _NOTHING else _failure(session, error)
         if entry.weight > 0:
-            entry.values.update(attributes.stored(session, entry.probe_id, found))
+            if found:
+                entry.values = {**(entry.values or {}), **attributes.stored(session, entry.probe_id, found)}
             if failure is not None:
                 entry.failure = failure
     except ValueError:  # as above

@@ -50,6 +50,40 @@ def fence() -> None:
             pass
 
 
+def write_row(
+    segment: Segment,
+    start: int,
+    duration: int,
+    span: int,
+    parent: int,
+    task: int,
+    operation: int,
+    error: int,
+    weight: int,
+) -> bool:
+    """Add a row to `segment`. Returns whether there was room.
+
+    No loop and no call in here: between two bytecodes of that kind a signal handler may run, and record as well.
+    """
+    row = segment.written
+    if row == schema.SEGMENT_ROWS:
+        return False
+    columns, fields = segment.columns, segment.fields
+    columns["start"][row] = start
+    columns["duration"][row] = duration
+    columns["span"][row] = span
+    columns["parent"][row] = parent
+    columns["task"][row] = task
+    columns["operation"][row] = operation
+    columns["error"][row] = error
+    columns["weight"][row] = weight
+    segment.written = row + 1
+    # Last, so that the agent, and whoever reads the file of a killed process, find whole rows only.
+    fields["inverse"][0] = schema.WORD ^ (row + 1)
+    fields["written"][0] = row + 1
+    return True
+
+
 class Rows(NamedTuple):
     """Rows that become visible together, by column: a sample, and its details."""
 
@@ -70,10 +104,7 @@ class Rows(NamedTuple):
 
 
 def write_rows(segment: Segment, rows: Rows) -> bool:
-    """Add rows to `segment`. Returns whether there was room.
-
-    No loop and no call in here: between two bytecodes of that kind a signal handler may run, and record as well.
-    """
+    """As `write_row`, of several rows at once."""
     start, duration, span, parent, task, operation, error, weight = rows
     columns, fields, count = segment.columns, segment.fields, len(start)
     row = segment.written
@@ -459,13 +490,9 @@ class Session:
         duration = end - entry.start
         segment = thread.segment
         sample = (entry.start, duration, entry.span, entry.parent, entry.task, entry.probe_id, error, entry.weight)
-        details = [
-            (cpu, values[0], entry.span, values[1], values[2], schema.DETAILS, index, 1)
-            for index, cpu, values in (
-                attributes.rows(entry.values, cpu_ns) if entry.values or cpu_ns is not None else ()
-            )
-        ]
-        rows = Rows.of([sample, *details])
+        rows: tuple[int, ...] | Rows = sample
+        if entry.values or cpu_ns is not None:
+            rows = Rows.of([sample, *self.details_of(entry, cpu_ns)])
         while not self.write(thread, segment, rows, count):
             segment = self.next_segment(thread)
             with thread.lock:
@@ -477,6 +504,14 @@ class Session:
         if entry.probe_id in self.watched:
             self.look_at(entry, duration, error)
         return True
+
+    @staticmethod
+    def details_of(entry: Open, cpu_ns: int | None) -> list[tuple[int, ...]]:
+        """The rows that follow the sample of a block."""
+        return [
+            (cpu, values[0], entry.span, values[1], values[2], schema.DETAILS, index, 1)
+            for index, cpu, values in attributes.rows(entry.values or {}, cpu_ns)
+        ]
 
     def begin(self, thread: Thread, count: Count, entry: Open, *, keeps_slot: bool) -> bool:
         """Number and count a block that is entered, unless the recording has ended. Returns whether it has not.
@@ -498,10 +533,14 @@ class Session:
             self.slots.show(entry.slot, entry)
             return True
 
-    def write(self, thread: Thread, segment: Segment | None, rows: Rows, count: Count | None = None) -> bool:
+    def write(
+        self, thread: Thread, segment: Segment | None, rows: tuple[int, ...] | Rows, count: Count | None = None
+    ) -> bool:
         """Write rows and count a sample, unless the recording has ended. Returns whether they are written."""
         with thread.lock:
-            if not self.is_recording or segment is None or not write_rows(segment, rows):
+            if not self.is_recording or segment is None:
+                return False
+            if not (write_rows(segment, rows) if isinstance(rows, Rows) else write_row(segment, *rows)):
                 return False
             if count is not None:
                 count.committed += 1
@@ -517,7 +556,7 @@ class Session:
     def note_collection(self, thread: Thread, start: int, end: int, generation: int, collected: int) -> None:
         """Write a garbage collection as a row."""
         segment = thread.segment
-        rows = Rows.of([(start, end - start, 0, collected, 0, schema.COLLECTION, generation, 1)])
+        rows = (start, end - start, 0, collected, 0, schema.COLLECTION, generation, 1)
         while not self.write(thread, segment, rows):
             segment = self.next_segment(thread)
             if segment is None or not self.is_recording:

@@ -78,7 +78,7 @@ class Open:
     task: int
     step: object  # of the task or caller that runs its frame; what it was when it was entered
     thread: int  # that entered it
-    values: dict[int, int]  # of attributes, by their places
+    values: dict[int, int] | None  # of attributes, by their places; None: none was set
     weight: int  # 0: it is not recorded
 
 
@@ -180,7 +180,7 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
     entry.frame = None
     entry.cpu = entry.step = None
     entry.failure = 0
-    entry.values = {}
+    entry.values = None
     entry.encloses = entry.is_open = entry.is_abandoned = False
     entry.span = entry.parent
     entry.slot = None
@@ -218,8 +218,7 @@ def _step_of(caller: FrameType) -> object:
     """
     frame: FrameType | None = caller
     while frame is not None and (
-        frame.f_code.co_flags & (_GENERATOR | inspect.CO_COROUTINE)
-        or frame.f_code.co_filename == contextlib.__file__
+        frame.f_code.co_flags & (_GENERATOR | inspect.CO_COROUTINE) or frame.f_code.co_filename == contextlib.__file__
     ):
         frame = frame.f_back
     return frame
