@@ -123,9 +123,7 @@ def _attribute(name: object, kind: object) -> Attribute:
 def _without_none(kind: Any) -> tuple[Any, bool]:
     """`kind` without ``| None``, and whether it had that."""
     typing = sys.modules.get("typing")  # whoever uses Literal or Optional has imported it
-    is_union = isinstance(kind, types.UnionType) or (
-        typing is not None and typing.get_origin(kind) is typing.Union  # type: ignore[comparison-overlap]
-    )
+    is_union = isinstance(kind, types.UnionType) or (typing is not None and typing.get_origin(kind) is typing.Union)
     if not is_union:
         return kind, _is_literal(kind) and None in kind.__args__
     others = [one for one in kind.__args__ if one is not type(None)]

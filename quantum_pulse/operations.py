@@ -205,7 +205,7 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
 
     def __repr__(self) -> str:
         options = f"category={self.category!r}, priority={self.priority}, budget_us={self.budget_us}"
-        rare = {
+        rare: dict[str, object] = {
             "budget_quantile": DEFAULT_BUDGET_QUANTILE,
             "detail": False,
             "sample_every": 1,
@@ -278,13 +278,13 @@ class Registry:
 registry = Registry()
 
 
-def _refuse(number: int, name: str, value: object) -> None:
+def _refuse_attribute(number: int, name: str, value: object) -> None:
     """Raise what is to be known of an attribute that a core refuses."""
     definition = registry[number]
     declarations.refuse(definition.name, definition.attributes, name, value)
 
 
-core.set_refusal(_refuse)
+core.set_refusal(_refuse_attribute)
 
 if TYPE_CHECKING:
 

@@ -78,6 +78,33 @@ def add_times(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", metavar="TIME", type=moment, help="end of the time interval, in the same form")
 
 
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """An option to choose samples by their attributes."""
+    parser.add_argument(
+        "--where",
+        metavar="NAME=VALUE",
+        action="append",
+        type=_condition,
+        default=[],
+        help="only calls with this attribute, or this error; again for other values of it, and for other attributes",
+    )
+
+
+def _condition(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a name and a value, as in tenant=acme")
+    return name, value
+
+
+def chosen_where(options: argparse.Namespace) -> dict[str, list[str]] | None:
+    """What `add_where` was given, None for all."""
+    found: dict[str, list[str]] = {}
+    for name, value in options.where:
+        found.setdefault(name, []).append(value)
+    return found or None
+
+
 def chosen_operations(capture: qp.Capture, options: argparse.Namespace) -> list[Recorded] | None:
     """What `add_operations` was given, None for all. Raises Misuse."""
     return None if options.operations is None else recorded(capture, options.operations)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
 from quantum_pulse.analysis.comparison import FAIL_ON
-from quantum_pulse.cli.common import Misuse, add_operations, chosen_operations
+from quantum_pulse.cli.common import Misuse, add_operations, add_where, chosen_operations, chosen_where
 from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def add_command(commands: Commands) -> None:
         "(default: regressed,killed)",
     )
     add_operations(compare)
+    add_where(compare)
     compare.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="default: text")
     compare.add_argument("--min-effect", metavar="SHARE", type=float, default=0.05, help="smallest change that matters")
     compare.add_argument("--alpha", metavar="SHARE", type=float, default=0.05, help="accepted false discovery rate")
@@ -79,6 +80,7 @@ def _compare(options: argparse.Namespace) -> int:
             before,
             also=also,
             operations=operations,
+            where=chosen_where(options),
             min_effect=options.min_effect,
             alpha=options.alpha,
             skip_warmup=not options.keep_warmup,

@@ -7,7 +7,16 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from quantum_pulse.cli.common import Misuse, add_captures, add_operations, add_times, chosen_operations, opened
+from quantum_pulse.cli.common import (
+    Misuse,
+    add_captures,
+    add_operations,
+    add_times,
+    add_where,
+    chosen_operations,
+    chosen_where,
+    opened,
+)
 from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
@@ -36,6 +45,7 @@ def add_command(commands: Commands) -> None:
     )  # fmt: skip
     add_operations(export)
     add_times(export)
+    add_where(export)
     export.add_argument("--force", action="store_true", help="replace FILE if it exists")
     export.set_defaults(command=_export)
 
@@ -61,6 +71,7 @@ def _export(options: argparse.Namespace) -> int:
                 operations=chosen_operations(capture, options),
                 start=options.start,
                 end=options.end,
+                where=chosen_where(options),
                 overwrite=options.force,
             )
     except ValueError as error:

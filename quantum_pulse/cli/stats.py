@@ -10,7 +10,9 @@ from quantum_pulse.cli.common import (
     add_captures,
     add_operations,
     add_times,
+    add_where,
     chosen_operations,
+    chosen_where,
     floats,
     opened,
     positive,
@@ -30,10 +32,12 @@ def add_command(commands: Commands) -> None:
         "--by",
         metavar="WHAT",
         default="operation",
-        help="rows by one or several of: operation category thread process task error capture (default: operation)",
+        help="rows by one or several of: operation category thread process task error capture, or an attribute "
+        "(default: operation)",
     )
     add_operations(stats)
     add_times(stats)
+    add_where(stats)
     stats.add_argument("--quantiles", metavar="Q", type=floats, help="quantiles to show, such as 0.5,0.9999")
     stats.add_argument(
         "--sort", metavar="COLUMN", help="sort by a column, such as p99_us, or by priority (default: by category)"
@@ -55,6 +59,7 @@ def _stats(options: argparse.Namespace) -> int:
             operations=operations,
             start=options.start,
             end=options.end,
+            where=chosen_where(options),
             approximate=options.approximate,
             min_count=options.min_count,
             sort=options.sort,
@@ -63,6 +68,6 @@ def _stats(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise Misuse(f"stats: {error}") from error
     keep_order = options.sort is not None or options.top is not None
-    is_whole = operations is None and options.start is None and options.end is None
+    is_whole = operations is None and options.start is None and options.end is None and not options.where
     show(capture, stats, options.unit, keep_order=keep_order, is_whole=is_whole)
     return 0

@@ -6,29 +6,32 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from quantum_pulse.reading import statistics
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.reading.selection import Moment, Operations, Selection, select
+from quantum_pulse.reading.selection import Moment, Operations, Selection, Where, select
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class Wanted(NamedTuple):
-    """Operations and a time interval, as requested, and as recorded in the capture."""
+    """Operations, a time interval and attributes, as requested, and as recorded in the capture."""
 
     operations: Operations
     start: Moment
     end: Moment
     selection: Selection
+    where: Where = None
 
     @classmethod
-    def of(cls, source: Source, operations: Operations, start: Moment, end: Moment) -> Wanted:
+    def of(cls, source: Source, operations: Operations, start: Moment, end: Moment, where: Where = None) -> Wanted:
         """Raises TypeError and ValueError that say what was wrong."""
-        return cls(operations, start, end, select(source, operations, start, end))
+        return cls(operations, start, end, select(source, operations, start, end, where), where)
 
     def stats(self, source: Source) -> pd.DataFrame:
         """A row for each operation, and of several captures for each operation in each."""
         by = ["capture", "operation"] if source.captures else "operation"
-        return statistics.stats(source, by, operations=self.operations, start=self.start, end=self.end)
+        return statistics.stats(
+            source, by, operations=self.operations, start=self.start, end=self.end, where=self.where
+        )
 
 
 def moment(unix_ns: int) -> str:

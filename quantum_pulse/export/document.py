@@ -41,6 +41,7 @@ def build(source: Source, wanted: Wanted) -> dict[str, Any]:
             "operations": None if chosen.names is None else list(chosen.names),
             "start": _time(chosen.start_ns),
             "end": _time(chosen.end_ns),
+            "where": {name: sorted(values, key=lambda value: value or "") for name, values in chosen.where},
         },
         "operations": _records(operations),
         "budgets": _records(budgets.of(source, chosen).reset_index()),

@@ -13,7 +13,7 @@ from quantum_pulse.export import document, formats, openmetrics, sinks, tabular,
 from quantum_pulse.export.chosen import Wanted
 from quantum_pulse.reading import scan
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.reading.selection import Moment, Operations
+from quantum_pulse.reading.selection import Moment, Operations, Where
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def export(
     operations: Operations = None,
     start: Moment = None,
     end: Moment = None,
+    where: Where = None,
     overwrite: bool = False,
 ) -> Exported:
     """Write what was chosen; see `Capture.export`."""
@@ -48,7 +49,7 @@ def export(
     if path is not None:
         sinks.check(path, overwrite=overwrite)
     chosen = formats.choose(None if named is None else str(named), format, table)
-    wanted = Wanted.of(source, operations, start, end)
+    wanted = Wanted.of(source, operations, start, end, where)
 
     def content(out: Any) -> int:
         if chosen.format == "trace":

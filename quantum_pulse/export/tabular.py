@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -78,7 +79,7 @@ def _over_time(source: Source, wanted: Wanted, table: str) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if wanted.operations is not None:
+    if wanted.operations is not None or wanted.selection.where:
         raise ValueError(f"{table} do not belong to operations: select them by time, with start and end")
     content = tables.whole_table(source, table, _TIMES[table])
     begin, end = wanted.selection.start_ns, wanted.selection.end_ns
@@ -116,9 +117,23 @@ def _csv(rows: _Rows, out: Any) -> int:
     layout, count = pa.schema(fields), 0
     with csv.CSVWriter(out, layout) as writer:
         for batch in rows.batches:
-            writer.write_table(_for_spreadsheets(batch.cast(layout)))
+            writer.write_table(_for_spreadsheets(_without_maps(batch).cast(layout)))
             count += batch.num_rows
     return count
+
+
+def _without_maps(batch: Any) -> Any:
+    """`batch` with maps as JSON objects."""
+    import pyarrow as pa
+
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_map(field.type):
+            texts = [
+                None if one is None else json.dumps(dict(one), ensure_ascii=False)
+                for one in batch[field.name].to_pylist()
+            ]
+            batch = batch.set_column(place, pa.field(field.name, pa.string()), pa.array(texts, pa.string()))
+    return batch
 
 
 def _for_spreadsheets(batch: Any) -> Any:
@@ -157,7 +172,7 @@ _WRITERS: Final[dict[str, Callable[[_Rows, Any], int]]] = {"parquet": _parquet, 
 def _plain(kind: Any) -> Any:
     import pyarrow as pa
 
-    return pa.string() if pa.types.is_dictionary(kind) else kind
+    return pa.string() if pa.types.is_dictionary(kind) or pa.types.is_map(kind) else kind
 
 
 def _recoded(column: Any, names: Any) -> Any:

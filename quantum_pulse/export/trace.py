@@ -49,7 +49,9 @@ def write(source: Source, wanted: Wanted, out: Any) -> int:
     written = 0
     with scan.progress(total, "trace", _PROGRESS_ROWS) as advance:
         for parts in recordings.values():
-            recording = _Recording(source, events, events.process(parts[0]), chosen)
+            recording = _Recording(
+                source, events, events.process(parts[0]), chosen, _spans_where(source, parts, chosen)
+            )
             for block in spans.blocks(source, parts, recording.kinds, ("thread", "task")):
                 for first in range(0, len(block.rows.span), _CHUNK):
                     rows = block.rows.take(slice(first, first + _CHUNK))
@@ -61,6 +63,18 @@ def write(source: Source, wanted: Wanted, out: Any) -> int:
         _add_counters(source, events, part, chosen)
     events.finish()
     return written
+
+
+def _spans_where(source: Source, parts: list[Part], chosen: Selection) -> npt.NDArray[np.int64] | None:
+    """The spans of samples that have the wanted attributes; None where all are wanted."""
+    import numpy as np
+
+    if not chosen.where:
+        return None
+    found = [np.zeros(0, np.int64)]
+    for part in parts:
+        found += [batch["span"].to_numpy() for batch in scan.batches(source, part, None, ["span"], chosen)]
+    return np.concatenate(found)
 
 
 def _begin_ns(source: Source, chosen: Selection) -> int:
@@ -137,7 +151,15 @@ class _Events:
 class _Recording:
     """Samples of one recording, in the order of their spans, as events."""
 
-    def __init__(self, source: Source, events: _Events, process: _Process, chosen: Selection) -> None:
+    def __init__(
+        self,
+        source: Source,
+        events: _Events,
+        process: _Process,
+        chosen: Selection,
+        spans_where: npt.NDArray[np.int64] | None,
+    ) -> None:
+        self._spans_where = spans_where
         self.kinds = Groups(("category", "operation", "error"), source.categories_of())
         self._events = events
         self._process = process
@@ -185,6 +207,8 @@ class _Recording:
             mask &= rows.start >= chosen.start_ns
         if chosen.end_ns is not None:
             mask &= rows.start < chosen.end_ns
+        if self._spans_where is not None:
+            mask &= np.isin(rows.span, self._spans_where)
         return mask
 
     def _new_track(self, track: Track, lane: int) -> int:

@@ -13,7 +13,7 @@ from quantum_pulse import arguments
 from quantum_pulse.facade import opening
 from quantum_pulse.operations import Category, Operation
 from quantum_pulse.reading import reader
-from quantum_pulse.reading.selection import Moment, Operations, Recorded
+from quantum_pulse.reading.selection import Moment, Operations, Recorded, Where
 from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Capture:
         operations: Operations = None,
         start: Moment = None,
         end: Moment = None,
+        where: Where = None,
         approximate: bool = False,
         expected_interval_us: float | Mapping[Operation, float] | Mapping[Recorded, float] | None = None,
         include_empty: bool = False,
@@ -61,10 +62,11 @@ class Capture:
         interpolate linearly as numpy's do; std_us is that of a sample, NaN for a single call. A sample of weight w
         counts as w calls. Memory does not grow with the number of samples, only with that of rows.
 
-        - `by`: "operation", "category", "thread", "process", "task", "error", "capture", or several: the levels of the
-          index.
+        - `by`: "operation", "category", "thread", "process", "task", "error", "capture", an attribute, or several, such
+          as ``["operation", "route"]``: the levels of the index. Calls without a value of an attribute are in a row of
+          their own.
         - `quantiles`: others, such as [0.5, 0.9999]; the columns are then p50_us and p9999_us.
-        - `operations`, `start`, `end`: which samples, as in `samples`.
+        - `operations`, `start`, `end`, `where`: which samples, as in `samples`.
         - `approximate`: quantiles within 1 %, from what the parts say of themselves, mostly without reading samples.
           The other columns stay exact. Calls that started before `expired_until` count too, in rows by operation,
           category or capture: without `approximate`, or in other rows, only samples that are there do. `start` and
@@ -87,6 +89,7 @@ class Capture:
             operations=operations,
             start=start,
             end=end,
+            where=where,
             approximate=approximate,
             expected_interval_us=expected_interval_us,
             include_empty=include_empty,
@@ -103,6 +106,8 @@ class Capture:
         start: Moment = None,
         end: Moment = None,
         *,
+        by: str | Iterable[str] = "operation",
+        where: Where = None,
         quantiles: float | Sequence[float] | None = None,
     ) -> pd.DataFrame:
         """Statistics of each operation in each window of time, with the system metrics of the window beside them.
@@ -111,7 +116,8 @@ class Capture:
         of their length. There is a row where the operation ran. Columns: those of `stats`, then those of `metrics`:
         growth (faults, switches, bytes, pauses) in the window, levels as their mean over it; added up over processes,
         but for metrics of the container and the machine. NaN where nothing was measured. `window` is a length of time
-        such as "100ms", or seconds. ``timeline["p99_us"].unstack(["category", "operation"])`` has a column for each.
+        such as "100ms", or seconds. `by` and `where` are those of `stats`; the index has a
+        level for each. ``timeline["p99_us"].unstack(["category", "operation"])`` has a column for each.
 
         Windows of whole minutes reach back before `expired_until`, where all columns but the quantiles stay exact, and
         these are within 1 %; metrics of that time are NaN. Other windows are only of samples that are there. Raises
@@ -119,20 +125,36 @@ class Capture:
         """
         from quantum_pulse.reading import timeline
 
-        return timeline.timeline(self._source, window, operations, start, end, quantiles=quantiles, with_expired=True)
+        return timeline.timeline(
+            self._source,
+            window,
+            operations,
+            start,
+            end,
+            by=by,
+            where=where,
+            quantiles=quantiles,
+            with_expired=True,
+        )
 
     def heatmap(
-        self, operation: Operation | Recorded, *, start: Moment = None, end: Moment = None, columns: int = 120
+        self,
+        operation: Operation | Recorded,
+        *,
+        start: Moment = None,
+        end: Moment = None,
+        columns: int = 120,
+        where: Where = None,
     ) -> pd.DataFrame:
         """How many calls of `operation` fell into each bit of time and of duration.
 
         Index `duration_us`: lower edge of each row, in microseconds, ascending, eight rows an octave, without a gap
         from the shortest to the longest. Columns `time`: when each began, UTC, at most `columns` of equal length, from
-        `start` or the first sample to `end` or the last. Values: calls.
+        `start` or the first sample to `end` or the last. Values: calls. `where` is as in `samples`.
         """
         from quantum_pulse.reading import timeline
 
-        return timeline.heatmap(self._source, operation, start, end, columns)
+        return timeline.heatmap(self._source, operation, start, end, columns, where)
 
     def tree(self, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
         """Calls nested as they ran, one row for each path, depth first, what took longest first.
@@ -152,7 +174,13 @@ class Capture:
         return nesting.tree(self._source, operations, start, end)
 
     def slowest(
-        self, n: int = 10, operation: Operations = None, *, start: Moment = None, end: Moment = None
+        self,
+        n: int = 10,
+        operation: Operations = None,
+        *,
+        start: Moment = None,
+        end: Moment = None,
+        where: Where = None,
     ) -> Slowest:
         """The `n` slowest samples, of all operations or of one or several: `.table` has their rows, the slowest first.
 
@@ -161,7 +189,7 @@ class Capture:
         """
         from quantum_pulse.reading import slowest
 
-        return slowest.slowest(self._source, n, operation, start, end)
+        return slowest.slowest(self._source, n, operation, start, end, where)
 
     def budgets(self, *, check: bool | None = True, alpha: float = 0.05) -> pd.DataFrame:
         """Whether operations keep the budgets that ``op(budget_us=, budget_quantile=)`` gave them, the worst first.
@@ -188,6 +216,7 @@ class Capture:
         start: Moment = None,
         end: Moment = None,
         *,
+        where: Where = None,
         expected_only: bool = False,
     ) -> pd.DataFrame:
         """Durations that cannot be right, and those that stand apart; the operation with most of the first comes first.
@@ -204,7 +233,7 @@ class Capture:
         """
         from quantum_pulse.reading import validation
 
-        return validation.validate(self._source, operations, start, end, expected_only=expected_only)
+        return validation.validate(self._source, operations, start, end, where=where, expected_only=expected_only)
 
     def compare(
         self,
@@ -212,13 +241,15 @@ class Capture:
         *,
         also: Captures = (),
         operations: Operations = None,
+        where: Where = None,
         quantiles: Sequence[float] = (0.5, 0.95, 0.99),
         min_effect: float = 0.05,
         alpha: float = 0.05,
         skip_warmup: bool = True,
     ) -> Comparison:
         """Did it get slower? This capture against `baseline`, one or several; `also`: further captures of this side.
-        Each is a capture or its path. What was opened as several captures is several runs.
+        Each is a capture or its path. What was opened as several captures is several runs. `where` chooses calls by
+        their attributes on both sides, as in `samples`.
 
         With several runs a side, what varies from run to run is seen and allowed for; with one run each the result
         says that it was not. See `analysis.compare_samples` for the method, `min_effect` (the smallest change that
@@ -240,6 +271,7 @@ class Capture:
             _sources(baseline, "baseline"),
             [self._source, *_sources(also, "also")],
             operations,
+            where=where,
             quantiles=quantiles,
             min_effect=min_effect,
             alpha=alpha,
@@ -360,6 +392,7 @@ class Capture:
         operations: Operations = None,
         start: Moment = None,
         end: Moment = None,
+        where: Where = None,
         overwrite: bool = False,
     ) -> Exported:
         """Write the capture, or some of it, for other tools, and say what was written: `rows`, `bytes`.
@@ -374,15 +407,23 @@ class Capture:
         - "openmetrics" (.prom), "prometheus": histograms of durations for Prometheus, from what the parts say of
           themselves, in its current format or in the classic one, which the node exporter reads.
 
-        `operations`, `start`, `end` choose samples as in `samples`, metrics and events by time alone. `path` may be an
-        open binary file too. The file is there whole or not at all; one that exists is replaced only with `overwrite`.
-        Raises ValueError that names the choices where one of them is none, TypeError for what is neither a path nor a
-        binary file, FileExistsError, and OSError where it cannot be written.
+        `operations`, `start`, `end`, `where` choose samples as in `samples`, metrics and events by time alone. `path`
+        may be an open binary file too. The file is there whole or not at all; one that exists is replaced only with
+        `overwrite`. Raises ValueError that names the choices where one of them is none, TypeError for what is neither a
+        path nor a binary file, FileExistsError, and OSError where it cannot be written.
         """
         from quantum_pulse.export import exporting
 
         return exporting.export(
-            self._source, path, format, table=table, operations=operations, start=start, end=end, overwrite=overwrite
+            self._source,
+            path,
+            format,
+            table=table,
+            operations=operations,
+            start=start,
+            end=end,
+            where=where,
+            overwrite=overwrite,
         )
 
     def explore(self, baseline: CaptureOrPath | None = None) -> Explorer:
@@ -405,6 +446,8 @@ class Capture:
         start: Moment = None,
         end: Moment = None,
         columns: Sequence[str] | None = None,
+        *,
+        where: Where = None,
     ) -> pd.DataFrame:
         """Raw samples in the order in which they started, one row each; columns as in `docs/format.md`.
 
@@ -414,10 +457,14 @@ class Capture:
         timedelta, or a number of seconds. `columns`: names, in the order wanted; of several captures there is also
         `capture`. Raises TypeError for a string where an operation belongs, and ValueError for an unknown column, for
         what is no time or could be two, and for an `end` before `start`.
+
+        `where` chooses by attributes, and by "error": ``{"tenant": "acme", "status": [502, 503]}`` are those calls of
+        acme that had either status, and None stands for calls without a value. In the rows, `attributes` is a
+        dictionary of texts, or None.
         """
         from quantum_pulse.reading import tables
 
-        return tables.samples(self._source, operations, start, end, columns)
+        return tables.samples(self._source, operations, start, end, columns, where)
 
     def iter_samples(
         self,
@@ -427,6 +474,7 @@ class Capture:
         columns: Sequence[str] | None = None,
         *,
         rows: int = 1_000_000,
+        where: Where = None,
     ) -> Iterator[pd.DataFrame]:
         """`samples` in DataFrames of `rows` rows, one after the other, for what does not fit into memory.
 
@@ -435,7 +483,7 @@ class Capture:
         """
         from quantum_pulse.reading import tables
 
-        return tables.iter_samples(self._source, operations, start, end, columns, rows)
+        return tables.iter_samples(self._source, operations, start, end, columns, rows, where)
 
     def definitions(self) -> pd.DataFrame:
         """What the operations are: index operation, columns category, description, priority, budget_us, changed.
@@ -447,6 +495,16 @@ class Capture:
         from quantum_pulse.reading import definitions
 
         return definitions.frame(self._source)
+
+    def attributes(self) -> pd.DataFrame:
+        """What operations can be told apart by: index (operation, attribute), columns type, choices and "(other)".
+
+        "(other)" counts the values that were not kept apart, because there were more different ones than
+        ``qp.record(attribute_values=)`` allows, or the rings had no room for them.
+        """
+        from quantum_pulse.reading import attributes
+
+        return attributes.frame(self._source)
 
     def metrics(self) -> pd.DataFrame:
         """System metrics over the same time, one row an interval, ordered by `time`; columns as in `docs/format.md`."""

@@ -11,7 +11,7 @@ from quantum_pulse.analysis import decomposition
 from quantum_pulse.analysis import environments as conditions
 from quantum_pulse.reading import environments, runs, selection, self_time, statistics
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.reading.selection import Operations
+from quantum_pulse.reading.selection import Operations, Where
 from quantum_pulse.view import unfinished
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def compare(
     after: Sequence[Source],
     operations: Operations = None,
     *,
+    where: Where = None,
     quantiles: Sequence[float] = (0.5, 0.95, 0.99),
     min_effect: float = 0.05,
     alpha: float = 0.05,
@@ -35,7 +36,7 @@ def compare(
         raise ValueError("baseline is empty; give a capture to compare with")
     for side in (before, after):
         _expect_different(side)
-    sides = Sides(before, after, selection.some(before[0], operations))
+    sides = Sides(before, after, selection.some(before[0], operations), where)
     found = analysis.compare_samples(
         *sides.runs(), quantiles=quantiles, min_effect=min_effect, alpha=alpha, skip_warmup=skip_warmup
     )
@@ -51,11 +52,13 @@ class Sides:
     before: Sequence[Source]
     after: Sequence[Source]
     operations: Operations
+    where: Where = None
 
     def runs(self) -> list[list[dict[str, npt.NDArray[np.int64]]]]:
         """For each side, for each run, the durations of each operation in ns."""
         return [
-            [run for one in side for run in runs.durations(one, self.operations)] for side in (self.before, self.after)
+            [run for one in side for run in runs.durations(one, self.operations, self.where)]
+            for side in (self.before, self.after)
         ]
 
     def environments(self) -> list[list[dict[str, Any]]]:
@@ -65,7 +68,7 @@ class Sides:
     def calls(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         before, after = (
             decomposition.average(
-                [statistics.stats(one, operations=self.operations) for one in side],
+                [statistics.stats(one, operations=self.operations, where=self.where) for one in side],
                 sum(len(one.by_capture()) for one in side),
             )
             for side in (self.before, self.after)

@@ -79,6 +79,8 @@ def add(found: Totals, source: Source, groups: Groups, selection: Selection) -> 
     """
     if not LEVELS.issuperset(groups.levels):
         return
+    if selection.where:
+        return  # rollups do not tell attributes apart
     for part in parts(source, selection):
         is_whole = "window" not in groups.levels and selection.covers(part.first_ns, part.last_ns)
         if not (is_whole and totals.add_summaries(found, part, groups, selection)):

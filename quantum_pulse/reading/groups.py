@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from quantum_pulse.reading import scan
-from quantum_pulse.reading.reader import Part
+from quantum_pulse.reading import attributes, scan
+from quantum_pulse.reading.reader import Part, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,9 @@ LEVELS: Final = {
     "capture": ("capture",),
 }
 
+#: Levels that are columns of samples; the others are attributes.
+_COLUMNS: Final = {level for names in LEVELS.values() for level in names}
+
 #: So many values of a column are taken for groups without looking whether they occur.
 _FEW: Final = 1 << 10
 
@@ -34,18 +37,20 @@ _FEW: Final = 1 << 10
 Key = tuple[Any, ...]
 
 
-def levels(by: str | Iterable[str]) -> tuple[str, ...]:
-    """Levels of the index for `by`, one of LEVELS or several. Raises ValueError that names what is possible."""
+def levels(by: str | Iterable[str], source: Source) -> tuple[str, ...]:
+    """Levels of the index for `by`: LEVELS or attributes of a capture. Raises ValueError that names the choices."""
+    own = attributes.names(source)
+    known = [*LEVELS, *own]
     wanted = [by] if isinstance(by, str) or not isinstance(by, Iterable) else list(by)
     found: list[str] = []
     for name in wanted:
-        if not isinstance(name, str) or name not in LEVELS:
-            near = difflib.get_close_matches(str(name), LEVELS, n=1)
+        if not isinstance(name, str) or name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"by must be one or several of {', '.join(map(repr, LEVELS))}, not {name!r}{hint}")
-        found += [level for level in LEVELS[name] if level not in found]
+            raise ValueError(f"by must be one or several of {', '.join(map(repr, known))}, not {name!r}{hint}")
+        found += [level for level in LEVELS.get(name, (name,)) if level not in found]
     if not found:
-        raise ValueError(f"by is empty; name one or several of {', '.join(map(repr, LEVELS))}")
+        raise ValueError(f"by is empty; name one or several of {', '.join(map(repr, known))}")
     return tuple(found)
 
 
@@ -54,8 +59,8 @@ class Groups:
 
     Some groups may turn out to have no samples.
 
-    `levels` are columns of the samples, "capture", or "window": the start of a window of `window_ns`, Unix time in ns.
-    `categories` are those of Source.categories_of.
+    `levels` are columns of the samples, attributes, "capture", or "window": the start of a window of `window_ns`, Unix
+    time in ns. `categories` are those of Source.categories_of.
     """
 
     def __init__(self, levels: tuple[str, ...], categories: Mapping[str, str], window_ns: int = 0) -> None:
@@ -76,7 +81,8 @@ class Groups:
 
     def columns(self, part: Part) -> list[str]:
         """Columns that `of` needs from batches of `part`."""
-        return [{"window": "start"}.get(level, level) for level in self._read(part) if level != "capture"]
+        wanted = [_column_of(level) for level in self._read(part) if level != "capture"]
+        return list(dict.fromkeys(wanted))
 
     def category(self, operation: str, category: str) -> str:
         """The category that counts for samples of an operation that stand in `category`."""
@@ -142,7 +148,15 @@ class Groups:
             return codes, [window * self.window_ns for window in values]
         if level == "capture":
             return np.zeros(batch.num_rows, np.int64), [part.capture]
-        return _coded(batch[level])
+        column = _column_of(level)
+        return attributes.coded(batch[column], level) if column == attributes.COLUMN else _coded(batch[column])
+
+
+def _column_of(level: str) -> str:
+    """The column of samples that has the values of a level of the index."""
+    if level == "window":
+        return "start"
+    return level if level in _COLUMNS else attributes.COLUMN
 
 
 def _epoch(column: Any) -> npt.NDArray[np.int64]:

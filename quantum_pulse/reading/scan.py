@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from quantum_pulse import arrow, plausible
 from quantum_pulse.ranges import start_range
+from quantum_pulse.reading import attributes
 from quantum_pulse.reading.reader import Part, Source
 from quantum_pulse.reading.selection import Selection
 
@@ -146,16 +147,20 @@ def batches(
     by_name = selection.names is not None and (held is None or not held.issubset(selection.names))
     needed = [*columns]
     needed += [name for name, used in (("start", times), ("operation", by_name)) if used and name not in needed]
+    needed += [name for name in attributes.columns_of(selection.where) if name not in needed]
     # What the consumer of a batch raises is its own fault, not the part's.
     with contextlib.ExitStack() as stack:
         with reading(source, part):
             metadata = pq.read_metadata(part.file)
-            stored = arrow.stored("samples", needed, metadata.schema.names)
+            stored = arrow.stored("samples", needed, metadata.schema.to_arrow_schema().names)
             file = stack.enter_context(
                 pq.ParquetFile(
                     part.file,
                     metadata=metadata,
-                    read_dictionary=[name for name in ("operation", "category", "error") if name in stored],
+                    read_dictionary=[
+                        *(name for name in ("operation", "category", "error") if name in stored),
+                        *(attributes.STORED if attributes.COLUMN in stored else ()),
+                    ],
                     page_checksum_verification=True,
                 )
             )
@@ -171,10 +176,11 @@ def batches(
                     plausible.check_rows(batch, "samples")
             if batch is None:
                 return
+            batch = arrow.with_nulls(batch, "samples", needed)
             mask = _mask(batch, selection, times=times, by_name=by_name)
             if mask is not None:
                 batch = batch.filter(pa.array(mask))
-            yield arrow.with_nulls(batch, "samples", columns).select(list(columns))
+            yield batch.select(list(columns))
 
 
 @contextlib.contextmanager
@@ -207,6 +213,9 @@ def _mask(batch: Any, selection: Selection, *, times: bool, by_name: bool) -> np
         wanted = set(selection.names or ())
         chosen = np.array([name in wanted for name in column.dictionary.to_pylist()], np.bool_)
         own = chosen[column.indices.to_numpy()]
+        mask = own if mask is None else mask & own
+    if selection.where:
+        own = attributes.chosen(batch, selection.where)
         mask = own if mask is None else mask & own
     return None if mask is None or bool(mask.all()) else mask
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from quantum_pulse.operations import Operation, checked
-from quantum_pulse.reading import moments
+from quantum_pulse.reading import attributes, moments
+from quantum_pulse.reading.attributes import Conditions
+from quantum_pulse.reading.attributes import Where as Where
 from quantum_pulse.reading.moments import Moment as Moment
 from quantum_pulse.reading.reader import Source
 
@@ -25,11 +27,13 @@ Operations: TypeAlias = Operation | Recorded | type[Operation] | Iterable[Operat
 
 
 class Selection(NamedTuple):
-    """Which samples: operations by their name in the column (None: all), and [start_ns, end_ns) of Unix time."""
+    """Which samples: operations by their name in the column (None: all), [start_ns, end_ns) of Unix time, and values of
+    attributes."""
 
     names: tuple[str, ...] | None = None
     start_ns: int | None = None
     end_ns: int | None = None
+    where: Conditions = ()
 
     def overlaps(self, first_ns: int | None, last_ns: int | None) -> bool:
         """Whether samples that started from `first_ns` to `last_ns` (None: unknown) may be among them."""
@@ -46,10 +50,12 @@ class Selection(NamedTuple):
 EVERYTHING: Final = Selection()
 
 
-def select(source: Source, operations: Operations = None, start: Moment = None, end: Moment = None) -> Selection:
+def select(
+    source: Source, operations: Operations = None, start: Moment = None, end: Moment = None, where: Where = None
+) -> Selection:
     """What a user chose, resolved against a capture. Raises TypeError and ValueError that say what was wrong."""
     names = None if operations is None else tuple(recorded_names(source, operations))
-    return Selection(names, *interval_bounds_ns(source, start, end))
+    return Selection(names, *interval_bounds_ns(source, start, end), attributes.conditions(source, where))
 
 
 def extent_ns(source: Source) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from quantum_pulse.arguments import whole
 from quantum_pulse.operations import Operation
 from quantum_pulse.reading import scan, spans, tables
 from quantum_pulse.reading.reader import Part, Source
-from quantum_pulse.reading.selection import EVERYTHING, Moment, Operations, Recorded, Selection, select
+from quantum_pulse.reading.selection import EVERYTHING, Moment, Operations, Recorded, Selection, Where, select
 from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
@@ -85,13 +85,18 @@ class Slowest:
 
 
 def slowest(
-    source: Source, n: int = 10, operation: Operations = None, start: Moment = None, end: Moment = None
+    source: Source,
+    n: int = 10,
+    operation: Operations = None,
+    start: Moment = None,
+    end: Moment = None,
+    where: Where = None,
 ) -> Slowest:
     """The `n` samples of the longest duration; see `Capture.slowest`."""
     if isinstance(n, Operation | Recorded):
         raise TypeError(f"n must be the number of calls; the operation is the second argument: slowest(10, {n})")
     n = whole(n, "n", 1)
-    chosen = select(source, operation, start, end)
+    chosen = select(source, operation, start, end, where)
     return scan.whole(lambda: _slowest(source, n, chosen))
 
 
@@ -104,8 +109,8 @@ def _slowest(source: Source, n: int, chosen: Selection) -> Slowest:
     columns = tables.columns_of(source)
     for part in scan.parts(source, chosen):
         if _longest(part, chosen) >= least:
-            rows = tables.read_part(source, part, columns, chosen, ds.field("duration_ns") >= least).to_pandas()
-            found.append(rows.assign(recording=part.origin))
+            rows = tables.read_part(source, part, columns, chosen, ds.field("duration_ns") >= least)
+            found.append(tables.frame_of(rows).assign(recording=part.origin))
     if not found:
         return Slowest(source, tables.empty(source), [])
     together = pd.concat(found, ignore_index=True).sort_values(["duration_ns", "start"], ascending=[False, True])
@@ -191,8 +196,8 @@ def _running(source: Source, begin: int, end: int) -> pd.DataFrame:
         # Unix time in ns does not fit into a float; a difference of times does.
         if part.last_ns is not None and _longest(part, EVERYTHING) <= begin - part.last_ns:
             continue
-        rows: pd.DataFrame = tables.read_part(source, part, columns, chosen, reaches).to_pandas()
-        found.append(rows.assign(recording=part.origin))
+        rows = tables.read_part(source, part, columns, chosen, reaches)
+        found.append(tables.frame_of(rows).assign(recording=part.origin))
     return pd.concat(found, ignore_index=True)
 
 

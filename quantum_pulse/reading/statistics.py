@@ -16,7 +16,7 @@ from quantum_pulse.reading import quantiles as quantile_pass
 from quantum_pulse.reading.calls import Calls
 from quantum_pulse.reading.groups import Groups
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.reading.selection import Moment, Operations, Recorded, Selection
+from quantum_pulse.reading.selection import Moment, Operations, Recorded, Selection, Where
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,7 @@ def stats(
     operations: Operations = None,
     start: Moment = None,
     end: Moment = None,
+    where: Where = None,
     approximate: bool = False,
     expected_interval_us: float | Mapping[Operation, float] | Mapping[Recorded, float] | None = None,
     include_empty: bool = False,
@@ -48,9 +49,9 @@ def stats(
 
     `with_expired` adds to what is approximate the rollups of what has expired.
     """
-    levels = grouping.levels(by)
+    levels = grouping.levels(by, source)
     wanted = QUANTILES if quantiles is None else quantile_columns(quantiles)
-    chosen = selection.select(source, operations, start, end)
+    chosen = selection.select(source, operations, start, end, where)
     intervals = _intervals(source, expected_interval_us)
     min_count = whole(min_count, "min_count", 0)
     top = None if top is None else whole(top, "top", 1)

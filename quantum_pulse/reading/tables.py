@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import arguments, arrow, plausible, schema
-from quantum_pulse.reading import scan
+from quantum_pulse.reading import attributes, scan
 from quantum_pulse.reading.reader import Part, Source
-from quantum_pulse.reading.selection import EVERYTHING, Moment, Operations, Selection, select
+from quantum_pulse.reading.selection import EVERYTHING, Moment, Operations, Selection, Where, select
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Columns of the samples.
 COLUMNS: Final = tuple(column.name for column in schema.SAMPLES)
+_CPU: Final = "cpu_ns"
 #: Not a column of the files: which of several captures a row is from.
 CAPTURE: Final = "capture"
 #: From so many on, whoever writes batches elsewhere may take a second over them, however fast they are read.
@@ -29,11 +30,25 @@ def samples(
     start: Moment = None,
     end: Moment = None,
     columns: Sequence[str] | None = None,
+    where: Where = None,
 ) -> pd.DataFrame:
     """Raw samples in the order in which they started; see `Capture.samples`."""
     wanted = _columns(source, columns)
-    table = read(source, "samples", [*wanted, *({"start"} - set(wanted))], select(source, operations, start, end))
-    frame: pd.DataFrame = table.sort_by("start").select(wanted).to_pandas()
+    chosen = select(source, operations, start, end, where)
+    return frame_of(
+        read(source, "samples", [*wanted, *({"start"} - set(wanted))], chosen).sort_by("start").select(wanted)
+    )
+
+
+def frame_of(rows: Any) -> pd.DataFrame:
+    """An Arrow table of samples as a DataFrame: attributes as dictionaries, CPU times as nullable integers."""
+    import pyarrow as pa
+
+    frame: pd.DataFrame = rows.to_pandas(maps_as_pydicts="strict")
+    if _CPU in frame.columns:
+        import pandas as pd
+
+        frame[_CPU] = rows[_CPU].to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     return frame
 
 
@@ -44,12 +59,13 @@ def iter_samples(
     end: Moment = None,
     columns: Sequence[str] | None = None,
     rows: int = 1_000_000,
+    where: Where = None,
 ) -> Iterator[pd.DataFrame]:
     """Raw samples in batches of `rows`, only the last of which is smaller; see `Capture.iter_samples`."""
     rows = arguments.whole(rows, "rows", 1)
     wanted = _columns(source, columns)
-    batches = iter_tables(source, wanted, select(source, operations, start, end), rows)
-    return (batch.to_pandas() for batch in batches)
+    batches = iter_tables(source, wanted, select(source, operations, start, end, where), rows)
+    return map(frame_of, batches)
 
 
 def iter_tables(source: Source, wanted: list[str], selection: Selection, rows: int) -> Iterator[Any]:
@@ -118,16 +134,20 @@ def read_part(
 
     `columns` are those of the table, or "capture". Raises scan.UnreadablePartError.
     """
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
     chosen = _expression(selection, condition)
     with scan.reading(source, part):
         checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
         dataset: ds.Dataset = ds.dataset(part.file, format=ds.ParquetFileFormat(default_fragment_scan_options=checked))
-        wanted = _stored(source, columns)
+        needed = attributes.columns_of(selection.where) if table == "samples" else []
+        wanted = list(dict.fromkeys([*_stored(source, columns), *needed]))
         rows = dataset.to_table(columns=arrow.stored(table, wanted, dataset.schema.names), filter=chosen)
         plausible.check_rows(rows, table)
         rows = arrow.with_nulls(rows, table, wanted)
+        if needed:
+            rows = rows.filter(pa.array(attributes.chosen(rows, selection.where)))
         return _completed(source, part, rows, columns).cast(_layout(table, columns))
 
 
@@ -157,8 +177,7 @@ def _completed(source: Source, part: Part, rows: Any, columns: Sequence[str]) ->
 
 def empty(source: Source) -> pd.DataFrame:
     """No samples, with the columns of those of `source`."""
-    frame: pd.DataFrame = _layout("samples", columns_of(source)).empty_table().to_pandas()
-    return frame
+    return frame_of(_layout("samples", columns_of(source)).empty_table())
 
 
 def columns_of(source: Source) -> list[str]:

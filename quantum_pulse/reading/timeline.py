@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,9 +13,10 @@ from quantum_pulse import metrics
 from quantum_pulse.arguments import real, whole
 from quantum_pulse.operations import Operation
 from quantum_pulse.reading import density, expired, scan, sorting, statistics, tables
+from quantum_pulse.reading import groups as grouping
 from quantum_pulse.reading.groups import Groups
 from quantum_pulse.reading.reader import Part, Source
-from quantum_pulse.reading.selection import Moment, Operations, Recorded, Selection, member, select
+from quantum_pulse.reading.selection import Moment, Operations, Recorded, Selection, Where, member, select
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,17 +40,21 @@ def timeline(
     start: Moment = None,
     end: Moment = None,
     *,
+    by: str | Iterable[str] = "operation",
+    where: Where = None,
     quantiles: float | Sequence[float] | None = None,
     with_expired: bool = False,
 ) -> pd.DataFrame:
-    """A row for each window and operation that ran in it; see `Capture.timeline`.
+    """A row for each window and group that ran in it; see `Capture.timeline`.
 
     `with_expired` begins with the windows of which rollups tell.
     """
     import pandas as pd
 
     window_ns = _window_ns(window)
-    chosen = select(source, operations, start, end)
+    chosen = select(source, operations, start, end, where)
+    levels = grouping.levels(by, source)
+    with_expired = with_expired and not chosen.where and {"category", "operation", "capture"}.issuperset(levels)
     wanted = statistics.QUANTILES if quantiles is None else statistics.quantile_columns(quantiles)
 
     def work() -> pd.DataFrame:
@@ -70,7 +75,7 @@ def timeline(
         return pd.concat([frame for frame in frames if len(frame)] or frames[:1])
 
     def one(slab: _Slab) -> pd.DataFrame:
-        groups = Groups(("window", "category", "operation"), source.categories_of(), window_ns)
+        groups = Groups(("window", *levels), source.categories_of(), window_ns)
         with scan.silent():
             approximate = slab.has_expired
             return statistics.summarise(
@@ -80,8 +85,8 @@ def timeline(
     frame = scan.whole(work)
     windows = frame.index.get_level_values("window").astype("int64")
     times = pd.DatetimeIndex(pd.to_datetime(windows, unit="ns", utc=True)).as_unit("ns")
-    levels = [times, *(frame.index.get_level_values(name) for name in ("category", "operation"))]
-    frame.index = pd.MultiIndex.from_arrays(levels, names=["time", "category", "operation"])
+    arrays = [times, *(frame.index.get_level_values(name) for name in levels)]
+    frame.index = pd.MultiIndex.from_arrays(arrays, names=["time", *levels])
     return frame.join(window_metrics(source, times.unique(), window_ns), on="time")
 
 
@@ -196,11 +201,16 @@ def _in_windows(
 
 
 def heatmap(
-    source: Source, operation: Operation | Recorded, start: Moment = None, end: Moment = None, columns: int = 120
+    source: Source,
+    operation: Operation | Recorded,
+    start: Moment = None,
+    end: Moment = None,
+    columns: int = 120,
+    where: Where = None,
 ) -> pd.DataFrame:
     """Counts over time and log-duration; see `Capture.heatmap`."""
     columns = whole(columns, "columns", 1, MOST_COLUMNS)
-    chosen = select(source, member(source, operation), start, end)
+    chosen = select(source, member(source, operation), start, end, where)
     return scan.whole(lambda: _heatmap(source, chosen, columns))
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quantum_pulse.reading import scan, statistics
 from quantum_pulse.reading.groups import Groups
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.reading.selection import Moment, Operations, Selection, select
+from quantum_pulse.reading.selection import Moment, Operations, Selection, Where, select
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,7 @@ def validate(
     start: Moment = None,
     end: Moment = None,
     *,
+    where: Where = None,
     expected_only: bool = False,
 ) -> pd.DataFrame:
     """A row per operation, the one that is least as expected first; see `Capture.validate`.
@@ -52,7 +53,7 @@ def validate(
     """
     limits = {str(d["name"]): d.get("expect_us") for d in source.definitions()}
     ranges = {name: (float(pair[0]), float(pair[1])) for name, pair in limits.items() if pair is not None}
-    chosen = select(source, operations, start, end)
+    chosen = select(source, operations, start, end, where)
     if expected_only:
         names = set(ranges) if chosen.names is None else set(ranges).intersection(chosen.names)
         chosen = chosen._replace(names=tuple(sorted(names)))
