@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 from quantum_pulse.core import core
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
+    from quantum_pulse.core._native import Attributed, AttributeValue
     from quantum_pulse.operations import Operation
 
 
@@ -29,12 +33,28 @@ class PausableTimer:
         parse(rest)
     ```
 
-    A timer belongs to one task or thread at a time. One that is never finished, or never resumed, records nothing.
+    ``Op.X.timer(route="/orders")`` gives values to attributes, and `annotate` gives further ones until it is finished.
+    With `elapsed`, those that the other operation declares too are its own as well.
+
+    A timer belongs to one task or thread at a time. One that is never finished, or never resumed, records nothing. CPU
+    time is that of the active time, and null where that moved to another thread, or ran in an event loop, whose other
+    tasks might have used the thread.
     """
 
-    __slots__ = ("_active_ns", "_elapsed", "_end_ns", "_first_ns", "_is_finished", "_operation", "_resumed_ns")
+    __slots__ = (
+        "_active_ns",
+        "_attributes",
+        "_cpu",
+        "_elapsed",
+        "_end_ns",
+        "_failure",
+        "_first_ns",
+        "_is_finished",
+        "_operation",
+        "_resumed_ns",
+    )
 
-    def __init__(self, operation: Operation, elapsed: Operation | None = None) -> None:
+    def __init__(self, operation: Operation, elapsed: Operation | None = None, **attributes: AttributeValue) -> None:
         # A quick look first: the error, and what it needs, is for whoever has made a mistake.
         if not (isinstance(operation, core.Probe) and (elapsed is None or isinstance(elapsed, core.Probe))):
             from quantum_pulse.operations import checked
@@ -51,11 +71,46 @@ class PausableTimer:
         self._resumed_ns: int | None = None
         self._end_ns: int | None = None
         self._is_finished = False
+        self._failure: str | type[BaseException] | None = None
+        self._attributes: dict[str, Any] = {}
+        if attributes:
+            self._set(attributes)
+        self._cpu = _CpuTime() if operation.probe_cpu_time or core.times_cpu() else None
+
+    def annotate(self, *, error: str | BaseException | None = None, **attributes: AttributeValue) -> None:
+        """Say what is known of the work, as `quantum_pulse.annotate` does of a block.
+
+        Parameters
+        ----------
+        error
+            What failed, as ``"http 502"``, or an exception, whose type is named.
+        **attributes
+            Values of attributes that the operation declares. Those given before are replaced.
+
+        Raises
+        ------
+        TypeError
+            For an attribute that the operation does not declare, or a value of another type.
+        """
+        if error is not None and not isinstance(error, BaseException) and not (isinstance(error, str) and error):
+            raise TypeError(f"annotate(): error must be a text that says what failed, or an exception, not {error!r}")
+        self._set(attributes)
+        if error is not None:
+            self._failure = type(error) if isinstance(error, BaseException) else error
+
+    def _set(self, attributes: dict[str, Any]) -> None:
+        together = {**self._attributes, **attributes}
+        for operation in (self._operation, self._elapsed):  # which refuse what is wrong
+            if operation is not None:
+                _with_attributes(operation, together, is_shared=operation is self._elapsed)
+        self._attributes = together
 
     def resume(self) -> None:
         """Time from here on."""
         if self._is_finished or self._resumed_ns is not None:
             return
+        if self._cpu is not None:
+            self._cpu.resume()
         self._resumed_ns = core.now()
         if self._first_ns is None:
             self._first_ns = self._resumed_ns
@@ -66,6 +121,8 @@ class PausableTimer:
             self._end_ns = core.now()
             self._active_ns += self._end_ns - self._resumed_ns
             self._resumed_ns = None
+            if self._cpu is not None:
+                self._cpu.pause()
 
     def finish(self) -> None:
         """Record the sample."""
@@ -104,6 +161,49 @@ class PausableTimer:
         self.pause()
         self._is_finished = True
         if self._first_ns is not None:
-            core.add(self._operation, self._first_ns, self._active_ns, error)
+            failure = error if self._failure is None else self._failure
+            cpu_ns = None if self._cpu is None else self._cpu.within(self._active_ns)
+            timing = _with_attributes(self._operation, self._attributes)
+            core.add(timing, self._first_ns, self._active_ns, failure, cpu_ns)
             if self._elapsed is not None:
-                core.add(self._elapsed, self._first_ns, self.elapsed_ns, error)
+                timing = _with_attributes(self._elapsed, self._attributes, is_shared=True)
+                core.add(timing, self._first_ns, self.elapsed_ns, failure)
+
+
+def _with_attributes(operation: Operation, given: dict[str, Any], *, is_shared: bool = False) -> Operation | Attributed:
+    """`operation` with values of its attributes; `is_shared`: of those that it declares."""
+    if is_shared:
+        declared = operation.probe_attributes
+        given = {name: value for name, value in given.items() if name in declared}
+    return operation(**given) if given else operation
+
+
+class _CpuTime:
+    """CPU time of a thread between resuming and pausing."""
+
+    __slots__ = ("_resumed_ns", "_thread", "_total_ns")
+
+    def __init__(self) -> None:
+        self._total_ns: int | None = 0
+        self._resumed_ns = 0
+        self._thread = 0
+
+    def resume(self) -> None:
+        self._thread = threading.get_ident()
+        self._resumed_ns = core.cpu_now()
+
+    def pause(self) -> None:
+        if self._thread != threading.get_ident() or _others_take_turns():
+            self._total_ns = None
+        elif self._total_ns is not None:
+            self._total_ns += core.cpu_now() - self._resumed_ns
+
+    def within(self, active_ns: int) -> int | None:
+        """What was used of the active time. Reading both clocks takes time on its own."""
+        return None if self._total_ns is None else min(self._total_ns, active_ns)
+
+
+def _others_take_turns() -> bool:
+    """Whether other tasks or greenlets may have run on this thread, which cannot be seen from here."""
+    events = sys.modules.get("asyncio.events")
+    return (events is not None and events._get_running_loop() is not None) or "gevent" in sys.modules

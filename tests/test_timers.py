@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import pandas as pd
 import pytest
 
 import quantum_pulse as qp
@@ -13,6 +14,8 @@ class Paused(qp.Operation):
     INNER = qp.op("Inside a piece")
     OUTER = qp.op("Around")
     WHOLE = qp.op("The pieces and the pauses")
+    PARSE = qp.op("With attributes", attributes={"feed": str, "bytes": int}, cpu_time=True)
+    BOTH = qp.op("Shares one of them", attributes={"feed": str})
 
 
 @pytest.fixture
@@ -123,3 +126,59 @@ def test_without_a_recording():
         pass
     assert timer.active_ns > 0
     assert "finished" in repr(timer)
+
+
+def test_attributes_and_declared_errors(recorder):
+    timer = Paused.PARSE.timer(feed="a", elapsed=Paused.BOTH)
+    with timer:
+        timer.annotate(bytes=3)
+        timer.annotate(bytes=4, error="cut off")
+    with Paused.PARSE.timer():
+        pass
+    timer = Paused.WORK.timer()
+    timer.annotate(error=ValueError())
+    with pytest.raises(KeyError), timer:
+        raise KeyError
+    found = rows(recorder)
+    first, second = found.loc["Paused.PARSE"].itertuples()
+    assert (first.attributes, first.error) == ({"feed": "a", "bytes": "4"}, "cut off")
+    assert second.attributes is None
+    assert (found.loc["Paused.BOTH", "attributes"], found.loc["Paused.BOTH", "error"]) == ({"feed": "a"}, "cut off")
+    assert found.loc["Paused.WORK", "error"] == "ValueError"
+
+
+def test_mistakes_in_attributes():
+    timer = Paused.PARSE.timer(elapsed=Paused.WHOLE)
+    for wrong in ({"fed": "a"}, {"bytes": "3"}, {"error": ""}, {"error": 502}):
+        with pytest.raises(TypeError):
+            timer.annotate(**wrong)
+    with pytest.raises(TypeError, match="did you mean 'feed'"):
+        Paused.PARSE.timer(fed="a")
+
+
+def test_cpu_time_of_the_pieces(recorder):
+    def spin():
+        end = time.thread_time_ns() + 2_000_000
+        while time.thread_time_ns() < end:
+            pass
+
+    timer = Paused.PARSE.timer()
+    for _ in range(2):
+        timer.resume()
+        spin()
+        timer.pause()
+        spin()
+    timer.finish()
+
+    async def main():
+        with Paused.PARSE.timer():
+            spin()
+
+    asyncio.run(main())
+    with Paused.WORK.timer():
+        pass
+    found = rows(recorder)
+    alone, among_tasks = found.loc["Paused.PARSE", "cpu_ns"]
+    assert 4_000_000 <= alone < 6_000_000
+    assert among_tasks is pd.NA, "another task might have used the thread"
+    assert found.loc["Paused.WORK", "cpu_ns"] is pd.NA

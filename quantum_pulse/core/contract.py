@@ -140,6 +140,9 @@ class Core(Protocol):
     def set_refusal(self, function: Callable[[int, str, object], None], /) -> None:
         """What is called with the number of a probe, a name and a value, and raises, where an attribute is refused."""
 
+    def times_cpu(self) -> bool:
+        """Whether the CPU time of all blocks is recorded."""
+
     def cpu_now(self) -> int:
         """CPU time of this thread, in ns."""
 

@@ -114,11 +114,14 @@ hexadecimal digits under `{schema.FOOTER_CHECKSUM_KEY}`. Pages of rows carry Par
 | `clock_anchor_ns` | What was added to a reading of the monotonic clock to get Unix time, in ns. |
 | `operations` | In samples: a list of `name`, `module`, `description`, `priority`, `budget_us` (or null), \
 `detail`, `sample_every`, `expect_us` (null or two numbers), `budget_quantile` (the share of calls that must keep \
-`budget_us`; 0.99 where it is missing) and `category`, which has `name`, `description`, `colour` (or null) and \
+`budget_us`; 0.99 where it is missing), `attributes` (a list of `name`, `type`, `choices` (or null) and \
+`optional`), `cpu_time` and `category`, which has `name`, `description`, `colour` (or null) and \
 `priority`. |
 | `losses` | In samples: a list of `operation`, `thread`, `count`, `start`, `end` (Unix ns) and `cause`. |
 | `saved_for` | Of a flight recorder: the samples for which it saved, a list of `operation`, `span`, `duration_ns`, \
 `error` and `noticed_ns` (Unix time). |
+| `others` | In samples, where there are some: a list of `operation`, `attribute` and `count`, of values that were \
+recorded as `(other)` because there were too many different ones. |
 | `merged` | Where it was made of smaller parts: their names. They are deleted after it is there; where some still \
 are, their rows stand in it too. |
 | `histograms` | In samples: for each operation in this part a summary of its durations, as below. |

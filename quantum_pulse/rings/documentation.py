@@ -7,6 +7,10 @@ from typing import Any
 
 from quantum_pulse import schema
 
+_VALUES = schema.VALUES_PER_ROW
+_DETAIL_ROWS = -(-schema.MOST_ATTRIBUTES // _VALUES)
+_DETAILS = ", ".join(f"`{name}`" for name in schema.DETAIL_COLUMNS)
+
 _PROTOCOL = """\
 ### Handing segments over
 
@@ -16,14 +20,14 @@ one and nothing in between.
 
 | Writer | Words |
 | --- | --- |
-| program | the header up to `stopped`, the names of errors, slots, segments with their headers |
+| program | the header up to `stopped`, texts, slots, segments with their headers |
 | agent | the header from `answered` on, the tables `drained` and `claimed` |
 
 A segment goes round in four steps:
 
 1. **owned**. A thread takes a free segment. It stores `state` = 0, `written` = 0, `inverse` and `thread`, then the next
-   `sequence`, then `state` = 1, each with release order. For each sample it writes the row, then `inverse`, then
-   `written` with release order.
+   `sequence`, then `state` = 1, each with release order. For each sample it writes its rows, then `inverse`, then
+   `written` with release order, so that a sample and its details appear together.
 2. **full**. The thread stores `state` = 2 when all rows are written, or another thread does when it has ended.
 3. **drained**. The agent reads `state` and `sequence`, then, after a full fence, `written` (acquire), then the rows
    from the one on that `drained` names, if its upper half is the lower half of `sequence`, else from the first. It does
@@ -65,8 +69,18 @@ entries of each column, column after column. `start` is on the monotonic clock. 
 
 The `.names` file beside the ring is a journal: each line is the CRC-32 of the rest, in eight hexadecimal digits, a
 space, and a JSON object: what the recording says of itself, each operation by its number, and in the end the account.
-Names of errors are in the header from offset {schema.TEXTS_OFFSET} on, in the order of their numbers from 1: a
-32-bit length and UTF-8 text each. {schema.OTHER_TEXT:#x} stands for all that found no room.
+Names of errors and values of attributes are texts with numbers from 1 on: a 32-bit length and UTF-8 text each, one
+after the other. The first ones are in the header from offset {schema.TEXTS_OFFSET} on, `texts_bytes` of them. Others
+are in segments of state {schema.HAS_TEXTS}, in the place of rows: there `written` counts bytes, `inverse` is its
+complement, and `thread` is the number of the text before. {schema.OTHER_TEXT:#x} stands for all that found no room, or
+were too many.
+
+A sample may have details: CPU time and values of attributes. They are in up to {_DETAIL_ROWS} rows that follow it in
+its segment, whose `operation` is {schema.DETAILS:#x} and whose `span` is that of the sample. `error` counts these rows
+from 0, of which those that would say nothing are left out. `start` of row 0 is the CPU time in ns. {_DETAILS} of row n
+are the values of the attributes {_VALUES}n, {_VALUES}n + 1 and {_VALUES}n + 2 in the order in which the operation
+declares them: the number of a text, an integer, the bits of a double, or 0 and 1. {schema.NO_VALUE:#x} in place of any
+of them says that there is none.
 
 {_table(("Column", "`struct` code"), schema.RING_COLUMNS)}
 
@@ -74,8 +88,8 @@ Names of errors are in the header from offset {schema.TEXTS_OFFSET} on, in the o
 
 {_table(("Field of a segment's header", "`struct` code", "Offset"), schema.SEGMENT_FIELDS)}
 
-`state` is {schema.FREE} (free), {schema.OWNED} (owned), {schema.FULL} (full) or {schema.HAS_SLOTS} (holds slots instead
-of rows).
+`state` is {schema.FREE} (free), {schema.OWNED} (owned), {schema.FULL} (full), {schema.HAS_SLOTS} (holds slots instead
+of rows) or {schema.HAS_TEXTS} (holds texts instead of rows).
 
 {_PROTOCOL}
 ### Slots

@@ -63,7 +63,7 @@ def test_a_member_does_not_hide_a_method_of_its_base():
 def test_an_unknown_option_names_the_nearest():
     with pytest.raises(DefinitionError, match=r"op\(\) got an unexpected keyword argument 'budget'; .*budget_us"):
         qp.op(budget=100)
-    with pytest.raises(DefinitionError, match="'zzz'; there are budget_quantile, budget_us, category"):
+    with pytest.raises(DefinitionError, match="'zzz'; there are attributes, budget_quantile, budget_us, category"):
         qp.op(zzz=100)
 
 

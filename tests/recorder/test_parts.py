@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse import histogram, schema
+from quantum_pulse import arrow, histogram, schema
 from quantum_pulse.agent import agent, merging, parts
 from quantum_pulse.operations import Category, Definition
 from quantum_pulse.reading import format as capture_format
@@ -37,6 +37,8 @@ PROMISED = [
     ("error", TEXT),
     ("weight", pa.int32()),
     ("process", pa.int32()),
+    ("attributes", pa.map_(pa.string(), pa.string())),
+    ("cpu_ns", pa.int64()),
 ]
 EVENTS_AND_METRICS = {
     "timestamp[ns, UTC]": pa.timestamp("ns", tz="UTC"),
@@ -118,7 +120,7 @@ def test_the_samples_are_as_the_design_promises(capture):
         table = pq.read_table(file)
         assert table.num_rows > 0
         nulls = {name: table[name].null_count for name in table.column_names}
-        assert {name for name, count in nulls.items() if count} == {"error"}
+        assert {name for name, count in nulls.items() if count} == {"error", "attributes", "cpu_ns"}
     frame = capture.samples()
     assert len(frame) == 3 * (4 * 500 * 3 + 20)
     assert frame["span"].is_unique
@@ -149,9 +151,10 @@ def test_encodings_and_compression(capture, table):
     for file in (capture.path / table).glob("*.parquet"):
         metadata = pq.read_metadata(file)
         for group in range(metadata.num_row_groups):
-            for number, column in enumerate(schema.TABLES[table]):
+            stored = [(column, name) for column in schema.TABLES[table] for name in arrow.stored_columns(column)]
+            for number, (column, name) in enumerate(stored):
                 chunk = metadata.row_group(group).column(number)
-                assert chunk.path_in_schema == column.name
+                assert chunk.path_in_schema == name
                 assert chunk.compression == "ZSTD"
                 if column.encoding == "dictionary":
                     assert "RLE_DICTIONARY" in chunk.encodings
@@ -192,6 +195,7 @@ def test_the_footer(capture):
         assert found["core"] == session.core.NAME
         assert found["losses"] == []
         usual = {"detail": False, "sample_every": 1, "expect_us": None, "budget_quantile": 0.99}
+        usual |= {"attributes": [], "cpu_time": False}
         assert {operation["name"]: operation for operation in found["operations"]} == {
             "Market.PARSE": {
                 "name": "Market.PARSE",

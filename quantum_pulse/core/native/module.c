@@ -13,11 +13,18 @@ cpu_now(PyObject *module, PyObject *unused)
     return PyLong_FromLongLong(thread_cpu_ns());
 }
 
+static PyObject *
+times_cpu(PyObject *module, PyObject *unused)
+{
+    return PyBool_FromLong(seen(ring.recording) && ring.cpu_time);
+}
+
 static PyMethodDef probe_functions[] = {
     {"annotate", (PyCFunction)(void (*)(void))annotate, METH_FASTCALL | METH_KEYWORDS,
      "annotate(*, error=None, **attributes)\n--\n\nSay what is known of the innermost open block: values of its attributes, and "
      "what failed."},
     {"set_refusal", set_refusal, METH_O, "What is called where an attribute is refused."},
+    {"times_cpu", times_cpu, METH_NOARGS, "Whether the CPU time of all blocks is recorded."},
     {"cpu_now", cpu_now, METH_NOARGS, "CPU time of this thread in nanoseconds."},
     {"add", add_sample, METH_VARARGS, "A sample that was measured elsewhere."},
     {"plain_attributes", plain_attributes, METH_O, "Make attributes of a metaclass's classes cheap."},

@@ -151,6 +151,10 @@ def _failure(session: Session, error: object) -> int:
     return session.text_number(None, str.__str__(error)[: schema.MOST_TEXT])
 
 
+def times_cpu() -> bool:
+    return _session is not None and _session.cpu_time
+
+
 def cpu_now() -> int:
     return time.thread_time_ns()
 

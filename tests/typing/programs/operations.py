@@ -58,3 +58,30 @@ with Op.SUBMIT.timer(elapsed=Op.PARSE) as timer:
     timer.pasue()  # error
 qp.PausableTimer("Op.SUBMIT")  # error
 Op.SUBMIT.timer(elapsed="Op.PARSE")  # error
+
+
+class Api(qp.Operation):
+    REQUEST = qp.op(attributes={"route": str, "status": int}, cpu_time=True)
+
+
+qp.op(attributes=["route"])  # error
+qp.op(cpu_time="yes")  # error
+with Api.REQUEST(route="/orders", status=200) as member:
+    qp.annotate(status=201)
+    qp.annotate(error="http 502")
+    qp.annotate(error=KeyError())
+    qp.annotate(error=502)  # error
+    qp.annotate("http 502")  # error
+Api.REQUEST(route=[])  # error
+with Api.REQUEST.timer(route="/orders") as timer:
+    timer.annotate(status=201)
+    timer.annotate(error=502)  # error
+
+
+@Api.REQUEST(route="/orders")
+def orders(count: int) -> str:
+    return "x" * count
+
+
+assert_type(orders(1), str)
+orders("1")  # error
