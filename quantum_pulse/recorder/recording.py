@@ -200,6 +200,7 @@ class Recorder:
             "clock": core.clock(),
             "level": chosen.level,
             "on_full": chosen.on_full,
+            "save_last_s": chosen.save_last_s,
             "metrics_interval_s": chosen.metrics_interval_s,
             "keep": chosen.keep,
             "operations": {
@@ -216,7 +217,8 @@ class Recorder:
 
     def _invite(self) -> None:
         """Let programs that this one starts take part."""
-        chosen = self._options._replace(watches=(), on_full="drop" if self._options.keeps else self._options.on_full)
+        on_full = "drop" if self._options.keeps else self._options.on_full
+        chosen = self._options._replace(watches=(), save_last_s=None, on_full=on_full)
         told = {"path": self.target, "name": self._name, "options": chosen._asdict()}
         self._invitation = os.environ[INHERITED] = json.dumps(told)
 
