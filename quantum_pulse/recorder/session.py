@@ -44,6 +44,7 @@ def start(
     level: options.Level | None = None,
     on_full: options.OnFull = "drop",
     save_on: Mapping[Operation | type[Operation], options.Trigger] | None = None,
+    save_last_s: float | None = None,
     ring_folder: str | os.PathLike[str] | None = None,
     writer: options.Writer = "agent",
     keep: str | None = None,
@@ -82,6 +83,9 @@ def start(
         ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``. It flushes at most once a second; while
         the condition persists, the interval doubles with each flush, up to ten minutes.
         `Capture.saves` lists what caused each flush.
+    save_last_s : float, optional
+        How much `save_on` saves: what ended in this many seconds before the call that triggered
+        it, or later. Older samples stay in the rings. By default everything in them is saved.
     ring_folder : path-like, optional
         Folder of the ring buffers. By default it is the value of ``QUANTUM_PULSE_RINGS``, else
         shared memory (``/dev/shm``), where no disk can block the program. It must not be on
@@ -130,7 +134,8 @@ def start(
     >>> recorder.account()["written"]
     1000
     """
-    asked = _Asked(if_exists, budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder, writer, keep)
+    given = (budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder, writer, keep, save_last_s)
+    asked = _Asked(if_exists, *given)
     return _start(path, asked)
 
 
@@ -213,7 +218,7 @@ def record(*arguments: Any, **given: Any) -> Recorder:
     ----------
     path : path-like
         Directory of the capture. It is created if it does not exist.
-    if_exists, budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder, writer, keep : optional
+    if_exists, budget_bytes, metrics_interval_s, level, on_full, save_on, save_last_s, ring_folder, writer, keep : optional
         The options of `start`, by keyword.
 
     Returns
