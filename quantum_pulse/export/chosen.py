@@ -13,18 +13,27 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """Operations, a time interval and attributes, as requested, and as recorded in the capture."""
+    """What was selected, as requested and as recorded in the capture; and which table of it."""
 
     operations: Operations
     start: Moment
     end: Moment
     selection: Selection
     where: Where = None
+    table: str = "samples"
 
     @classmethod
-    def of(cls, source: Source, operations: Operations, start: Moment, end: Moment, where: Where = None) -> Wanted:
+    def of(
+        cls,
+        source: Source,
+        operations: Operations,
+        start: Moment,
+        end: Moment,
+        where: Where = None,
+        table: str = "samples",
+    ) -> Wanted:
         """Raises TypeError and ValueError that say what was wrong."""
-        return cls(operations, start, end, select(source, operations, start, end, where), where)
+        return cls(operations, start, end, select(source, operations, start, end, where), where, table)
 
     def stats(self, source: Source) -> pd.DataFrame:
         """A row for each operation, and of several captures for each operation in each."""

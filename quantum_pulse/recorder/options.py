@@ -60,6 +60,7 @@ class Options(NamedTuple):
     ring_folder: str | None = None
     writer: str = "agent"
     keep: str | None = None
+    save_last_s: float | None = None
     cpu_time: bool = False
     attribute_values: int = contract.MOST_VALUES
 
@@ -78,10 +79,11 @@ def checked(
     ring_folder: str | os.PathLike[str] | None,
     writer: str,
     keep: str | None,
+    save_last_s: float | None,
     cpu_time: bool,
     attribute_values: int,
 ) -> Options:
-    """The options that these arguments make. Raises RecordingError, and TypeError for what is no operation."""
+    """The options that these arguments make. Raises RecordingError, and TypeError for what is not an operation."""
     if not real(metrics_interval_s) > 0:
         raise RecordingError(f"metrics_interval_s must be a number of seconds above 0, not {metrics_interval_s!r}")
     least = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
@@ -107,15 +109,24 @@ def checked(
         raise RecordingError(f"attribute_values must be an integer, not {attribute_values!r}")
     if not 1 <= attribute_values <= MOST_ATTRIBUTE_VALUES:
         raise RecordingError(f"attribute_values must be from 1 to {MOST_ATTRIBUTE_VALUES:,}, not {attribute_values:,}")
+    watches = tuple(_watches(save_on or {}))
+    if save_last_s is not None:
+        if not 0 < real(save_last_s) < float("inf"):
+            raise RecordingError(f"save_last_s must be a number of seconds above 0, not {save_last_s!r}")
+        if not watches:
+            raise RecordingError("save_last_s needs save_on, which says what to save the last seconds for")
+        save_last_s = float(save_last_s)
+    folder = _folder(ring_folder)
     return Options(
         budget_bytes,
         float(metrics_interval_s),
         level,
         on_full,
-        tuple(_watches(save_on or {})),
-        _folder(ring_folder),
+        watches,
+        folder,
         writer,
         keep,
+        save_last_s,
         cpu_time,
         attribute_values,
     )

@@ -39,7 +39,7 @@ A segment goes round in four steps:
 `written` is stored before `sequence` in step 1, so an agent that finds the new sequence never copies rows of the old
 one; if it still finds the old one, `drained` says that nothing is left to copy.
 
-With `on_full` = 1 (overwrite) the program may take a full segment back before it was drained. To tell the agent, it
+With `on_full` = 1 (overwrite) the program may take a full segment back before it was drained. To let the agent know, it
 stores `sequence` = 0 and then, after a full fence, reads `claimed`. The agent stores the sequence that it is about to
 copy into `claimed` and then, after a full fence, reads `sequence` again. Either the program sees the claim and puts
 `sequence` back, or the agent sees that `sequence` has changed and leaves the segment alone (Dekker's algorithm). The
@@ -47,7 +47,7 @@ agent withdraws its claims when the part is written.
 
 Whoever dies leaves a consistent ring. An agent that died between writing a part and storing `drained` leaves rows that
 are in a part already: the next agent leaves out rows whose `span` is in a part of the recording. It also clears all
-claims. A program that died leaves rows up to `written`; the lock on the `.names` file tells that it is gone.
+claims. A program that died leaves rows up to `written`; the lock on the `.names` file shows that it is gone.
 
 `asked` and `answered` are tickets: the program counts `asked` up, writes a byte to the FIFO, and waits until `answered`
 has reached it. `stopped` says that no row will follow; the agent answers with `finished` once everything is in parts.
@@ -72,7 +72,7 @@ space, and a JSON object: what the recording says of itself, each operation by i
 Names of errors and values of attributes are texts with numbers from 1 on: a 32-bit length and UTF-8 text each, one
 after the other. The first ones are in the header from offset {schema.TEXTS_OFFSET} on, `texts_bytes` of them. Others
 are in segments of state {schema.HAS_TEXTS}, in the place of rows: there `written` counts bytes, `inverse` is its
-complement, and `thread` is the number of the text before. {schema.OTHER_TEXT:#x} stands for all that found no room, or
+complement, and `thread` is the number of the text before. {schema.OTHER_TEXT:#x} represents all that found no room, or
 were too many.
 
 A sample may have details: CPU time and values of attributes. They are in up to {_DETAIL_ROWS} rows that follow it in

@@ -61,7 +61,7 @@ class Ring:
     """A ring file of a process that may be at work on it, mapped."""
 
     def __init__(self, path: Path, fence: Callable[[], object]) -> None:
-        """`fence` is the core's. Raises OSError, and ValueError when it is no ring."""
+        """`fence` is the core's. Raises OSError, and ValueError when it is not a ring file."""
         self.path = path
         self._fence = fence
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -100,10 +100,11 @@ class Ring:
         with memoryview(self._memory) as whole, whole[offset : offset + code.size].cast(code.format[1:]) as word:  # type: ignore[call-overload]
             word[0] = value
 
-    def drain(self, most: int) -> Batch:
+    def drain(self, most: int, since_ns: int = 0) -> Batch:
         """Copy finished rows that are in no part, oldest segments first; no more segments are begun after `most` rows.
 
-        They are copied again by the next call unless `release` comes first.
+        They are copied again by the next call unless `release` comes first. Segments whose rows all ended before
+        `since_ns` on the core's clock stay as they are.
         """
         self._withdraw_claims()
         found, is_sure = self._look()
@@ -120,6 +121,8 @@ class Ring:
         for rows in found:
             if count >= most:
                 break
+            if since_ns and rows.segment not in self._inherited and self._last_end(rows) < since_ns:
+                continue
             if self.keeps and not self._claim(rows.segment, rows.sequence):
                 continue
             self._copied.append(rows)
@@ -164,7 +167,7 @@ class Ring:
         return trips
 
     def texts(self) -> list[str]:
-        """Names of errors and values of attributes by their numbers; 0 is none."""
+        """Names of errors and values of attributes by their numbers; 0 means none."""
         end = min(self["texts_bytes"], schema.TEXTS_BYTES)
         used = self._used()
         with_texts = np.flatnonzero(self._fields["state"][:used] == schema.HAS_TEXTS)
@@ -297,6 +300,11 @@ class Ring:
             return True
         self._claimed[number] = 0
         return False
+
+    def _last_end(self, rows: _Rows) -> int:
+        """When the last of the rows ended. What the program overwrites meanwhile cannot be claimed either."""
+        start, duration = (self._columns[name][rows.segment, rows.begin : rows.end] for name in ("start", "duration"))
+        return int((start + duration).max())
 
     def _withdraw_claims(self) -> None:
         if self.keeps:

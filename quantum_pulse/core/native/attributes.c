@@ -264,13 +264,14 @@ typedef struct {
     const Spec *spec;
 } Block;
 
-/* The place of the innermost block at work in a latched stack, which is at most `stack->depth - 1`; -1: nothing is open. */
+/* Find the innermost block that is open and at work. -1: there is none. */
 static int
 find_block(Block *block)
 {
     Thread *thread = current_thread();
-    Stack *stack = thread == NULL ? NULL : current_stack(thread, PyThreadState_Get(), 0);
-    if (stack == NULL) {
+    PyThreadState *tstate = PyThreadState_Get();
+    Stack *stack = thread == NULL ? NULL : current_stack(thread, tstate, 0);
+    if (stack == NULL || know_task(thread, tstate, stack) < 0) {
         PyErr_Clear();
         return -1;
     }

@@ -15,7 +15,7 @@ typedef struct {
     vectorcallfunc vectorcall;
     uint32_t id;
     uint32_t traits;
-    uint32_t every;   /* one of so many calls is recorded, and stands for them; 0 and 1: each */
+    uint32_t every;   /* one of so many calls is recorded, and represents them; 0 and 1: each */
     char is_detail;   /* not recorded in production */
     char is_cpu_timed;
     Spec *spec; /* of its attributes; NULL: it has none */
