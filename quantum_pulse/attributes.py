@@ -37,7 +37,30 @@ _TAKEN: Final = {"elapsed": "an argument of timer()", **{one.name: "a column of 
 
 
 class Attribute(NamedTuple):
-    """An attribute that an operation declares. `choices` are the texts that its values can be, None where any can."""
+    """An attribute that an operation declares.
+
+    Parameters
+    ----------
+    name : str
+        Its name, which is a keyword argument of the operation.
+    type : {"str", "int", "float", "bool"}
+        The type of its values.
+    choices : tuple of str, optional
+        The texts that its values can be, if an Enum or a Literal was declared.
+    optional : bool, default False
+        Whether its value may be None.
+
+    See Also
+    --------
+    op : Define an operation.
+
+    Examples
+    --------
+    >>> class Api(qp.Operation):
+    ...     REQUEST = qp.op("One request", attributes={"route": str, "status": int})
+    >>> [(one.name, one.type) for one in Api.REQUEST.attributes]
+    [('route', 'str'), ('status', 'int')]
+    """
 
     name: str
     type: str

@@ -111,15 +111,25 @@ class PausableTimer:
 
         Parameters
         ----------
-        error
-            What failed, as ``"http 502"``, or an exception, whose type is named.
+        error : str or exception, optional
+            What failed, such as ``"http 502"``, or an exception, whose type is named.
         **attributes
             Values of attributes that the operation declares. Those given before are replaced.
 
         Raises
         ------
         TypeError
-            For an attribute that the operation does not declare, or a value of another type.
+            If the operation does not declare an attribute, or a value is of another type.
+
+        Examples
+        --------
+        >>> class Feed(qp.Operation):
+        ...     PARSE = qp.op("Parse one message", attributes={"kind": str})
+        >>> with qp.record("captures/feed"):
+        ...     with Feed.PARSE.timer() as timer:
+        ...         timer.annotate(kind="trade")
+        >>> qp.last().samples()["attributes"].tolist()
+        [{'kind': 'trade'}]
         """
         if error is not None and not isinstance(error, BaseException) and not (isinstance(error, str) and error):
             raise TypeError(f"annotate(): error must be a text that says what failed, or an exception, not {error!r}")
