@@ -19,6 +19,8 @@ import pytest
 from quantum_pulse.schema import FREE, FULL, OWNED
 
 ROWS = 2
+#: A row of details has this and the number of its sample.
+DETAILS = 100
 
 
 class Program(NamedTuple):
@@ -87,12 +89,15 @@ def changed(values, place, value):
 class Model:
     """All worlds that come of one."""
 
-    def __init__(self, *, overwrites, segments=2, rows=5, threads=1, endings=1, kills="", fails=False, flaw=""):
+    def __init__(
+        self, *, overwrites, segments=2, rows=5, threads=1, endings=1, kills="", fails=False, wide=(), flaw=""
+    ):
         self.overwrites = overwrites
         self.segments = range(segments)
         self.rows = rows
         self.kills = kills
         self.fails = fails
+        self.wide = wide  # samples with a row of details behind their own, which is shown together with it
         self.flaw = flaw
         self.untold = set()  # steps of a killed program that leave rows in no account
         none = tuple(0 for _ in self.segments)
@@ -203,11 +208,15 @@ class Model:
 
     def record(self, world, own):
         segment = own.owned[own.thread]
-        if segment >= 0 and world.written[segment] < ROWS:
+        if segment >= 0 and world.written[segment] + self.width(own.row) <= ROWS:
             return [world._replace(program=own._replace(step="left"))]
         if segment >= 0:
             return [world._replace(program=own._replace(step="finish"))]
         return self.make_room(world, own)
+
+    def width(self, row):
+        """How many rows a sample takes."""
+        return 1 + (row in self.wide)
 
     def make_room(self, world, own):
         return [world._replace(program=own._replace(step="take" if own.free else "sweep", place=0))]
@@ -288,6 +297,7 @@ class Model:
         lost = world.left[segment][own.begin : world.written[segment]]
         full = own.full[: own.place] + own.full[own.place + 1 :]
         own = own._replace(step="take", full=full, free=(*own.free, segment), place=0, begin=0)
+        lost = tuple(row for row in lost if row < DETAILS)  # of samples
         return [world._replace(lost=tuple(sorted(world.lost + lost)), program=own)]
 
     def program_take(self, world, own):
@@ -327,13 +337,29 @@ class Model:
         world = world._replace(right=changed(world.right, segment, column))
         if self.flaw == "rows that are not complete":
             return [world._replace(program=own._replace(step="idle", thread=0))]
-        return [world._replace(program=own._replace(step="publish"))]
+        is_wide = self.width(own.row) > 1
+        step = "publish" if not is_wide or self.flaw == "details later" else "details"
+        return [world._replace(program=own._replace(step=step))]
+
+    def program_details(self, world, own):
+        """Both columns at once: that rows are torn is what samples show."""
+        segment = own.owned[own.thread]
+        place = world.written[segment] + (self.flaw != "details later")
+        left, right = (changed(column[segment], place, DETAILS + own.row) for column in (world.left, world.right))
+        world = world._replace(left=changed(world.left, segment, left), right=changed(world.right, segment, right))
+        if self.flaw != "details later":
+            return [world._replace(program=own._replace(step="publish"))]
+        written = changed(world.written, segment, world.written[segment] + 1)
+        return [world._replace(written=written, program=own._replace(step="idle", row=own.row + 1, thread=0))]
 
     def program_publish(self, world, own):
         segment = own.owned[own.thread]
-        written = changed(world.written, segment, world.written[segment] + 1)
+        is_later = self.flaw == "details later" and self.width(own.row) > 1
+        written = changed(world.written, segment, world.written[segment] + (1 if is_later else self.width(own.row)))
         if self.flaw == "rows that are not complete":
             return [world._replace(written=written, program=own._replace(step="right", row=own.row + 1))]
+        if is_later:
+            return [world._replace(written=written, program=own._replace(step="details"))]
         return [world._replace(written=written, program=own._replace(step="idle", row=own.row + 1, thread=0))]
 
     def program_lose(self, world, own):
@@ -486,6 +512,7 @@ class Model:
             found += self.withdraw(world, again)
         if own.left != own.right:
             raise FlawError(f"torn: {own.left} {own.right}")
+        self.check_details(own.left)
         rows = tuple(row for row in own.left if row not in own.known)
         parts = tuple(sorted(world.parts + rows))
         own = own._replace(left=(), right=(), known=(), place=0, step="mark")
@@ -541,10 +568,20 @@ class Model:
                 for segment in own.full:
                     if self.is_drained(world, segment):
                         raise FlawError(f"nobody will look at segment {segment}, which is free")
-        if world.agent.step == "done" and sorted(world.parts + world.lost) != [*range(1, own.row)]:
+        samples = [row for row in world.parts if row < DETAILS]
+        if world.agent.step == "done" and sorted([*samples, *world.lost]) != [*range(1, own.row)]:
             raise FlawError(f"in the end, parts have {world.parts}, and {world.lost} were lost")
         if own.step == "dead" and world.agent.step == "idle":
             self.read_contents(world)
+
+    def check_details(self, rows):
+        """Each sample that has details is followed by them, and nothing else is."""
+        for place, row in enumerate(rows):
+            following = rows[place + 1 : place + 2]
+            if row < DETAILS and self.width(row) > 1 and following != (DETAILS + row,):
+                raise FlawError(f"sample {row} is there without its details: {rows}")
+            if row >= DETAILS and rows[:place][-1:] != (row - DETAILS,):
+                raise FlawError(f"details without their sample: {rows}")
 
     def read_contents(self, world):
         """As `contents.read` does, and `Recording.finish`, which leaves out what is in parts. Returns what it finds."""
@@ -562,6 +599,7 @@ class Model:
             if state != FREE:
                 if world.left[number][begin:end] != world.right[number][begin:end]:
                     raise FlawError(f"segment {number} of a killed program has torn rows")
+                self.check_details(world.left[number][begin:end])
                 found += world.left[number][begin:end]
         found = [row for row in found if row not in world.parts]
         if len(set(found)) < len(found) or set(found) & set(world.lost):
@@ -572,14 +610,15 @@ class Model:
         """What becomes of all rows that are complete, if the program is killed in this world."""
         own = world.program
         complete = set(range(1, own.row))
-        told = {*world.parts, *world.lost, *self.read_contents(world)}
+        told = {row for row in (*world.parts, *world.lost, *self.read_contents(world)) if row < DETAILS}
         if world.agent.step in ("part", "mark", "release") or world.agent.left:
             return  # it goes on, and is looked at when it is done
         if told - complete:
             raise FlawError(f"rows that were never complete: {told - complete}")
         if complete - told:
             segment = own.full[own.place] if own.place < len(own.full) else -1
-            if complete - told != set(world.left[segment][own.begin : world.written[segment]]):
+            given_up = world.left[segment][own.begin : world.written[segment]]
+            if complete - told != {row for row in given_up if row < DETAILS}:
                 raise FlawError(f"a killed program has left no trace of {complete - told}")
             self.untold.add(own.step)
 
@@ -618,6 +657,15 @@ def test_the_program_is_killed_while_it_overwrites():
 
 
 @pytest.mark.parametrize("overwrites", [False, True])
+@pytest.mark.parametrize("wide", [(1, 3), (2,), (1, 2, 3, 4)], ids=str)
+def test_samples_with_details(overwrites, wide):
+    """A sample that does not fit with its details takes another segment, and leaves a row of the one before unused."""
+    assert Model(overwrites=overwrites, rows=4, wide=wide).search() > 1000
+    Model(overwrites=overwrites, rows=3, wide=wide, endings=0, kills="program").search()
+    Model(overwrites=overwrites, rows=3, wide=wide, endings=0, kills="agent", fails=not overwrites).search()
+
+
+@pytest.mark.parametrize("overwrites", [False, True])
 def test_the_agent_is_killed(overwrites):
     Model(overwrites=overwrites, rows=4 if overwrites else 5, endings=0, kills="agent").search()
     Model(overwrites=overwrites, rows=3, kills="agent", fails=True).search()
@@ -639,6 +687,7 @@ FLAWS = {
     "no claims": {"overwrites": True, "rows": 5},
     "claims are not looked at": {"overwrites": True, "rows": 4},
     "look before the claim": {"overwrites": True, "rows": 4},
+    "details later": {"overwrites": False, "rows": 2, "wide": (1,)},
     "claims end with their agent": {"overwrites": True, "rows": 4, "kills": "agent"},
 }
 

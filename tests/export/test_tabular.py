@@ -18,6 +18,7 @@ import quantum_pulse as qp
 from quantum_pulse import arrow
 from quantum_pulse.export import tabular
 from quantum_pulse.operations import Category, Definition
+from quantum_pulse.reading import tables
 from tests.view.captures import ENGINE, SLOW_EXCHANGE
 
 ODD = 'We"ird,\\.na\nme\u2028 \U0001f642'
@@ -41,7 +42,7 @@ def test_samples_keep_their_types(kind, tmp_path, monkeypatch):
     assert made.rows == table.num_rows == len(capture.samples())
     assert made.bytes == (tmp_path / f"s.{kind}").stat().st_size
     order = ["start", "span"]
-    read, expected = (frame.sort_values(order, ignore_index=True) for frame in (table.to_pandas(), capture.samples()))
+    read, expected = (frame.sort_values(order, ignore_index=True) for frame in (tables.frame_of(table), capture.samples()))
     for name in expected:
         assert read[name].astype(object).equals(expected[name].astype(object)), name
 
@@ -158,6 +159,7 @@ import sys
 import quantum_pulse as qp
 from quantum_pulse.reading import spans
 from quantum_pulse.export import tabular
+from quantum_pulse.reading import tables
 
 tabular._BATCH_ROWS = spans.BLOCK_ROWS = 1 << 15
 qp.open(sys.argv[1]).export(sys.argv[2])
