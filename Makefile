@@ -50,7 +50,7 @@ sanitize: $(VENV)/.test  ## the recorder's tests with a core that checks each of
 
 # No Python is part of it, only its headers: CPython's own synchronisation would have to be built for the sanitizer too.
 TSAN := build/tsan
-RACED := $(addprefix quantum_pulse/core/native/,segments.c slots.c threads.c clock.c parallel.c)
+RACED := $(addprefix quantum_pulse/core/native/,segments.c slots.c texts.c threads.c clock.c parallel.c)
 tsan:  ## the core's code under ThreadSanitizer: threads that record at once, and an agent that takes what they record
 	set -e; mkdir -p $(TSAN)/rings; \
 	python=$$(tests/freethreaded/build.sh "$(FREETHREADED)"); \

@@ -42,7 +42,8 @@ def test_samples_keep_their_types(kind, tmp_path, monkeypatch):
     assert made.rows == table.num_rows == len(capture.samples())
     assert made.bytes == (tmp_path / f"s.{kind}").stat().st_size
     order = ["start", "span"]
-    read, expected = (frame.sort_values(order, ignore_index=True) for frame in (tables.frame_of(table), capture.samples()))
+    frames = tables.frame_of(table), capture.samples()
+    read, expected = (frame.sort_values(order, ignore_index=True) for frame in frames)
     for name in expected:
         assert read[name].astype(object).equals(expected[name].astype(object)), name
 

@@ -99,8 +99,15 @@ record(Thread *thread, uint32_t probe_id, int64_t parent, int depth)
     /* What the other side knows of it by heart. */
     Sample sample = {.start = 3 * span, .end = 5 * span, .span = span, .parent = parent, .task = ~span,
                      .probe_id = probe_id, .error = (uint32_t)span, .weight = 1, .slot = slot};
-    if (commit(thread, &sample) && slot != NULL)
+    Details *details = span % 3 == 0 ? malloc(sizeof(Details) + (VALUES_PER_ROW + 1) * sizeof(int64_t)) : NULL;
+    if (details != NULL) {
+        *details = (Details){.cpu = 7 * span, .count = VALUES_PER_ROW + 1};
+        for (int i = 0; i <= VALUES_PER_ROW; i++)
+            details->values[i] = 11 * span + i;
+    }
+    if (commit_with(thread, &sample, details) && slot != NULL)
         free_slot(thread, slot);
+    free(details);
 }
 
 static void *
@@ -132,8 +139,22 @@ static char arrived[SPANS + 1];
 static uint64_t rows_arrived;
 static int has_stopped;
 
+/* The rows of details that follow a sample's. */
 static void
-take_row(const Segment *segment, uint32_t row)
+check_details(const Segment *segment, uint32_t row, int64_t span)
+{
+    check(segment->operation[row] == DETAILS && segment->span[row] == span && segment->start[row] == 7 * span &&
+              segment->duration[row] == 11 * span && segment->parent[row] == 11 * span + 1 &&
+              segment->task[row] == 11 * span + 2 && segment->error[row] == 0,
+          "details that are not whole");
+    check(segment->operation[row + 1] == DETAILS && segment->span[row + 1] == span && segment->start[row + 1] == NO_VALUE &&
+              segment->duration[row + 1] == 11 * span + 3 && segment->parent[row + 1] == NO_VALUE && segment->error[row + 1] == 1,
+          "further details that are not whole");
+}
+
+/* The sample in a row, and its details. Returns how many rows that were. */
+static uint32_t
+take_sample(const Segment *segment, uint32_t row, uint32_t end)
 {
     int64_t span = segment->span[row];
     check(span > 0 && span <= SPANS, "a number that was never given");
@@ -144,6 +165,11 @@ take_row(const Segment *segment, uint32_t row)
               segment->error[row] == (uint32_t)span && segment->operation[row] < PROBES && segment->weight[row] == 1 &&
               segment->parent[row] < span,
           "a row that is not whole");
+    if (span % 3 != 0)
+        return 1;
+    check(row + 3 <= end, "a sample without its details");
+    check_details(segment, row + 1, span);
+    return 3;
 }
 
 /* The rows of a segment that are in no part yet; whether there were any. */
@@ -167,8 +193,8 @@ drain_segment(uint32_t number)
     uint32_t end = seen(segment->written);
     int has_rows = seen(segment->sequence) == sequence && end > begin;
     if (has_rows) {
-        for (uint32_t row = begin; row < end; row++)
-            take_row(segment, row);
+        for (uint32_t row = begin; row < end;)
+            row += take_sample(segment, row, end);
         tell(*drained, sequence << 32 | end);
         __atomic_add_fetch(&ring.header->released, 1, __ATOMIC_RELEASE);
         tell(ring.header->released_ns, now_ns());
@@ -235,7 +261,8 @@ run(const char *folder, int on_full, unsigned int segments)
 {
     char path[4096];
     snprintf(path, sizeof(path), "%s/%d-%u.ring", folder, on_full, segments);
-    Options options = {RING_HEADER_BYTES + (unsigned long long)segments * SEGMENT_BYTES, -1, on_full, 0, 1};
+    Options options = {
+        .budget = RING_HEADER_BYTES + (unsigned long long)segments * SEGMENT_BYTES, .wake_fd = -1, .on_full = on_full, .first = 1};
     last_span = 0;
     memset(arrived, 0, sizeof(arrived));
     rows_arrived = 0;
