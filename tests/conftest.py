@@ -29,18 +29,13 @@ ALONE = (
     "agent/test_cgroups.py",
     "agent/test_procfs.py",
     "core/test_clock.py",
-    "core/test_interruptions.py",
     "faults/test_full.py",
     "faults/test_hanging.py",
-    "frameworks",
     "notebook/test_pulse.py",
-    "recorder/test_agents.py",
     "recorder/test_clock_steps.py",
     "recorder/test_footprint.py",
     "recorder/test_live.py",
-    "recorder/test_modes.py",
     "recorder/test_overhead.py",
-    "test_fallback.py",
 )
 #: Those that look at very many cases, of what rarely changes.
 THOROUGH = (
