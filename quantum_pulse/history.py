@@ -118,7 +118,7 @@ class History:
         import pandas as pd
 
         from quantum_pulse.analysis import comparison, history
-        from quantum_pulse.view import unfinished
+        from quantum_pulse.diagnosis import open_calls
 
         comparison.checked(list(QUANTILES), min_effect, alpha)
         recent = arguments.whole(recent, "recent", 1)
@@ -156,7 +156,7 @@ class History:
             1,
             warmup=comparison.warmup_frame(warmup),
             budgets=capture.budgets(alpha=alpha),
-            unfinished=unfinished.of_side([capture._source]),
+            unfinished=open_calls.of_side([capture._source]),
         )
 
     def change_points(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from quantum_pulse.reading.self_time import Calls
+    from quantum_pulse.evidence import Calls
 
 Run: TypeAlias = "Mapping[str, Calls]"
 

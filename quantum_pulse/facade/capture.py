@@ -178,9 +178,9 @@ class Capture:
         unless that would take long, which is with more than 20 million samples of operations that have a budget.
         Raises ValueError for alpha out of range.
         """
-        from quantum_pulse.view import budgets
+        from quantum_pulse.diagnosis import budgets
 
-        return budgets.of(self._source, check=check, alpha=alpha)
+        return budgets.check(self._source, is_tested=check, alpha=alpha)
 
     def validate(
         self,
@@ -338,8 +338,9 @@ class Capture:
         replaces the name of the capture's folder. Raises ValueError for an unknown format or ending, OSError where the
         file cannot be written.
         """
+        from quantum_pulse.diagnosis import report
         from quantum_pulse.facade import reporting
-        from quantum_pulse.view import formats, report
+        from quantum_pulse.view import formats
 
         if format is not None:
             formats.checked(format)
@@ -546,23 +547,13 @@ class Capture:
         return visible(f"<Capture {what}: {count:,} samples{older}>")
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.reading import definitions, expired, saves
-        from quantum_pulse.view import html, text, unfinished
+        from quantum_pulse.facade import notes
+        from quantum_pulse.reading import definitions
+        from quantum_pulse.view import html, statistics
 
-        table = html.stats_table(
-            self.stats(),
-            self.categories,
-            caption=f"Capture {self.path}",
-            priorities=definitions.priorities(self._source).operations,
-        )
-        below = (
-            unfinished.lines(unfinished.of(self._source)),
-            text.budget_lines(self.budgets(check=None)),
-            text.validation_lines(self.validate(expected_only=True)),
-            expired.sentence(self._source),
-            saves.sentence(self._source),
-        )
-        return table + "".join(map(html.lines, below))
+        priorities = definitions.priorities(self._source).operations
+        table = statistics.table(self.stats(), self.categories, f"Capture {self.path}", priorities=priorities)
+        return html.card([table]) + "".join(map(html.lines, notes.below(self)))
 
 
 def _sources(captures: object, name: str) -> list[reader.Source]:

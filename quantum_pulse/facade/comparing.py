@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from quantum_pulse import analysis, results
 from quantum_pulse.analysis import decomposition
 from quantum_pulse.analysis import environments as conditions
+from quantum_pulse.diagnosis import open_calls
+from quantum_pulse.evidence import Calls
 from quantum_pulse.reading import environments, runs, selection, self_time, statistics
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.selection import Operations
-from quantum_pulse.view import unfinished
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,7 @@ def compare(
         *sides.runs(), quantiles=quantiles, min_effect=min_effect, alpha=alpha, skip_warmup=skip_warmup
     )
     differences = conditions.differences(*sides.environments())
-    found = replace(found, differences=tuple(differences), unfinished=unfinished.of_side(after))
+    found = replace(found, differences=tuple(differences), unfinished=open_calls.of_side(after))
     return results.Comparison.of(found, sides)
 
 
@@ -72,7 +73,7 @@ class Sides:
         )
         return before, after
 
-    def nested(self) -> tuple[list[dict[str, self_time.Calls]], list[dict[str, self_time.Calls]]]:
+    def nested(self) -> tuple[list[dict[str, Calls]], list[dict[str, Calls]]]:
         before, after = ([run for one in side for run in self_time.runs(one)] for side in (self.before, self.after))
         return before, after
 
