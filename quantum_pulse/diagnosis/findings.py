@@ -32,7 +32,7 @@ from quantum_pulse.view.open_calls import Unfinished
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.analysis.comparison import Comparison
+    from quantum_pulse.analysis import Comparison
     from quantum_pulse.analysis.recommendations import Recommendation
 
 #: Operations that get charts: those that took the most time. The others have their statistics. Each takes up to

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from quantum_pulse.analysis.comparison import OpenCalls, StillOpen
+from quantum_pulse.analysis.compared import OpenCalls, StillOpen
 from quantum_pulse.reading import statistics, unfinished
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.view.open_calls import Unfinished

@@ -19,11 +19,11 @@ from quantum_pulse.shown import visible
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantum_pulse.analysis import Comparison, Contrast, Correlations
     from quantum_pulse.explorer.widget import Explorer
     from quantum_pulse.export.exporting import Exported
     from quantum_pulse.facade.operations import RecordedOperations
     from quantum_pulse.reading.slowest import Slowest
-    from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
     from quantum_pulse.view.formats import Report
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from quantum_pulse import analysis, results
+from quantum_pulse import analysis
 from quantum_pulse.analysis import decomposition
 from quantum_pulse.analysis import environments as conditions
 from quantum_pulse.diagnosis import open_calls
@@ -30,7 +30,7 @@ def compare(
     min_effect: float = 0.05,
     alpha: float = 0.05,
     skip_warmup: bool = True,
-) -> results.Comparison:
+) -> analysis.Comparison:
     """The captures `after` against those `before`; see `Capture.compare`."""
     if not before:
         raise ValueError("baseline is empty; give a capture to compare with")
@@ -41,13 +41,12 @@ def compare(
         *sides.runs(), quantiles=quantiles, min_effect=min_effect, alpha=alpha, skip_warmup=skip_warmup
     )
     differences = conditions.differences(*sides.environments())
-    found = replace(found, differences=tuple(differences), unfinished=open_calls.of_side(after))
-    return results.Comparison.of(found, sides)
+    return replace(found, differences=tuple(differences), unfinished=open_calls.of_side(after), evidence=sides)
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The captures on the two sides of a comparison: its `results.Evidence`."""
+    """The captures on the two sides of a comparison: its `Evidence`."""
 
     before: Sequence[Source]
     after: Sequence[Source]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from quantum_pulse.analysis.comparison import ENDED_STATES
+from quantum_pulse.analysis.compared import ENDED_STATES
 from quantum_pulse.shown import clean
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import html, markdown, numbers, text
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from quantum_pulse.analysis import Comparison
-    from quantum_pulse.analysis.comparison import OpenCalls
+    from quantum_pulse.analysis.compared import OpenCalls
 
 #: A sign beside each verdict, so that colour is never the only cue.
 SIGNS: Final = {
@@ -255,7 +255,7 @@ def _table(
 
 
 def improvements(comparison: Comparison, before: pd.DataFrame, after: pd.DataFrame) -> str:
-    """Each operation's mean before and after, and the sums; `before` and `after` as of `results.Comparison`."""
+    """Each operation's mean before and after, and the sums; `before` and `after` as of `Comparison`."""
     verdicts: dict[str, set[str]] = {}
     for operation, verdict in zip(comparison.judged["operation"], comparison.judged["verdict"], strict=True):
         verdicts.setdefault(str(operation), set()).add(str(verdict))

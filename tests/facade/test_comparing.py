@@ -220,11 +220,11 @@ def test_warm_up_is_set_aside_and_counted(write_capture):  # noqa: F811 - the fi
 
 
 def test_names_are_shown_as_text():
-    from quantum_pulse import analysis, results
+    from quantum_pulse import analysis
 
     name = "A.<script>|`\u202e"
     run = {name: np.full(1000, 10), "B": np.full(1000, 10)}
-    found = results.Comparison.of(analysis.compare_samples(run, {name: np.full(1000, 20), "B": np.full(1000, 10)}))
+    found = analysis.compare_samples(run, {name: np.full(1000, 20), "B": np.full(1000, 10)})
     assert "<script>" not in found._repr_html_()
     assert "\\|" in found.to_markdown()
     assert "\u202e" not in found.to_text()
