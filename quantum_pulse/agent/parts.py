@@ -235,14 +235,13 @@ def _named(
 ) -> pa.Array[Any]:
     """A dictionary array of `names[number]`; null where `none` is true. `present` are the numbers that occur."""
     import numpy as np
-    import pyarrow as pa
 
     # Two numbers may have one name, as an operation has that was redefined; a dictionary must not.
     codes: dict[str, int] = {}
     code_of = np.zeros(len(names), np.int32)
     for number in present:
         code_of[number] = codes.setdefault(names[number], len(codes))
-    return pa.DictionaryArray.from_arrays(arrow.array(code_of[numbers], pa.int32(), none), arrow.strings(list(codes)))
+    return arrow.named(code_of[numbers], list(codes), none)
 
 
 def _present(numbers: npt.NDArray[np.intp]) -> list[int]:
