@@ -589,7 +589,7 @@ class Recorder:
             if now > give_up or progress.failure:
                 return False
             if now > look_at:
-                if folders.is_deleted(self.target):
+                if folders.is_deleted(self._target):
                     return False
                 look_at = now + LOOK_S
                 self._ensure_agent()
