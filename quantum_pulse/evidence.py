@@ -1,9 +1,12 @@
-"""What reading hands to analysis: plain types, so that neither imports the other."""
+"""What reading hands to analysis and view: plain types, so that these need not know it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from quantum_pulse.operations import DEFAULT_PRIORITY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +21,26 @@ class Budget(NamedTuple):
 
     limit_us: float
     quantile: float
+
+
+class Priorities(NamedTuple):
+    """Priorities by name, as they were defined last: 1 comes first."""
+
+    categories: Mapping[str, int]
+    operations: Mapping[str, int]
+
+    def category(self, name: str) -> int:
+        """That of a category."""
+        return self.categories.get(name, DEFAULT_PRIORITY)
+
+    def operation(self, name: str) -> int:
+        """That of an operation."""
+        return self.operations.get(name, DEFAULT_PRIORITY)
+
+    @property
+    def are_set(self) -> bool:
+        """Whether any is another than the usual one."""
+        return {*self.categories.values(), *self.operations.values()} - {DEFAULT_PRIORITY} != set()
 
 
 @dataclass(frozen=True)

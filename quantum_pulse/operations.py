@@ -358,7 +358,7 @@ def _another_name(member: str) -> str:
 
 if sys.version_info < (3, 12):
     # There EnumType has a __getattr__, for which each look at a class, as in `with Trading.SUBMIT`, takes 100 ns more.
-    # It would find members, but they stand in the class itself; see __init_subclass__.
+    # It would find members, but they are in the class itself; see __init_subclass__.
     core.plain_attributes(_OperationType)
 
 
@@ -400,6 +400,7 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
     """
 
     def __new__(cls, *values: Any) -> Self:
+        """Make the member that `op` defines."""
         # An enum hands over a tuple as several arguments.
         definition = values[0] if len(values) == 1 else values
         if not isinstance(definition, op):

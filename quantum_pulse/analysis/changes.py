@@ -23,7 +23,7 @@ SIMULATIONS: Final = 4000
 #: Share of the error probability that the search of a whole interval gets; the searches of its halves share the rest.
 WHOLE: Final = 0.7
 #: Noise that is considered: autocorrelation of first order, its share of the variance, the rest being white, and how
-#: likely that is before anything is seen, in proportion. What wanders slowly under white noise is the hardest to tell.
+#: likely that is before anything is seen, in proportion. Slow wandering under white noise is the hardest to recognise.
 NOISES: Final = (
     (0.0, 0.0, 200),
     (0.5, 1.0, 40),
@@ -34,7 +34,7 @@ NOISES: Final = (
 )
 #: Noise of less than this share of the likelihood is left out.
 UNLIKELY: Final = 1e-6
-#: Longer lags, whose mean autocorrelation tells what wanders from what merely follows the value before.
+#: Longer lags, whose mean autocorrelation distinguishes what wanders from what merely follows the value before.
 LAGS: Final = range(2, 9)
 #: Cosines that the noise's long-run variance is estimated from as well, at most, and values that each needs.
 COSINES: Final = 12

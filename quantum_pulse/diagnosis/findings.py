@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.diagnosis import budgets, open_calls
+from quantum_pulse.evidence import Priorities
 from quantum_pulse.operations import Category
 from quantum_pulse.reading import (
     definitions,
@@ -71,7 +72,7 @@ class Findings:
     categories: Mapping[str, Category]
     budgets: pd.DataFrame
     descriptions: dict[str, str]
-    priorities: definitions.Priorities
+    priorities: Priorities
     begin_ns: int
     end_ns: int
     window_ns: int

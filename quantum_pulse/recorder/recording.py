@@ -137,7 +137,7 @@ class Recorder:
         self._started_ns = time.time_ns()
         self._began_ns = core.now()
         self._final: dict[str, int] | None = None
-        # Several recordings may share a capture, also of one process: the name of each file tells them apart.
+        # Several recordings may share a capture, also of one process: the name of each file distinguishes them.
         token = f"{os.getpid()}-{os.urandom(4).hex()}"
         self._name = f"{self._parent.partition('.')[0]}.{token}" if self._is_forked and self._parent else token
         if not self._is_forked:
@@ -697,6 +697,7 @@ class Off(Recorder):
     def stats(
         self, *, start: Moment = None, end: Moment = None, last_s: float | None = None, **options: Any
     ) -> pd.DataFrame:
+        """Return the empty table that a recording has before its first sample."""
         from quantum_pulse import facade
 
         return facade.nothing(self.path).stats(start=self._since(start, end, last_s), end=end, **options)

@@ -27,24 +27,36 @@ class Spanning(Protocol):
     """Anything that lasts from `begin_ns` to `end_ns`, Unix time."""
 
     @property
-    def begin_ns(self) -> int: ...
+    def begin_ns(self) -> int:
+        """When it begins."""
+
     @property
-    def end_ns(self) -> int: ...
+    def end_ns(self) -> int:
+        """When it ends."""
 
 
 class Surrounded(Protocol):
     """A slow sample and what surrounds it, as `reading.slowest.SlowSample` has it."""
 
     @property
-    def sample(self) -> pd.Series[Any]: ...
+    def sample(self) -> pd.Series[Any]:
+        """Its row of the raw samples."""
+
     @property
-    def ancestors(self) -> pd.DataFrame: ...
+    def ancestors(self) -> pd.DataFrame:
+        """The samples that enclose it, outermost first."""
+
     @property
-    def children(self) -> pd.DataFrame: ...
+    def children(self) -> pd.DataFrame:
+        """The samples directly in it."""
+
     @property
-    def meanwhile(self) -> pd.DataFrame: ...
+    def meanwhile(self) -> pd.DataFrame:
+        """What else ran in any thread while it ran."""
+
     @property
-    def events(self) -> pd.DataFrame: ...
+    def events(self) -> pd.DataFrame:
+        """Garbage collections and the like while it ran."""
 
 
 def distribution(

@@ -17,6 +17,8 @@ from quantum_pulse.view.scales import LogScale
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantum_pulse.evidence import Priorities
+
 _STATISTICS: Final = shown_in("report")
 _PRIORITY: Final = Column("priority", title="1 is the most important")
 _COLUMNS: Final = (
@@ -35,19 +37,11 @@ _NOTE: Final = (
 )
 
 
-class Priorities(Protocol):
-    """How important categories and operations are: 1 comes first."""
-
-    def category(self, name: str, /) -> int: ...
-    def operation(self, name: str, /) -> int: ...
-    @property
-    def are_set(self) -> bool: ...
-
-
 class OverTime(Protocol):
     """A statistic of an operation over time, an entry a window, NaN where it did not run."""
 
-    def __call__(self, category: str, name: str, column: str, /) -> Sequence[float]: ...
+    def __call__(self, category: str, name: str, column: str, /) -> Sequence[float]:
+        """Return the values of a column for an operation."""
 
 
 def build(

@@ -7,8 +7,8 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse import shown
+from quantum_pulse.evidence import Priorities
 from quantum_pulse.operations import Category
-from quantum_pulse.reading.definitions import Priorities
 from quantum_pulse.statistics import COLUMNS
 from quantum_pulse.view import html, numbers, operations, statistics, text
 from tests.view.captures import ENGINE
