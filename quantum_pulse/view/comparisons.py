@@ -1,4 +1,4 @@
-"""Show a comparison: what had not ended and the verdict first, then what changed, then all rows."""
+"""Show a comparison: unfinished calls and the verdict first, then what changed, then all rows."""
 
 from __future__ import annotations
 

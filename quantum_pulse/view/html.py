@@ -29,7 +29,7 @@ from quantum_pulse.view.document import (
     plain,
 )
 
-#: Levels that rows can be indented to; deeper ones are not told apart.
+#: Levels that rows can be indented to; deeper ones look the same.
 _DEEPEST: Final = 12
 
 

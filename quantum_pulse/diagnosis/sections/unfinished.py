@@ -1,4 +1,4 @@
-"""Calls that had not ended."""
+"""Unfinished calls."""
 
 from __future__ import annotations
 
