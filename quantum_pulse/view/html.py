@@ -69,7 +69,7 @@ def block(content: Block) -> str:
             return f"<p{_class(kind)}>{inline(text)}</p>"
         case Bullets(items, title):
             heading = f"<p>{escape(title)}</p>" if title else ""
-            return f"{heading}<ul>{''.join(f'<li>{inline(item)}</li>' for item in items)}</ul>"
+            return f'{heading}<ul class="bullets">{"".join(f"<li>{inline(item)}</li>" for item in items)}</ul>'
         case Figure(chart, label, caption):
             under = f"<figcaption>{inline(caption)}</figcaption>" if caption else ""
             # What is wider than the page scrolls by itself; it takes the focus, so that keys can scroll it.
