@@ -106,7 +106,7 @@ class Capture:
         sort : str, optional
             A column (the largest first), a level of the index, or "priority".
         top : int, optional
-            Return only so many rows, by ``total_us`` if `sort` is not given.
+            The most rows to return, those with the largest ``total_us`` if `sort` is not given.
 
         Returns
         -------

@@ -4,8 +4,6 @@ import itertools
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.errors import CaptureError
+from tests import commands
 from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
 
@@ -236,8 +235,7 @@ def without_names(html):
 
 
 def cli(*arguments):
-    command = [sys.executable, "-m", "quantum_pulse", "compare", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return commands.run("compare", *arguments)
 
 
 def test_the_command(make):
