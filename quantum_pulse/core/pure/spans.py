@@ -43,6 +43,7 @@ class Open:
         "frame",
         "home",
         "is_abandoned",
+        "is_held",
         "is_open",
         "parent",
         "probe_id",
@@ -59,7 +60,8 @@ class Open:
     frame: FrameType | None  # of the generator that holds it open, if one does
     encloses: bool  # also while its generator is suspended
     home: int  # task or thread that opened it
-    is_abandoned: bool  # closed from another task or thread
+    is_abandoned: bool  # closed from another task or thread, or for good: it encloses nothing any more
+    is_held: bool  # by a Block
     is_open: bool
     parent: int
     probe_id: int
@@ -163,12 +165,15 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
     top = _top.get()
     if top is not None and top.session is not session:
         top = None
+    # What was closed elsewhere is forgotten here.
+    while top is not None and not top.is_open and _encloses_nothing(top, is_foreign=top.home != entry.home):
+        top = top.below
     entry.below = top
     while top is not None and _encloses_nothing(top, is_foreign=top.home != entry.home):
         top = top.below
     entry.parent = 0 if top is None else top.span
     entry.frame = None
-    entry.encloses = entry.is_open = entry.is_abandoned = False
+    entry.encloses = entry.is_open = entry.is_abandoned = entry.is_held = False
     entry.span = entry.parent
     entry.slot = None
     if entry.weight > 0 and not session.begin(thread, count, entry, keeps_slot=keeps_slot):
@@ -196,6 +201,10 @@ def enter(session: Session, probe: Any, caller: FrameType) -> None:
         entry.frame = caller
         entry.encloses = _is_context_manager(caller)
         session.by_frame.setdefault(caller, []).append(entry)
+    _open(session, entry)
+
+
+def _open(session: Session, entry: Open) -> None:
     entry.is_open = True
     _set_top(entry)
     entry.start = now()
@@ -209,8 +218,12 @@ def leave(session: Session, probe: Any, caller: FrameType, kind: type[BaseExcept
     entry = _find(session, probe.probe_id, caller)
     if entry is None:
         return
-    entry.is_open = False
     entry.is_abandoned = entry.home != (_task_number() or -this_thread(session).id)
+    _close(session, entry, end, kind)
+
+
+def _close(session: Session, entry: Open, end: int, kind: type[BaseException] | None) -> None:
+    entry.is_open = False
     top = _top.get()
     home = entry.home
     while top is not None and top.home == home and not top.is_open:
@@ -222,6 +235,30 @@ def leave(session: Session, probe: Any, caller: FrameType, kind: type[BaseExcept
             session.move_start(thread, entry)
         if session.commit(thread, entry, end, 0 if kind is None else session.error_number(kind)):
             session.slots.free(entry.slot)  # last: for a moment it is known twice, rather than not at all
+
+
+def hold(session: Session, probe: Any) -> Open | None:
+    """Open a span that is left by `let_go`, in whatever context."""
+    entry = new_entry(session, this_thread(session), probe, keeps_slot=True)
+    if entry is not None:
+        entry.is_held = True
+        _open(session, entry)
+    return entry
+
+
+def let_go(entry: Open, kind: type[BaseException] | None) -> None:
+    end = now()
+    entry.is_abandoned = True
+    _close(entry.session, entry, end, kind)
+
+
+def rename(entry: Open, probe: Any) -> None:
+    """An open span becomes one of `probe`, and of the thread that says so."""
+    session = entry.session
+    thread = this_thread(session)
+    if entry.weight > 0:
+        session.rename(thread, entry, probe.probe_id)
+    entry.probe_id, entry.thread = probe.probe_id, thread.id
 
 
 def _find(session: Session, probe_id: int, caller: FrameType) -> Open | None:
@@ -237,7 +274,7 @@ def _find(session: Session, probe_id: int, caller: FrameType) -> Open | None:
         return None
     top = _top.get()
     while top is not None and top.session is session:
-        if top.is_open and top.probe_id == probe_id and top.frame is None:
+        if top.is_open and top.probe_id == probe_id and top.frame is None and not top.is_held:
             return top
         top = top.below
     return None
