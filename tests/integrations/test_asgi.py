@@ -111,12 +111,8 @@ def test_an_application_that_raises_before_and_after_its_response(tmp_path):
         for app in (before, after):
             with pytest.raises(KeyError):
                 asyncio.run(Server(asgi.instrument(app), "/").run())
-    assert [
-        error if isinstance(error, str) else None for error in qp.open(tmp_path / "capture").samples()["error"]
-    ] == [
-        "KeyError",
-        None,
-    ]
+    errors = qp.open(tmp_path / "capture").samples()["error"]
+    assert [error if isinstance(error, str) else None for error in errors] == ["KeyError", None]
 
 
 def test_a_client_that_leaves_is_named(tmp_path):

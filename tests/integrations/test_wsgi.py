@@ -21,7 +21,7 @@ def serve(app, path="/", *, parts=None, **more):
     """What a server does: ask for all parts, or for so many, then close the response."""
     environ = {"PATH_INFO": path, "SCRIPT_NAME": "", **more}
     setup_testing_defaults(environ)
-    response = app(environ, lambda status, headers, exc_info=None: None)
+    response = app(environ, lambda *_: None)
     found = []
     try:
         for part in response:
