@@ -15,8 +15,8 @@ test: $(VENV)/.test  ## run the tests
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not alone"
 	$(BIN)/python -m pytest -m "not slow and alone"
 
-quick: $(VENV)/.test  ## while you work: two minutes of tests, of recording and of reading
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not alone and not browser" $(QUICK)
+quick: $(VENV)/.test  ## while you work: less than a minute of tests, of recording and of reading
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not alone and not browser and not thorough" $(QUICK)
 
 test-all: $(VENV)/.test  ## all tests, with the long fault runs: more than an hour
 	KILLS=200 EXAMPLES=300 $(BIN)/python -m pytest --timeout 1800 -m ""
@@ -24,9 +24,10 @@ test-all: $(VENV)/.test  ## all tests, with the long fault runs: more than an ho
 lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks
 
-check: $(VENV)/.test $(VENV)/.check  ## linters, types, layers
+check: $(VENV)/.test $(VENV)/.check  ## linters, docstrings, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tests.docs.docstrings
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --override-ini addopts="--import-mode=importlib -q" tests/typing
 	$(BIN)/lint-imports

@@ -25,7 +25,7 @@ FORBIDDEN = HEAVY | {
     "quantum_pulse.integrations",
     "quantum_pulse.notebook",
     "quantum_pulse.records",
-    "quantum_pulse.results",
+    "quantum_pulse.diagnosis",
     "quantum_pulse.view",
     # of other makers
     "anywidget",
@@ -173,3 +173,10 @@ def test_recording_in_a_thread_never_loads_what_only_the_analysis_needs(tmp_path
     modules = loaded(script, str(tmp_path / "capture"))
     assert "pyarrow" in modules, "the script wrote nothing"
     assert modules.isdisjoint({"pandas", "matplotlib", "IPython"})
+
+
+def test_what_tests_start_imports_the_package_that_they_import(tmp_path):
+    """Also where that is not the source tree: in a wheel's environment, or built with a sanitizer."""
+    script = "import quantum_pulse, tests; print(quantum_pulse.__file__)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == qp.__file__

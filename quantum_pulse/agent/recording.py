@@ -7,13 +7,15 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from quantum_pulse import directories, records, schema
 from quantum_pulse.agent import ending, parts
+from quantum_pulse.agent import footer as footers
 from quantum_pulse.agent.clock import Clock
+from quantum_pulse.agent.ended import accounted
 from quantum_pulse.agent.files import next_number, remove_ring, write_json
 from quantum_pulse.agent.merging import Merger
 from quantum_pulse.agent.written import delete_leftovers, rows_in_parts, spans_in_parts
@@ -44,11 +46,19 @@ MOST_FAILURES: Final = 100
 KEPT_ROWS: Final = 100_000
 
 
+class _Noticed(NamedTuple):
+    """A sample that a flight recorder saves for, which ended between two moments on the core's clock."""
+
+    trip: Trip
+    after_ns: int
+    noticed_ns: int
+
+
 class Recording:
     """A recording of a process that is there, or that was there when this began to look at it."""
 
     def __init__(self, capture: Path, path: Path, clock: Clock, core: Core) -> None:
-        """Attach to the ring `path`. Raises OSError, and ValueError when it is no ring."""
+        """Attach to the ring `path`. Raises OSError, and ValueError when it is not a ring file."""
         self.capture = capture
         self.path = path
         self.name = owners.recording_of(path)
@@ -76,7 +86,8 @@ class Recording:
         self.ring["attached"] += 1
         self._written: npt.NDArray[np.int64] | None = None  # spans that are in parts and not released yet
         self._rest: contents.Contents | None = None  # what the process had left, once it is in parts
-        self._trips: list[Trip] = []
+        self._trips: list[_Noticed] = []
+        self._looked_ns = 0  # on the core's clock, for such samples
         self._saved_at = float("-inf")
         self._save_pause_s = SHORTEST_SAVE_S
         self._answered = self.ring["answered"]
@@ -151,7 +162,9 @@ class Recording:
         self.ring["anchor_ns"] = self._clock.offset_ns
         self.ring.reserve_ahead(room)
         if self.ring.keeps:
-            self._trips += self.ring.trips()
+            now_ns = self._core.now()
+            self._trips += [_Noticed(trip, self._looked_ns or now_ns, now_ns) for trip in self.ring.trips()]
+            self._looked_ns = now_ns
 
     @property
     def is_worth_saving(self) -> bool:
@@ -160,14 +173,26 @@ class Recording:
 
     # ---- what goes out ----------------------------------------------------------------------------------------------
 
-    def write(self, *, all_rows: bool = False) -> None:
+    def save_trips(self) -> None:
+        """Write what a flight recorder is to save because of the samples that it watches for. Raises OSError."""
+        last_s = self.described.get("save_last_s")
+        if not last_s:
+            self.write()
+            return
+        # Where saves follow upon each other, the first of those samples may be too old for this one.
+        since_ns = max(self._trips[-1].after_ns - int(last_s * 1e9), 1)
+        self._trips = [one for one in self._trips if one.noticed_ns >= since_ns]
+        self.write(since_ns=since_ns)
+
+    def write(self, *, all_rows: bool = False, since_ns: int = 0) -> None:
         """Write what has finished into parts, and give its space back. Raises OSError.
 
-        `all_rows`: metrics and events as well, however few.
+        `all_rows`: metrics and events as well, however few. `since_ns`: only what ended since then on the core's clock,
+        and what shares a segment with it.
         """
         ticket = self.ring["asked"]
         while True:
-            batch = self.ring.drain(LARGEST_BATCH)
+            batch = self.ring.drain(LARGEST_BATCH, since_ns)
             if batch.rows:
                 self._write_batch(batch)
             self.ring.release()
@@ -228,7 +253,7 @@ class Recording:
             if self.ring.keeps:
                 if self._trips:
                     self._note_save()
-                footer["saved_for"], self._trips = [self._shown(trip) for trip in self._trips], []
+                footer["saved_for"], self._trips = [self._shown(one) for one in self._trips], []
             path = self.next_part("samples")
             parts.write_samples(
                 path,
@@ -294,29 +319,22 @@ class Recording:
         if len(known) and int(known.max()) >= len(self._errors):
             self._errors = self.ring.error_names()
 
-    def _shown(self, trip: Trip) -> dict[str, Any]:
-        operations = self.operations
+    def _shown(self, noticed: _Noticed) -> dict[str, Any]:
+        operations, trip = self.operations, noticed.trip
         name = operations[trip.operation].name if trip.operation < len(operations) else "?"
         error = self._errors[trip.error] if trip.error < len(self._errors) else parts.OTHER_ERRORS
-        noticed_ns = self._clock.unix_of(self._core.now())
         logger.info("saved because of %s: %.1f µs", name, trip.duration_ns / 1000)
         return {
             "operation": name,
             "span": trip.span,
             "duration_ns": trip.duration_ns,
             "error": error or None,
-            "noticed_ns": noticed_ns,
+            "noticed_ns": self._clock.unix_of(noticed.noticed_ns),
         }
 
     def footer(self) -> dict[str, Any]:
         """What the footers of all parts have in common."""
-        return {
-            "format": schema.FORMAT_VERSION,
-            "process": self.pid,
-            "core": self.described.get("core"),
-            "clock_anchor_ns": self._clock.offset_ns,
-            "losses": [],
-        }
+        return footers.common(self.pid, self.described.get("core"), self._clock.offset_ns)
 
     # ---- the process file -------------------------------------------------------------------------------------------
 
@@ -353,11 +371,9 @@ class Recording:
         """What the process file says in the end, when all rows are in parts and `found` is what the ring says."""
         end, status = found.names.end, self.ending.status() if self.has_exited else None
         has_replaced_itself = self.has_exited and status is None and self.ending.is_running()
-        lost = found.lost + found.damaged_rows
         # Where a part has gone since, whoever reads the capture is to miss it.
-        written = max(self._rows["samples"], found.drained + self.taken)
-        left_open = max(found.entered - written - lost, 0)
-        is_orderly = self.is_stopped or has_replaced_itself or ending.is_orderly(status, left_open)
+        account = accounted(found, max(self._rows["samples"], found.drained + self.taken))
+        is_orderly = self.is_stopped or has_replaced_itself or ending.is_orderly(status, account["open"])
         content = self.content("finished" if is_orderly else "recovered", environment)
         if end:
             content["environment"]["packages"] = end.get("packages")
@@ -366,15 +382,9 @@ class Recording:
         content |= {
             "stopped_ns": end.get("stopped_ns") or (self._now_as_of_start() if is_orderly else None),
             "ended": "stop" if self.is_stopped else "exec" if has_replaced_itself else ending.described(status),
-            "account": {
-                "started": found.entered,
-                "written": written,
-                "pending": 0,
-                "open": left_open,
-                "lost": lost,
-            },
-            "rows": {**self._rows, "samples": written},
-            "losses": self._losses(end) if end else found.untold([]),
+            "account": account,
+            "rows": {**self._rows, "samples": account["written"]},
+            "losses": self._losses(end) if end else found.unreported([]),
             "unfinished": found.open_blocks(self._clock.unix_of),
             "unused": found.unused(),
         }
@@ -383,7 +393,7 @@ class Recording:
         return content
 
     def _now_as_of_start(self) -> int:
-        """This moment in Unix time, as the wall clock was when the recording began."""
+        """Return the current Unix time by the wall clock as it was set when the recording began."""
         return self._core.now() + (self._names.anchor_ns or 0)
 
     def _losses(self, end: dict[str, Any]) -> list[dict[str, Any]]:

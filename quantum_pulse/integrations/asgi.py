@@ -106,6 +106,7 @@ class Instrumented:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as the protocol has it."""
         kind = scope["type"]
         if REQUEST_KEY in scope or kind not in ("http", "websocket"):
             await self.app(scope, receive, send)

@@ -85,6 +85,7 @@ class Instrumented:
         self.app = app
 
     def __call__(self, environ: Environment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, as the protocol has it."""
         if REQUEST_KEY in environ:
             return self.app(environ, start_response)  # type: ignore[no-any-return]
         request = environ[REQUEST_KEY] = Request(environ.get("SCRIPT_NAME", ""))

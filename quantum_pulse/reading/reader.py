@@ -8,7 +8,7 @@ import stat
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quantum_pulse import files, plausible, ranges, records, schema
 from quantum_pulse.core.contract import CAUSES, OVERWRITTEN
@@ -18,10 +18,6 @@ from quantum_pulse.rings import owners, places
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-#: How often the tables are listed again because parts have expired meanwhile.
-_MOST_ATTEMPTS: Final = 10
 
 
 class Part(NamedTuple):
@@ -56,8 +52,23 @@ def recording_of(part: Path) -> str:
     return part.stem.rpartition("-")[0]
 
 
+class _File(NamedTuple):
+    """A file as it is now: a name may come again."""
+
+    path: Path
+    inode: int
+    bytes: int
+    written_ns: int
+
+    @classmethod
+    def at(cls, path: Path) -> _File:
+        """The file `path`. Raises OSError."""
+        status = path.stat()
+        return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 class Source:
-    """The files of a capture as they stood when it was opened, and what is wrong with some of them."""
+    """The files of a capture as they were when it was opened, and what is wrong with some of them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,33 +77,34 @@ class Source:
         self.recordings: dict[str, dict[str, Any]] = {}
         self.parts: dict[str, list[Part]] = {table: [] for table in schema.TABLES}
         #: What the rings said of blocks that were open, by recording, and until when they were seen open, in Unix ns,
-        #: where the process goes on.
+        #: where the process is running.
         self.open: dict[str, tuple[list[dict[str, Any]], int | None]] = {}
         self._written: dict[str, dict[str, int]] = {}
         #: Recordings that have a ring, and those that rows of their rings may go to.
         self._with_rings = {name for ring in places.rings_of(path) for name in _recordings_of(ring)}
-        self._bad: dict[Path, dict[str, Any]] = {}
+        self._damage: dict[Path, dict[str, Any]] = {}
+        self._read: dict[_File, Part] = {}  # while the tables are listed
 
     @property
     def processes(self) -> list[dict[str, Any]]:
         """What each recording's process file says."""
         return list(self.recordings.values())
 
-    def report_bad(self, path: Path, error: BaseException, rows: int | None = None) -> None:
-        """Note that the file `path` is left out, and why. `rows` is how many samples stood in it, if that is known."""
+    def report_damage(self, path: Path, error: BaseException, rows: int | None = None) -> None:
+        """Note that the file `path` is left out, and why. `rows` is how many samples it held, if that is known."""
         shown = path.relative_to(self.path) if path.is_relative_to(self.path) else path.name
-        self._bad[path] = {"count": rows, "cause": f"{shown} cannot be read: {files.reason(error)}"}
+        self._damage[path] = {"count": rows, "cause": f"{shown} cannot be read: {files.reason(error)}"}
 
     def note_loss(self, key: str, loss: dict[str, Any]) -> None:
-        """Note a loss that stands in no file: a dictionary with some of LOSS_COLUMNS. `key` tells it apart."""
-        self._bad[Path(key)] = loss
+        """Note a loss that is in no file: a dictionary with some of LOSS_COLUMNS. `key` distinguishes it."""
+        self._damage[Path(key)] = loss
 
     def note_open(self, recording: str, blocks: list[dict[str, Any]], now_ns: int | None) -> None:
-        """Note the blocks that were open in a ring; `now_ns` is when, of a process that goes on, in Unix time."""
+        """Note the blocks that were open in a ring; `now_ns` is when, of a running process, in Unix time."""
         self.open[recording] = blocks, now_ns
 
     def note_written(self, recording: str, rows: dict[str, int]) -> None:
-        """Note how many rows of each table stood in parts of `recording` at some time, as it said itself."""
+        """Note how many rows of each table were in parts of `recording` at some time, as it said itself."""
         self._written[recording] = rows
 
     def add_part(self, table: str, path: Path) -> None:
@@ -102,6 +114,10 @@ class Source:
 
         try:
             files.check(path)
+            known = _File.at(path)
+            if known in self._read:
+                self.parts[table].append(self._read[known])
+                return
             metadata = pq.read_metadata(path)
             footer = records.footer(metadata)
             records.check_version(footer["format"], path)
@@ -113,10 +129,11 @@ class Source:
             plausible.check_file(metadata, table)
             times = ranges.whole_range(metadata, table)
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
-            self.report_bad(path, error)
+            self.report_damage(path, error)
             return
-        name = self.path.resolve().name
-        self.parts[table].append(Part(path, metadata.num_rows, footer, *times, file, name))
+        part = Part(path, metadata.num_rows, footer, *times, file, self.path.resolve().name)
+        self._read[known] = part
+        self.parts[table].append(part)
 
     def _may_vanish(self, part: Path, rows: int) -> bool:
         """Whether the agent may yet merge `part` into a larger one."""
@@ -129,43 +146,50 @@ class Source:
         return Path(f"/proc/self/fd/{descriptor}")
 
     def add_table(self, table: str) -> None:
-        """Take in all parts of `table` that stand in the directory now."""
+        """Take in all parts of `table` that are in the directory now."""
         if table == schema.ROLLED_UP and not os.path.lexists(self.path / table):
             return  # nothing has expired
-        # A part that is being written has a name that begins with a dot until it is whole.
-        found = self._listed(self.path / table, ".parquet")
-        for file in found:
-            self.add_part(table, file)
-        if not all(map(os.path.lexists, found)):
+        while True:
+            # A part that is being written has a name that begins with a dot until it is whole.
+            found = self._listed(self.path / table, ".parquet")
+            for file in found:
+                self.add_part(table, file)
+            if not any(map(_is_gone, found)):
+                break
             # Some were merged meanwhile, into one that is not among them.
             for file in found:
-                self._bad.pop(file, None)
+                self._damage.pop(file, None)
             self.parts[table].clear()
-            self.add_table(table)
-            return
         merged = {name for part in self.parts[table] for name in part.footer.get("merged", ())}
         self.parts[table] = [part for part in self.parts[table] if part.path.name not in merged]
 
     def add_tables(self) -> None:
-        """Take in the parts of all tables, and leave out what rollups stand in for."""
-        for _ in range(_MOST_ATTEMPTS):
+        """Take in the parts of all tables, and leave out what rollups replace."""
+        while True:
             # Rollups last: what expires meanwhile is then in both, and not in neither.
             for table in schema.TABLES:
                 self.parts[table].clear()
                 self.add_table(table)
             rollups = self.parts[schema.ROLLED_UP]
-            recorded = [part.path for table in schema.RECORDED for part in self.parts[table]]
-            # A part that has gone since may have expired into a rollup file that does not name it any more.
-            if not rollups or all(map(os.path.lexists, recorded)):
+            if not rollups or not self._has_expired_since():
                 break
+        self._read.clear()
         for table in schema.RECORDED:
             self.parts[table] = [part for part in self.parts[table] if not _is_replaced(part, table, rollups)]
         for name in {name for part in rollups for name in part.footer["folded"]}:
             self.recordings.pop(name.removesuffix(".json"), None)
-        for name in [*self.recordings] if rollups else []:
-            # Folded since it was read: a rollup file that names it no more has its rows.
-            if not os.path.lexists(self.path / schema.PROCESSES / f"{name}.json"):
-                del self.recordings[name]
+
+    def _has_expired_since(self) -> bool:
+        """Whether parts or process files have gone that were listed before the rollups.
+
+        Whether the rollups count them is not known: one that does may not name them any more. Rollups that are listed
+        from now on do count them. What has been read is not read again, so that comes to an end however fast parts
+        expire.
+        """
+        folded = [name for name in self.recordings if _is_gone(self.path / schema.PROCESSES / f"{name}.json")]
+        for name in folded:
+            del self.recordings[name]
+        return bool(folded) or any(_is_gone(part.path) for table in schema.RECORDED for part in self.parts[table])
 
     def add_processes(self) -> None:
         """Take in what recordings say of themselves."""
@@ -175,11 +199,11 @@ class Source:
             except FileNotFoundError:
                 continue  # it recorded nothing, and was swept away meanwhile
             except (OSError, ValueError) as error:
-                # Who recorded is worth knowing, but the samples stand without it.
-                self.report_bad(file, error)
+                # Who recorded is worth knowing, but the samples are readable without it.
+                self.report_damage(file, error)
 
     def add_manifest(self) -> None:
-        """Take in the manifest, without which the parts stand too. Raises NotACaptureError, FormatVersionError."""
+        """Take in the manifest, which parts are readable without. Raises NotACaptureError, FormatVersionError."""
         file = self.path / schema.MANIFEST
         try:
             self.manifest = records.manifest(file)
@@ -189,16 +213,16 @@ class Source:
                 inside = sorted(str(found.parent) for found in self.path.glob(f"*/{schema.MANIFEST}"))
                 hint = f"; captures in it: {', '.join(inside[:5])}" if inside else ""
                 raise NotACaptureError(f"{self.path} is not a capture: it has no {schema.MANIFEST}{hint}") from None
-            self.report_bad(file, error)
+            self.report_damage(file, error)
         except (OSError, ValueError) as error:
-            self.report_bad(file, error)
+            self.report_damage(file, error)
 
     def note_missing(self) -> None:
         """Note what recordings have written and what is not there any more."""
         for name in sorted({part.recording for table in schema.RECORDED for part in self.parts[table]}):
             file = self.path / schema.PROCESSES / f"{name}.json"
-            if name not in self.recordings and file not in self._bad:
-                self.report_bad(file, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+            if name not in self.recordings and file not in self._damage:
+                self.report_damage(file, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
         for name, process in self.recordings.items():
             self._note_missing_ring(name, process)
             self._written.setdefault(name, process.get("rows") or {})
@@ -213,10 +237,10 @@ class Source:
         if missing <= 0:
             return
         count = missing if table == "samples" else None
-        bad = [path for path in self._bad if path.parent.name == table and recording_of(path) == name]
-        if len(bad) == 1:
-            self._bad[bad[0]]["count"] = count
-        elif count or not bad:
+        damaged = [path for path in self._damage if path.parent.name == table and recording_of(path) == name]
+        if len(damaged) == 1:
+            self._damage[damaged[0]]["count"] = count
+        elif count or not damaged:
             process = self.recordings.get(name, {})
             cause = f"{missing} rows of {table} that process {process.get('pid')} wrote are in no part"
             times = {"start": process.get("started_ns"), "end": process.get("stopped_ns")}
@@ -237,7 +261,7 @@ class Source:
         try:
             found = list(folder.iterdir())
         except OSError as error:
-            self.report_bad(folder, error)
+            self.report_damage(folder, error)
             return []
         return sorted(file for file in found if file.suffix == suffix and not file.name.startswith("."))
 
@@ -251,7 +275,7 @@ class Source:
             started = (process.get("account") or {}).get("started") or 0
             return started, (process.get("operations") or {}).get("defined") or 0
 
-        # Of several recordings the one that came furthest tells most: workers may have what the program itself has not.
+        # Of several recordings the one that came furthest says most: workers may have what the program itself has not.
         last = max(self.processes, key=reached, default={})
         running = [
             block["operation"] for blocks, now_ns in self.open.values() if now_ns is not None for block in blocks
@@ -278,7 +302,7 @@ class Source:
         return max((moment for moment in known if moment is not None), default=None)
 
     def open_spans(self, origin: str) -> list[int]:
-        """Spans of the blocks of the recording `origin` (of a part) that had not ended: their samples are not lost."""
+        """Spans of the open blocks of the recording `origin` (of a part): their samples are not lost."""
         found = []
         for name, process in self.recordings.items():
             if origin.endswith(f"/{name}") or origin == name:
@@ -301,7 +325,7 @@ class Source:
 
     def sound(self, table: str) -> list[Part]:
         """The parts of `table` but for those that have turned out to be unreadable."""
-        return [part for part in self.parts[table] if part.path not in self._bad]
+        return [part for part in self.parts[table] if part.path not in self._damage]
 
     def definitions(self) -> list[dict[str, Any]]:
         """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""
@@ -320,7 +344,7 @@ class Source:
         return [definition for same in found.values() for definition in same]
 
     def categories_of(self) -> Mapping[str, str]:
-        """Operation -> category, where another one than stands beside its samples counts."""
+        """Operation -> category, where another one counts than its samples have."""
         return {}
 
     @property
@@ -336,7 +360,7 @@ class Source:
         """One dictionary with the keys of LOSS_COLUMNS a loss; what is not known is None. Times are Unix ns."""
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
 
-        # A finished process repeats in its own file the losses that stand in the footers of its parts.
+        # A finished process repeats in its own file the losses that are in the footers of its parts.
         def note(process: Any, loss: dict[str, Any]) -> None:
             row = {name: loss.get(name) for name in LOSS_COLUMNS}
             row["cause"] = row["cause"] or "the recording does not give a cause"
@@ -360,13 +384,24 @@ class Source:
         for part in self.parts[schema.ROLLED_UP]:
             for loss in part.footer["ended"].get("losses") or ():
                 note(part.path.name, loss)
-        for path, loss in self._bad.items():
+        for path, loss in self._damage.items():
             note(str(path), loss)
         return list(found.values())
 
 
+def _is_gone(file: Path) -> bool:
+    """Whether it has been deleted; a file that cannot be looked at has not."""
+    try:
+        file.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _is_replaced(part: Part, table: str, rollups: Iterable[Part]) -> bool:
-    """Whether a rollup stands in for it, and not for another part that had its name."""
+    """Whether a rollup replaces it, rather than another part that had its name."""
     about = [part.rows, part.first_ns, part.last_ns]
     return any(rollup.footer["replaces"].get(table, {}).get(part.path.name) == about for rollup in rollups)
 

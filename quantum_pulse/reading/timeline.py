@@ -16,6 +16,7 @@ from quantum_pulse.reading import density, expired, scan, sorting, statistics, t
 from quantum_pulse.reading.groups import Groups
 from quantum_pulse.reading.reader import Part, Source
 from quantum_pulse.reading.selection import Moment, Operations, Recorded, Selection, member, select
+from quantum_pulse.statistics import QUANTILES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,13 +45,13 @@ def timeline(
 ) -> pd.DataFrame:
     """A row for each window and operation that ran in it; see `Capture.timeline`.
 
-    `with_expired` begins with the windows of which rollups tell.
+    `with_expired` begins with the windows that rollups cover.
     """
     import pandas as pd
 
     window_ns = _window_ns(window)
     chosen = select(source, operations, start, end)
-    wanted = statistics.QUANTILES if quantiles is None else statistics.quantile_columns(quantiles)
+    wanted = QUANTILES if quantiles is None else statistics.quantile_columns(quantiles)
 
     def work() -> pd.DataFrame:
         slabs = _with_expired(source, chosen, window_ns) if with_expired else _slabs(source, chosen, window_ns)
@@ -86,7 +87,7 @@ def timeline(
 
 
 class _Slab(NamedTuple):
-    """A time interval, and about how many samples are read for it. `has_expired` if rollups tell of it as well."""
+    """A time interval, and about how many samples are read for it. `has_expired` if rollups cover it as well."""
 
     chosen: Selection
     rows: int

@@ -60,7 +60,7 @@ class Ring:
     """A ring file of a process that may be at work on it, mapped."""
 
     def __init__(self, path: Path, fence: Callable[[], object]) -> None:
-        """`fence` is the core's. Raises OSError, and ValueError when it is no ring."""
+        """`fence` is the core's. Raises OSError, and ValueError when it is not a ring file."""
         self.path = path
         self._fence = fence
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -99,10 +99,11 @@ class Ring:
         with memoryview(self._memory) as whole, whole[offset : offset + code.size].cast(code.format[1:]) as word:  # type: ignore[call-overload]
             word[0] = value
 
-    def drain(self, most: int) -> Batch:
+    def drain(self, most: int, since_ns: int = 0) -> Batch:
         """Copy finished rows that are in no part, oldest segments first; no more segments are begun after `most` rows.
 
-        They are copied again by the next call unless `release` comes first.
+        They are copied again by the next call unless `release` comes first. Segments whose rows all ended before
+        `since_ns` on the core's clock stay as they are.
         """
         self._withdraw_claims()
         found, is_sure = self._look()
@@ -119,6 +120,8 @@ class Ring:
         for rows in found:
             if count >= most:
                 break
+            if since_ns and rows.segment not in self._inherited and self._last_end(rows) < since_ns:
+                continue
             if self.keeps and not self._claim(rows.segment, rows.sequence):
                 continue
             self._copied.append(rows)
@@ -163,7 +166,7 @@ class Ring:
         return trips
 
     def error_names(self) -> list[str]:
-        """Names of the types of errors by their numbers; 0 is none."""
+        """Names of the types of errors by their numbers; 0 means no error."""
         end = min(self["names_bytes"], schema.ERROR_NAMES_BYTES)
         self._fence()
         text = self._memory[schema.ERROR_NAMES_OFFSET : schema.ERROR_NAMES_OFFSET + end]
@@ -289,6 +292,11 @@ class Ring:
             return True
         self._claimed[number] = 0
         return False
+
+    def _last_end(self, rows: _Rows) -> int:
+        """When the last of the rows ended. What the program overwrites meanwhile cannot be claimed either."""
+        start, duration = (self._columns[name][rows.segment, rows.begin : rows.end] for name in ("start", "duration"))
+        return int((start + duration).max())
 
     def _withdraw_claims(self) -> None:
         if self.keeps:

@@ -24,10 +24,11 @@ typedef struct {
     int64_t parent;
     uint32_t probe_id;
     int32_t weight;      /* 0: it is not recorded */
-    int encloses;        /* also while its generator is suspended: it stands behind a @contextmanager */
+    int16_t encloses;    /* also while its generator is suspended: it belongs to a @contextmanager */
+    int16_t outlives;    /* its task, which is done: whatever runs in the context is inside of it */
     int32_t thread;      /* that entered it */
-    int64_t task;
-    struct Slot *slot; /* that tells of it to readers of the file, or NULL */
+    int64_t task;        /* that entered it; 0: none */
+    struct Slot *slot; /* where readers of the file find it, or NULL */
     /* That holds it open, or NULL: a generator or a `Block`. Borrowed: both close their blocks before they die. The span
      * keeps its stack alive, because they may outlive the context that they were started in. */
     PyObject *generator;
@@ -43,8 +44,9 @@ typedef struct Stack {
     Py_ssize_t capacity;
     int64_t root_parent; /* span that was open where this context was copied from */
     int64_t abandoned;   /* span that was closed from another context last, so that the mark may still name it */
-    int64_t task;        /* number of the asyncio task; 0: none */
     int64_t replacement; /* what such a mark means: the span around one that was held; -1: what is innermost */
+    int64_t task;        /* number of the asyncio task that runs in the context; 0: none */
+    int is_shared;       /* several tasks run in the context, and spans are open that another one may have entered */
     uint64_t session;
     int has_heirs;       /* whether another context may have inherited what was open here */
     struct Mark *mark; /* in the current context's variable, borrowed from there: only we set it */
@@ -84,26 +86,38 @@ current_stack(Thread *thread, PyThreadState *tstate, int create)
     return find_stack(thread, tstate, create);
 }
 
-/* Find out which asyncio task runs in the current context, whose stack this is. */
+/* Find out which asyncio task runs in the current context, whose stack this is. It may run Python. */
 int note_task(Stack *stack);
+
+/* Whether the present task holds the span open, or none does. */
+static inline int
+is_of_present_task(const Stack *stack, const Open *open)
+{
+    return open->task == stack->task || open->task == 0 || open->outlives;
+}
 
 extern PyTypeObject *bitmap_type; /* NULL: nothing is known of the nodes */
 
 /* The slow half of set_mark. */
 int set_mark_slowly(PyThreadState *tstate, Stack *stack);
 
-/* The span that was opened last in `stack`, or the one that it was started from. */
+/* The slow half of top_of. */
+int64_t top_of_task(const Stack *stack);
+
+/* The span that the present task opened last in `stack`, or the one that it was started from. */
 static inline int64_t
 top_of(const Stack *stack)
 {
-    return stack->depth == 0 ? stack->root_parent : stack->open[stack->depth - 1].span;
+    if (stack->depth == 0)
+        return stack->root_parent;
+    return stack->is_shared ? top_of_task(stack) : stack->open[stack->depth - 1].span;
 }
 
 /* Say which span is on top now in the current context, whose stack this is, for contexts that are copied from it. */
 static inline int
 set_mark(PyThreadState *tstate, Stack *stack)
 {
-    /* Mostly the mark stands in the first node, and no other context shares that. */
+    /* Mostly the mark is in the first node, and no other context shares that. */
     PyHamtObject *variables = ((PyContext *)tstate->context)->ctx_vars;
     BitmapNode *node = (BitmapNode *)variables->h_root;
     int place = stack->place;
@@ -118,14 +132,14 @@ set_mark(PyThreadState *tstate, Stack *stack)
 /* The slow half of innermost. */
 int64_t innermost_at_work(const Stack *stack);
 
-/* The innermost span of `stack` that is at work, or the span that it was started from. */
+/* The innermost span of `stack` that the present task is at work in, or the span that it was started from. */
 static inline int64_t
 innermost(const Stack *stack)
 {
     if (stack->depth == 0)
         return stack->root_parent;
     const Open *top = &stack->open[stack->depth - 1];
-    return top->generator == NULL ? top->span : innermost_at_work(stack);
+    return top->generator == NULL && !stack->is_shared ? top->span : innermost_at_work(stack);
 }
 
 /* `span`, which was open in `stack`, encloses nothing that begins from now on, wherever its context was copied to: that
