@@ -43,7 +43,7 @@ def instrument(engine: E) -> E:
     Raises
     ------
     TypeError
-        If `engine` is none.
+        For anything else.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Blocks that are objects: ended anywhere, and told late what they are blocks of."""
+"""Blocks that are objects: ended anywhere, and given their operation late."""
 
 import asyncio
 import contextvars

@@ -1,7 +1,7 @@
 #include "contexts.h" /* first: see spans.c */
 #include "probes.h"
 
-/* An open block that is an object: it may be ended in another context, and be told late what it is a block of. */
+/* An open block that is an object: it may be ended in another context, and learn late what it is a block of. */
 typedef struct {
     PyObject_HEAD
     Probe *probe;
