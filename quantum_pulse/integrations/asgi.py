@@ -117,6 +117,8 @@ class Instrumented:
         except BaseException as error:
             exchange.end(type(error))
             raise
+        finally:
+            scope.pop(REQUEST_KEY, None)  # or the two would keep each other alive until the next collection
         if not exchange.is_over:
             exchange.give_up()
 

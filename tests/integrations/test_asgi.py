@@ -1,6 +1,7 @@
 """The ASGI integration, message by message, and in the tasks that frameworks make."""
 
 import asyncio
+import gc
 
 import pandas as pd
 import pytest
@@ -310,6 +311,24 @@ def test_operations_are_members_with_a_name_of_their_own():
     assert (operation.name, operation.description) == ("ORDERS__BY_ORDER_ID", "/orders/{order_id}")
     assert operation.category.name == "HTTP"
     assert web.route("/orders/{order_id:int}") is operation
+
+
+def test_a_request_leaves_nothing_for_the_garbage_collector(tmp_path):
+    app = asgi.instrument(respond(start(), body()))
+
+    async def main():
+        for _ in range(50):
+            await Server(app, "/").run()
+
+    with qp.record(tmp_path / "capture"):
+        gc.collect()
+        gc.disable()
+        try:
+            asyncio.run(main())
+            left = [one for one in gc.get_objects() if isinstance(one, web.Request)]
+        finally:
+            gc.enable()
+    assert left == []
 
 
 def test_what_is_no_application():
