@@ -521,7 +521,7 @@ class Recorder:
             self._on_stop(self)
         logs.debug("stopped %s: %s", self._target, account)
         if not is_written and folders.is_deleted(self._target):
-            logs.error("what was recorded into %s is lost: it was deleted meanwhile", self._target)
+            logs.error("the samples recorded into %s are lost: its directory was deleted", self._target)
             self._place.leave()
         elif not is_written:
             why = failure or f"nothing has been written for {LONGEST_WAIT_S:.0f} s"
@@ -604,7 +604,7 @@ class Recorder:
             folder.write_json(f"{self._name}.request", entry)
         try:
             if not self._wait_for(core.ask()):
-                return "nothing is written at the moment"
+                return "nothing can be written at the moment"
             with open(answer, encoding="utf-8") as file:
                 return str(json.load(file)["failure"])
         finally:

@@ -313,7 +313,7 @@ def _take_part() -> None:
             _active = Recorder._from_invitation(invitation, _release)
             _last_path = _active._target
     except (OSError, ValueError, KeyError, TypeError, RecordingError) as error:
-        logs.warning("this process does not take part in the recording of the one that started it: %s", error)
+        logs.warning("this process cannot join the recording of the process that started it: %s", error)
 
 
 def _forget_inherited() -> None:
@@ -373,7 +373,7 @@ def _in_child() -> None:
     try:
         parents._continue_in_child()
     except (OSError, RecordingError) as error:
-        logs.warning("the forked process %d is not recorded into %s: %s", os.getpid(), parents.path, error)
+        logs.warning("the forked process %d cannot record into %s: %s", os.getpid(), parents.path, error)
         return
     _active = parents
     util = sys.modules.get("multiprocessing.util")
