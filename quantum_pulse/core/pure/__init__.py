@@ -54,6 +54,50 @@ class Probe:
                     raise
 
 
+class Block:
+    """A block as an object. See the contract."""
+
+    _entry: spans.Open | None = None
+
+    def __init__(self, probe: Probe, /) -> None:
+        _check(probe)
+        session = _session
+        if session is not None:
+            with _unless_over(session):
+                self._entry = spans.hold(session, probe)
+
+    def become(self, probe: Probe, /) -> None:
+        _check(probe)
+        entry = self._entry
+        if entry is not None and entry.session is _session and entry.probe_id != probe.probe_id:
+            with _unless_over(entry.session):
+                spans.rename(entry, probe)
+
+    def end(self, error: type[BaseException] | None = None, /) -> None:
+        entry, self._entry = self._entry, None
+        if entry is not None and entry.session is _session:
+            with _unless_over(entry.session):
+                spans.let_go(entry, error)
+
+    def __del__(self) -> None:
+        self.end(GeneratorExit)
+
+
+def _check(probe: object) -> None:
+    if not isinstance(probe, Probe):
+        raise TypeError(f"a Probe is required, not {probe!r}")
+
+
+@contextlib.contextmanager
+def _unless_over(session: Session) -> Iterator[None]:
+    """Another thread may close the rings meanwhile."""
+    try:
+        yield
+    except ValueError:
+        if session is _latest:
+            raise
+
+
 def add(probe: Any, start_ns: int, duration_ns: int, error: type[BaseException] | None) -> None:
     session = _session
     if session is None:
