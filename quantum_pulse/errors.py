@@ -34,3 +34,7 @@ class RecordingError(QuantumPulseError):
 
 class DefinitionError(QuantumPulseError, TypeError):
     """An operation or a category is defined in a way that cannot work."""
+
+
+class TraceError(QuantumPulseError):
+    """A file cannot be imported: it is no trace of a known format, or it is damaged."""
