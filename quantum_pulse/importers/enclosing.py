@@ -48,7 +48,9 @@ class Enclosing:
 
         self._open = _Calls(*[np.zeros(0, np.int64)] * 5)
 
-    def parents(self, thread: Integers, task: Integers, span: Integers, start: Integers, duration: Integers) -> Integers:
+    def parents(
+        self, thread: Integers, task: Integers, span: Integers, start: Integers, duration: Integers
+    ) -> Integers:
         """The span of the parent of each call, 0 where there is none."""
         import numpy as np
 

@@ -124,11 +124,11 @@ def _put_in_place(made: Path, target: Path, *, overwrite: bool) -> None:
     _check_target(target, overwrite=overwrite)
     if target.exists() and any(target.iterdir()):
         replaced = made.with_suffix(".replaced")
-        os.rename(target, replaced)
-        os.rename(made, target)
+        target.rename(replaced)
+        made.rename(target)
         shutil.rmtree(replaced)
     else:
-        os.rename(made, target)
+        made.rename(target)
 
 
 def _opener(file: Path) -> Callable[..., BinaryIO]:
@@ -137,10 +137,10 @@ def _opener(file: Path) -> Callable[..., BinaryIO]:
         is_packed = raw.read(len(_GZIP)) == _GZIP
 
     def opened(advance: Callable[[int], object] | None = None) -> BinaryIO:
-        raw = open(file, "rb", buffering=0)
+        raw = open(file, "rb", buffering=0)  # noqa: SIM115 - what is made of it closes it
         counted = raw if advance is None else cast(Any, _Counted(raw, advance))
         if is_packed:
-            return cast(BinaryIO, gzip.GzipFile(fileobj=io.BufferedReader(counted, 1 << 18), mode="rb"))
+            return cast(BinaryIO, _Packed(io.BufferedReader(counted, 1 << 18)))
         return io.BufferedReader(counted, 1 << 18)
 
     return opened
@@ -155,6 +155,18 @@ def _unpacking(file: Path) -> Iterator[None]:
         raise TraceError(f"{file} cannot be unpacked: {error}") from error
     except TraceError as error:
         raise TraceError(f"{file}: {error}" if str(file) not in str(error) else str(error)) from error
+
+
+class _Packed(gzip.GzipFile):
+    """A packed file that closes the one below it."""
+
+    def __init__(self, below: io.BufferedReader) -> None:
+        super().__init__(fileobj=below, mode="rb")
+        self._below = below
+
+    def close(self) -> None:
+        super().close()
+        self._below.close()
 
 
 class _Counted(io.RawIOBase):

@@ -7,7 +7,7 @@ few that may match lie together; what is found there is put back into the order 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,9 +25,8 @@ class Links:
     """Add calls in the order of their numbers, then take the number of each one's parent in the same order."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._spans = [open(folder / f"span-{number}", "w+b") for number in range(_BUCKETS)]
-        self._parents = [open(folder / f"parent-{number}", "w+b") for number in range(_BUCKETS)]
+        self._spans = _opened(folder, "span")
+        self._parents = _opened(folder, "parent")
         self._readers: list[_Resolved] = []
         #: Spans that occur several times; the first one counts.
         self.repeated = 0
@@ -118,6 +117,10 @@ class _Resolved:
         count = int(np.searchsorted(self._waiting[:, 0], last, "right"))
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         return taken
+
+
+def _opened(folder: Path, name: str) -> list[BinaryIO]:
+    return [open(folder / f"{name}-{number}", "w+b") for number in range(_BUCKETS)]
 
 
 def _pairs(file: Any) -> Any:

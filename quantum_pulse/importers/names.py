@@ -134,4 +134,4 @@ def _is_refused(member: str) -> bool:
 def _literal(text: str) -> str:
     """`text` as a Python literal in double quotes."""
     literal = repr(text)
-    return literal if "\"" in text else f'"{literal[1:-1].replace(chr(92) + chr(39), chr(39))}"'
+    return literal if '"' in text else f'"{literal[1:-1].replace(chr(92) + chr(39), chr(39))}"'

@@ -24,7 +24,8 @@ class Pairs:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._open: dict[Hashable, list[Begin]] = {}
+        #: None for a call that was refused.
+        self._open: dict[Hashable, list[Begin | None]] = {}
 
     def begin(self, key: Hashable, begin: Begin) -> None:
         """A call begins."""
@@ -36,13 +37,14 @@ class Pairs:
         if not begun:
             self._sink.refuse(account.NO_BEGIN)
             return
-        place = next((n for n in range(len(begun) - 1, -1, -1) if kind in (None, begun[n].call.kind)), len(begun) - 1)
-        begin = begun.pop(place)
+        begin = begun.pop(_last_of(begun, kind))
         if not begun:
             # Keys of tasks are many, and each is in use for a while only.
             del self._open[key]
-        call = begin.call
         self._sink.refuse(account.ENDS_A_CALL)
+        if begin is None:
+            return
+        call = begin.call
         self._sink.call(
             place=call.place,
             thread=call.thread,
@@ -56,6 +58,10 @@ class Pairs:
             parent=begin.parent,
         )
 
+    def skip(self, key: Hashable) -> None:
+        """A call begins that cannot be a sample: its end is to end no other one."""
+        self._open.setdefault(key, []).append(None)
+
     def is_open(self, key: Hashable) -> bool:
         """Whether a call has begun and not ended."""
         return key in self._open
@@ -64,5 +70,15 @@ class Pairs:
         """The trace ends."""
         for begun in self._open.values():
             for begin in begun:
-                self._sink.open(begin.call)
+                if begin is not None:
+                    self._sink.open(begin.call)
         self._open.clear()
+
+
+def _last_of(begun: list[Begin | None], kind: int | None) -> int:
+    """Where the call is that ends: the last one of that operation, or else the last one."""
+    for place in range(len(begun) - 1, -1, -1):
+        begin = begun[place]
+        if kind is None or (begin is not None and begin.call.kind == kind):
+            return place
+    return len(begun) - 1

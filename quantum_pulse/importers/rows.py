@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import arrow
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
@@ -28,7 +28,8 @@ DTYPES: Final = {
 }
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True)
+class Rows:
     """One array for each column of DTYPES. Times in ns."""
 
     columns: dict[str, npt.NDArray[Any]]
@@ -36,7 +37,7 @@ class Rows(NamedTuple):
     def __len__(self) -> int:
         return len(self.columns["start"])
 
-    def __getitem__(self, name: Any) -> Any:
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
         return self.columns[name]
 
     def take(self, chosen: Any) -> Rows:

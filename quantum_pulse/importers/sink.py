@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import itertools
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,7 +15,6 @@ from quantum_pulse.importers.rows import DTYPES, Rows, rows_of
 from quantum_pulse.importers.sorting import Runs
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 #: Larger than any process or thread that Linux numbers (PID_MAX_LIMIT): those that have no number are given one.
@@ -34,20 +34,23 @@ MOST_UNFINISHED: Final = 10_000
 class Process:
     """A process of the trace."""
 
-    def __init__(self, number: int, pid: int) -> None:
-        #: Its number in the trace, in the order in which processes were met.
-        self.number = number
+    def __init__(self, pid: int, numbers: Iterator[int]) -> None:
+        """`numbers` are for threads that have none."""
         self.pid = pid
         #: What the trace calls it.
         self.title = ""
         self.host: str | None = None
+        self._numbers = numbers
         self._threads: dict[Hashable, int] = {}
 
     def thread(self, given: Hashable) -> int:
         """The number of a thread: what the trace gives, if that is a number, or else one of our own."""
         if type(given) is int and -(1 << 63) <= given < 1 << 63:
             return given
-        return self._threads.setdefault(given, FIRST_NUMBER + len(self._threads))
+        found = self._threads.get(given)
+        if found is None:
+            found = self._threads[given] = next(self._numbers)
+        return found
 
 
 class Open(NamedTuple):
@@ -87,6 +90,7 @@ class Sink:
         self._error_numbers: dict[str, int] = {"": 0}
         self._places: dict[Hashable, int] = {}
         self._pids: set[int] = set()
+        self._thread_numbers = itertools.count(FIRST_NUMBER)
         self._collected: dict[str, list[int]] = {name: [] for name in DTYPES}
         #: Rows of metrics and of events that wait, by table and process, and what writes them once they are many.
         self.rows: dict[tuple[str, int], list[dict[str, Any]]] = {}
@@ -100,16 +104,19 @@ class Sink:
             return rows["start"], -rows["duration"]
         return rows["place"], rows["start"], -rows["duration"]
 
-    def process(self, given: Hashable, pid: object = None) -> int:
-        """The number of the process that the trace calls `given`; `pid` is its process id, if that is another."""
+    def process(self, given: Hashable, pid: object = None, *, may_share: bool = False) -> int:
+        """The number of the process that the trace calls `given`; `pid` is its process id, if that is another.
+
+        `may_share`: whether another process may have that id, as on another host.
+        """
         found = self._places.get(given)
         if found is None:
             wanted = given if pid is None else pid
-            is_free = type(wanted) is int and 0 <= wanted <= _MOST_PROCESS and wanted not in self._pids
+            is_free = type(wanted) is int and 0 <= wanted <= _MOST_PROCESS and (may_share or wanted not in self._pids)
             number = wanted if is_free and isinstance(wanted, int) else self._next_pid()
             self._pids.add(number)
             found = self._places[given] = len(self.processes)
-            self.processes.append(Process(found, number))
+            self.processes.append(Process(number, self._thread_numbers))
             if isinstance(given, str):
                 self.processes[-1].title = given
         return found

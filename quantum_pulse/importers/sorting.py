@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from quantum_pulse.importers.rows import Rows, from_arrow, joined, to_arrow
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 #: Rows of a run: about 40 MB while it is sorted.
@@ -91,7 +90,7 @@ class Runs:
     def _merge(self) -> Iterator[Rows]:
         import pyarrow as pa
 
-        files = [pa.OSFile(str(path)) for path in self._files]
+        files = [pa.OSFile(str(path), "rb") for path in self._files]
         try:
             runs = [_Run(pa.ipc.open_file(file)) for file in files]
             while runs := [run for run in runs if run.load()]:
@@ -151,5 +150,8 @@ def _until(keys: Keys, last: tuple[int, ...]) -> int:
     first, end = 0, len(keys[0])
     for key, value in zip(keys, last, strict=True):
         piece = key[first:end]
-        first, end = first + int(np.searchsorted(piece, value, "left")), first + int(np.searchsorted(piece, value, "right"))
+        first, end = (
+            first + int(np.searchsorted(piece, value, "left")),
+            first + int(np.searchsorted(piece, value, "right")),
+        )
     return end

@@ -20,7 +20,9 @@ _PRECISION: Final = 38
 _EXACT: Final = decimal.Context(prec=60, traps=[decimal.InvalidOperation, decimal.Overflow])
 
 
-def nanoseconds(values: Sequence[Any], digits: int = MICROSECONDS) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def nanoseconds(
+    values: Sequence[Any], digits: int = MICROSECONDS
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Convert numbers, or texts of numbers.
 
     Parameters
@@ -75,7 +77,8 @@ def _whole(values: Sequence[Any], digits: int) -> npt.NDArray[np.int64] | None:
     scale = 10 ** (9 - digits)
     if set(map(type, values)) != {int} or max(map(abs, values)) > schema.MOST_NS // scale:
         return None
-    return np.array(values, np.int64) * scale
+    found: npt.NDArray[np.int64] = np.array(values, np.int64) * scale
+    return found
 
 
 def _decimals(values: Sequence[Any], digits: int) -> npt.NDArray[np.int64] | None:
@@ -95,4 +98,5 @@ def _decimals(values: Sequence[Any], digits: int) -> npt.NDArray[np.int64] | Non
     # 128 bits each, the lower half first.
     halves = np.frombuffer(scaled.buffers()[1], np.int64)[2 * scaled.offset :][: 2 * len(values)].reshape(-1, 2)
     low, high = halves[:, 0], halves[:, 1]
-    return low.copy() if (high == low >> 63).all() else None
+    found: npt.NDArray[np.int64] = low.copy()
+    return found if (high == low >> 63).all() else None

@@ -51,8 +51,8 @@ class Writer:
         sink.base_ns = max(sink.base_ns, -sink.first_ns)
         if sink.account.samples and sink.last_ns + sink.base_ns > schema.MOST_NS:
             raise TraceError("its times are beyond the year 2116")
-        for (table, place), rows in sink.rows.items():
-            self.write_rows(table, place, rows)
+        for (table, place), waiting in sink.rows.items():
+            self.write_rows(table, place, waiting)
         numbered = self._by_links() if sink.has_named_parents else self._by_recording()
         current: _Recording | None = None
         for place, rows in numbered:
@@ -85,7 +85,7 @@ class Writer:
             found = self._recordings[key] = _Recording(self._capture, key, self._sink.processes[key].pid)
         return found
 
-    # ---- which call is inside which -----------------------------------------------------------------------------------
+    # ---- which call is inside which ---------------------------------------------------------------------------------
 
     def _by_recording(self) -> Iterator[tuple[int, Rows]]:
         """Calls with their final numbers, process after process."""
@@ -144,7 +144,7 @@ class Writer:
             if writer is None:
                 return
             links.resolve()
-            with pa.OSFile(str(spool)) as file:
+            with pa.OSFile(str(spool), "rb") as file:
                 reader = pa.ipc.open_file(file)
                 for place in range(reader.num_record_batches):
                     rows = from_arrow(reader.get_batch(place))
@@ -163,7 +163,7 @@ class Writer:
         if links.repeated:
             self._sink.notes.append(f"{links.repeated:,} spans have the id of another one: children are of the first")
 
-    # ---- files --------------------------------------------------------------------------------------------------------
+    # ---- files ------------------------------------------------------------------------------------------------------
 
     def _write_part(self, recording: _Recording) -> None:
         if not recording.waiting:

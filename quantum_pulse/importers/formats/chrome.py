@@ -172,8 +172,7 @@ class _Reader:
             key = event.get("pid", 0), event.get("tid", 0)
             place, thread = self._track(key)
             if phase == "B":
-                call = Open(place, thread, 0, self._kind(event.get("cat", ""), event["name"]), _ns(event["ts"]))
-                self._pairs.begin(key, Begin(call))
+                self._begin(key, place, thread, 0, event)
             else:
                 self._pairs.end(key, _ns(event["ts"]))
         elif phase in _BEGINS or phase in _ENDS:
@@ -188,9 +187,8 @@ class _Reader:
         # Of ids in `id2` the local ones are of their process; so are all without one.
         process = event.get("pid", 0) if local is not None or "id" not in event else None
         key = "async", event.get("cat", ""), event.get("scope"), given, process
-        at, kind = _ns(event["ts"]), self._kind(event.get("cat", ""), event["name"])
         if not is_begin:
-            self._pairs.end(key, at, kind)
+            self._pairs.end(key, _ns(event["ts"]), self._kind(event.get("cat", ""), event["name"]))
             if not self._pairs.is_open(key):
                 self._tasks.pop(key, None)
             return
@@ -200,7 +198,17 @@ class _Reader:
         if task is None:
             self._last_task += 1
             task = self._tasks[key] = self._last_task
-        self._pairs.begin(key, Begin(Open(place, thread, task, kind, at)))
+        self._begin(key, place, thread, task, event)
+
+    def _begin(self, key: Hashable, place: int, thread: int, task: int, event: dict[str, Any]) -> None:
+        """A call begins."""
+        try:
+            call = Open(place, thread, task, self._kind(event.get("cat", ""), event["name"]), _ns(event["ts"]))
+        except (KeyError, TypeError, ValueError):
+            # Its end comes, and must not end another one.
+            self._pairs.skip(key)
+            raise
+        self._pairs.begin(key, Begin(call))
 
     def _name(self, event: dict[str, Any]) -> None:
         """The name of a process or thread; of what quantum_pulse has exported also its numbers and the time."""
@@ -208,7 +216,7 @@ class _Reader:
         if not isinstance(args, dict):
             return
         if what == "process_name":
-            place = self._sink.process(event.get("pid", 0), args.get("process"))
+            place = self._sink.process(event.get("pid", 0), args.get("process"), may_share=True)
             if isinstance(args.get("name"), str):
                 self._sink.processes[place].title = args["name"]
             base = times.nanosecond(args.get("ts_0_unix_ns"), 9)
@@ -218,7 +226,7 @@ class _Reader:
         elif what == "thread_name" and type(args.get("thread")) is int:
             self._own_threads[event.get("pid", 0), event.get("tid", 0)] = args["thread"]
 
-    # ---- what else quantum_pulse exports ------------------------------------------------------------------------------
+    # ---- what else quantum_pulse exports ----------------------------------------------------------------------------
 
     def _count(self, event: dict[str, Any]) -> None:
         """A value of a metric: a row begins with its interval."""
