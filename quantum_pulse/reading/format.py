@@ -47,8 +47,8 @@ pl.scan_parquet("monday/samples/*.parquet").group_by("operation").agg(pl.col("du
 
 | Path | What it is |
 | --- | --- |
-| `{schema.MANIFEST}` | Marks the directory as a capture: `format` (version), `writer`, `created` (ISO 8601, UTC); of an \
-imported trace `imported`: `file`, `format`, `events`, `samples`, `refused` (reason and number) and `notes`. |
+| `{schema.MANIFEST}` | Marks the directory as a capture: `format` (version), `writer`, `created` (ISO 8601, UTC); \
+of an imported trace `imported`: `file`, `format`, `events`, `samples`, `refused` (reason and number) and `notes`. |
 | `{schema.PROCESSES}/*.json` | One for each recording of a process: who it was, its clock, its account, its losses. \
 Forked processes that end before anything of theirs is written share one, `*{schema.WORKERS}.json`. |
 {{tables}}
