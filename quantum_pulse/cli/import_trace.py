@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 def add_command(commands: Commands) -> None:
+    from quantum_pulse.importers.formats import formats
+
+    described = "\n".join(f"  {one.name:<12} {one.about}" for one in formats().values())
     command = commands.add_parser(
         "import",
         help="make a capture of another tool's trace",
         description="Make a capture of a trace that another tool has written. FILE may be compressed with gzip.",
-        epilog="formats: chrome kineto viztracer perfetto otlp-json otlp speedscope\n"
-        "docs/how-to/import.md describes what becomes of each.",
+        epilog=f"formats:\n{described}\n\ndocs/how-to/import.md describes what becomes of each.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("file", metavar="FILE", help="the trace")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from quantum_pulse.reading.slowest import Slowest
     from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
+    from quantum_pulse.view.flame import Flame
     from quantum_pulse.view.formats import Report
 
     #: A capture, opened or by its path.
@@ -150,6 +151,56 @@ class Capture:
         from quantum_pulse.reading import nesting
 
         return nesting.tree(self._source, operations, start, end)
+
+    def flame(
+        self,
+        operations: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
+        *,
+        by: Literal["total", "self"] = "total",
+        baseline: CaptureOrPath | None = None,
+    ) -> Flame:
+        """The call tree as an icicle, which a notebook shows and a terminal prints.
+
+        Parameters
+        ----------
+        operations, start, end
+            Which calls, as in `tree`.
+        by
+            "total": from the outermost calls in, frames as wide as the calls take with all inside them. "self": from
+            the operations whose own time it is, with those that called them below.
+        baseline
+            Another capture to compare with. Frames are then coloured by how much longer they take than if each
+            outermost operation had been called as often in the baseline.
+
+        Returns
+        -------
+        Flame
+            `.table`, `.figure`, `.text(format)` and `.write(path)`, also as folded stacks and for speedscope.
+
+        Raises
+        ------
+        ValueError
+            `by` is neither of the two.
+
+        Examples
+        --------
+        >>> flame = qp.sample("engine").flame()
+        >>> flame.table["depth"].max() > 1
+        True
+        """
+        from quantum_pulse.analysis import stacks
+        from quantum_pulse.view.flame import Flame
+
+        arguments.one_of(by, "by", stacks.KINDS)
+        before = None if baseline is None else Capture(_source_of(baseline, "baseline"))
+        return Flame(
+            stacks.of_tree(self.tree(operations, start, end)),
+            None if before is None else stacks.of_tree(before.tree(operations)),
+            by,
+            self.path.resolve().name,
+        )
 
     def slowest(
         self, n: int = 10, operation: Operations = None, *, start: Moment = None, end: Moment = None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from quantum_pulse.analysis.stacks import Frame
 from quantum_pulse.shown import visible
 
 
@@ -45,6 +46,15 @@ class Picture:
     svg: str
     label: str
     caption: Text = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Icicle:
+    """Calls inside the calls that made them, as `analysis.stacks.icicle` builds them."""
+
+    whole: Frame
+    label: str
+    is_differential: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +124,7 @@ class Entries:
     entries: Sequence[Sequence[tuple[str, Text]]]
 
 
-Block: TypeAlias = "Paragraph | Picture | Table | Fold | Beside | Entries"
+Block: TypeAlias = "Paragraph | Picture | Icicle | Table | Fold | Beside | Entries"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from quantum_pulse import shown
-from quantum_pulse.view.document import Document, Entries, Name, Paragraph, Table, Text
+from quantum_pulse.view import icicle
+from quantum_pulse.view.document import Document, Entries, Icicle, Name, Paragraph, Table, Text
 
 
 def write(document: Document) -> str:
@@ -15,6 +16,8 @@ def write(document: Document) -> str:
             for block in section.blocks:
                 if isinstance(block, Paragraph):
                     parts.append(inline(block.text))
+                elif isinstance(block, Icicle):
+                    parts.append(icicle.markdown(block.whole, is_differential=block.is_differential).rstrip())
                 elif isinstance(block, Table):
                     parts.append(table(block))
                 elif isinstance(block, Entries):

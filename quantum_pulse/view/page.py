@@ -12,6 +12,7 @@ from importlib import resources
 
 from quantum_pulse._version import __version__
 from quantum_pulse.shown import visible
+from quantum_pulse.view import icicle
 from quantum_pulse.view.document import (
     Beside,
     Block,
@@ -19,6 +20,7 @@ from quantum_pulse.view.document import (
     Document,
     Entries,
     Fold,
+    Icicle,
     Name,
     Paragraph,
     Picture,
@@ -38,8 +40,8 @@ def asset(name: str) -> str:
 
 def write(document: Document) -> str:
     """The page. Its content security policy allows its own style and script, by their hashes, and nothing else."""
-    style = asset("report.css")
-    script = f'(() => {{\n"use strict";\n{asset("grid.js")}\n{asset("report.js")}}})();\n'
+    style = _style()
+    script = f'(() => {{\n"use strict";\n{asset("grid.js")}\n{asset("report.js")}}})();\n{asset("icicle.js")}'
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     )
@@ -70,9 +72,13 @@ def write(document: Document) -> str:
 """
 
 
+def _style() -> str:
+    return asset("report.css") + asset("icicle.css")
+
+
 def fragment(content: Sequence[Block]) -> str:
     """Blocks to embed in another page, with their style; without scripts and links."""
-    return f'<div class="qp fragment"><style>{asset("report.css")}</style>{blocks(content)}</div>'
+    return f'<div class="qp fragment"><style>{_style()}</style>{blocks(content)}</div>'
 
 
 def _hash(text: str) -> str:
@@ -105,6 +111,8 @@ def block(content: Block) -> str:
                 f'<figure><div class="scroll" role="img" tabindex="0" aria-label="{escape(label)}">{svg}</div>{under}'
                 "</figure>"
             )
+        case Icicle(whole, label, is_differential):
+            return icicle.html(whole, label, is_differential=is_differential)
         case Table():
             return table(content)
         case Fold():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-from quantum_pulse.view.document import Document, Entries, Paragraph, Table, plain
+from quantum_pulse.view import icicle
+from quantum_pulse.view.document import Document, Entries, Icicle, Paragraph, Table, plain
 from quantum_pulse.view.text import width
 
 #: Columns that running text is broken at; tables are as wide as they are.
@@ -21,6 +22,8 @@ def write(document: Document) -> str:
             for block in section.blocks:
                 if isinstance(block, Paragraph):
                     parts.append(textwrap.fill(plain(block.text), _WIDTH))
+                elif isinstance(block, Icicle):
+                    parts.append(icicle.text(block.whole, is_differential=block.is_differential).rstrip())
                 elif isinstance(block, Table):
                     parts.append(table(block))
                 elif isinstance(block, Entries):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.analysis import environments
+from quantum_pulse.analysis import environments, stacks
 from quantum_pulse.view import charts, closeup, comparisons, numbers, operations, unfinished, verdict
 from quantum_pulse.view.document import (
     Block,
@@ -17,6 +17,7 @@ from quantum_pulse.view.document import (
     Document,
     Entries,
     Fold,
+    Icicle,
     Name,
     Paragraph,
     Row,
@@ -51,6 +52,10 @@ def build(
             operations.build(findings.stats, findings.budgets, links, findings.priorities, findings.over_time),
         )
     )
+    if not findings.tree.empty:
+        whole = stacks.icicle(stacks.of_tree(findings.tree))
+        label = f"Calls inside the calls that made them: {numbers.duration(whole.total_us * 1000)} in all."
+        sections.append(Section("icicle", "Where the time goes", [Icicle(whole, label)]))
     if findings.comparison is not None:
         sections.append(Section("comparison", "Comparison", comparison(findings.comparison, findings.baseline, links)))
     if findings.closeups:

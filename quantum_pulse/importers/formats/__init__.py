@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from quantum_pulse import arguments
+from quantum_pulse import arguments, registry
 from quantum_pulse.errors import TraceError
 from quantum_pulse.importers.sink import Sink
 
@@ -20,6 +17,8 @@ HEAD_BYTES: Final = 1 << 16
 class Format(NamedTuple):
     """A format of traces."""
 
+    #: Its place among the formats, as they are listed.
+    rank: int
     name: str
     #: What it is, as --help shows it.
     about: str
@@ -33,9 +32,7 @@ class Format(NamedTuple):
 @cache
 def formats() -> dict[str, Format]:
     """All formats by name."""
-    names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    found = [importlib.import_module(f"{__name__}.{name}").FORMAT for name in names]
-    return {one.name: one for one in found}
+    return {one.name: one for one in registry.entries(__name__, "FORMAT")}
 
 
 def choose(wanted: str | None, head: bytes, file: str) -> Format:

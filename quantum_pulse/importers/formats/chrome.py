@@ -294,4 +294,4 @@ def _why_refused(event: Any) -> account.Reason:
     return account.MALFORMED
 
 
-FORMAT: Final = Format("chrome", "Chrome's trace events in JSON, as many tools write them", recognise, read)
+FORMAT: Final = Format(1, "chrome", "Chrome's trace events in JSON, as many tools write them", recognise, read)

@@ -17,4 +17,4 @@ def recognise(head: bytes) -> int:
     return 3 if is_object and b'"schemaVersion"' in head and b'"deviceProperties"' in head else 0
 
 
-FORMAT: Final = Format("kineto", "traces of PyTorch's profiler", recognise, chrome.read)
+FORMAT: Final = Format(2, "kineto", "traces of PyTorch's profiler", recognise, chrome.read)

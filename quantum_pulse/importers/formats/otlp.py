@@ -154,4 +154,4 @@ def _attribute(message: bytes) -> dict[str, Any]:
     return {}
 
 
-FORMAT: Final = Format("otlp", "spans of OpenTelemetry in Protocol Buffers", recognise, read)
+FORMAT: Final = Format(6, "otlp", "spans of OpenTelemetry in Protocol Buffers", recognise, read)

@@ -104,4 +104,4 @@ def _attributes(pairs: Any) -> Mapping[str, Any]:
     return found
 
 
-FORMAT: Final = Format("otlp-json", "spans of OpenTelemetry in JSON", recognise, read)
+FORMAT: Final = Format(5, "otlp-json", "spans of OpenTelemetry in JSON", recognise, read)

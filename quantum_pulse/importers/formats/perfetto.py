@@ -304,4 +304,4 @@ def _unpacked(content: bytes) -> Iterator[bytes]:
     return (wire.content(value) for number, value in wire.fields(text) if number == _PACKET)
 
 
-FORMAT: Final = Format("perfetto", "traces of Perfetto, as far as they hold track events", recognise, read)
+FORMAT: Final = Format(4, "perfetto", "traces of Perfetto, as far as they hold track events", recognise, read)

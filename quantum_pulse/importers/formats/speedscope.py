@@ -164,4 +164,4 @@ class _Profile:
                 self._sink.call(place=_PLACE, thread=self._thread, kind=kind, start=since, duration=at - since)
 
 
-FORMAT: Final = Format("speedscope", "profiles of speedscope, evented or sampled", recognise, read)
+FORMAT: Final = Format(7, "speedscope", "profiles of speedscope, evented or sampled", recognise, read)

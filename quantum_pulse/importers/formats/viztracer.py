@@ -17,4 +17,4 @@ def recognise(head: bytes) -> int:
     )
 
 
-FORMAT: Final = Format("viztracer", "traces of VizTracer", recognise, chrome.read)
+FORMAT: Final = Format(3, "viztracer", "traces of VizTracer", recognise, chrome.read)
