@@ -37,9 +37,8 @@ def test_the_table_has_a_row_for_each_frame():
 
 def test_files_by_their_endings(tmp_path):
     flame = qp.sample("engine").flame()
-    for name, begin in (
-        ("c.folded", "Engine."), ("c.txt", "Engine."), ("c.speedscope.json", "{"), ("c.html", "<div"), ("c.md", "Calls"),
-    ):  # fmt: skip
+    begins = {"c.folded": "Engine.", "c.txt": "Engine.", "c.speedscope.json": "{", "c.html": "<div", "c.md": "Calls"}
+    for name, begin in begins.items():
         assert flame.write(tmp_path / name).read_text(encoding="utf-8").startswith(begin)
     with pytest.raises(ValueError, match=r"\.folded"):
         flame.write(tmp_path / "c.png")
@@ -78,7 +77,7 @@ def test_clicks_keys_and_a_search_in_the_report(tmp_path):
     with browser.pages(viewport={"width": 1280, "height": 900}) as opened:
         page = opened()
         problems = []
-        page.on("pageerror", problems.append)
+        page.on("pageerror", lambda error: problems.append(error))
         page.on("console", lambda message: problems.append(message.text))
         page.goto(f"file://{tmp_path}/r.html")
         frame = page.locator(".icicle .frame")
