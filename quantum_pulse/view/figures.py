@@ -17,7 +17,7 @@ from quantum_pulse.view import numbers, table
 if TYPE_CHECKING:
     import pandas as pd
 
-#: For categories without a colour: told apart also by those who see few colours (after Okabe and Ito, 2008).
+#: For categories without a colour: distinguishable also by those who see few colours (after Okabe and Ito, 2008).
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#8f6bb0", "#a8730b", "#4f5d75", "#c2568f")
 FAINT: Final = "#8a929a"
 
@@ -25,7 +25,17 @@ ROW_INCHES: Final = 0.27
 
 
 class Chart(Figure):
-    """A Figure that a notebook shows by itself; others only do where pyplot has been set up."""
+    """A matplotlib figure that a notebook shows by itself, without pyplot.
+
+    See Also
+    --------
+    Capture.plot : Draw one.
+
+    Examples
+    --------
+    >>> chart = qp.sample("engine").plot()
+    >>> chart.savefig("latency.png")
+    """
 
     def _repr_png_(self) -> bytes:
         picture = BytesIO()

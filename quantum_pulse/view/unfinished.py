@@ -50,10 +50,12 @@ class Unfinished(NamedTuple):
 
     @property
     def longest(self) -> str:
+        """The longest duration of a call that has ended."""
         return "none" if math.isnan(self.longest_ns) else numbers.duration(self.longest_ns)
 
     @property
     def where(self) -> str:
+        """Thread, task and process."""
         task = f", task {self.task}" if self.task else ""
         return f"thread {self.thread}{task}, process {self.process}"
 
@@ -91,7 +93,7 @@ def of(source: Source) -> list[Unfinished]:
 
 
 def of_side(sources: Sequence[Source]) -> StillOpen:
-    """Unfinished calls of one side of a comparison; of several captures on it what `of` tells of each."""
+    """Unfinished calls of one side of a comparison; of several captures on it what `of` returns for each."""
     calls = [OpenCalls(one.operation, one.state, one.elapsed_ns, one.calls) for source in sources for one in of(source)]
     return StillOpen(
         tuple(sorted(calls, key=lambda call: 0.0 if math.isnan(call.elapsed_ns) else -call.elapsed_ns)),
