@@ -116,12 +116,10 @@ class TraceError(QuantumPulseError):
 
     Examples
     --------
-    >>> import tempfile
     >>> from pathlib import Path
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> _ = (folder / "notes.txt").write_text("no trace")
-    >>> qp.import_trace(folder / "notes.txt", folder / "capture")  # doctest: +ELLIPSIS
+    >>> _ = Path("notes.txt").write_text("no trace")
+    >>> qp.import_trace("notes.txt", "captures/notes")
     Traceback (most recent call last):
     ...
-    quantum_pulse.errors.TraceError: ...notes.txt is of no format that can be imported; there are chrome, ...
+    quantum_pulse.errors.TraceError: notes.txt is of no format that can be imported; there are chrome, ...
     """

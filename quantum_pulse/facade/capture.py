@@ -340,28 +340,36 @@ class Capture:
         by: Literal["total", "self"] = "total",
         baseline: CaptureOrPath | None = None,
     ) -> Flame:
-        """The call tree as an icicle, which a notebook shows and a terminal prints.
+        """Draw the call tree as an icicle, which a notebook shows and a terminal prints.
 
         Parameters
         ----------
-        operations, start, end
-            Which calls, as in `tree`.
-        by
-            "total": from the outermost calls in, frames as wide as the calls take with all inside them. "self": from
-            the operations whose own time it is, with those that called them below.
-        baseline
-            Another capture to compare with. Frames are then coloured by how much longer they take than if each
-            outermost operation had been called as often in the baseline.
+        operations : operation, enum, or iterable of operations, optional
+            Begin paths at these operations.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+        by : {"total", "self"}, default: "total"
+            "total": from the outermost calls in; frames are as wide as the calls take with all inside them. "self":
+            from the operations that spend the time themselves, with the calls around them below.
+        baseline : Capture, str or path-like, optional
+            Another capture to compare with. Frames are then coloured by how much longer they take than they would
+            in the baseline, had it made as many of the outermost calls.
 
         Returns
         -------
         Flame
-            `.table`, `.figure`, `.text(format)` and `.write(path)`, also as folded stacks and for speedscope.
+            The icicle, also as text, folded stacks and a file for speedscope.
 
         Raises
         ------
+        TypeError
+            If `operations` contains a string.
         ValueError
-            `by` is neither of the two.
+            If `by` or a moment is invalid.
+
+        See Also
+        --------
+        Capture.tree : The same as a table.
 
         Examples
         --------

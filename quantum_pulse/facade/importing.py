@@ -20,20 +20,36 @@ class Imported:
 
     Attributes
     ----------
-    path
+    path : pathlib.Path
         The directory of the capture.
-    format
+    format : str
         The format of the trace.
-    events
+    events : int
         Records in the trace. Each is a sample, or refused: ``events == samples + sum(refused.values())``.
-    samples
+    samples : int
         Samples in the capture.
-    refused
-        Why other records are no samples, and how many are not: a dictionary of reasons.
-    lost
-        The part of `refused` that describes calls which are missing in the capture. ``capture.losses()`` has them too.
-    notes
+    refused : dict of str to int
+        Why other records are no samples, and how many.
+    lost : dict of str to int
+        The part of `refused` that describes calls that are missing in the capture. ``capture.losses()`` has them too.
+    notes : list of str
         What else there is to know, such as spans whose parents are not in the trace.
+    capture : Capture
+        The capture, opened.
+    enum_source : str
+        The operations of the trace as enums, in Python.
+
+    See Also
+    --------
+    import_trace : Returns it.
+
+    Examples
+    --------
+    >>> qp.sample("engine").flame().write("calls.speedscope.json").name
+    'calls.speedscope.json'
+    >>> imported = qp.import_trace("calls.speedscope.json", "captures/calls")
+    >>> imported.format, imported.lost
+    ('speedscope', {})
     """
 
     def __init__(self, result: importing.Result) -> None:
@@ -59,7 +75,30 @@ class Imported:
         return names.enum_source(self._operations)
 
     def write_enum(self, path: str | os.PathLike[str]) -> Path:
-        """Write `enum_source` to the file `path`, which it replaces. Raises OSError."""
+        """Write the operations as enums to a Python file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file. One that exists is replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+
+        Examples
+        --------
+        >>> _ = qp.sample("engine").flame().write("calls.speedscope.json")
+        >>> imported = qp.import_trace("calls.speedscope.json", "captures/calls")
+        >>> imported.write_enum("operations.py").name
+        'operations.py'
+        """
         target = arguments.path(path, "what the enum is written to", "operations.py")
         with files.replacing(target) as file:
             file.write(self.enum_source.encode())
@@ -69,10 +108,9 @@ class Imported:
         return visible(f"<Imported {self.path}: {self.events:,} events of {self.format}, {self.samples:,} samples>")
 
     def __str__(self) -> str:
-        return visible("\n".join(self.lines()))
+        return visible("\n".join(self._lines()))
 
-    def lines(self) -> Iterable[str]:
-        """What to report, line by line."""
+    def _lines(self) -> Iterable[str]:
         yield f"{self.path}: {self.samples:,} samples of {self.events:,} events; {self.format}"
         for reason, events in self.refused.items():
             yield f"  {events:,} events: {reason}{'; LOST' if reason in self.lost else ''}"
@@ -91,20 +129,18 @@ def import_trace(
 
     Each call in the trace becomes a sample. Its name becomes a member of an enum that is named after the category of
     the call; `Imported.write_enum` writes these enums as Python. Where the trace does not say which call is inside
-    which, that is found by times: a call lies in the latest one of its thread that lasts as long. The file is read
-    once, in bounded memory, and may be compressed with gzip.
+    which, that is found by times: a call is inside the latest one of its thread that lasts as long.
 
     Parameters
     ----------
-    file
-        The trace.
-    path
+    file : str or path-like
+        The trace, which may be compressed with gzip.
+    path : str or path-like
         The directory of the capture. It appears once the capture is complete.
-    format
-        "chrome", "kineto", "viztracer", "perfetto", "otlp-json", "otlp", or "speedscope"; by default what the file
-        looks like.
-    overwrite
-        Whether to replace a capture that is there.
+    format : {"chrome", "kineto", "viztracer", "perfetto", "otlp-json", "otlp", "speedscope"}, optional
+        The format of the trace. By default, it is recognised by the first bytes.
+    overwrite : bool, default: False
+        Whether to replace a capture that exists.
 
     Returns
     -------
@@ -114,20 +150,23 @@ def import_trace(
     Raises
     ------
     TraceError
-        The file is of no known format, or damaged.
+        If the file is of no known format, or damaged.
     ValueError
-        There is no such format; the message names those that there are.
+        If there is no such format; the message lists the formats.
     OSError
-        The file cannot be read, or the capture cannot be written. FileExistsError if there is one already.
+        If the file cannot be read or the capture cannot be written. FileExistsError if there is a capture already.
+
+    See Also
+    --------
+    Capture.export : Writes traces.
 
     Examples
     --------
-    >>> import json, tempfile
+    >>> import json
     >>> from pathlib import Path
-    >>> folder = Path(tempfile.mkdtemp())
     >>> events = [{"ph": "X", "name": "load", "cat": "io", "pid": 1, "tid": 1, "ts": 0, "dur": 1500.25}]
-    >>> _ = (folder / "trace.json").write_text(json.dumps({"traceEvents": events}))
-    >>> imported = qp.import_trace(folder / "trace.json", folder / "capture")
+    >>> _ = Path("trace.json").write_text(json.dumps({"traceEvents": events}))
+    >>> imported = qp.import_trace("trace.json", "captures/imported")
     >>> imported.events, imported.samples, imported.refused
     (1, 1, {})
     >>> imported.capture.stats()["max_us"].to_dict()

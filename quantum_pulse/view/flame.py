@@ -26,6 +26,24 @@ class Flame:
     """An icicle of the call tree: frames are as wide as their time, below the frames that called them.
 
     A notebook shows it by itself, and it answers clicks, keys and a search there. ``print(flame)`` shows it as text.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        A row for each frame, depth first. Index ``path``; columns ``depth``, ``category``, ``operation``, ``count``,
+        ``total_us``, ``self_us``, ``share``, and with a baseline ``baseline_us`` and ``change_us``.
+    figure : Chart
+        The icicle as a matplotlib Figure.
+
+    See Also
+    --------
+    Capture.flame : Returns it.
+
+    Examples
+    --------
+    >>> flame = qp.sample("engine").flame(by="self")
+    >>> flame.table.index[0]
+    'Engine.SUBMIT'
     """
 
     def __init__(self, current: Sequence[Stack], baseline: Sequence[Stack] | None, by: str, title: str) -> None:
@@ -37,10 +55,7 @@ class Flame:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """A row for each frame, depth first: index path; depth, category, operation, count, total_us, self_us, share.
-
-        With a baseline also baseline_us, what the frame would have taken in it, and change_us.
-        """
+        """A row for each frame, depth first."""
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
@@ -76,9 +91,27 @@ class Flame:
         return icicle_figure.draw(self._whole, self._label, is_differential=self._is_differential)
 
     def text(self, format: str = "text") -> str:  # noqa: A002 - as in `Capture.report`
-        """The icicle in a format: "text", "markdown", "html", "folded" (stacks), or "speedscope".
+        """Return the icicle in a format.
 
-        Raises ValueError for another format.
+        Parameters
+        ----------
+        format : {"text", "markdown", "html", "folded", "speedscope"}, default: "text"
+            "folded" are stacks as flamegraph.pl reads them, with self time in nanoseconds.
+
+        Returns
+        -------
+        str
+            The icicle.
+
+        Raises
+        ------
+        ValueError
+            If there is no such format.
+
+        Examples
+        --------
+        >>> qp.sample("engine").flame().text("folded").splitlines()[1]
+        'Engine.ORDER;Engine.SUBMIT 3837675...'
         """
         arguments.one_of(format, "format", FORMATS)
         if format == "html":
@@ -92,10 +125,31 @@ class Flame:
         return f"{self._label}\n\n{write(self._whole, is_differential=self._is_differential)}"
 
     def write(self, path: str | os.PathLike[str], format: str | None = None) -> Path:  # noqa: A002
-        """Write it to a file, whole or not at all, and return its path.
+        """Write the icicle to a file, whole or not at all.
 
-        The format is that of the ending, unless it is named: .folded or .txt for folded stacks, .speedscope.json,
-        .html, .md. Raises ValueError for an unknown one, OSError.
+        Parameters
+        ----------
+        path : str or path-like
+            The file. One that exists is replaced.
+        format : {"text", "markdown", "html", "folded", "speedscope"}, optional
+            By default that of the suffix: .folded or .txt for folded stacks, .speedscope.json, .html, .md.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        ValueError
+            If the format or suffix is unknown.
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> qp.sample("engine").flame().write("calls.folded").name
+        'calls.folded'
         """
         target = arguments.path(path, "path", "calls.speedscope.json")
         name = format or next((one for ending, one in _ENDINGS.items() if target.name.lower().endswith(ending)), None)
