@@ -374,8 +374,8 @@ class Capture:
         Examples
         --------
         >>> flame = qp.sample("engine").flame()
-        >>> flame.table["depth"].max() > 1
-        True
+        >>> flame.table.index[1]
+        'Engine.ORDER > Engine.SUBMIT'
         """
         from quantum_pulse.analysis import stacks
         from quantum_pulse.view.flame import Flame

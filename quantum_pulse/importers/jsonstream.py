@@ -207,7 +207,7 @@ class _Text:
             yield values
 
     def _many(self) -> list[Any]:
-        """The objects that end within the window; none where that is not so easily told."""
+        """The objects that end within the window; none where that is not clear at once."""
         end = len(self._text)
         for _ in range(_MOST_CUTS):
             end = self._text.rfind("},", self._at, end)

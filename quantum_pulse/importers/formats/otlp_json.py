@@ -94,7 +94,7 @@ def _time(value: Any) -> int | None:
 
 
 def _attributes(pairs: Any) -> Mapping[str, Any]:
-    """Attributes as a dictionary; what is none of OTLP's kinds of values is left out."""
+    """Attributes as a dictionary; values of other kinds than OTLP's are left out."""
     found = {}
     for pair in pairs if isinstance(pairs, list) else ():
         key, value = _get(pair, "key"), _get(pair, "value")
