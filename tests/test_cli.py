@@ -72,7 +72,7 @@ def test_import_and_plan(tmp_path, capfd):
     assert "rate must be" in capfd.readouterr().err
 
 
-def test_help_shows_examples(capfd):
+def test_help_shows_examples(capsys):
     assert main(["--help"]) == 0
     assert "quantum-pulse run --into captures/t -m tests" in capsys.readouterr().out
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quantum_pulse import arguments, files
 from quantum_pulse.analysis import stacks
 from quantum_pulse.analysis.stacks import Frame, Stack
-from quantum_pulse.view import icicle, numbers, page
+from quantum_pulse.view import html, icicle, numbers
 from quantum_pulse.view.document import Icicle
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Flame:
         arguments.one_of(format, "format", FORMATS)
         if format == "html":
             block = Icicle(self._whole, self._label, self._is_differential)
-            return f"{page.fragment([block])}<script>{page.asset('icicle.js')}</script>"
+            return f"{html.fragment([block])}<script>{html.asset('icicle.js')}</script>"
         if format == "folded":
             return stacks.folded(self._stacks)
         if format == "speedscope":

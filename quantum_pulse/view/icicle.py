@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from quantum_pulse.analysis.stacks import Frame
 from quantum_pulse.shown import visible
 from quantum_pulse.view import numbers
-from quantum_pulse.view.text import width as text_width
+from quantum_pulse.view.widths import width as text_width
 
 #: Frames that are narrower, as a share of all time, are left out.
 _NARROWEST: Final = 0.0005
@@ -102,13 +102,13 @@ def common_prefix(names: Sequence[str]) -> str:
 
 def described(frame: Frame, whole: Frame) -> str:
     """What a frame is, in a sentence."""
-    text = f"{frame.name}: {_us(frame.total_us)}, {numbers.share(frame.total_us / whole.total_us)}"
+    text = f"{frame.name}: {numbers.us(frame.total_us)}, {numbers.share(frame.total_us / whole.total_us)}"
     if frame is not whole and frame.count:
         text += f", {numbers.count(frame.count)} calls"
     if frame.children and frame.self_us:
-        text += f", self {_us(frame.self_us)}"
+        text += f", self {numbers.us(frame.self_us)}"
     if frame.baseline_us is not None:
-        text += f", {change(frame)} against {_us(frame.baseline_us)}"
+        text += f", {change(frame)} against {numbers.us(frame.baseline_us)}"
     return text
 
 
@@ -168,10 +168,6 @@ def _lines(whole: Frame, *, is_differential: bool) -> Iterator[tuple[str, ...]]:
         if share < _SHORTEST_LINE:
             continue
         bar = "█" * max(round(share * _BAR), 1)
-        cells = [numbers.share(share), _us(frame.total_us), _us(frame.self_us)]
+        cells = [numbers.share(share), numbers.us(frame.total_us), numbers.us(frame.self_us)]
         yield ("  " * depth + visible(frame.name), bar, *cells, *([change(frame)] if is_differential else []))
         waiting += [(child, depth + 1) for child in reversed(frame.children)]
-
-
-def _us(value: float) -> str:
-    return numbers.duration(value * 1000)
