@@ -42,11 +42,20 @@ class Spans:
     def __init__(self, sink: Sink) -> None:
         sink.has_named_parents = True
         self._sink = sink
+        self._resource: Mapping[str, Any] = {}
+        #: The process of that resource, once it has a span.
         self._place: int | None = None
         self._scope = ""
 
     def resource(self, attributes: Mapping[str, Any]) -> None:
         """Spans that follow are of a process with these attributes."""
+        self._resource, self._place = attributes, None
+
+    def _process(self) -> int:
+        """The number of the process that spans are of."""
+        if self._place is not None:
+            return self._place
+        attributes = self._resource
         identity = tuple(str(attributes[key]) for key in _IDENTITY if key in attributes)
         pid = attributes.get("process.pid")
         # Of several hosts processes may have one number: then the later one has a number of its own.
@@ -54,6 +63,7 @@ class Spans:
         process = self._sink.processes[self._place]
         process.title = str(attributes.get("service.name", ""))
         process.host = str(attributes["host.name"]) if "host.name" in attributes else None
+        return self._place
 
     def scope(self, name: str) -> None:
         """Spans that follow are of the instrumentation `name`."""
@@ -61,9 +71,6 @@ class Spans:
 
     def add(self, span: Span) -> None:
         """Take in a span."""
-        if self._place is None:
-            self.resource({})
-        assert self._place is not None
         refused = _why_refused(span)
         if refused is not None:
             self._sink.refuse(refused)
@@ -75,7 +82,7 @@ class Spans:
         if span.status == ERROR:
             error = span.exception or span.attributes.get(_ERROR_TYPE) or _DEFAULT_ERROR
         self._sink.call(
-            place=self._place,
+            place=self._process(),
             thread=thread if type(thread) is int and 0 <= thread < schema.MOST_NS else 0,
             kind=self._sink.operations.number(self._scope, span.name or ""),
             error=self._sink.error(str(error)),

@@ -96,6 +96,8 @@ def test_opentelemetry(encode, request_of_spans, tmp_path):
     samples = made.capture.samples()
     assert samples.groupby("operation", observed=True)["error"].first().to_dict()["ShopOrders.PAY"] == "ValueError"
     assert set(samples["process"]) == {4711}
+    (recording,) = (json.loads(file.read_text()) for file in (made.path / "processes").iterdir())
+    assert (recording["pid"], recording["host"], recording["title"]) == (4711, "one", "shop")
     spans = [
         span for resource in request_of_spans.resource_spans for scope in resource.scope_spans for span in scope.spans
     ]
