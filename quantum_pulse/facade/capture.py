@@ -348,7 +348,7 @@ class Capture:
             Begin paths at these operations.
         start, end : moment, optional
             Select calls that started in ``[start, end)``, as in `samples`.
-        by : {"total", "self"}, default: "total"
+        by : {"total", "self"}, default "total"
             "total": from the outermost calls in; frames are as wide as the calls take with all inside them. "self":
             from the operations that spend the time themselves, with the calls around them below.
         baseline : Capture, str or path-like, optional

@@ -139,7 +139,7 @@ def import_trace(
         The directory of the capture. It appears once the capture is complete.
     format : {"chrome", "kineto", "viztracer", "perfetto", "otlp-json", "otlp", "speedscope"}, optional
         The format of the trace. By default, it is recognised by the first bytes.
-    overwrite : bool, default: False
+    overwrite : bool, default False
         Whether to replace a capture that exists.
 
     Returns

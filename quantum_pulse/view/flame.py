@@ -95,7 +95,7 @@ class Flame:
 
         Parameters
         ----------
-        format : {"text", "markdown", "html", "folded", "speedscope"}, default: "text"
+        format : {"text", "markdown", "html", "folded", "speedscope"}, default "text"
             "folded" are stacks as flamegraph.pl reads them, with self time in nanoseconds.
 
         Returns
