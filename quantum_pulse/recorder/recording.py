@@ -642,7 +642,10 @@ class Recorder:
         """Whether no other process has recorded into the capture, nor left a ring that is yet to be taken over."""
         names: set[str] = set()
         # In this order: a ring goes when its process file is there.
-        for folder, suffix in ((self._place.rings, schema.RING_SUFFIX), (f"{self._target}/{schema.PROCESSES}", ".json")):
+        for folder, suffix in (
+            (self._place.rings, schema.RING_SUFFIX),
+            (f"{self._target}/{schema.PROCESSES}", ".json"),
+        ):
             with contextlib.suppress(FileNotFoundError):
                 names.update(name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix))
         return {name for name in names if not name.startswith(".")} == {self._name}
