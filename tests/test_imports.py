@@ -22,9 +22,10 @@ FORBIDDEN = HEAVY | {
     "quantum_pulse.export",
     "quantum_pulse.facade",
     "quantum_pulse.history",
+    "quantum_pulse.integrations",
     "quantum_pulse.notebook",
     "quantum_pulse.records",
-    "quantum_pulse.results",
+    "quantum_pulse.diagnosis",
     "quantum_pulse.view",
     # of other makers
     "anywidget",

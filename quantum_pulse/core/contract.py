@@ -116,6 +116,15 @@ class Core(Protocol):
         in the same way. A name that is not declared, or a value of another type, is refused: see `set_refusal`.
         """
 
+    @property
+    def Block(self) -> type[_native.Block]:  # noqa: N802 - a class of the module
+        """``Block(probe)`` is a block that is open from now on, and an object: what no ``with`` can enclose.
+
+        `end`, in whatever context or thread, records it, and a second time does nothing. What begins after that is not
+        inside of it, also in tasks that were created while it was open. `become` makes it a block of another probe, as
+        if it had always been one. A block that is given up is ended with GeneratorExit. One thread at a time uses it.
+        """
+
     def annotate(self, *, error: str | BaseException | None = None, **attributes: _native.AttributeValue) -> None:
         """Say what is known of the innermost open block of this execution context.
 

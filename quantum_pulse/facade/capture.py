@@ -19,12 +19,13 @@ from quantum_pulse.shown import visible
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantum_pulse.analysis import Comparison, Contrast, Correlations
     from quantum_pulse.explorer.widget import Explorer
     from quantum_pulse.export.exporting import Exported
     from quantum_pulse.facade.operations import RecordedOperations
     from quantum_pulse.reading.slowest import Slowest
-    from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
+    from quantum_pulse.view.flame import Flame
     from quantum_pulse.view.formats import Report
 
     #: A capture, opened or by its path.
@@ -109,7 +110,7 @@ class Capture:
         sort : str, optional
             A column (the largest first), a level of the index, or "priority".
         top : int, optional
-            Return only so many rows, by ``total_us`` if `sort` is not given.
+            The most rows to return, those with the largest ``total_us`` if `sort` is not given.
 
         Returns
         -------
@@ -350,6 +351,64 @@ class Capture:
 
         return nesting.tree(self._source, operations, start, end)
 
+    def flame(
+        self,
+        operations: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
+        *,
+        by: Literal["total", "self"] = "total",
+        baseline: CaptureOrPath | None = None,
+    ) -> Flame:
+        """Draw the call tree as an icicle, which a notebook shows and a terminal prints.
+
+        Parameters
+        ----------
+        operations : operation, enum, or iterable of operations, optional
+            Begin paths at these operations.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+        by : {"total", "self"}, default "total"
+            "total": from the outermost calls in; frames are as wide as the calls take with all inside them. "self":
+            from the operations that spend the time themselves, with the calls around them below.
+        baseline : Capture, str or path-like, optional
+            Another capture to compare with. Frames are then coloured by how much longer they take than they would
+            in the baseline, had it made as many of the outermost calls.
+
+        Returns
+        -------
+        Flame
+            The icicle, also as text, folded stacks and a file for speedscope.
+
+        Raises
+        ------
+        TypeError
+            If `operations` contains a string.
+        ValueError
+            If `by` or a moment is invalid.
+
+        See Also
+        --------
+        Capture.tree : The same as a table.
+
+        Examples
+        --------
+        >>> flame = qp.sample("engine").flame()
+        >>> flame.table.index[1]
+        'Engine.ORDER > Engine.SUBMIT'
+        """
+        from quantum_pulse.analysis import stacks
+        from quantum_pulse.view.flame import Flame
+
+        arguments.one_of(by, "by", stacks.KINDS)
+        before = None if baseline is None else Capture(_source_of(baseline, "baseline"))
+        return Flame(
+            stacks.of_tree(self.tree(operations, start, end)),
+            None if before is None else stacks.of_tree(before.tree(operations)),
+            by,
+            self.path.resolve().name,
+        )
+
     def slowest(
         self,
         n: int = 10,
@@ -452,9 +511,9 @@ class Capture:
         Engine.FEED_MESSAGE      200.0  0.001          kept
         Engine.SQL_COMMIT      20000.0  0.000       too_few
         """
-        from quantum_pulse.view import budgets
+        from quantum_pulse.diagnosis import budgets
 
-        return budgets.of(self._source, check=check, alpha=alpha)
+        return budgets.check(self._source, is_tested=check, alpha=alpha)
 
     def validate(
         self,
@@ -835,8 +894,9 @@ class Capture:
         >>> report.path.name
         'report.html'
         """
+        from quantum_pulse.diagnosis import report
         from quantum_pulse.facade import reporting
-        from quantum_pulse.view import formats, report
+        from quantum_pulse.view import formats
 
         if format is not None:
             formats.checked(format)
@@ -1307,23 +1367,13 @@ class Capture:
         return visible(f"<Capture {what}: {count:,} samples{older}>")
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.reading import definitions, expired, saves
-        from quantum_pulse.view import html, text, unfinished
+        from quantum_pulse.facade import notes
+        from quantum_pulse.reading import definitions
+        from quantum_pulse.view import html, statistics
 
-        table = html.stats_table(
-            self.stats(),
-            self.categories,
-            caption=f"Capture {self.path}",
-            priorities=definitions.priorities(self._source).operations,
-        )
-        below = (
-            unfinished.lines(unfinished.of(self._source)),
-            text.budget_lines(self.budgets(check=None)),
-            text.validation_lines(self.validate(expected_only=True)),
-            expired.sentence(self._source),
-            saves.sentence(self._source),
-        )
-        return table + "".join(map(html.lines, below))
+        priorities = definitions.priorities(self._source).operations
+        table = statistics.table(self.stats(), self.categories, f"Capture {self.path}", priorities=priorities)
+        return html.card([table]) + "".join(map(html.lines, notes.below(self)))
 
 
 def _sources(captures: object, name: str) -> list[reader.Source]:

@@ -79,27 +79,27 @@ grow(Stack *stack)
 /* Nearly every call into Python from here may collect garbage, run a finaliser, and so come back here: to open and close
  * other spans on the same stack, which moves when it grows. So what may do that comes first, or looks at the stack
  * anew afterwards. */
-static inline int
-begin_span(uint32_t probe_id, int32_t weight, Details *details, int cpu_time)
+static inline Stack *
+begin_span(uint32_t probe_id, int32_t weight, Details *details, int cpu_time, PyObject *holder)
 {
     Thread *thread = current_thread();
     if (thread == NULL)
-        return 0;
+        return NULL;
     PyThreadState *tstate = PyThreadState_Get();
     Stack *stack = ready_stack(thread, tstate);
     if (stack == NULL) {
         PyErr_Clear();
-        return 0;
+        return NULL;
     }
-    PyObject *generator = running_generator(tstate);
-    int encloses = generator != NULL && is_context_manager();
+    PyObject *generator = holder != NULL ? holder : running_generator(tstate);
+    int encloses = holder != NULL || (generator != NULL && is_context_manager());
     if (is_stale(thread))
-        return 0; /* the recording was ended meanwhile */
+        return NULL; /* the recording was ended meanwhile */
     Count *count = count_of(thread, probe_id);
     take_latch(&stack->latch);
     if (count == NULL || (stack->depth == stack->capacity && grow(stack) < 0)) {
         release_latch(&stack->latch);
-        return 0;
+        return NULL;
     }
     int64_t parent = innermost(stack), span = parent;
     Slot *slot = NULL;
@@ -139,7 +139,7 @@ begin_span(uint32_t probe_id, int32_t weight, Details *details, int cpu_time)
         Py_INCREF(stack);
     release_latch(&stack->latch);
     if (weight == 0)
-        return 1; /* contexts that are copied from here are children of its parent, which the mark names */
+        return stack; /* contexts that are copied from here are children of its parent, which the mark names */
     if (set_mark(tstate, stack) < 0)
         PyErr_Clear();
     if (index < stack->depth && stack->open[index].span == span && !(PARALLEL && is_stale(thread))) {
@@ -152,20 +152,29 @@ begin_span(uint32_t probe_id, int32_t weight, Details *details, int cpu_time)
         if (slot != NULL)
             slot->open.start = start;
     }
-    return 1;
+    return stack;
 }
 
 void
 enter(uint32_t probe_id, int32_t weight)
 {
-    begin_span(probe_id, weight, NULL, 0);
+    begin_span(probe_id, weight, NULL, 0, NULL);
 }
 
 void
 enter_with(uint32_t probe_id, int32_t weight, Details *details, int cpu_time)
 {
-    if (!begin_span(probe_id, weight, details, cpu_time))
+    if (begin_span(probe_id, weight, details, cpu_time, NULL) == NULL)
         free(details);
+}
+
+Stack *
+enter_held(uint32_t probe_id, int32_t weight, Details *details, PyObject *holder)
+{
+    Stack *stack = begin_span(probe_id, weight, details, 0, holder);
+    if (stack == NULL)
+        free(details);
+    return stack;
 }
 
 /* The innermost open span of `probe_id` that belongs to `generator` (NULL: to none), or -1; one that the present task has
@@ -221,7 +230,7 @@ cpu_time_of(const Details *details, const PyThreadState *tstate, int is_interrup
 }
 
 static inline void
-end_span(uint32_t probe_id, PyObject *error_type, int may_have_details, int cpu_time)
+end_span(uint32_t probe_id, PyObject *error_type, int may_have_details, int cpu_time, PyObject *holder, Stack *held_in)
 {
     int64_t end = now_ns(), cpu_end = cpu_time ? thread_cpu_ns() : 0;
     Thread *thread = current_thread(); /* a generator may be closed by a thread that has recorded nothing yet */
@@ -231,16 +240,16 @@ end_span(uint32_t probe_id, PyObject *error_type, int may_have_details, int cpu_
     if (is_stale(thread))
         return;
     PyThreadState *tstate = PyThreadState_Get();
-    Stack *current = current_stack(thread, tstate, 0), *stack = current;
-    if (stack != NULL && stack->is_shared) {
+    Stack *current = current_stack(thread, tstate, 0), *stack = holder != NULL ? held_in : current;
+    if (holder == NULL && stack != NULL && stack->is_shared) {
         if (know_task(thread, tstate, stack) < 0)
             PyErr_Clear();
         if (is_stale(thread))
             return;
     }
-    PyObject *generator = running_generator(tstate);
+    PyObject *generator = holder != NULL ? holder : running_generator(tstate);
     Py_ssize_t index = stack == NULL ? -1 : find_and_latch(stack, probe_id, generator);
-    if (index < 0 && generator != NULL)
+    if (index < 0 && generator != NULL && holder == NULL)
         stack = find_elsewhere(probe_id, generator, &index);
     if (index < 0) {
         PyErr_Clear();
@@ -271,9 +280,13 @@ end_span(uint32_t probe_id, PyObject *error_type, int may_have_details, int cpu_
     if (sample.weight > 0) {
         if (entered_by != thread->id)
             move_start(thread, probe_id, entered_by);
-        if (stack != current)
+        if (holder != NULL) {
+            disinherit(stack, sample.span, sample.parent);
+        } else if (stack != current) {
             stack->abandoned = sample.span;
-        else if (set_mark(tstate, stack) < 0)
+            stack->replacement = -1;
+        }
+        if (stack == current && set_mark(tstate, stack) < 0)
             PyErr_Clear();
         if (may_have_details && details != NULL)
             details->cpu = cpu_time_of(details, tstate, is_interrupted || entered_by != thread->id, cpu_end, &sample);
@@ -290,13 +303,49 @@ end_span(uint32_t probe_id, PyObject *error_type, int may_have_details, int cpu_
 void
 leave(uint32_t probe_id, PyObject *error_type)
 {
-    end_span(probe_id, error_type, 0, 0);
+    end_span(probe_id, error_type, 0, 0, NULL, NULL);
 }
 
 void
 leave_with(uint32_t probe_id, PyObject *error_type, int cpu_time)
 {
-    end_span(probe_id, error_type, 1, cpu_time);
+    end_span(probe_id, error_type, 1, cpu_time, NULL, NULL);
+}
+
+void
+leave_held(uint32_t probe_id, PyObject *error_type, PyObject *holder, Stack *stack)
+{
+    end_span(probe_id, error_type, 1, 0, holder, stack);
+}
+
+int
+rename_held(uint32_t probe_id, uint32_t new_id, Details **details, const PyObject *holder, Stack *stack)
+{
+    Thread *thread = current_thread();
+    if (thread == NULL || count_of(thread, probe_id) == NULL || count_of(thread, new_id) == NULL || is_stale(thread))
+        return 0;
+    Py_ssize_t index = find_and_latch(stack, probe_id, holder);
+    if (index < 0)
+        return 0; /* entered before the recording began */
+    Open *open = &stack->open[index];
+    int32_t entered_by = open->thread, weight = open->weight;
+    open->probe_id = new_id;
+    open->thread = (int32_t)thread->id;
+    Details *before = open->details;
+    open->details = *details;
+    *details = before;
+    if (open->slot != NULL) {
+        open->slot->probe_id = new_id;
+        open->slot->thread = thread->id;
+    }
+    release_latch(&stack->latch);
+    if (weight > 0) {
+        if (entered_by != thread->id)
+            move_start(thread, probe_id, entered_by);
+        count_up(count_of(thread, probe_id)->started, -1);
+        count_up(count_of(thread, new_id)->started, 1);
+    }
+    return 1;
 }
 
 int32_t

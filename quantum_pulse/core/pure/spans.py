@@ -73,6 +73,7 @@ class Open:
         "frame",
         "home",
         "is_abandoned",
+        "is_held",
         "is_open",
         "owner",
         "parent",
@@ -95,7 +96,8 @@ class Open:
     encloses: bool  # also while its generator is suspended
     failure: int  # number of the error that the program has declared; 0: none
     home: int  # task or thread that opened it
-    is_abandoned: bool  # closed from another task or thread
+    is_abandoned: bool  # closed from another task or thread, or for good: it encloses nothing any more
+    is_held: bool  # by a Block
     is_open: bool
     owner: weakref.ref[Any] | None  # the task that opened it, if one did
     parent: int
@@ -233,6 +235,9 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
     top = _top.get()
     if top is not None and top.session is not session:
         top = None
+    # What was closed elsewhere is forgotten here.
+    while top is not None and not top.is_open and _encloses_nothing(top, visit, is_foreign=top.home != entry.home):
+        top = top.below
     entry.below = top
     while top is not None and _encloses_nothing(top, visit, is_foreign=top.home != entry.home):
         top = top.below
@@ -241,7 +246,7 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
     entry.cpu = entry.step = None
     entry.failure = 0
     entry.values = None
-    entry.encloses = entry.is_open = entry.is_abandoned = False
+    entry.encloses = entry.is_open = entry.is_abandoned = entry.is_held = False
     entry.span = entry.parent
     entry.slot = None
     if entry.weight > 0 and not session.begin(thread, count, entry, keeps_slot=keeps_slot):
@@ -302,10 +307,15 @@ def enter(session: Session, probe: Any, caller: FrameType, values: dict[int, int
         entry.frame = caller
         entry.encloses = _is_context_manager(caller)
         session.by_frame.setdefault(caller, []).append(entry)
+    _open(session, entry, caller if probe.probe_cpu_time or session.cpu_time else None)
+
+
+def _open(session: Session, entry: Open, cpu_timed: FrameType | None = None) -> None:
+    """`cpu_timed`: the frame of the block, where its CPU time is wanted."""
     entry.is_open = True
     _set(_top, entry)
-    if (probe.probe_cpu_time or session.cpu_time) and entry.weight > 0:
-        entry.step = _step_of(caller)
+    if cpu_timed is not None and entry.weight > 0:
+        entry.step = _step_of(cpu_timed)
         entry.cpu = time.thread_time_ns()
     entry.start = now()
     session.slots.begin(entry.slot, entry.start)
@@ -323,15 +333,22 @@ def leave(session: Session, probe: Any, caller: FrameType, kind: type[BaseExcept
     entry = _find(session, probe.probe_id, caller, home)
     if entry is None:
         return
-    entry.is_open = False
     entry.is_abandoned = entry.home != home
+    _close(session, entry, end, kind, _cpu_time(entry, thread, caller, end, cpu_end))
+
+
+def _close(
+    session: Session, entry: Open, end: int, kind: type[BaseException] | None, cpu_ns: int | None = None
+) -> None:
+    entry.is_open = False
     _set(_top, _without(entry, _top.get()))
     if entry.weight > 0:
+        thread = this_thread(session)
         if entry.thread != thread.id:
             session.move_start(thread, entry)
         # What the program says of it tells more than a type.
         error = entry.failure or (0 if kind is None else session.error_number(kind))
-        if session.commit(thread, entry, end, error, _cpu_time(entry, thread, caller, end, cpu_end)):
+        if session.commit(thread, entry, end, error, cpu_ns):
             session.slots.free(entry.slot)  # last: for a moment it is known twice, rather than not at all
 
 
@@ -342,6 +359,31 @@ def _cpu_time(entry: Open, thread: Thread, caller: FrameType, end: int, cpu_end:
     if entry.step is not _step_of(caller) or _can_switch():
         return None
     return min(max(cpu_end - entry.cpu, 0), end - entry.start)  # reading both clocks takes time on its own
+
+
+def hold(session: Session, probe: Any) -> Open | None:
+    """Open a span that is left by `let_go`, in whatever context."""
+    entry = new_entry(session, this_thread(session), probe, keeps_slot=True)
+    if entry is not None:
+        entry.is_held = True
+        _open(session, entry)
+    return entry
+
+
+def let_go(entry: Open, kind: type[BaseException] | None) -> None:
+    end = now()
+    entry.is_abandoned = True
+    _close(entry.session, entry, end, kind)
+
+
+def rename(entry: Open, probe: Any) -> None:
+    """An open span becomes one of `probe`, and of the thread that says so."""
+    session = entry.session
+    thread = this_thread(session)
+    if entry.weight > 0:
+        session.rename(thread, entry, probe.probe_id)
+    entry.probe_id, entry.thread = probe.probe_id, thread.id
+    entry.values = None  # of attributes that the other probe need not have
 
 
 def _without(entry: Open, top: Open | None) -> Open | None:
@@ -370,7 +412,7 @@ def _find(session: Session, probe_id: int, caller: FrameType, home: int) -> Open
     of_another_task = None
     top = _top.get()
     while top is not None and top.session is session:
-        if top.is_open and top.probe_id == probe_id and top.frame is None:
+        if top.is_open and top.probe_id == probe_id and top.frame is None and not top.is_held:
             if top.home == home:
                 return top
             of_another_task = of_another_task or top
