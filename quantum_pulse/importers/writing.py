@@ -194,7 +194,7 @@ class Writer:
             path,
             Batch(columns),
             operations=sink.operations.definitions,
-            errors=[writable(name) for name in sink.errors],
+            texts=[writable(name) for name in sink.errors],
             unix=unix,
             process=pids[rows["place"]],
             footer=recording.footer(),
