@@ -1,4 +1,4 @@
-"""Attributes of operations: what may be declared, what values are as text, and what a mistake is told.
+"""Attributes of operations: what may be declared, what values are as text, and what is said of a mistake.
 
 A core checks values and keeps them; it knows attributes by what `for_core` says of them.
 """

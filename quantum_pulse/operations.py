@@ -554,7 +554,7 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:
-        """What calls of the operation may be told apart by."""
+        """What tells calls of the operation apart."""
         return declarations.declared(self._value_.attributes)
 
     @property

@@ -262,7 +262,7 @@ VALUES_PER_ROW: Final = len(DETAIL_COLUMNS)
 MOST_ATTRIBUTES: Final = 24
 #: The longest text that an attribute keeps whole, in characters.
 MOST_TEXT: Final = 256
-#: What stands for the texts of an attribute, and names of errors, beyond their bound.
+#: What represents the texts of an attribute, and names of errors, beyond their bound.
 OTHER: Final = "(other)"
 #: Segments in use at which the agent is woken, if that is not more than half of them.
 WAKE_SEGMENTS: Final = 800

@@ -71,7 +71,7 @@ def column(
     numbers
         The operation of each row, as an index into `operations`.
     operations, texts
-        What the numbers of operations and texts stand for.
+        What the numbers of operations and texts mean.
 
     Returns
     -------

@@ -32,7 +32,7 @@ def parsed_texts(data: bytes) -> list[str]:
 
 
 def numbered(areas: Iterable[Area]) -> list[str]:
-    """The texts of all areas by their numbers; 0 is none. What an area that makes no sense had is `schema.OTHER`."""
+    """The texts of all areas by their numbers; 0 means none. What an area that makes no sense had is `schema.OTHER`."""
     texts = [""]
     for before, data in sorted(areas):
         if before + 1 < len(texts) or before > _MOST:

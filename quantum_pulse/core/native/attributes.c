@@ -94,7 +94,7 @@ refuse(uint32_t probe_id, PyObject *name, PyObject *value)
     return -1;
 }
 
-/* An integer of 64 bits, from what is one; -1 with or without an exception where it is none. */
+/* An integer of 64 bits, from what is one; -1 with or without an exception for anything else. */
 static int
 read_integer(PyObject *given, int64_t *number)
 {

@@ -361,7 +361,7 @@ decorate(Probe *probe, PyObject *function, PyObject *timing)
 }
 
 /* As `__enter__`, `__exit__` and decorator in one: CPython looks the first two up for each block, and to bind them each
- * time would cost as much as the clock. So both give the object itself, and it is told by the number of arguments what
+ * time would cost as much as the clock. So both give the object itself, and the number of arguments says what
  * it is called as. */
 static PyObject *
 call_attributed(PyObject *object, PyObject *const *args, size_t nargsf, PyObject *kwnames)
