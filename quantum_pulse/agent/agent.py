@@ -185,7 +185,7 @@ class Agent:
         except FileNotFoundError:
             return  # it has just been taken over
         except (OSError, ValueError) as error:
-            logger.debug("%s is left alone: %s", path.name, error)
+            logger.debug("%s is ignored: %s", path.name, error)
             return
         self.recordings[name] = recording
         if recording.described.get("keep") and not recording.is_forked:
@@ -413,8 +413,8 @@ class Agent:
         failure = ""
         self._sample_one(recording.name)  # up to the moment that is saved
         try:
-            told = snapshots.write(Path(request["snapshot"]), recording, int(request["first_ns"]), self._clock)
-            content = recording.content("snapshot", self._environment(recording)) | told
+            saved = snapshots.write(Path(request["snapshot"]), recording, int(request["first_ns"]), self._clock)
+            content = recording.content("snapshot", self._environment(recording)) | saved
             write_json(Path(request["snapshot"]) / schema.PROCESSES / f"{recording.name}.json", content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             failure = str(getattr(error, "strerror", None) or error)
@@ -432,7 +432,7 @@ class Agent:
         ):
             if now < self._failing_since + GIVE_UP_S:
                 return False
-            logger.error("%s: what is in the rings stays there, to be recovered", self.capture)
+            logger.error("%s: the rings are kept, to be recovered", self.capture)
         elif self._is_finishing and all(one.pid != os.getpid() for one in self.recordings.values()):
             if self.recordings:
                 return True  # a thread of a program that ends: the others start another agent
@@ -447,7 +447,7 @@ class Agent:
         return True
 
     def _drop_rings(self) -> None:
-        """Nobody can find what is in the rings of a capture that was deleted. A program that goes on keeps its own."""
+        """Nobody can find what is in the rings of a capture that was deleted. A running program keeps its own."""
         for recording in self.recordings.values():
             if recording.has_exited or recording.is_stopped:
                 remove_ring(recording.path)

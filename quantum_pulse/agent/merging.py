@@ -1,7 +1,7 @@
-"""Small parts into larger ones, while a recording goes on and when it stops.
+"""Small parts into larger ones, while a recording continues and when it stops.
 
 One of schema.MERGED_ROWS takes about 70 MB of memory while it is made.
-A merged part names its sources in its footer and stands under its final name before they are deleted. So wherever the
+A merged part names its sources in its footer and has its final name before they are deleted. So wherever the
 process dies, each row is in a part that counts: readers and `recover` leave out parts that another one names.
 """
 
@@ -72,7 +72,7 @@ class Merger:
             else:
                 self.merge()
         except Exception as error:  # noqa: BLE001 - the disk's errors, pyarrow's, and those of a damaged part
-            logger.debug("parts are not merged any more: %s", error)
+            logger.debug("parts are no longer merged: %s", error)
             self._has_failed = True
 
     def merge(self) -> None:

@@ -58,7 +58,7 @@ class Recording:
     """A recording of a process that is there, or that was there when this began to look at it."""
 
     def __init__(self, capture: Path, path: Path, clock: Clock, core: Core) -> None:
-        """Attach to the ring `path`. Raises OSError, and ValueError when it is no ring."""
+        """Attach to the ring `path`. Raises OSError, and ValueError when it is not a ring file."""
         self.capture = capture
         self.path = path
         self.name = owners.recording_of(path)
@@ -384,7 +384,7 @@ class Recording:
             "ended": "stop" if self.is_stopped else "exec" if has_replaced_itself else ending.described(status),
             "account": account,
             "rows": {**self._rows, "samples": account["written"]},
-            "losses": self._losses(end) if end else found.untold([]),
+            "losses": self._losses(end) if end else found.unreported([]),
             "unfinished": found.open_blocks(self._clock.unix_of),
             "unused": found.unused(),
         }
@@ -393,7 +393,7 @@ class Recording:
         return content
 
     def _now_as_of_start(self) -> int:
-        """This moment in Unix time, as the wall clock was when the recording began."""
+        """Return the current Unix time by the wall clock as it was set when the recording began."""
         return self._core.now() + (self._names.anchor_ns or 0)
 
     def _losses(self, end: dict[str, Any]) -> list[dict[str, Any]]:

@@ -179,7 +179,7 @@ class Workers:
         for key, count in own.items():
             account[key] += count
         _add_up(content["accounts"], end.get("accounts") or [])
-        content["losses"] = _added_losses(content["losses"], whole.untold([]))
+        content["losses"] = _added_losses(content["losses"], whole.unreported([]))
         content["unused"] = records.newest([*(content.get("unused") or []), *whole.unused()])
         content["unfinished"] += piece.open_blocks(self._clock.unix_of)
         del content["unfinished"][MOST_LISTED:]
@@ -228,7 +228,7 @@ def _together(pieces: list[contents.Contents]) -> tuple[Batch, list[Definition],
 
 
 def _add_up(total: list[dict[str, Any]], accounts: list[dict[str, Any]]) -> None:
-    """Add accounts by operation; thread 0 stands for threads that have ended."""
+    """Add accounts by operation; thread 0 is for threads that have ended."""
     known = {one["operation"]: one for one in total}
     for account in accounts:
         own = known.get(account["operation"])

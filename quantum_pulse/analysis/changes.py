@@ -23,7 +23,7 @@ SIMULATIONS: Final = 4000
 #: Share of the error probability that the search of a whole interval gets; the searches of its halves share the rest.
 WHOLE: Final = 0.7
 #: Noise that is considered: autocorrelation of first order, its share of the variance, the rest being white, and how
-#: likely that is before anything is seen, in proportion. What wanders slowly under white noise is the hardest to tell.
+#: likely that is before anything is seen, in proportion. Slow wandering under white noise is the hardest to recognise.
 NOISES: Final = (
     (0.0, 0.0, 200),
     (0.5, 1.0, 40),
@@ -34,7 +34,7 @@ NOISES: Final = (
 )
 #: Noise of less than this share of the likelihood is left out.
 UNLIKELY: Final = 1e-6
-#: Longer lags, whose mean autocorrelation tells what wanders from what merely follows the value before.
+#: Longer lags, whose mean autocorrelation distinguishes what wanders from what merely follows the value before.
 LAGS: Final = range(2, 9)
 #: Cosines that the noise's long-run variance is estimated from as well, at most, and values that each needs.
 COSINES: Final = 12
@@ -45,31 +45,89 @@ LONGEST_SIMULATED: Final = 1000
 
 @dataclass(frozen=True)
 class ChangePoint:
-    """A step in a series."""
+    """One step in a series of results, as `change_points` finds it.
 
-    #: Place of the first value after the step.
+    Attributes
+    ----------
+    index : int
+        Position of the first value after the step.
+    before : float
+        Median from the previous step, or the start of the series, to this step.
+    after : float
+        Median from this step to the next one, or to the end of the series.
+    p_value : float
+        Probability of so large a step if the interval that was searched holds nothing but
+        persistent noise. It accounts for all positions in the interval.
+
+    Examples
+    --------
+    >>> from quantum_pulse import analysis
+    >>> step, = analysis.change_points([10, 11, 10, 11, 10, 11, 20, 21, 20, 21, 20, 21])
+    >>> step.index, step.before, step.after
+    (6, 10.5, 20.5)
+    """
+
     index: int
-    #: Medians from the step before (or the start) to this one, and from this one to the next (or the end).
     before: float
     after: float
-    #: Of "nothing but persistent noise" in the interval that was searched, as one test of all positions in it.
     p_value: float
 
 
 def change_points(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.02) -> list[ChangePoint]:
-    """Steps in `values`, results of successive runs (any unit), in order of place; empty when there are none.
+    """Find the steps in a series of results.
 
-    `alpha` is the probability of any report on a series that only fluctuates, be it skewed, with outliers or with
-    moderate autocorrelation, plain or under white noise. A step needs SHORTEST values on each side. NaN are left out.
+    Parameters
+    ----------
+    values : array-like of float, shape (n,)
+        Results of successive runs, in any unit. NaN is left out.
+    alpha : float, default 0.02
+        Probability of any report on a series that only fluctuates, even if it is skewed, has
+        outliers or is moderately autocorrelated, with or without white noise on top. It must be
+        above 0 and below 0.5.
 
-    Method: the largest CUSUM of normal scores (rank-based: Pettitt 1979; efficient scores: van der Waerden 1952) over
-    the noise's long-run standard deviation around the best step; its null distribution simulated with the same
-    estimates made (parametric bootstrap), of several kinds of noise that are partly persistent and partly white, each
-    counting as far as it is likely by the autocorrelations around the step (Meng 1994); binary segmentation
-    (Vostrikova 1981) that looks at halves as well, each interval tested at a share of `alpha` that is its share of the
-    series.
+    Returns
+    -------
+    list of ChangePoint
+        The steps in order of position; empty if there are none. A step has at least 5 values on
+        each side.
 
-    Raises ValueError for values that are not one-dimensional or infinite and for alpha outside (0, 0.5).
+    Raises
+    ------
+    ValueError
+        If `values` is not one-dimensional or not finite, or `alpha` is out of range.
+
+    See Also
+    --------
+    History.change_points : Find the steps of the operations in a history.
+
+    Notes
+    -----
+    The statistic is the largest CUSUM of ranks (Pettitt 1979) as normal scores (van der Waerden
+    1952), over the long-run standard deviation of the noise around the best step. Its null
+    distribution is simulated, a parametric bootstrap, for several kinds of noise that are partly
+    persistent and partly white. Each is weighted by its likelihood given the autocorrelations
+    around the step (Meng 1994). Binary segmentation (Vostrikova 1981) searches halves of an
+    interval as well (Kovács et al. 2023); each interval is tested at the share of `alpha` that
+    it has of the series.
+
+    References
+    ----------
+    - A. N. Pettitt (1979). A non-parametric approach to the change-point problem. Applied
+      Statistics 28.
+    - B. L. van der Waerden (1952). Order tests for the two-sample problem and their power.
+      Indagationes Mathematicae 14.
+    - X.-L. Meng (1994). Posterior predictive p-values. Annals of Statistics 22.
+    - L. Ju. Vostrikova (1981). Detecting disorder in multidimensional random processes. Soviet
+      Mathematics Doklady 24.
+    - S. Kovács, P. Bühlmann, H. Li & A. Munk (2023). Seeded binary segmentation. Biometrika 110.
+
+    Examples
+    --------
+    >>> from quantum_pulse import analysis
+    >>> p99_us = [100, 103, 98, 101, 99, 102, 97, 130, 128, 133, 131, 127, 132, 129]
+    >>> for step in analysis.change_points(p99_us):
+    ...     print(f"run {step.index}: {step.before:g} -> {step.after:g}")
+    run 7: 100 -> 130
     """
     import numpy as np
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from quantum_pulse import shown
+from quantum_pulse.analysis.compared import COLUMNS, SIDES, Comparison, warmup_frame
 from quantum_pulse.analysis.ratios import Between, Side, Within, ratio_of
 from quantum_pulse.analysis.significance import benjamini_hochberg
 from quantum_pulse.analysis.warmup import settling
@@ -15,204 +15,13 @@ from quantum_pulse.arguments import between, real
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import pandas as pd
 
-    from quantum_pulse.analysis.explanation import Explanation
 
 #: Operation -> durations in ns, in the order in which they were recorded.
 Run: TypeAlias = "Mapping[str, npt.ArrayLike]"
 
-COLUMNS: Final = (
-    "operation",
-    "quantile",
-    "baseline_us",
-    "current_us",
-    "change",
-    "ci_low",
-    "ci_high",
-    "q_value",
-    "verdict",
-)
-
-#: Columns of `Comparison.warmup`, and their types.
-WARMUP: Final = {
-    "side": "object",
-    "run": "int64",
-    "operation": "object",
-    "set_aside": "int64",
-    "samples": "int64",
-    "change": "float64",
-}
-
-#: The worst first: the verdict on the whole is the first of these that some row has.
-VERDICTS: Final = ("regressed", "improved", "inconclusive", "too_few", "equivalent", "added", "removed")
-#: Of a regression: the operation took over time of the one around it, and together they are not slower.
-MOVED: Final = "moved"
-
-#: What `Comparison.failures` may name: verdicts, budgets that the current side misses, and what had not ended in it.
-FAIL_ON: Final = ("regressed", "improved", "inconclusive", "removed", "budget", "killed", "unfinished")
-#: What fails a build unless it says otherwise.
-USUAL_FAIL_ON: Final = ("regressed", "budget", "killed")
-#: States of a call whose process or recording ended before it did; one that is "running" may still end.
-ENDED_STATES: Final = ("killed", "stopped")
-
 #: A quantile is tested when this many samples are expected beyond it, on each side.
 FEWEST_BEYOND: Final = 5
-SIDES: Final = ("baseline", "current")
-
-
-def warmup_frame(rows: Sequence[tuple[str, int, str, int, int, float]] = ()) -> pd.DataFrame:
-    """Rows of `Comparison.warmup`."""
-    import pandas as pd
-
-    return pd.DataFrame(rows, columns=list(WARMUP)).astype(WARMUP)
-
-
-class OpenCalls(NamedTuple):
-    """Unfinished calls of an operation in one place; `elapsed_ns` is how long the first of them has taken, NaN
-    where it had only just started."""
-
-    operation: str
-    #: "killed", "stopped" or "running", as in `Capture.unfinished`.
-    state: str
-    elapsed_ns: float
-    calls: int = 1
-
-
-@dataclass(frozen=True)
-class StillOpen:
-    """Unfinished calls of the current side: they have no samples, so the table leaves them out."""
-
-    #: What takes longest first. Of what is still recorded only calls that take longer than any that ended.
-    calls: tuple[OpenCalls, ...] = ()
-    #: Whether some process of it is still being recorded, so that the run is incomplete.
-    still_recorded: bool = False
-    #: How many processes were recorded.
-    processes: int = 1
-
-    def of_state(self, *states: str) -> list[OpenCalls]:
-        return [call for call in self.calls if call.state in states]
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """What `compare_samples` found."""
-
-    #: A row per operation and quantile: operation, quantile, baseline_us, current_us, change (current / baseline - 1),
-    #: ci_low, ci_high (of the change, at 1 - alpha, each row for itself), q_value, verdict. Sorted by operation.
-    table: pd.DataFrame
-    #: Shares of 1: the smallest change that matters, and the accepted false discovery rate.
-    min_effect: float
-    alpha: float
-    #: How many runs each side had.
-    baseline_runs: int
-    current_runs: int
-    #: What differs between the environments of the two sides, in words; see `analysis.environments`.
-    differences: tuple[str, ...] = ()
-    #: What was set aside because it was still settling, a row per side ("baseline", "current"), run (counted from 0)
-    #: and operation of which something was: set_aside, of so many samples, and change, the ratio of the median of what
-    #: was set aside to that of the rest, minus 1.
-    warmup: pd.DataFrame = field(default_factory=warmup_frame)
-    #: What `Capture.budgets` says of the current side; None where they were not requested.
-    budgets: pd.DataFrame | None = None
-    #: Unfinished calls of the current side, whichever operations are compared.
-    unfinished: StillOpen = StillOpen()
-
-    @property
-    def judged(self) -> pd.DataFrame:
-        """`table`, with the verdict "moved" where that is known of a regression; see `results.Comparison`."""
-        return self.table
-
-    @property
-    def explanation(self) -> Explanation | None:
-        """Why operations regressed, where that can be known."""
-        return None
-
-    @property
-    def improvement_groups(self) -> pd.DataFrame | None:
-        """What got faster together, where that can be known."""
-        return None
-
-    @property
-    def regressions(self) -> pd.DataFrame:
-        """Rows of `table` that got slower, the largest change first."""
-        return self._having("regressed", ascending=False)
-
-    @property
-    def improvements(self) -> pd.DataFrame:
-        """Rows of `table` that got faster, the largest change first."""
-        return self._having("improved", ascending=True)
-
-    @property
-    def verdict(self) -> str:
-        """One word for the whole: of the verdicts in the table the first of VERDICTS; "too_few" for an empty table."""
-        present = set(self.judged["verdict"])
-        return next((verdict for verdict in VERDICTS if verdict in present), "too_few")
-
-    def failures(self, fail_on: Sequence[str] = USUAL_FAIL_ON) -> list[str]:
-        """What of `fail_on` was found, a line each, as in "regressed: Shop.PARSE"; empty when a build may pass.
-
-        `fail_on`: of FAIL_ON, "budget" being budgets that are shown to be missed, where `budgets` are known, "killed"
-        calls that had not ended when a process of the current side was killed, and "unfinished" these and those that
-        had not when its recording was stopped, as a thread that waits for work has one. Raises ValueError for another
-        word.
-        """
-        for word in fail_on:
-            if word not in FAIL_ON:
-                raise ValueError(f"fail_on must contain only {', '.join(map(repr, FAIL_ON))}, not {word!r}")
-        judged = self.judged
-        found = [
-            f"{word}: {name}"
-            for word in fail_on
-            for name in dict.fromkeys(map(str, judged.loc[judged["verdict"] == word, "operation"]))
-        ]
-        if "budget" in fail_on and self.budgets is not None:
-            found += [f"missed budget: {name}" for name in self.budgets.index[self.budgets["verdict"] == "missed"]]
-        for word, states in (("killed", ("killed",)), ("unfinished", ENDED_STATES)):
-            if word in fail_on:
-                names = (call.operation for call in self.unfinished.of_state(*states))
-                found += [f"{word}: {name}" for name in dict.fromkeys(names)]
-        return found
-
-    @property
-    def between_runs(self) -> bool:
-        """Whether variation from run to run was seen and allowed for: some side had several runs."""
-        return max(self.baseline_runs, self.current_runs) > 1
-
-    @property
-    def summary(self) -> str:
-        """The verdict in a sentence or two, with what limits it."""
-        return self.summarised(shown.visible)
-
-    def summarised(self, quoted: Callable[[str], str]) -> str:
-        """The same, where `quoted` makes names from outside safe to show."""
-        operations = self.judged.groupby("operation", sort=False)["verdict"].agg(set)
-        order = (*VERDICTS, MOVED)
-        # Each operation counts once, for what matters most of it.
-        worst = [next(verdict for verdict in order if verdict in found) for found in operations]
-        counts = [f"{worst.count(verdict)} {verdict.replace('_', ' ')}" for verdict in order if verdict in worst]
-        text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
-        if not self.between_runs:
-            text += " There is one run per side, so variation between runs is unknown and may explain the differences."
-        if len(self.warmup):
-            text += (
-                f" Excluded as warm-up: the first {int(self.warmup['set_aside'].sum()):,} of "
-                f"{int(self.warmup['samples'].sum()):,} samples of {self._named(self.warmup['operation'], quoted)}."
-            )
-        if self.differences:
-            text += f" The recording conditions differ: {'; '.join(map(quoted, self.differences))}."
-        return text
-
-    @staticmethod
-    def _named(operations: pd.Series[Any], quoted: Callable[[str], str]) -> str:
-        """Up to three of the operations by name."""
-        names = list(dict.fromkeys(map(str, operations)))
-        return ", ".join(map(quoted, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-    def _having(self, verdict: str, *, ascending: bool) -> pd.DataFrame:
-        judged = self.judged
-        rows = judged[judged["verdict"] == verdict]
-        return rows.sort_values("change", ascending=ascending, kind="stable")
 
 
 def compare_samples(
@@ -224,26 +33,80 @@ def compare_samples(
     alpha: float = 0.05,
     skip_warmup: bool = True,
 ) -> Comparison:
-    """Compare durations of operations, quantile by quantile.
+    """Compare the durations of operations between two sets of runs, quantile by quantile.
 
-    `baseline`, `current`: a mapping of operation to its durations in ns, in the order recorded (the order shows how
-    samples depend on each other), or a sequence of such mappings, one per run. An operation may be missing in some.
+    Parameters
+    ----------
+    baseline, current : mapping of str to array-like of int, or sequence of such mappings
+        For each operation its durations in nanoseconds, in the order in which they were recorded;
+        the order shows how far samples depend on each other. A sequence has one mapping per run.
+        An operation may be missing in some.
+    quantiles : sequence of float, default (0.5, 0.95, 0.99)
+        The quantiles to compare, each above 0 and below 1.
+    min_effect : float, default 0.05
+        The smallest relative change that matters.
+    alpha : float, default 0.05
+        The false discovery rate that is accepted over all rows; the intervals have the level
+        ``1 - alpha``. It must be above 0 and below 0.5.
+    skip_warmup : bool, default True
+        Whether to set aside the first samples of each operation and run that are still settling.
+        `Comparison.warmup` counts them.
 
-    A row is "regressed" or "improved" when the ratio of quantiles is beyond 1 + `min_effect` (or its inverse), and not
-    merely beyond 1, with a false discovery rate over all rows of at most `alpha`; "equivalent" when it is shown to be
-    within, "inconclusive" otherwise, "too_few" when fewer than FEWEST_BEYOND samples are to be expected beyond the
-    quantile on a side. "added" and "removed" are operations of one side only.
+    Returns
+    -------
+    Comparison
+        One row per operation and quantile, with a verdict each:
 
-    With `skip_warmup` the first samples of each operation and run that are still settling are set aside, and counted in
-    `Comparison.warmup`; see `analysis.warmup` for how they are told.
+        - "regressed" and "improved": the quantiles differ by more than `min_effect`;
+        - "equivalent": they are shown to differ by less;
+        - "inconclusive": neither is shown;
+        - "too_few": fewer than 5 samples are expected beyond the quantile on a side;
+        - "added" and "removed": only one side has the operation.
 
-    Method: the share of samples beyond a common threshold is compared between the sides (Mood 1950; as an interval of
-    the quantile, Woodruff 1952), with the long-run variance of exceeding (as for quantiles of dependent data Sun &
-    Lahiri 2006) from low-frequency cosines and Student's t (Lazarus, Lewis, Stock & Watson 2018). With several runs
-    the ratio must stand out of the variation between runs as well. Benjamini & Hochberg 1995 over the table.
+    Raises
+    ------
+    TypeError
+        If a side is neither a mapping nor a sequence of mappings.
+    ValueError
+        If durations are negative, not finite or not one-dimensional, or a number is out of range.
 
-    Raises TypeError for what is not a mapping or a sequence of them, and ValueError for durations that are negative,
-    not finite or not one-dimensional and for arguments out of range.
+    See Also
+    --------
+    Capture.compare : Compare captures.
+    History.check : Compare a capture with the runs of a history.
+
+    Notes
+    -----
+    The shares of samples beyond a common threshold are compared between the sides (Mood 1950; for
+    the interval of a quantile, Woodruff 1952). The long-run variance of exceeding the threshold
+    (for dependent data, Sun & Lahiri 2006) is estimated from low-frequency cosines, with Student's t
+    (Lazarus et al. 2018). With several runs per side, the ratio must exceed the variation between
+    runs as well. q-values over the table are by Benjamini & Hochberg (1995).
+
+    References
+    ----------
+    - A. M. Mood (1950). Introduction to the Theory of Statistics. McGraw-Hill.
+    - R. S. Woodruff (1952). Confidence intervals for medians and other position measures. Journal
+      of the American Statistical Association 47.
+    - S. Sun & S. N. Lahiri (2006). Bootstrapping the sample quantile of a weakly dependent
+      sequence. Sankhyā 68.
+    - E. Lazarus, D. J. Lewis, J. H. Stock & M. W. Watson (2018). HAR inference: recommendations
+      for practice. Journal of Business & Economic Statistics 36.
+    - Y. Benjamini & Y. Hochberg (1995). Controlling the false discovery rate. Journal of the Royal
+      Statistical Society B 57.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from quantum_pulse import analysis
+    >>> rng = np.random.default_rng(1)
+    >>> before = {"Shop.PARSE": rng.lognormal(10, 0.3, 2000)}
+    >>> after = {"Shop.PARSE": 1.5 * rng.lognormal(10, 0.3, 2000)}
+    >>> found = analysis.compare_samples(before, after)
+    >>> found.verdict
+    'regressed'
+    >>> found.table[["quantile", "verdict"]].values.tolist()
+    [[0.5, 'regressed'], [0.95, 'regressed'], [0.99, 'regressed']]
     """
     import pandas as pd
 

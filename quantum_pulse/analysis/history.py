@@ -13,7 +13,7 @@ from quantum_pulse.analysis.significance import benjamini_hochberg, student_quan
 from quantum_pulse.analysis.warmup import settling
 
 if TYPE_CHECKING:
-    from quantum_pulse.reading.durations import Run
+    from quantum_pulse.evidence import Run
 
 #: Fewer runs say nothing of how much runs vary.
 FEWEST_RUNS: Final = 3
@@ -69,7 +69,7 @@ def settled(runs: Sequence[Run], levels: Mapping[str, float]) -> dict[str, float
     """What is left of an operation's samples without those at the start that are still settling; None where none are.
 
     `set_aside`, of so many `samples`; `change`, the ratio of the median of what was set aside to that of the rest,
-    minus 1; and the quantiles `levels` of the rest, in µs, each sample counting as many calls as it stands for.
+    minus 1; and the quantiles `levels` of the rest, in µs, each sample counting as many calls as it represents.
     """
     import numpy as np
 

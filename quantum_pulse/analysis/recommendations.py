@@ -176,13 +176,30 @@ RESOURCES: Final[dict[str, tuple[tuple[str, ...], str, str, str]]] = {
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A recommended action. `str()` is a sentence or two."""
+    """A recommended action. ``str()`` of it is a sentence or two.
 
-    #: What it is about: an operation, several, or "all operations".
+    Attributes
+    ----------
+    subject : str
+        What it concerns: an operation, several, or "all operations".
+    evidence : str
+        The figures that support it.
+    reason : str
+        Why that makes operations slow.
+    action : str
+        What to do.
+    record_next : str
+        What to record next time.
+
+    Examples
+    --------
+    >>> first = qp.sample("slow_exchange").correlate().recommendations[0]
+    >>> first.action
+    'see slowest() for what ran concurrently, and contrast() for a time interval'
+    """
+
     subject: str
-    #: Figures that speak for it.
     evidence: str
-    #: Why that makes operations slow.
     reason: str
     action: str
     record_next: str
@@ -195,10 +212,23 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class NotApplicable:
-    """A rule that was checked and recommends nothing. `str()` is a sentence."""
+    """A rule that was checked and recommends nothing. ``str()`` of it is a sentence.
+
+    Attributes
+    ----------
+    rule : str
+        What the rule looks for.
+    reason : str
+        What was seen instead, or what was not recorded.
+
+    Examples
+    --------
+    >>> found = qp.sample("slow_exchange").correlate()
+    >>> all(str(one).endswith(".") for one in found.not_applicable)
+    True
+    """
 
     rule: str
-    #: Why: what was seen instead, or what was not recorded.
     reason: str
 
     def __str__(self) -> str:
@@ -279,10 +309,10 @@ def _moves_along(sure: pd.DataFrame, *, tested: bool) -> Outcome:
     if not tested:
         return NotApplicable(rule, _UNTESTED)
     resources = {name for names, *_ in RESOURCES.values() for name in names}
-    told = sure["metric"].isin(resources) & (sure["rho"] > STRONG)
+    named = sure["metric"].isin(resources) & (sure["rho"] > STRONG)
     own = sure[(sure["rho"] >= WORTH_TELLING) & sure["metric"].isin(ADVICE)]
     own = own.sort_values("rho", ascending=False, kind="stable").drop_duplicates("operation")
-    own = own[~told.reindex(own.index)]
+    own = own[~named.reindex(own.index)]
     if not len(own):
         return NotApplicable(rule, "no other metric with a recommendation is significantly and strongly correlated")
     return [
@@ -360,13 +390,13 @@ def _waits(
         found[operation] = ", ".join(evidence)
     if not found:
         return NotApplicable(rule, "a recorded metric explains each slow operation")
-    told = dict(list(found.items())[:MOST_WAITS])
-    shown = [*told.values()] if len(told) == 1 else [f"{operation} {evidence}" for operation, evidence in told.items()]
+    named = dict(list(found.items())[:MOST_WAITS])
+    shown = [*named.values()] if len(named) == 1 else [f"{name} {evidence}" for name, evidence in named.items()]
     if not math.isnan(cpu):
         shown.append(f"the machine's CPUs were busy {cpu:.0%} of the time")
     return [
         Recommendation(
-            ", ".join(told),
+            ", ".join(named),
             "; ".join(shown),
             "what is slow without using CPU or memory mostly waits: for a peer, a disk, a lock, a full queue",
             "see slowest() for what ran concurrently, and contrast() for a time interval",

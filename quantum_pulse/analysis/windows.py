@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from quantum_pulse.analysis.correlation import COLUMNS, FEWEST, correlate
 from quantum_pulse.analysis.recommendations import NotApplicable, Recommendation
 from quantum_pulse.analysis.significance import benjamini_hochberg
+from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,29 +21,64 @@ MOST_OTHERS: Final = 8
 
 #: Windows that a capture is cut into by default, about.
 WINDOWS: Final = 1000
-#: Of a window that somebody chose, or where no metrics tell how long the capture is: more take memory for nothing.
+#: Of a window that somebody chose, or where no metrics say how long the capture is: more take memory for nothing.
 MOST_WINDOWS: Final = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class Correlations:
-    """Which metrics move with the latency of which operations."""
+    """The metrics that move with the latency of operations: the result of `Capture.correlate`, which shows itself.
 
-    #: A row per operation and metric, the surest first: operation, and the columns of `analysis.correlate`.
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row per operation and metric, sorted by q-value: ``operation``, and the columns of
+        `analysis.correlate`.
+    recommendations : list of Recommendation
+        What could be done, the best founded first. Each prints as a sentence or two.
+    window_s : float
+        Length of the windows in which latency and metrics were compared, in seconds.
+    alpha : float
+        The false discovery rate that is accepted.
+    not_applicable : tuple of NotApplicable
+        The rules that recommend nothing, and why.
+
+    Examples
+    --------
+    >>> found = qp.sample("slow_exchange").correlate()
+    >>> found.table.columns.tolist()
+    ['operation', 'metric', 'lag_s', 'rho', 'ci_low', 'ci_high', 'p_value', 'q_value', 'n_effective']
+    >>> print(qp.sample("slow_exchange").correlate("50ms").summary)
+    2 of 383 pairs of an operation and a metric are correlated ...
+    """
+
     table: pd.DataFrame
-    #: What could be done, the best founded first.
     recommendations: list[Recommendation]
-    #: Length of the windows that latency and metrics were compared in, in seconds.
     window_s: float
-    #: Share of false findings accepted.
     alpha: float
-    #: Rules that were checked and recommend nothing, and why.
     not_applicable: tuple[NotApplicable, ...] = ()
 
     @property
     def found(self) -> pd.DataFrame:
-        """Rows of `table` with a q-value of at most `alpha`."""
+        """The rows of `table` with a q-value of at most `alpha`."""
         return self.table[self.table["q_value"] <= self.alpha]
+
+    @property
+    def summary(self) -> str:
+        """A sentence on how much moves together, out of how much was tested."""
+        from quantum_pulse.view import correlations
+
+        return correlations.summary(self)
+
+    def __repr__(self) -> str:
+        from quantum_pulse.view import correlations
+
+        return visible(correlations.as_text(self))
+
+    def _repr_html_(self) -> str:
+        from quantum_pulse.view import correlations
+
+        return correlations.as_html(self)
 
 
 def length_s(metrics: pd.DataFrame) -> float:

@@ -15,7 +15,7 @@ from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.explorer import pages, places
 from quantum_pulse.explorer.model import ExplorerModel
 from quantum_pulse.explorer.places import Place
-from quantum_pulse.view import numbers, page
+from quantum_pulse.view import html, numbers
 
 if TYPE_CHECKING:
     import anywidget
@@ -44,7 +44,24 @@ _memories: dict[tuple[str, str], _Memory] = {}
 
 
 class Explorer:
-    """The explorer. A notebook displays it; `widget` can be placed in a layout of widgets."""
+    """An application in the notebook to explore a capture, as `Capture.explore` makes it.
+
+    A notebook displays it. Elsewhere it prints what it would show.
+
+    Attributes
+    ----------
+    widget : anywidget.AnyWidget
+        The widget, to place in a layout of other widgets.
+
+    See Also
+    --------
+    Capture.explore : Make one.
+
+    Examples
+    --------
+    >>> qp.sample("engine").explore()
+    <Explorer of ...engine: ... calls of ... operations; displays in a notebook>
+    """
 
     def __init__(self, model: ExplorerModel) -> None:
         self._model = model
@@ -57,7 +74,7 @@ class Explorer:
         self._is_refined = False
         self._picture: Any = None
         self.widget: anywidget.AnyWidget = _widget_class()(
-            begin=str(model.begin_ns), tables=self._memory.tables, picture=f"qp-picture-{uuid.uuid4().hex}"
+            begin=str(model.begin_ns), tables=self._memory.tables, picture=f"qp-snapshot-{uuid.uuid4().hex}"
         )
         self.widget.on_msg(self._on_message)
         self.widget.observe(self._on_tables, "tables")
@@ -180,7 +197,7 @@ def _widget_class() -> Callable[..., anywidget.AnyWidget]:
     import anywidget
     import traitlets
 
-    script, style = (f"{page.asset(own)}\n{_asset(more)}" for own, more in _ASSETS)
+    script, style = (f"{html.asset(own)}\n{_asset(more)}" for own, more in _ASSETS)
 
     class ExplorerWidget(anywidget.AnyWidget):
         """A page of HTML. Steps come back as messages, see `places.follow`."""

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from quantum_pulse import analysis, results
+from quantum_pulse import analysis
 from quantum_pulse.analysis import decomposition
 from quantum_pulse.analysis import environments as conditions
+from quantum_pulse.diagnosis import open_calls
+from quantum_pulse.evidence import Calls
 from quantum_pulse.reading import environments, runs, selection, self_time, statistics
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.selection import Operations
-from quantum_pulse.view import unfinished
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ def compare(
     min_effect: float = 0.05,
     alpha: float = 0.05,
     skip_warmup: bool = True,
-) -> results.Comparison:
+) -> analysis.Comparison:
     """The captures `after` against those `before`; see `Capture.compare`."""
     if not before:
         raise ValueError("baseline is empty; give a capture to compare with")
@@ -40,13 +41,12 @@ def compare(
         *sides.runs(), quantiles=quantiles, min_effect=min_effect, alpha=alpha, skip_warmup=skip_warmup
     )
     differences = conditions.differences(*sides.environments())
-    found = replace(found, differences=tuple(differences), unfinished=unfinished.of_side(after))
-    return results.Comparison.of(found, sides)
+    return replace(found, differences=tuple(differences), unfinished=open_calls.of_side(after), evidence=sides)
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The captures on the two sides of a comparison: its `results.Evidence`."""
+    """The captures on the two sides of a comparison: its `Evidence`."""
 
     before: Sequence[Source]
     after: Sequence[Source]
@@ -63,6 +63,7 @@ class Sides:
         return [[found for one in side for found in environments.each(one)] for side in (self.before, self.after)]
 
     def calls(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return calls, errors and time of a run, averaged over the runs of each side."""
         before, after = (
             decomposition.average(
                 [statistics.stats(one, operations=self.operations) for one in side],
@@ -72,7 +73,8 @@ class Sides:
         )
         return before, after
 
-    def nested(self) -> tuple[list[dict[str, self_time.Calls]], list[dict[str, self_time.Calls]]]:
+    def nested(self) -> tuple[list[dict[str, Calls]], list[dict[str, Calls]]]:
+        """Return, for each run of each side, the calls of each operation and what encloses them."""
         before, after = ([run for one in side for run in self_time.runs(one)] for side in (self.before, self.after))
         return before, after
 

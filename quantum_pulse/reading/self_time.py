@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from quantum_pulse.evidence import Calls
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.runs import by_run
 
@@ -14,19 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _COLUMNS: Final = ("operation", "start", "duration_ns", "span", "parent", "process", "weight")
-
-
-@dataclass(frozen=True)
-class Calls:
-    """The recorded calls of an operation in one run, in the order in which they started; arrays of shape (calls,)."""
-
-    #: ns, Unix time.
-    start: npt.NDArray[np.int64]
-    duration: npt.NDArray[np.int64]
-    #: ns that no call inside accounts for, never negative; empty where calls inside were recorded only now and then.
-    self_time: npt.NDArray[np.float64]
-    #: Time in ns that these calls took in all, by the operation that encloses them.
-    inside: dict[str, float]
 
 
 def runs(source: Source) -> list[dict[str, Calls]]:
@@ -53,7 +40,7 @@ def _of_run(samples: pd.DataFrame) -> dict[str, Calls]:
     end = start + duration
     overlap = np.minimum(end[nested], end[outer]) - np.maximum(start[nested], start[outer])
     own = np.maximum(duration - np.bincount(outer, np.maximum(overlap, 0), len(samples)), 0)
-    # Where one call stands for several, it is not known which of the calls around them they took time of.
+    # Where one call represents several, it is not known which of the calls around them they took time of.
     is_sampled = samples["weight"].to_numpy()[nested] != 1
     vague = set(np.unique(kind[outer[is_sampled]]).tolist())
     edges = np.bincount(kind[outer].astype(np.int64) * len(names) + kind[nested], duration[nested], len(names) ** 2)

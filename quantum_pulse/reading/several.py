@@ -23,7 +23,7 @@ class Several(Source):
     def __init__(self, sources: list[Source]) -> None:
         together = Path(os.path.commonpath([source.path.resolve() for source in sources]))
         super().__init__(together)
-        # Kept, because what stood in rings is in files that go when these go.
+        # Kept, because what was in rings is in files that go when these go.
         self._sources = dict(zip(_names([source.path for source in sources]), sources, strict=True))
         for name, source in self._sources.items():
             for table, parts in source.parts.items():
@@ -34,12 +34,15 @@ class Several(Source):
 
     @property
     def captures(self) -> list[str]:
+        """Names of the captures."""
         return list(self._sources)
 
     def by_capture(self) -> list[tuple[str | None, Source]]:
+        """Return each capture with its name."""
         return list(self._sources.items())
 
     def categories_of(self) -> Mapping[str, str]:
+        """Map operations whose category changed between captures to the newest one."""
         return self._categories
 
     def _changed_categories(self) -> dict[str, str]:
@@ -53,13 +56,15 @@ class Several(Source):
         return {name: newest[name] for name in changed}
 
     def losses(self) -> list[dict[str, Any]]:
+        """Return the losses of all captures, each with the `capture` that it is of."""
         found = [{**loss, "capture": name} for name, source in self._sources.items() for loss in source.losses()]
-        for path, loss in self._bad.items():
+        for path, loss in self._damage.items():
             own = (part.capture for parts in self.parts.values() for part in parts if part.path == path)
             found.append({**loss, "capture": next(own, None)})
         return found
 
     def check_not_empty(self) -> None:
+        """Raise EmptyCaptureError if no capture has samples."""
         if not self.has_samples() and not self.losses():
             raise EmptyCaptureError(f"none of these captures has samples: {', '.join(self._sources)}")
 
@@ -93,7 +98,7 @@ def _path(given: object) -> Path:
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """The last parts of each path, as few as tell them apart."""
+    """The last components of each path, as few as distinguish the paths."""
     whole = [path.resolve().parts for path in paths]
     length = 1
     while len({parts[-length:] for parts in whole}) < len(whole):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quantum_pulse import analysis
-from quantum_pulse.analysis.comparison import COLUMNS
+from quantum_pulse.analysis.compared import COLUMNS
 from quantum_pulse.analysis.dependence import variance_inflation
 from quantum_pulse.analysis.significance import benjamini_hochberg, student_quantile, student_tail
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quantum_pulse import analysis
-from quantum_pulse.reading.self_time import Calls
+from quantum_pulse.evidence import Calls
 
 CALLS = 3000
 RUN_NS = 10**10
