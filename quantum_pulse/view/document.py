@@ -39,13 +39,14 @@ def plain(text: Text) -> str:
     return "".join(visible(part if isinstance(part, str) else part.text) for part in text)
 
 
-#: Around each name in the marked text of a sentence; `visible` leaves none in a name.
+#: Around each name in the marked text of a sentence, and what a name has in its place.
 _MARK: Final = "\0"
+_REPLACEMENT: Final = "\ufffd"
 
 
 def marked(name: str) -> str:
     """A name, marked in a sentence that is put together as a string, for `with_names`."""
-    return f"{_MARK}{visible(name)}{_MARK}"
+    return f"{_MARK}{name.replace(_MARK, _REPLACEMENT)}{_MARK}"
 
 
 def with_names(sentence: str, *, are_code: bool = True) -> list[str | Name]:

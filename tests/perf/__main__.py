@@ -8,6 +8,7 @@ import sys
 BENCHMARKS = {
     "stalls": "what recording does to the tail of a program",
     "recording": "what one sample costs the program, beside others",
+    "web": "what the ASGI integration costs a request, beside OpenTelemetry's",
     "parallel": "threads that record at the same time, without the interpreter lock",
     "clock": "a minute of the clock beside CLOCK_MONOTONIC",
     "footprint": "import, start, stop and memory of a recording",
