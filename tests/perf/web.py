@@ -85,7 +85,7 @@ async def spent_us(app: Callable[..., Awaitable[None]]) -> float:
 def compare(apps: dict[str, Any]) -> dict[str, float]:
     """What each app takes longer than the first in its best round, in µs; all take turns.
 
-    Other processes make a round longer and never shorter, and a request of a framework is long beside what is looked for.
+    Other processes make a round longer and never shorter.
     """
 
     async def turns() -> dict[str, list[float]]:
