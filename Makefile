@@ -10,9 +10,10 @@ SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 demo: $(VENV)/.base  ## record a real program and show what is slow in it
 	$(BIN)/quantum-pulse demo
 
-# What measures time runs when nothing else does.
+# What measures time runs when nothing else does. Much of the rest waits for agents, servers and browsers.
+WORKERS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 test: $(VENV)/.test  ## run the tests
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not alone"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone"
 	$(BIN)/python -m pytest -m "not slow and alone"
 
 quick: $(VENV)/.test  ## while you work: less than a minute of tests, of recording and of reading

@@ -639,12 +639,16 @@ class Recorder:
         logs.warning("nothing was recorded into %s: %s", self._target, why)
 
     def _is_alone(self) -> bool:
-        """Whether no other process has recorded into the capture."""
-        try:
-            names = os.listdir(f"{self._target}/{schema.PROCESSES}")
-        except OSError:
-            return False
-        return [name for name in names if not name.startswith(".")] == [f"{self._name}.json"]
+        """Whether no other process has recorded into the capture, nor left a ring that is yet to be taken over."""
+        names: set[str] = set()
+        # In this order: a ring goes when its process file is there.
+        for folder, suffix in (
+            (self._place.rings, schema.RING_SUFFIX),
+            (f"{self._target}/{schema.PROCESSES}", ".json"),
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                names.update(name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix))
+        return {name for name in names if not name.startswith(".")} == {self._name}
 
     def _continue_in_child(self) -> None:
         """In a forked child, after `_abandon`: record on, under a name of its own. Raises OSError."""

@@ -348,7 +348,9 @@ def _level_of_caller() -> int:
 
 
 def _at_exit() -> None:
-    if _active is not None:
+    # An interpreter that ends together with the main one must not release the interpreter lock any more: CPython ends
+    # the thread that does, and the process hangs. The agent takes over what is in its rings once the process is gone.
+    if _active is not None and not sys.is_finalizing():
         _active._stop_at_exit()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from quantum_pulse.analysis.stacks import Frame
 from quantum_pulse.shown import visible
 from quantum_pulse.view.chart import CellChart, FigureChart
 
@@ -77,6 +78,15 @@ class Figure:
     chart: FigureChart
     label: str
     caption: Text = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Icicle:
+    """Calls inside the calls that made them, as `analysis.stacks.icicle` builds them."""
+
+    whole: Frame
+    label: str
+    is_differential: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +174,7 @@ class Entries:
     entries: Sequence[Sequence[tuple[str | Name, Text]]]
 
 
-Block: TypeAlias = "Paragraph | Bullets | Figure | Table | Fold | Beside | Entries"
+Block: TypeAlias = "Paragraph | Bullets | Figure | Icicle | Table | Fold | Beside | Entries"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -169,6 +170,17 @@ def close() -> None:
         session.close()
 
 
+def _outlive_interpreter() -> None:
+    """Keep the mapping from being closed by an interpreter that ends together with the main one.
+
+    That would release the interpreter lock, and CPython ends the thread that asks for it again: the process hangs.
+    """
+    if _latest is not None and sys.is_finalizing():
+        cycle: list[Any] = [_latest.memory]
+        cycle.append(cycle)
+        gc.freeze()  # no collection takes it apart
+
+
 def forget() -> None:
     """In a forked child: let go of the parent's rings without touching them."""
     if _latest is not None:
@@ -218,6 +230,9 @@ if os.fork() == 0:
     os.execv(sys.argv[1], sys.argv[1:])
 os._exit(0)
 """
+
+
+atexit.register(_outlive_interpreter)
 
 
 def clock() -> str:
