@@ -1,7 +1,7 @@
 """Statistical analyses, as pure functions of samples and frames. Derived and calibrated in `docs/statistics.md`."""
 
 from quantum_pulse.analysis.budgets import check_budgets
-from quantum_pulse.analysis.changes import ChangePoint, change_points
+from quantum_pulse.analysis.changes import ChangePoint, Drift, change_points, drift
 from quantum_pulse.analysis.comparison import Comparison, compare_samples
 from quantum_pulse.analysis.contrasts import Contrast, contrast
 from quantum_pulse.analysis.correlation import correlate
@@ -14,6 +14,7 @@ __all__ = [
     "Comparison",
     "Contrast",
     "Correlations",
+    "Drift",
     "Explanation",
     "change_points",
     "check_budgets",
@@ -21,5 +22,6 @@ __all__ = [
     "contrast",
     "correlate",
     "decompose",
+    "drift",
     "explain",
 ]
