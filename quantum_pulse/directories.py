@@ -132,14 +132,8 @@ class Folder:
         temporary = f".{name}.{os.urandom(8).hex()}{TEMPORARY}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o666, dir_fd=self._descriptor)
-        try:
-            with open(descriptor, "wb") as file:
-                yield file
-            os.replace(temporary, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self.delete(temporary)
-            raise
+        with becoming(name, temporary, self._descriptor), open(descriptor, "wb") as file:
+            yield file
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Make the file `name` of a JSON object: whole or not at all. Raises OSError."""
@@ -157,6 +151,22 @@ class Folder:
         for entry in self.files():
             if entry.name.startswith(f".{prefix}") and entry.name.endswith(TEMPORARY):
                 self.delete(entry.name)
+
+
+@contextlib.contextmanager
+def becoming(name: str, temporary: str, folder: int | None = None) -> Iterator[None]:
+    """The file `temporary` becomes `name` once the block has ended well, and is gone if it has not.
+
+    Every file that appears whole or not at all does so here. Names are relative to the directory of the descriptor
+    `folder`, or, without one, paths. Raises OSError.
+    """
+    try:
+        yield
+        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
+        raise
 
 
 @contextlib.contextmanager

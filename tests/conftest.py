@@ -6,6 +6,7 @@ and so runs by itself, and `browser` to what needs one. `slow` stands at the tes
 
 import contextlib
 import gc
+import importlib.util
 import os
 import sys
 import threading
@@ -46,6 +47,14 @@ AGENTS_END_S = 15
 
 def _stands_in(item, places):
     return any(item.path.is_relative_to(HERE / place) for place in places)
+
+
+def pytest_configure():
+    """What tests start imports the package that they import, be it installed elsewhere, and `tests`."""
+    package = importlib.util.find_spec("quantum_pulse").submodule_search_locations[0]
+    before = os.environ.get("PYTHONPATH")
+    places = [str(Path(package).parent), str(HERE.parent), *([before] if before else [])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(places)
 
 
 def pytest_collection_modifyitems(items):

@@ -291,7 +291,7 @@ SLOW = """
 import sys, time
 from quantum_pulse.reading import slowest
 from quantum_pulse.cli import main
-from quantum_pulse.export import trace
+from quantum_pulse.export.exporters import trace
 
 def slowed(function):
     def call(*arguments):

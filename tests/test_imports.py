@@ -172,3 +172,10 @@ def test_recording_in_a_thread_never_loads_what_only_the_analysis_needs(tmp_path
     modules = loaded(script, str(tmp_path / "capture"))
     assert "pyarrow" in modules, "the script wrote nothing"
     assert modules.isdisjoint({"pandas", "matplotlib", "IPython"})
+
+
+def test_what_tests_start_imports_the_package_that_they_import(tmp_path):
+    """Also where that is not the source tree: in a wheel's environment, or built with a sanitizer."""
+    script = "import quantum_pulse, tests; print(quantum_pulse.__file__)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == qp.__file__

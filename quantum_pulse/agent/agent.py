@@ -284,7 +284,10 @@ class Agent:
                 self._carry_out(recording, request)
             recording.answer(ticket)
         elif self._is_due(recording, now):
-            recording.write()
+            if recording.ring.keeps:
+                recording.save_trips()
+            else:
+                recording.write()
             recording.merge()
 
     @contextlib.contextmanager

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,14 @@ MOST_FAILURES: Final = 100
 KEPT_ROWS: Final = 100_000
 
 
+class _Noticed(NamedTuple):
+    """A sample that a flight recorder saves for, which ended between two moments on the core's clock."""
+
+    trip: Trip
+    after_ns: int
+    noticed_ns: int
+
+
 class Recording:
     """A recording of a process that is there, or that was there when this began to look at it."""
 
@@ -76,7 +84,8 @@ class Recording:
         self.ring["attached"] += 1
         self._written: npt.NDArray[np.int64] | None = None  # spans that are in parts and not released yet
         self._rest: contents.Contents | None = None  # what the process had left, once it is in parts
-        self._trips: list[Trip] = []
+        self._trips: list[_Noticed] = []
+        self._looked_ns = 0  # on the core's clock, for such samples
         self._saved_at = float("-inf")
         self._save_pause_s = SHORTEST_SAVE_S
         self._answered = self.ring["answered"]
@@ -151,7 +160,9 @@ class Recording:
         self.ring["anchor_ns"] = self._clock.offset_ns
         self.ring.reserve_ahead(room)
         if self.ring.keeps:
-            self._trips += self.ring.trips()
+            now_ns = self._core.now()
+            self._trips += [_Noticed(trip, self._looked_ns or now_ns, now_ns) for trip in self.ring.trips()]
+            self._looked_ns = now_ns
 
     @property
     def is_worth_saving(self) -> bool:
@@ -160,14 +171,26 @@ class Recording:
 
     # ---- what goes out ----------------------------------------------------------------------------------------------
 
-    def write(self, *, all_rows: bool = False) -> None:
+    def save_trips(self) -> None:
+        """Write what a flight recorder is to save because of the samples that it watches for. Raises OSError."""
+        last_s = self.described.get("save_last_s")
+        if not last_s:
+            self.write()
+            return
+        # Where saves follow upon each other, the first of those samples may be too old for this one.
+        since_ns = max(self._trips[-1].after_ns - int(last_s * 1e9), 1)
+        self._trips = [one for one in self._trips if one.noticed_ns >= since_ns]
+        self.write(since_ns=since_ns)
+
+    def write(self, *, all_rows: bool = False, since_ns: int = 0) -> None:
         """Write what has finished into parts, and give its space back. Raises OSError.
 
-        `all_rows`: metrics and events as well, however few.
+        `all_rows`: metrics and events as well, however few. `since_ns`: only what ended since then on the core's clock,
+        and what shares a segment with it.
         """
         ticket = self.ring["asked"]
         while True:
-            batch = self.ring.drain(LARGEST_BATCH)
+            batch = self.ring.drain(LARGEST_BATCH, since_ns)
             if batch.rows:
                 self._write_batch(batch)
             self.ring.release()
@@ -228,7 +251,7 @@ class Recording:
             if self.ring.keeps:
                 if self._trips:
                     self._note_save()
-                footer["saved_for"], self._trips = [self._shown(trip) for trip in self._trips], []
+                footer["saved_for"], self._trips = [self._shown(one) for one in self._trips], []
             path = self.next_part("samples")
             parts.write_samples(
                 path,
@@ -294,18 +317,17 @@ class Recording:
         if len(known) and int(known.max()) >= len(self._errors):
             self._errors = self.ring.error_names()
 
-    def _shown(self, trip: Trip) -> dict[str, Any]:
-        operations = self.operations
+    def _shown(self, noticed: _Noticed) -> dict[str, Any]:
+        operations, trip = self.operations, noticed.trip
         name = operations[trip.operation].name if trip.operation < len(operations) else "?"
         error = self._errors[trip.error] if trip.error < len(self._errors) else parts.OTHER_ERRORS
-        noticed_ns = self._clock.unix_of(self._core.now())
         logger.info("saved because of %s: %.1f µs", name, trip.duration_ns / 1000)
         return {
             "operation": name,
             "span": trip.span,
             "duration_ns": trip.duration_ns,
             "error": error or None,
-            "noticed_ns": noticed_ns,
+            "noticed_ns": self._clock.unix_of(noticed.noticed_ns),
         }
 
     def footer(self) -> dict[str, Any]:

@@ -51,6 +51,8 @@ MOVED: Final = "moved"
 
 #: What `Comparison.failures` may name: verdicts, budgets that the current side misses, and what had not ended in it.
 FAIL_ON: Final = ("regressed", "improved", "inconclusive", "removed", "budget", "killed", "unfinished")
+#: What fails a build unless it says otherwise.
+USUAL_FAIL_ON: Final = ("regressed", "budget", "killed")
 #: States of a call whose process or recording ended before it did; one that is "running" may still end.
 ENDED_STATES: Final = ("killed", "stopped")
 
@@ -147,7 +149,7 @@ class Comparison:
         present = set(self.judged["verdict"])
         return next((verdict for verdict in VERDICTS if verdict in present), "too_few")
 
-    def failures(self, fail_on: Sequence[str] = ("regressed", "budget", "killed")) -> list[str]:
+    def failures(self, fail_on: Sequence[str] = USUAL_FAIL_ON) -> list[str]:
         """What of `fail_on` was found, a line each, as in "regressed: Shop.PARSE"; empty when a build may pass.
 
         `fail_on`: of FAIL_ON, "budget" being budgets that are shown to be missed, where `budgets` are known, "killed"

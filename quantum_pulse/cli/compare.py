@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
-from quantum_pulse.analysis.comparison import FAIL_ON
+from quantum_pulse.analysis.comparison import FAIL_ON, USUAL_FAIL_ON
 from quantum_pulse.cli.common import Misuse, add_operations, chosen_operations
 from quantum_pulse.shown import say
 
@@ -35,9 +35,9 @@ def add_command(commands: Commands) -> None:
         "--fail-on",
         metavar="WHAT",
         type=_verdicts,
-        default=("regressed", "killed"),
+        default=USUAL_FAIL_ON,
         help=f"what makes the exit status 1: {', '.join(FAIL_ON)}, or none; separate several by commas "
-        "(default: regressed,killed)",
+        f"(default: {','.join(USUAL_FAIL_ON)})",
     )
     add_operations(compare)
     compare.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="default: text")

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import quantum_pulse as qp
-from quantum_pulse import schema
+from quantum_pulse import files, schema
 from quantum_pulse.cli.common import Misuse, into, positive, show
 from quantum_pulse.shown import say
 
@@ -61,7 +61,8 @@ def _demo(options: argparse.Namespace) -> int:
     say()
     show(capture, capture.stats())
     picture = path.with_suffix(".png")
-    capture.plot().savefig(picture, dpi=150)
+    with files.replacing(picture) as file:
+        capture.plot().savefig(file, dpi=150, format="png")
     # As it was called: `make demo` runs it from a virtual environment that is not on the path.
     command = "quantum-pulse" if shutil.which("quantum-pulse") else os.path.relpath(sys.argv[0])
     steps = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def add_command(commands: Commands) -> None:
     from quantum_pulse.export import formats
 
-    described = "\n".join(f"  {name:<12} {what}" for name, what in formats.FORMATS.items())
+    described = "\n".join(f"  {name:<12} {one.about}" for name, one in formats.FORMATS.items())
     export = commands.add_parser(
         "export",
         help="export a capture for other tools",
@@ -49,7 +49,8 @@ def _export(options: argparse.Namespace) -> int:
         raise Misuse("export: standard output is closed; name a file with -o")
     if is_stream and options.format is None:
         raise Misuse(f"export: standard output needs a --format: {', '.join(formats.FORMATS)}")
-    if is_stream and options.format in ("parquet", "arrow") and sys.stdout.isatty():
+    exporter = formats.FORMATS.get(options.format)
+    if is_stream and exporter is not None and not exporter.is_text and sys.stdout.isatty():
         raise Misuse(f"export: {options.format} is binary; name a file with -o, or pipe it")
     try:
         with warnings.catch_warnings(record=True) as warned:

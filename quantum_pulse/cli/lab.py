@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import quantum_pulse as qp
+from quantum_pulse import files
 from quantum_pulse.cli.common import Misuse, add_captures, opened
 from quantum_pulse.shown import say
 
@@ -81,8 +82,10 @@ def _write(target: Path, name: str, captures: list[str], baseline: str | None) -
         new.new_markdown_cell(_TEXT.format(name=name)),
         new.new_code_cell(_CODE.format(path=paths[0] if len(paths) == 1 else paths, baseline=named)),
     ]
+    notebook = nbformat.writes(new.new_notebook(cells=cells, metadata={"kernelspec": _KERNEL}))  # type: ignore[no-untyped-call]
     try:
-        nbformat.write(new.new_notebook(cells=cells, metadata={"kernelspec": _KERNEL}), target)  # type: ignore[no-untyped-call]
+        with files.replacing(target) as file:
+            file.write(f"{notebook}\n".encode())
     except OSError as error:
         raise Misuse(f"lab: {target}: {error.strerror or error}") from error
     say(f"{target} written")

@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """Operations and a time interval, as requested, and as recorded in the capture."""
+    """Operations and a time interval, as requested, and as recorded in the capture; and which table of it."""
 
     operations: Operations
     start: Moment
     end: Moment
     selection: Selection
+    table: str = "samples"
 
     @classmethod
-    def of(cls, source: Source, operations: Operations, start: Moment, end: Moment) -> Wanted:
+    def of(cls, source: Source, operations: Operations, start: Moment, end: Moment, table: str = "samples") -> Wanted:
         """Raises TypeError and ValueError that say what was wrong."""
-        return cls(operations, start, end, select(source, operations, start, end))
+        return cls(operations, start, end, select(source, operations, start, end), table)
 
     def stats(self, source: Source) -> pd.DataFrame:
         """A row for each operation, and of several captures for each operation in each."""

@@ -6,10 +6,10 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from quantum_pulse import arguments
-from quantum_pulse.export import document, formats, openmetrics, sinks, tabular, trace
+from quantum_pulse.export import formats, sinks
 from quantum_pulse.export.chosen import Wanted
 from quantum_pulse.reading import scan
 from quantum_pulse.reading.reader import Source
@@ -47,29 +47,17 @@ def export(
     path = None if named is None else Path(os.path.realpath(named))
     if path is not None:
         sinks.check(path, overwrite=overwrite)
-    chosen = formats.choose(None if named is None else str(named), format, table)
-    wanted = Wanted.of(source, operations, start, end)
-
-    def content(out: Any) -> int:
-        if chosen.format == "trace":
-            return trace.write(source, wanted, out)
-        if chosen.format == "json":
-            return document.write(source, wanted, out)
-        if chosen.format in openmetrics.FORMATS:
-            return openmetrics.write(source, wanted, out, chosen.format)
-        return tabular.write(source, wanted, table, chosen.format, out)
+    exporter, is_packed = formats.choose(None if named is None else str(named), format, table)
+    wanted = Wanted.of(source, operations, start, end, table)
 
     def work() -> tuple[int, int]:
-        # A trace is begun anew when a part turns out to be damaged. All others then go on, or had not begun.
-        with sinks.opened(path or target, packed=chosen.gzip, spooled=chosen.format == "trace") as (out, sink):  # type: ignore[arg-type]
-            rows = content(out)
+        # What restarts is begun anew when a part turns out to be damaged. All others then go on, or had not begun.
+        with sinks.opened(path or target, packed=is_packed, spooled=exporter.restarts) as (out, sink):  # type: ignore[arg-type]
+            rows = exporter.write(source, wanted, out)
         return rows, sink.bytes
 
     rows, size = scan.whole(work)
-    what = {"trace": "samples", "json": "operations", **dict.fromkeys(openmetrics.FORMATS, "operations")}.get(
-        chosen.format, table
-    )
-    return Exported(named, chosen.format, what, rows, size)
+    return Exported(named, exporter.name, exporter.rows or table, rows, size)
 
 
 def _named(target: str | os.PathLike[str] | IO[bytes]) -> Path | None:

@@ -1,44 +1,32 @@
-"""List the export formats, and find the one for a file name."""
+"""Find the export format for a file name."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from quantum_pulse import registry
 from quantum_pulse.arguments import one_of
+from quantum_pulse.export.exporter import Exporter
 
-#: What each format is good for, as --help shows it.
-FORMATS: Final = {
-    "parquet": "rows, for DuckDB, Polars, pandas, Spark",
-    "csv": "rows, for spreadsheets and other tools",
-    "arrow": "rows, as an Arrow IPC file (Feather)",
-    "json": "statistics, budgets, losses, unfinished calls and processes, for scripts",
-    "trace": "Chrome's trace events: opens in Perfetto, chrome://tracing and Speedscope",
-    "openmetrics": "histograms of durations, for Prometheus and other readers of OpenMetrics",
-    "prometheus": "the same in Prometheus' classic text format, which the node exporter reads",
+#: Format -> how it is written: each module of `exporters`.
+FORMATS: Final[dict[str, Exporter]] = {
+    exporter.name: exporter for exporter in registry.entries("quantum_pulse.export.exporters", "EXPORTER")
 }
 #: Those that are tables of rows.
-TABULAR: Final = ("parquet", "csv", "arrow")
+TABULAR: Final = tuple(name for name, exporter in FORMATS.items() if exporter.is_table)
 #: What of a capture a table can be made of.
 TABLES: Final = ("samples", "metrics", "events", "stats")
 
-#: Ending of a file name -> format. The first that fits counts.
-ENDINGS: Final = {
-    ".trace.json": "trace",
-    ".json": "json",
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".prom": "openmetrics",
-}
+#: Ending of a file name -> format.
+ENDINGS: Final = {ending: name for name, exporter in FORMATS.items() for ending in exporter.endings}
 _GZ: Final = ".gz"
 
 
 class Chosen(NamedTuple):
     """A format, and whether it is compressed with gzip."""
 
-    format: str
+    exporter: Exporter
     gzip: bool
 
 
@@ -58,12 +46,15 @@ def choose(name: str | None, wanted: str | None, table: str) -> Chosen:
         raise ValueError(
             f"{shown}: use one of {', '.join(ENDINGS)} (text also with {_GZ}), or name a format: {', '.join(FORMATS)}"
         )
-    if is_packed and found in ("parquet", "arrow"):
+    exporter = FORMATS[found]
+    if is_packed and not exporter.is_text:
         raise ValueError(f"{name!r}: no tool reads {found} compressed with gzip; omit {_GZ}")
-    if table != "samples" and found not in TABULAR:
+    if table != "samples" and not exporter.is_table:
         raise ValueError(f"{found} does not export a single table; table= works with {', '.join(TABULAR)}")
-    return Chosen(found, is_packed)
+    return Chosen(exporter, is_packed)
 
 
 def _format_of(name: str) -> str | None:
-    return next((found for ending, found in ENDINGS.items() if name.endswith(ending)), None)
+    # The longest ending counts: a .trace.json is no .json.
+    endings = sorted(ENDINGS, key=len, reverse=True)
+    return next((ENDINGS[ending] for ending in endings if name.endswith(ending)), None)

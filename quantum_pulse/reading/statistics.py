@@ -17,12 +17,11 @@ from quantum_pulse.reading.calls import Calls
 from quantum_pulse.reading.groups import Groups
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.selection import Moment, Operations, Recorded, Selection
+from quantum_pulse.statistics import QUANTILES, STATISTICS
+from quantum_pulse.statistics import quantile as statistic_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-QUANTILES: Final = {"p50_us": 0.5, "p90_us": 0.9, "p95_us": 0.95, "p99_us": 0.99, "p999_us": 0.999}
-COLUMNS: Final = ("count", "errors", "total_us", "mean_us", "std_us", "min_us", *QUANTILES, "max_us")
 
 #: What `sort` takes besides columns and levels of the index.
 PRIORITY: Final = "priority"
@@ -44,7 +43,7 @@ def stats(
     top: int | None = None,
     with_expired: bool = False,
 ) -> pd.DataFrame:
-    """A row for each group, with COLUMNS or other quantiles; see `Capture.stats`.
+    """A row for each group, with `statistics.COLUMNS` or other quantiles; see `Capture.stats`.
 
     `with_expired` adds to what is approximate the rollups of what has expired.
     """
@@ -87,8 +86,7 @@ def quantile_columns(quantiles: float | Sequence[float]) -> dict[str, float]:
         if not 0 <= value <= 1:
             hint = f"; did you mean {value / 100:g}?" if 1 < value <= 100 else ""
             raise ValueError(f"a quantile is a number between 0 and 1, not {quantile!r}{hint}")
-        digits = f"{value:.12f}".rstrip("0").partition(".")[2]
-        found[f"p{'100' if value == 1 else digits.ljust(2, '0')}_us"] = value
+        found[statistic_of(value).name] = value
     return found
 
 
@@ -102,7 +100,7 @@ def summarise(
     intervals_ns: Mapping[str, int] | None = None,
     with_expired: bool = False,
 ) -> pd.DataFrame:
-    """A row for each group, sorted by the index; COLUMNS with these quantiles. Raises scan.UnreadablePartError.
+    """A row for each group, sorted by the index, with these quantiles. Raises scan.UnreadablePartError.
 
     `with_expired` adds to what is approximate the rollups of what has expired, which intervals cannot correct.
     """
@@ -125,24 +123,16 @@ def summarise(
 
 
 def _frame(groups: Groups, quantiles: Mapping[str, float], found: totals.Described) -> pd.DataFrame:
-    import numpy as np
     import pandas as pd
 
-    # Integers to microseconds one by one: exact sums may be larger than a float can hold to the nanosecond.
-    total, calls = found.total.tolist(), found.calls.tolist()
-    spread = np.full(len(calls), np.nan)
-    several = found.calls > 1
-    spread[several] = np.sqrt(found.m2[several] / (found.calls[several] - 1)) / 1000
-    columns = {
-        "count": found.calls,
-        "errors": found.errors,
-        "total_us": np.array([ns / 1000 for ns in total], np.float64),
-        "mean_us": np.array([ns / count / 1000 for ns, count in zip(total, calls, strict=True)], np.float64),
-        "std_us": spread,
-        "min_us": found.low / 1000,
-        **{name: found.quantiles[:, place] / 1000 for place, name in enumerate(quantiles)},
-        "max_us": found.high / 1000,
-    }
+    values = {name: found.quantiles[:, place] / 1000 for place, name in enumerate(quantiles)}
+    columns: dict[str, Any] = {}
+    for one in STATISTICS:
+        if one.of is not None:
+            columns[one.name] = one.of(found)
+        else:
+            # All quantiles that are wanted come where the first of the usual ones does.
+            columns |= values
     keys = [groups.keys[number] for number in found.groups.tolist()]
     return pd.DataFrame(columns, index=index(groups.levels, keys)).sort_index()
 
@@ -200,7 +190,9 @@ def _with_empty(source: Source, frame: pd.DataFrame, operations: Operations, cho
         return frame
     keys = [key if isinstance(key, tuple) else (key,) for key in missing]
     empty = pd.DataFrame(float("nan"), index=index(levels, keys), columns=frame.columns)
-    empty[["count", "errors", "total_us"]] = 0
+    for one in STATISTICS:
+        if one.name in empty:
+            empty[one.name] = one.of_no_calls
     empty = empty.astype(frame.dtypes.to_dict())
     return (pd.concat([frame, empty]) if len(frame) else empty).sort_index()
 

@@ -16,6 +16,7 @@ from quantum_pulse.reading import density, expired, scan, sorting, statistics, t
 from quantum_pulse.reading.groups import Groups
 from quantum_pulse.reading.reader import Part, Source
 from quantum_pulse.reading.selection import Moment, Operations, Recorded, Selection, member, select
+from quantum_pulse.statistics import QUANTILES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,7 @@ def timeline(
 
     window_ns = _window_ns(window)
     chosen = select(source, operations, start, end)
-    wanted = statistics.QUANTILES if quantiles is None else statistics.quantile_columns(quantiles)
+    wanted = QUANTILES if quantiles is None else statistics.quantile_columns(quantiles)
 
     def work() -> pd.DataFrame:
         slabs = _with_expired(source, chosen, window_ns) if with_expired else _slabs(source, chosen, window_ns)

@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import os
 
-from quantum_pulse import schema
+from quantum_pulse import directories, schema
 from quantum_pulse.recorder import logs
 from quantum_pulse.rings.lines import line_of
 
@@ -32,12 +32,10 @@ class Journal:
         with contextlib.suppress(OSError):  # there are file systems without locks
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            os.write(self._file, first)
-            os.replace(temporary, path)
+            with directories.becoming(path, temporary):
+                os.write(self._file, first)
         except BaseException:
             os.close(self._file)
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
             raise
         self.path = path
 

@@ -58,6 +58,7 @@ class Options(NamedTuple):
     ring_folder: str | None = None
     writer: str = "agent"
     keep: str | None = None
+    save_last_s: float | None = None
 
     @property
     def keeps(self) -> bool:
@@ -74,6 +75,7 @@ def checked(
     ring_folder: str | os.PathLike[str] | None,
     writer: str,
     keep: str | None,
+    save_last_s: float | None,
 ) -> Options:
     """The options that these arguments make. Raises RecordingError, and TypeError for what is no operation."""
     if not real(metrics_interval_s) > 0:
@@ -96,7 +98,14 @@ def checked(
 
         parse(keep)
     watches = tuple(_watches(save_on or {}))
-    return Options(budget_bytes, float(metrics_interval_s), level, on_full, watches, _folder(ring_folder), writer, keep)
+    if save_last_s is not None:
+        if not 0 < real(save_last_s) < float("inf"):
+            raise RecordingError(f"save_last_s must be a number of seconds above 0, not {save_last_s!r}")
+        if not watches:
+            raise RecordingError("save_last_s needs save_on, which says what to save the last seconds for")
+        save_last_s = float(save_last_s)
+    folder = _folder(ring_folder)
+    return Options(budget_bytes, float(metrics_interval_s), level, on_full, watches, folder, writer, keep, save_last_s)
 
 
 def _folder(ring_folder: str | os.PathLike[str] | None) -> str | None:

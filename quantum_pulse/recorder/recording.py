@@ -11,7 +11,7 @@ import threading
 import time
 
 from quantum_pulse import core as cores
-from quantum_pulse import folders, mounts, schema
+from quantum_pulse import directories, folders, mounts, schema
 from quantum_pulse.arguments import real
 from quantum_pulse.core.contract import CAUSES
 from quantum_pulse.directories import Folder
@@ -164,18 +164,18 @@ class Recorder:
         ring = f"{self._place.rings}/{self._name}{schema.RING_SUFFIX}"
         # Shown once its header is whole, so that nobody takes one that has just begun for a damaged one.
         unfinished = f"{self._place.rings}/.{self._name}{schema.RING_SUFFIX}.tmp"
-        core.start(
-            unfinished,
-            _within(chosen.budget_bytes, self._place.rings),
-            self._wake_fd,
-            on_full=options.ON_FULL[chosen.on_full],
-            production=chosen.level == "production",
-            reserve=1 if self._is_inherited else FIRST_SEGMENTS,
-            on_stall=self._on_stall,
-        )
-        for watch in chosen.watches:
-            core.watch(*watch)
-        os.replace(unfinished, ring)
+        with directories.becoming(ring, unfinished):
+            core.start(
+                unfinished,
+                _within(chosen.budget_bytes, self._place.rings),
+                self._wake_fd,
+                on_full=options.ON_FULL[chosen.on_full],
+                production=chosen.level == "production",
+                reserve=1 if self._is_inherited else FIRST_SEGMENTS,
+                on_stall=self._on_stall,
+            )
+            for watch in chosen.watches:
+                core.watch(*watch)
         os.write(self._wake_fd, b"\0")  # a full pipe raises, and nobody reads it then
 
     def _first_lines(self) -> bytes:
@@ -200,6 +200,7 @@ class Recorder:
             "clock": core.clock(),
             "level": chosen.level,
             "on_full": chosen.on_full,
+            "save_last_s": chosen.save_last_s,
             "metrics_interval_s": chosen.metrics_interval_s,
             "keep": chosen.keep,
             "operations": {
@@ -216,7 +217,8 @@ class Recorder:
 
     def _invite(self) -> None:
         """Let programs that this one starts take part."""
-        chosen = self._options._replace(watches=(), on_full="drop" if self._options.keeps else self._options.on_full)
+        on_full = "drop" if self._options.keeps else self._options.on_full
+        chosen = self._options._replace(watches=(), save_last_s=None, on_full=on_full)
         told = {"path": self.target, "name": self._name, "options": chosen._asdict()}
         self._invitation = os.environ[INHERITED] = json.dumps(told)
 

@@ -44,6 +44,7 @@ def start(
     level: options.Level | None = None,
     on_full: options.OnFull = "drop",
     save_on: Mapping[Operation | type[Operation], options.Trigger] | None = None,
+    save_last_s: float | None = None,
     ring_folder: str | os.PathLike[str] | None = None,
     writer: options.Writer = "agent",
     keep: str | None = None,
@@ -77,6 +78,9 @@ def start(
         may take, to "error", or to both, as in ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``. That is at most once a
         second, and while it goes on, half as often with each time, down to once in ten minutes. `Capture.saves` has
         what it was for.
+    save_last_s : float, optional
+        How much `save_on` saves: what ended in the last so many seconds before the call that set it off, or later. What
+        is older stays in the rings. By default all that they hold is saved.
     ring_folder : path, optional
         Folder of the rings. By default what QUANTUM_PULSE_RINGS in the environment says, else shared memory
         (/dev/shm), where no disk can stop the program. It must not be on btrfs, zfs, bcachefs or nilfs2, where a full
@@ -105,7 +109,8 @@ def start(
     -----
     A variable of the environment that is invalid breaks nothing: it is logged once, and counts as not set.
     """
-    asked = _Asked(if_exists, budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder, writer, keep)
+    given = (budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder, writer, keep, save_last_s)
+    asked = _Asked(if_exists, *given)
     return _start(path, asked)
 
 

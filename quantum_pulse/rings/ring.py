@@ -99,10 +99,11 @@ class Ring:
         with memoryview(self._memory) as whole, whole[offset : offset + code.size].cast(code.format[1:]) as word:  # type: ignore[call-overload]
             word[0] = value
 
-    def drain(self, most: int) -> Batch:
+    def drain(self, most: int, since_ns: int = 0) -> Batch:
         """Copy finished rows that are in no part, oldest segments first; no more segments are begun after `most` rows.
 
-        They are copied again by the next call unless `release` comes first.
+        They are copied again by the next call unless `release` comes first. Segments whose rows all ended before
+        `since_ns` on the core's clock stay as they are.
         """
         self._withdraw_claims()
         found, is_sure = self._look()
@@ -119,6 +120,8 @@ class Ring:
         for rows in found:
             if count >= most:
                 break
+            if since_ns and rows.segment not in self._inherited and self._last_end(rows) < since_ns:
+                continue
             if self.keeps and not self._claim(rows.segment, rows.sequence):
                 continue
             self._copied.append(rows)
@@ -289,6 +292,11 @@ class Ring:
             return True
         self._claimed[number] = 0
         return False
+
+    def _last_end(self, rows: _Rows) -> int:
+        """When the last of the rows ended. What the program overwrites meanwhile cannot be claimed either."""
+        start, duration = (self._columns[name][rows.segment, rows.begin : rows.end] for name in ("start", "duration"))
+        return int((start + duration).max())
 
     def _withdraw_claims(self) -> None:
         if self.keeps:

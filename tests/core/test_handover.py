@@ -46,9 +46,8 @@ def agent_process(rig, most=1 << 30, pace="fast"):
     """An agent in another process. Gives a function that ends the recording and returns the spans that it took."""
     with tempfile.TemporaryFile() as taken:
         command = [sys.executable, "-c", AGENT, str(rig.ring), str(most), pace]
-        root = str(Path(__file__).parents[2])
-        environment = {**os.environ, "PYTHONPATH": root, "QUANTUM_PULSE_CORE": rig.core.NAME}
-        process = subprocess.Popen(command, stdout=taken, stderr=subprocess.PIPE, env=environment, text=True, cwd=root)
+        environment = {**os.environ, "QUANTUM_PULSE_CORE": rig.core.NAME}
+        process = subprocess.Popen(command, stdout=taken, stderr=subprocess.PIPE, env=environment, text=True)
         try:
             assert process.stderr.readline() == "ready\n"
 

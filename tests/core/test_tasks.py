@@ -172,28 +172,6 @@ def test_task_group_cancels(rig):
     assert rows[2].parent == rows[3].parent == rows[1].span
 
 
-def test_tasks_that_share_a_context(rig):
-    """create_task(context=...), as a Runner and unittest do: each sample still has the number of its own task."""
-
-    async def work(operation):
-        with rig.probe(operation):
-            await asyncio.sleep(0.002)
-        with rig.probe(operation):
-            await asyncio.sleep(0.002)
-
-    async def main():
-        context = contextvars.copy_context()
-        await asyncio.gather(
-            *(asyncio.get_running_loop().create_task(work(number), context=context) for number in (1, 2))
-        )
-
-    asyncio.run(main())
-    rows = by_operation(rig.drain())
-    tasks = {operation: {row.task for row in rows[operation]} for operation in (1, 2)}
-    assert [len(numbers) for numbers in tasks.values()] == [1, 1]
-    assert tasks[1] != tasks[2]
-
-
 @pytest.mark.parametrize("later", ["closed", "another"])
 def test_a_copied_context_has_the_span_that_was_open_when_it_was_copied(rig, later):
     def work():

@@ -11,7 +11,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 import quantum_pulse as qp
 from quantum_pulse import schema
 from quantum_pulse.cli import main
-from quantum_pulse.export import openmetrics
+from quantum_pulse.export.exporters import openmetrics
 from quantum_pulse.operations import Category, Definition
 from quantum_pulse.reading import scan
 from tests.view.captures import ENGINE

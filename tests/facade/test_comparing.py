@@ -172,7 +172,7 @@ def test_a_cost_that_moved_into_a_child(nested):
         assert "time moved from" in shown
         assert "⇄ moved" in shown
         assert "▲" not in shown
-    assert cli(base.path, moved.path).returncode == 0
+    assert cli(base.path, moved.path, "--fail-on", "regressed,killed").returncode == 0
     (shift,) = json.loads(cli(base.path, moved.path, "--format", "json").stdout)["shifts"]
     assert (shift["operation"], shift["from"]) == ("Work.COUNT", "Work.READ")
 
@@ -240,7 +240,8 @@ def test_the_command(make):
     done = cli(base.path, slow.path)
     assert done.returncode == 1
     assert "▲ regressed" in done.stdout
-    assert cli(slow.path, base.path).returncode == 0
+    assert cli(slow.path, base.path, "--fail-on", "regressed,killed").returncode == 0
+    assert cli(slow.path, base.path).returncode == 1, "Work.COUNT misses its budget"
     assert cli(base.path, slow.path, "--fail-on", "none").returncode == 0
     assert cli(base.path, slow.path, "--fail-on", "improved,removed").returncode == 0
     again = shutil.copytree(slow.path, slow.path.with_name("again"))
@@ -261,7 +262,8 @@ def test_budgets_of_the_command(make):
     assert ", budget 10.0 µs; 100 % of its calls exceed it" in done.stdout
     done = cli(base.path, slow.path, "--fail-on", "budget", "--format", "markdown")
     assert "#### Budgets\n\n- ▲ missed: `Work.COUNT`" in done.stdout
-    assert "Budgets" not in cli(base.path, slow.path).stdout
+    assert "Budgets" in cli(base.path, slow.path).stdout
+    assert "Budgets" not in cli(base.path, slow.path, "--fail-on", "regressed").stdout
     (row,) = json.loads(cli(base.path, slow.path, "--fail-on", "budget", "--format", "json").stdout)["budgets"]
     assert (row["operation"], row["verdict"], row["quantile"]) == ("Work.COUNT", "missed", 0.99)
 
@@ -325,7 +327,7 @@ def test_the_command_fails_on_a_run_that_did_not_end(make, cut_off):
     assert {call["state"] for call in told["calls"]} == {"killed"}
     assert told["calls"][0]["elapsed_us"] == pytest.approx(3_200_000, rel=1e-2)
     assert told["calls"][1]["elapsed_us"] is None
-    assert cli(cut.path, base.path).returncode == 0
+    assert cli(cut.path, base.path, "--fail-on", "regressed,killed").returncode == 0
 
 
 def test_what_is_still_recorded_is_told_and_does_not_fail(tmp_path):

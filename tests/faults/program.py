@@ -87,7 +87,7 @@ class Program:
 def running(capture, budget, ring_folder="", **variables):
     """The program, while the block runs."""
     command = [sys.executable, "-W", "ignore", str(Path(__file__)), str(capture), str(budget), str(ring_folder)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **variables}
+    environment = {**os.environ, **variables}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment) as child:
         try:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -123,7 +122,7 @@ def killed(tmp_path):
     """A capture whose rings stand in a folder of their own, left by a process that was killed after its agent."""
     (tmp_path / "memory").mkdir()
     command = [sys.executable, "-c", KILLED, str(tmp_path / "capture"), str(tmp_path / "memory")]
-    assert subprocess.run(command, check=False, cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     return tmp_path / "capture", tmp_path / "memory"
 
 

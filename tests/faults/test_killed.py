@@ -25,7 +25,6 @@ from tests.faults import account
 from tests.faults.program import running
 
 NURSERY = Path(__file__).with_name("nursery.py")
-ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("KILLS", "12"))
 NAMES = [*(f"OUTER_{n}" for n in range(4)), *(f"INNER_{n}" for n in range(4)), "TASK"]
 
@@ -181,7 +180,7 @@ print("enough", flush=True)
 def test_killed_while_it_loses_samples(tmp_path, on_full, cause):
     capture, counts = tmp_path / "capture", tmp_path / "counts"
     command = [sys.executable, "-c", LOSING, str(capture), str(counts), on_full]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout.readline() == b"enough\n"
         child.kill()
     agents.kill(capture)

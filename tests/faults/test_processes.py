@@ -17,7 +17,6 @@ from tests.faults import account
 
 KILLS = int(os.environ.get("KILLS", "12"))
 
-ROOT = str(Path(__file__).parents[2])
 
 DEFINE = """
 import mmap, multiprocessing, os, random, signal, sys, threading, time
@@ -135,7 +134,7 @@ def run(folder, script, *arguments, **environment):
     program.write_text(DEFINE + script)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", str(program), str(folder), *arguments],
-        env={**os.environ, "PYTHONPATH": ROOT, **environment},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=100,

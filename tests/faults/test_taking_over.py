@@ -15,8 +15,6 @@ from quantum_pulse.rings.places import Place
 from tests import agents
 from tests.faults import account
 
-ROOT = Path(__file__).parents[2]
-
 LEAVES = """
 import os, sys
 import quantum_pulse as qp
@@ -37,7 +35,7 @@ os.kill(os.getpid(), 9)
 def leave(capture, samples=1000):
     """A program that was killed after its agent leaves a ring. Returns it."""
     before = set(agents.rings(capture))
-    done = subprocess.run([sys.executable, "-c", LEAVES, str(capture), str(samples)], check=False, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", LEAVES, str(capture), str(samples)], check=False)
     assert done.returncode == -9
     (ring,) = set(agents.rings(capture)) - before
     return ring
@@ -70,7 +68,7 @@ def test_an_agent_that_goes_on_takes_over_at_once(tmp_path):
     with qp.record(tmp_path) as recorder:
         recorder.flush()
         script = LEAVES.replace("agents.kill(sys.argv[1])", "")
-        done = subprocess.run([sys.executable, "-c", script, str(tmp_path), "1000"], check=False, cwd=ROOT)
+        done = subprocess.run([sys.executable, "-c", script, str(tmp_path), "1000"], check=False)
         assert done.returncode == -9
         agents.wait_for_rings(tmp_path, 1)
         (ring,) = agents.rings(tmp_path)  # its own
@@ -150,7 +148,7 @@ qp.start(sys.argv[1])
 @pytest.mark.parametrize("where", ["measure", "start", "replace", "launch"])
 def test_a_program_that_dies_while_it_begins_leaves_nothing(tmp_path, where):
     capture = tmp_path / "capture"
-    done = subprocess.run([sys.executable, "-c", DIES_EARLY, str(capture), where], check=False, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", DIES_EARLY, str(capture), where], check=False)
     assert done.returncode == -9
     place = Place(str(capture))
     recover(capture)

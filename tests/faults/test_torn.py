@@ -24,7 +24,6 @@ from tests.faults import account
 #: Random damages to try; `EXAMPLES=2000 pytest tests/faults/test_torn.py` looks harder.
 EXAMPLES = int(os.environ.get("EXAMPLES", "60"))
 
-ROOT = Path(__file__).parents[2]
 #: Segments that the rings have room for, and where the first one is.
 LIMIT = 64
 BASE = schema.segments_at(LIMIT)
@@ -61,7 +60,7 @@ def left(tmp_path_factory):
     path = tmp_path_factory.mktemp("torn") / "capture"
     budget = schema.RING_HEADER_BYTES + LIMIT * schema.SEGMENT_BYTES
     command = [sys.executable, "-c", CHILD, str(path), str(budget)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert child.stdout.readline() == b"ready\n"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
@@ -223,7 +222,7 @@ def with_slots(tmp_path_factory):
     """A capture that a killed process left with 100 open blocks and some thousand losses: slots in the first page, in a
     segment, or both."""
     path = tmp_path_factory.mktemp("torn") / "capture"
-    done = subprocess.run([sys.executable, "-c", SLOT_CHILD, str(path)], check=False, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", SLOT_CHILD, str(path)], check=False)
     assert done.returncode == -signal.SIGKILL
     agents.move_rings_into(path)
     return path

@@ -15,7 +15,6 @@ import quantum_pulse as qp
 from tests import agents
 from tests.recorder.work import assert_balances, processes
 
-ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 
 
@@ -23,7 +22,7 @@ def begin(command, folder, **environment):
     """Start a program that is recorded into `folder/capture`."""
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]),
+        "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(HERE)]),
         "QUANTUM_PULSE": str(folder / "capture"),
         **environment,
     }
@@ -128,7 +127,7 @@ with qp.record(sys.argv[1]):
 def test_green_threads_that_never_yield(tmp_path, imported, patch):
     script = LOOP.format(imported=imported, patch=patch)
     command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "capture")]
-    subprocess.run(command, check=True, cwd=ROOT, timeout=60)
+    subprocess.run(command, check=True, timeout=60)
     assert checked(tmp_path).stats(approximate=True)["count"].sum() == 2_000_000
 
 
@@ -161,7 +160,7 @@ with qp.record(sys.argv[1]):
 
 
 def test_greenlets_have_spans_of_their_own(tmp_path):
-    subprocess.run([sys.executable, "-c", GREENLETS, str(tmp_path / "capture")], check=True, cwd=ROOT, timeout=60)
+    subprocess.run([sys.executable, "-c", GREENLETS, str(tmp_path / "capture")], check=True, timeout=60)
     samples = checked(tmp_path).samples()
     outer = samples[samples["operation"] == "Green.OUTER"].set_index("span")
     inner = samples[samples["operation"] == "Green.INNER"]
@@ -183,7 +182,7 @@ def test_a_celery_worker_that_is_stopped(tmp_path):
     try:
         done = subprocess.run(
             [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]), **environment},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(HERE)]), **environment},
             capture_output=True,
             text=True,
             check=True,
@@ -210,8 +209,7 @@ if __name__ == "__main__":
 def test_workers_of_joblib(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(LOKY)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, script, tmp_path / "capture"], check=True, env=environment, timeout=60)
+    subprocess.run([sys.executable, script, tmp_path / "capture"], check=True, timeout=60)
     agents.wait_until_gone(tmp_path / "capture")
     samples = qp.open(tmp_path / "capture").samples()
     assert samples["operation"].tolist() == ["Work.STEP"] * 100

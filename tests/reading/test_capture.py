@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse import schema
+from quantum_pulse import schema, statistics
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
-from quantum_pulse.reading import statistics
 
 
 class Work(qp.Operation):

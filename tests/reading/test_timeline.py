@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse import histogram, metrics, schema
+from quantum_pulse import histogram, metrics, schema, statistics
 from quantum_pulse.agent import parts as writer
-from quantum_pulse.reading import sorting, statistics
+from quantum_pulse.reading import sorting
 
 
 class Work(qp.Operation):

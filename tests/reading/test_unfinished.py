@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -105,8 +104,6 @@ def test_nothing_is_the_normal_case(tmp_path):
     assert str(found["start"].dtype) == "datetime64[ns, UTC]"
 
 
-ROOT = Path(__file__).parents[2]
-
 KILLED = """
 import asyncio, os, sys
 import quantum_pulse as qp
@@ -135,7 +132,7 @@ asyncio.run(main())
 
 def killed(path):
     """A process that was killed after its agent."""
-    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, timeout=60)
     assert done.returncode == -9
     agents.move_rings_into(path)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import json
 import math
 import re
@@ -113,6 +114,15 @@ def test_a_level_that_is_none_in_the_environment_breaks_nothing(tmp_path, monkey
         ({"on_full": "overwrite", "save_on": {Modes.OUTER: "slow"}}, "a number of microseconds, 'error', or both"),
         ({"on_full": "overwrite", "save_on": {Modes.OUTER: (5, 6)}}, "a number of microseconds, 'error', or both"),
         ({"on_full": "overwrite", "save_on": {Modes.OUTER: ()}}, "a number of microseconds, 'error', or both"),
+        ({"on_full": "overwrite", "save_last_s": 5}, "save_last_s needs save_on"),
+        (
+            {"on_full": "overwrite", "save_on": {Modes.OUTER: 5}, "save_last_s": 0},
+            "save_last_s must be a number of seconds above 0, not 0",
+        ),
+        (
+            {"on_full": "overwrite", "save_on": {Modes.OUTER: 5}, "save_last_s": "5s"},
+            "save_last_s must be a number of seconds above 0, not '5s'",
+        ),
     ],
 )
 def test_options_that_are_none(tmp_path, options, message):
@@ -408,6 +418,66 @@ def test_whole_enums_can_save(tmp_path):
         assert recorder.account()["written"] == 2
 
 
+def test_a_save_is_of_the_last_seconds(tmp_path):
+    """What is older stays in the rings, and is neither written nor counted as lost; a segment is saved as a whole."""
+    options = {"on_full": "overwrite", "save_on": {Modes.INNER: 2000}, "save_last_s": 0.5}
+    with qp.record(tmp_path / "capture", **options) as recorder:
+        repeat(Modes.OUTER, 2 * schema.SEGMENT_ROWS)
+        others = threading.Thread(target=repeat, args=(Modes.DETAIL, 100))
+        others.start()
+        others.join()
+        time.sleep(1)
+        repeat(Modes.SOME, 500)
+        with Modes.INNER:
+            time.sleep(0.003)
+        wait_until_written(recorder)
+        saved = sum(pq.read_metadata(part).num_rows for part in (tmp_path / "capture" / "samples").iterdir())
+        assert saved == 51 == balanced(recorder)["written"]
+        assert balanced(recorder)["lost"] == 0
+        recorder.snapshot(tmp_path / "rest")
+    assert qp.open(tmp_path / "rest").stats()["count"].sum() == 2 * schema.SEGMENT_ROWS + 100
+    capture = qp.open(tmp_path / "capture")
+    counts = capture.stats()["count"].droplevel("category").to_dict()
+    assert counts == {"Modes.OUTER": 2 * schema.SEGMENT_ROWS, "Modes.DETAIL": 100, "Modes.SOME": 500, "Modes.INNER": 1}
+    assert capture.saves()["operation"].tolist() == ["Modes.INNER"]
+    assert capture.overwritten_until is None
+
+
+def test_what_a_save_left_in_the_rings_is_overwritten_as_ever(tmp_path):
+    options = {"on_full": "overwrite", "save_on": {Modes.INNER: 2000}, "save_last_s": 0.5, "budget_bytes": budget(8)}
+    with qp.record(tmp_path / "capture", **options) as recorder:
+        repeat(Modes.OUTER, 4 * schema.SEGMENT_ROWS)
+        time.sleep(1)
+        with Modes.INNER:
+            time.sleep(0.003)
+        wait_until_written(recorder)
+        repeat(Modes.OUTER, 20 * schema.SEGMENT_ROWS)
+        account = balanced(recorder)
+    capture = qp.open(tmp_path / "capture")
+    assert account["lost"] == capture.losses()["count"].sum() >= 15 * schema.SEGMENT_ROWS
+    assert len(capture.samples()) + account["lost"] == 24 * schema.SEGMENT_ROWS + 1
+    assert capture.stats()["count"].loc[:, "Modes.INNER"].item() == 1
+
+
+def test_calls_that_waited_too_long_for_a_save_did_not_set_it_off(tmp_path, monkeypatch):
+    monkeypatch.setattr("quantum_pulse.agent.recording.SHORTEST_SAVE_S", 1.5)
+    options = {"on_full": "overwrite", "save_on": {Modes.INNER: "error"}, "save_last_s": 0.3, "writer": "thread"}
+
+    def fail():
+        with contextlib.suppress(KeyError), Modes.INNER:
+            raise KeyError
+
+    with qp.record(tmp_path / "capture", **options) as recorder:
+        fail()
+        wait_until_written(recorder)
+        for seconds in (0.2, 0.8, 1.0):  # two in the pause after that save, of which one is recent when the pause ends
+            fail()
+            time.sleep(seconds)
+    capture = qp.open(tmp_path / "capture")
+    assert len(capture.samples()) == 4
+    assert len(capture.saves()) == 2
+
+
 def test_the_last_seconds_hold_what_was_saved_meanwhile(tmp_path):
     with qp.record(tmp_path / "capture", on_full="overwrite", save_on={Modes.INNER: 2000}) as recorder:
         repeat(Modes.OUTER, 100)
@@ -487,17 +557,19 @@ def test_a_block_that_has_not_ended_is_no_lost_child(tmp_path):
 def test_calls_that_go_on_failing_are_saved_less_and_less_often(tmp_path, monkeypatch):
     """A fiftieth of all calls would otherwise have all of them written."""
     monkeypatch.setattr("quantum_pulse.agent.recording.SHORTEST_SAVE_S", 0.1)
-    with qp.record(tmp_path / "capture", on_full="overwrite", save_on={Modes.INNER: "error"}, writer="thread"):
+    options = {"on_full": "overwrite", "save_on": {Modes.INNER: "error"}, "writer": "thread"}
+    saved_at = {}  # by what was written then
+    with qp.record(tmp_path / "capture", **options) as recorder:
         end = time.monotonic() + 2
         while time.monotonic() < end:
             with contextlib.suppress(KeyError), Modes.INNER:
                 raise KeyError
+            saved_at.setdefault(recorder.account()["written"], time.monotonic())
             time.sleep(0.01)
-    noticed = qp.open(tmp_path / "capture").saves()["time"]
-    apart = noticed.drop_duplicates().diff().dropna().dt.total_seconds()
-    apart = apart[apart > 0.05].tolist()
-    assert len(apart) <= 5
-    assert apart[0] < 0.35 < 0.5 < apart[3]
+    times = list(saved_at.values())[1:]
+    apart = [after - before for before, after in itertools.pairwise(times)]
+    assert 3 <= len(apart) <= 5
+    assert apart[0] < 0.35 < 0.5 < apart[-1]
 
 
 def test_saves_of_captures_without_any(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.operations import Category
-from quantum_pulse.reading.statistics import COLUMNS
+from quantum_pulse.statistics import COLUMNS
 from quantum_pulse.view import figures
 
 

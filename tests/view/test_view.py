@@ -9,7 +9,7 @@ import quantum_pulse as qp
 from quantum_pulse import shown
 from quantum_pulse.operations import Category
 from quantum_pulse.reading.definitions import Priorities
-from quantum_pulse.reading.statistics import COLUMNS
+from quantum_pulse.statistics import COLUMNS
 from quantum_pulse.view import html, numbers, operations, text
 from tests.view.captures import ENGINE
 

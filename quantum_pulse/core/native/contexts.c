@@ -132,36 +132,77 @@ number_of(PyObject *task)
     return result;
 }
 
+/* Whether the task that was seen last in the context of `stack` has ended, also where nothing refers to it any more. */
+static int
+last_task_is_done(const Stack *stack)
+{
+    PyObject *task = referent(stack->task_ref);
+    PyObject *answer = task == NULL ? NULL : PyObject_CallMethod(task, "done", NULL);
+    int done = task == NULL ? 1 : answer == NULL ? -1 : PyObject_IsTrue(answer);
+    if (done < 0)
+        PyErr_Clear();
+    Py_XDECREF(answer);
+    Py_XDECREF(task);
+    return done != 0;
+}
+
+/* Another task, or code outside of tasks, runs in the context now. What the one before has open encloses the other only
+ * if it is done: it left the span open on purpose, as a test's setUp does. Else it is suspended and both take turns. */
+static void
+change_task(Stack *stack, int64_t number, PyObject *task_ref, PyObject *loop_ref)
+{
+    int64_t before = stack->task;
+    int is_done = before != 0 && stack->depth > 0 && last_task_is_done(stack);
+    take_latch(&stack->latch);
+    for (Py_ssize_t i = 0; is_done && i < stack->depth; i++)
+        if (stack->open[i].task == before)
+            stack->open[i].outlives = 1;
+    stack->is_shared = stack->depth > 0;
+    stack->task = number;
+    release_latch(&stack->latch);
+    Py_XSETREF(stack->task_ref, Py_XNewRef(task_ref));
+    Py_XSETREF(stack->loop_ref, Py_XNewRef(loop_ref));
+}
+
+/* `task` runs in the context of `stack`. */
+static int
+take_task(Stack *stack, PyObject *task, PyObject *loop)
+{
+    int64_t number = number_of(task);
+    if (number < 0)
+        return -1;
+    if (number == stack->task)
+        return 0;
+    /* Made before anything is replaced: whatever a collection runs may come by here as well. */
+    PyObject *task_ref = PyWeakref_NewRef(task, NULL), *loop_ref = NULL;
+    if (task_ref == NULL)
+        return -1;
+    loop_ref = PyWeakref_NewRef(loop, NULL);
+    if (loop_ref == NULL)
+        PyErr_Clear(); /* a loop without weak references takes the long way each time */
+    change_task(stack, number, task_ref, loop_ref);
+    Py_DECREF(task_ref);
+    Py_XDECREF(loop_ref);
+    return 0;
+}
+
 int
 note_task(Stack *stack)
 {
     int found = find_asyncio();
-    if (found <= 0) {
-        stack->task = 0;
-        return found;
-    }
+    if (found <= 0)
+        return found; /* without it no task was ever seen */
     if (stack->task != 0 && current_tasks != NULL && goes_on(stack))
         return 0; /* mostly, and then that one look is enough */
-    stack->task = 0;
     PyObject *loop = PyObject_CallNoArgs(running_loop);
     if (loop == NULL)
         return -1;
     PyObject *task = loop == Py_None ? Py_NewRef(Py_None) : PyObject_CallOneArg(current_task, loop);
     int result = task == NULL ? -1 : 0;
-    if (task != NULL && task != Py_None) {
-        int64_t number = number_of(task);
-        /* Made before anything is replaced: whatever a collection runs may come by here as well. */
-        PyObject *task_ref = number < 0 ? NULL : PyWeakref_NewRef(task, NULL);
-        PyObject *loop_ref = task_ref == NULL ? NULL : PyWeakref_NewRef(loop, NULL);
-        if (task_ref == NULL)
-            result = -1;
-        else
-            stack->task = number;
-        if (task_ref != NULL && loop_ref == NULL)
-            PyErr_Clear(); /* a loop without weak references takes the long way each time */
-        Py_XSETREF(stack->task_ref, task_ref);
-        Py_XSETREF(stack->loop_ref, loop_ref);
-    }
+    if (task != NULL && task != Py_None)
+        result = take_task(stack, task, loop);
+    else if (task != NULL && stack->task != 0)
+        change_task(stack, 0, NULL, NULL);
     Py_XDECREF(task);
     Py_DECREF(loop);
     return result;
@@ -359,11 +400,33 @@ runs_elsewhere(const Open *open)
     return frame == NULL;
 }
 
+/* Whether another task that takes turns with the present one in this context holds the span open. A generator that is
+ * running works for whoever resumed it. */
+static int
+is_of_another_task(const Stack *stack, const Open *open)
+{
+    if (is_of_present_task(stack, open))
+        return 0;
+    int is_running = open->generator != NULL && PyGen_CheckExact(open->generator) &&
+                     ((PyGenObject *)open->generator)->gi_frame_state == FRAME_EXECUTING;
+    return !is_running;
+}
+
 int64_t
 innermost_at_work(const Stack *stack)
 {
     for (Py_ssize_t i = stack->depth - 1; i >= 0; i--)
-        if (!is_suspended(&stack->open[i]) && !runs_elsewhere(&stack->open[i]))
+        if (!is_of_another_task(stack, &stack->open[i]) && !is_suspended(&stack->open[i]) &&
+            !runs_elsewhere(&stack->open[i]))
+            return stack->open[i].span;
+    return stack->root_parent;
+}
+
+int64_t
+top_of_task(const Stack *stack)
+{
+    for (Py_ssize_t i = stack->depth - 1; i >= 0; i--)
+        if (!is_of_another_task(stack, &stack->open[i]))
             return stack->open[i].span;
     return stack->root_parent;
 }
@@ -377,7 +440,9 @@ span_at_copy(const Stack *stack, int64_t span)
         i--;
     if (i < 0)
         return span == stack->abandoned ? innermost(stack) : span;
-    while (i >= 0 && is_suspended(&stack->open[i]))
+    int64_t task = stack->open[i].task;
+    while (i >= 0 && (is_suspended(&stack->open[i]) ||
+                      (stack->open[i].task != task && stack->open[i].task != 0 && !stack->open[i].outlives)))
         i--;
     return i < 0 ? stack->root_parent : stack->open[i].span;
 }
@@ -405,6 +470,7 @@ drop_open_spans(Stack *stack)
     for (Py_ssize_t i = 0; i < stack->depth; i++)
         references += stack->open[i].generator != NULL;
     stack->depth = 0;
+    stack->is_shared = 0;
     release_latch(&stack->latch);
     return references;
 }

@@ -24,9 +24,10 @@ typedef struct {
     int64_t parent;
     uint32_t probe_id;
     int32_t weight;      /* 0: it is not recorded */
-    int encloses;        /* also while its generator is suspended: it stands behind a @contextmanager */
+    int16_t encloses;    /* also while its generator is suspended: it stands behind a @contextmanager */
+    int16_t outlives;    /* its task, which is done: whatever runs in the context is inside of it */
     int32_t thread;      /* that entered it */
-    int64_t task;
+    int64_t task;        /* that entered it; 0: none */
     struct Slot *slot; /* that tells of it to readers of the file, or NULL */
     /* That holds it open, or NULL. Borrowed: a generator closes its blocks before it dies. The span keeps its stack
      * alive, because a generator may outlive the context that it was started in. */
@@ -43,7 +44,8 @@ typedef struct Stack {
     Py_ssize_t capacity;
     int64_t root_parent; /* span that was open where this context was copied from */
     int64_t abandoned;   /* span that was closed from another context last, so that the mark may still name it */
-    int64_t task;        /* number of the asyncio task; 0: none */
+    int64_t task;        /* number of the asyncio task that runs in the context; 0: none */
+    int is_shared;       /* several tasks run in the context, and spans are open that another one may have entered */
     uint64_t session;
     struct Mark *mark; /* in the current context's variable, borrowed from there: only we set it */
     int place;         /* of the mark in the first node of the context's tree, when it was last seen there */
@@ -82,19 +84,31 @@ current_stack(Thread *thread, PyThreadState *tstate, int create)
     return find_stack(thread, tstate, create);
 }
 
-/* Find out which asyncio task runs in the current context, whose stack this is. */
+/* Find out which asyncio task runs in the current context, whose stack this is. It may run Python. */
 int note_task(Stack *stack);
+
+/* Whether the present task holds the span open, or none does. */
+static inline int
+is_of_present_task(const Stack *stack, const Open *open)
+{
+    return open->task == stack->task || open->task == 0 || open->outlives;
+}
 
 extern PyTypeObject *bitmap_type; /* NULL: nothing is known of the nodes */
 
 /* The slow half of set_mark. */
 int set_mark_slowly(PyThreadState *tstate, Stack *stack);
 
-/* The span that was opened last in `stack`, or the one that it was started from. */
+/* The slow half of top_of. */
+int64_t top_of_task(const Stack *stack);
+
+/* The span that the present task opened last in `stack`, or the one that it was started from. */
 static inline int64_t
 top_of(const Stack *stack)
 {
-    return stack->depth == 0 ? stack->root_parent : stack->open[stack->depth - 1].span;
+    if (stack->depth == 0)
+        return stack->root_parent;
+    return stack->is_shared ? top_of_task(stack) : stack->open[stack->depth - 1].span;
 }
 
 /* Say which span is on top now in the current context, whose stack this is, for contexts that are copied from it. */
@@ -116,14 +130,14 @@ set_mark(PyThreadState *tstate, Stack *stack)
 /* The slow half of innermost. */
 int64_t innermost_at_work(const Stack *stack);
 
-/* The innermost span of `stack` that is at work, or the span that it was started from. */
+/* The innermost span of `stack` that the present task is at work in, or the span that it was started from. */
 static inline int64_t
 innermost(const Stack *stack)
 {
     if (stack->depth == 0)
         return stack->root_parent;
     const Open *top = &stack->open[stack->depth - 1];
-    return top->generator == NULL ? top->span : innermost_at_work(stack);
+    return top->generator == NULL && !stack->is_shared ? top->span : innermost_at_work(stack);
 }
 
 /* A recording is over: no generator that is still open keeps its stack any longer. */

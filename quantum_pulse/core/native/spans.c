@@ -49,20 +49,25 @@ is_context_manager(void)
     return result;
 }
 
+/* Make sure that `stack`, that of the current context, knows its task. It may run Python. */
+static inline int
+know_task(Thread *thread, PyThreadState *tstate, Stack *stack)
+{
+    /* While the context's version stands, no other task can have come to run in it. */
+    if (thread->task_version == tstate->context_ver)
+        return 0;
+    if (note_task(stack) < 0 || (stack->is_shared && set_mark(tstate, stack) < 0))
+        return -1;
+    thread->task_version = tstate->context_ver;
+    return 0;
+}
+
 /* The stack of the current context, with its task known; NULL when there is no recording or no memory. */
 static inline Stack *
 ready_stack(Thread *thread, PyThreadState *tstate)
 {
     Stack *stack = current_stack(thread, tstate, 1);
-    if (stack == NULL)
-        return NULL;
-    /* While the context's version stands, no other task can have come to run in it. */
-    if (thread->task_version != tstate->context_ver) {
-        if (note_task(stack) < 0)
-            return NULL;
-        thread->task_version = tstate->context_ver;
-    }
-    return stack;
+    return stack == NULL || know_task(thread, tstate, stack) < 0 ? NULL : stack;
 }
 
 /* Whether the recording that `thread` records into has ended, as others may do while Python runs. */
@@ -136,7 +141,7 @@ enter(uint32_t probe_id, int32_t weight)
         .parent = parent,
         .probe_id = probe_id,
         .weight = weight,
-        .encloses = encloses,
+        .encloses = (int16_t)encloses,
         .thread = (int32_t)thread->id,
         .task = stack->task,
         .slot = slot,
@@ -157,14 +162,20 @@ enter(uint32_t probe_id, int32_t weight)
     }
 }
 
-/* The innermost open span of `probe_id` that belongs to `generator` (NULL: to none), or -1. */
+/* The innermost open span of `probe_id` that belongs to `generator` (NULL: to none), or -1; one that the present task has
+ * entered, if there is one. */
 static inline Py_ssize_t
 find_open(const Stack *stack, uint32_t probe_id, const PyObject *generator)
 {
+    Py_ssize_t of_another_task = -1;
     for (Py_ssize_t i = stack->depth - 1; i >= 0; i--)
-        if (stack->open[i].probe_id == probe_id && stack->open[i].generator == generator)
-            return i;
-    return -1;
+        if (stack->open[i].probe_id == probe_id && stack->open[i].generator == generator) {
+            if (!stack->is_shared || generator != NULL || stack->open[i].task == stack->task)
+                return i;
+            if (of_another_task < 0)
+                of_another_task = i;
+        }
+    return of_another_task;
 }
 
 /* The same; where there is one, `stack` is latched. */
@@ -204,6 +215,12 @@ leave(uint32_t probe_id, PyObject *error_type)
         return;
     PyThreadState *tstate = PyThreadState_Get();
     Stack *current = current_stack(thread, tstate, 0), *stack = current;
+    if (stack != NULL && stack->is_shared) {
+        if (know_task(thread, tstate, stack) < 0)
+            PyErr_Clear();
+        if (is_stale(thread))
+            return;
+    }
     PyObject *generator = running_generator(tstate);
     Py_ssize_t index = stack == NULL ? -1 : find_and_latch(stack, probe_id, generator);
     if (index < 0 && generator != NULL)
@@ -229,6 +246,8 @@ leave(uint32_t probe_id, PyObject *error_type)
     stack->depth--;
     if (index < stack->depth)
         memmove(open, open + 1, (stack->depth - index) * sizeof(Open));
+    if (stack->depth == 0)
+        stack->is_shared = 0;
     release_latch(&stack->latch);
     if (sample.weight > 0) {
         if (entered_by != thread->id)
@@ -276,7 +295,7 @@ leave_unrecorded(uint32_t probe_id)
     Stack *stack = thread->stack;
     take_latch(&stack->latch);
     const Open *top = stack->depth == 0 ? NULL : &stack->open[stack->depth - 1];
-    int is_it = top != NULL && top->probe_id == probe_id && top->weight == 0 && top->generator == NULL;
+    int is_it = top != NULL && top->probe_id == probe_id && top->weight == 0 && top->generator == NULL && !stack->is_shared;
     stack->depth -= is_it;
     release_latch(&stack->latch);
     return is_it;

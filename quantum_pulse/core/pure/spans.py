@@ -14,9 +14,9 @@ import os
 import sys
 import threading
 import weakref
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, Token
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from quantum_pulse.core.pure.accounts import Count
 from quantum_pulse.core.pure.rings import Session, Thread, now
@@ -34,16 +34,43 @@ _CONTEXT_MANAGERS = (
 _CAN_RUN_NOW = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
+class Visit(NamedTuple):
+    """The last task that recorded in a context. If the context is copied, that task does it, as far as one can tell."""
+
+    task: int  # 0: code outside of tasks
+    context: weakref.ref[Context]
+    copied_by: int  # the task that made the context by copying another
+    copied_from: weakref.ref[Context] | None
+
+    def is_of_another(self, entry: Open) -> bool:
+        """Whether a task that takes turns with the present one, in one context, holds the span open; or one that took
+        turns with the task which copied their context.
+
+        What a task has left open that is done encloses the others: it did so on purpose, as a test's setUp does.
+        """
+        if entry.owner is None or (entry.is_open and _is_done(entry.owner())):
+            return False
+        if entry.context is self.context:
+            return entry.task != self.task
+        return entry.context is self.copied_from and entry.task != self.copied_by
+
+
+def _is_done(task: asyncio.Task[Any] | None) -> bool:
+    return task is None or task.done()
+
+
 class Open:
     """A span that has been entered and not left."""
 
     __slots__ = (
         "below",
+        "context",
         "encloses",
         "frame",
         "home",
         "is_abandoned",
         "is_open",
+        "owner",
         "parent",
         "probe_id",
         "session",
@@ -56,11 +83,13 @@ class Open:
     )
 
     below: Open | None
+    context: weakref.ref[Context]  # that it was opened in
     frame: FrameType | None  # of the generator that holds it open, if one does
     encloses: bool  # also while its generator is suspended
     home: int  # task or thread that opened it
     is_abandoned: bool  # closed from another task or thread
     is_open: bool
+    owner: weakref.ref[Any] | None  # the task that opened it, if one did
     parent: int
     probe_id: int
     session: Session
@@ -74,6 +103,7 @@ class Open:
 
 _local = threading.local()
 _top: ContextVar[Open | None] = ContextVar("quantum_pulse_top", default=None)
+_visit: ContextVar[Visit | None] = ContextVar("quantum_pulse_visit", default=None)
 _task_numbers = threading.RLock()
 _last_task = 0
 _tasks: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -94,12 +124,13 @@ def this_thread(session: Session) -> Thread:
     return thread
 
 
-def _task_number() -> int:
-    global _last_task
+def _current_task() -> asyncio.Task[Any] | None:
     loop = asyncio._get_running_loop()
-    if loop is None:
-        return 0
-    task = asyncio.current_task(loop)
+    return None if loop is None else asyncio.current_task(loop)
+
+
+def _task_number(task: asyncio.Task[Any] | None) -> int:
+    global _last_task
     if task is None:
         return 0
     number = _tasks.get(task)
@@ -128,7 +159,32 @@ def _is_suspended(entry: Open, *, is_foreign: bool = False) -> bool:
     return True
 
 
-def _encloses_nothing(entry: Open, *, is_foreign: bool) -> bool:
+def _current_context() -> Context:
+    # Python hands out copies only; but a token refers to the context that it was made in.
+    token = _set(_visit, _visit.get())
+    return next(found for found in gc.get_referents(token) if isinstance(found, Context))
+
+
+def _visit_of(task: int) -> Visit:
+    """Note that `task` records in the present context."""
+    last = _visit.get()
+    if last is not None and last.task == task:
+        return last
+    context = _current_context()
+    if last is None:
+        visit = Visit(task, weakref.ref(context), 0, None)
+    elif last.context() is context:
+        visit = last._replace(task=task)
+    else:
+        visit = Visit(task, weakref.ref(context), last.task, last.context)
+    _set(_visit, visit)
+    return visit
+
+
+def _encloses_nothing(entry: Open, visit: Visit, *, is_foreign: bool) -> bool:
+    if is_foreign and visit.is_of_another(entry):
+        # A generator that is running works for whoever resumed it.
+        return entry.frame is None or entry.encloses or _is_suspended(entry)
     if entry.is_open:
         return _is_suspended(entry, is_foreign=is_foreign)
     # What another task or thread had open when this one was created stays the parent, also once it is closed.
@@ -157,14 +213,18 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
     entry.weight = count.weight_of_next(probe.probe_every)
     entry.session = session
     entry.probe_id = probe_id
-    entry.task = _task_number()
+    task = _current_task()
+    entry.task = _task_number(task)
+    entry.owner = None if task is None else weakref.ref(task)
     entry.thread = thread.id
     entry.home = entry.task or -thread.id
+    visit = _visit_of(entry.task)
+    entry.context = visit.context
     top = _top.get()
     if top is not None and top.session is not session:
         top = None
     entry.below = top
-    while top is not None and _encloses_nothing(top, is_foreign=top.home != entry.home):
+    while top is not None and _encloses_nothing(top, visit, is_foreign=top.home != entry.home):
         top = top.below
     entry.parent = 0 if top is None else top.span
     entry.frame = None
@@ -176,13 +236,13 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
     return entry
 
 
-def _set_top(entry: Open | None) -> None:
+def _set(variable: ContextVar[Any], value: Any) -> Token[Any]:
     # Before 3.12 a collection may begin in the middle of the change, and what it runs may set the variable too.
     is_enabled = gc.isenabled()
     if is_enabled and sys.version_info < (3, 12):
         gc.disable()
     try:
-        _top.set(entry)
+        return variable.set(value)
     finally:
         if is_enabled:
             gc.enable()
@@ -197,7 +257,7 @@ def enter(session: Session, probe: Any, caller: FrameType) -> None:
         entry.encloses = _is_context_manager(caller)
         session.by_frame.setdefault(caller, []).append(entry)
     entry.is_open = True
-    _set_top(entry)
+    _set(_top, entry)
     entry.start = now()
     session.slots.begin(entry.slot, entry.start)
 
@@ -206,25 +266,36 @@ def leave(session: Session, probe: Any, caller: FrameType, kind: type[BaseExcept
     end = now()
     if probe.probe_detail and session.production:
         return
-    entry = _find(session, probe.probe_id, caller)
+    thread = this_thread(session)
+    task = _task_number(_current_task())
+    _visit_of(task)
+    home = task or -thread.id
+    entry = _find(session, probe.probe_id, caller, home)
     if entry is None:
         return
     entry.is_open = False
-    entry.is_abandoned = entry.home != (_task_number() or -this_thread(session).id)
-    top = _top.get()
-    home = entry.home
-    while top is not None and top.home == home and not top.is_open:
-        top = top.below
-    _set_top(top)
+    entry.is_abandoned = entry.home != home
+    _set(_top, _without(entry, _top.get()))
     if entry.weight > 0:
-        thread = this_thread(session)
         if entry.thread != thread.id:
             session.move_start(thread, entry)
         if session.commit(thread, entry, end, 0 if kind is None else session.error_number(kind)):
             session.slots.free(entry.slot)  # last: for a moment it is known twice, rather than not at all
 
 
-def _find(session: Session, probe_id: int, caller: FrameType) -> Open | None:
+def _without(entry: Open, top: Open | None) -> Open | None:
+    """The top of the present context's spans once `entry` is closed."""
+    above = top
+    while above is not None and above is not entry and above.below is not entry:
+        above = above.below
+    if above is not None and above is not entry:
+        above.below = entry.below
+    while top is not None and top.home == entry.home and not top.is_open:
+        top = top.below
+    return top
+
+
+def _find(session: Session, probe_id: int, caller: FrameType, home: int) -> Open | None:
     if caller.f_code.co_flags & _GENERATOR:
         # By frame, because a generator may be closed from another context than the one that started it.
         held = session.by_frame.get(caller, [])
@@ -235,9 +306,12 @@ def _find(session: Session, probe_id: int, caller: FrameType) -> Open | None:
                     del session.by_frame[caller]
                 return entry
         return None
+    of_another_task = None
     top = _top.get()
     while top is not None and top.session is session:
         if top.is_open and top.probe_id == probe_id and top.frame is None:
-            return top
+            if top.home == home:
+                return top
+            of_another_task = of_another_task or top
         top = top.below
-    return None
+    return of_another_task

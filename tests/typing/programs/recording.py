@@ -19,7 +19,7 @@ with qp.record("x", levl="production"):  # error
 qp.record("x", level="prod")  # error
 qp.start("x", on_full="drip")  # error
 qp.start("x", keep=30)  # error
-qp.start("x", on_full="overwrite", save_on={Op.SUBMIT: 500, Op: "error"})
+qp.start("x", on_full="overwrite", save_on={Op.SUBMIT: 500, Op: "error"}, save_last_s=5)
 qp.start("x", on_full="overwrite", save_on={"Op.SUBMIT": 500})  # error
 qp.start(1)  # error
 qp.stop(recorder)  # error

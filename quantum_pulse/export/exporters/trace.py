@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import metrics, schema
 from quantum_pulse.export.chosen import Wanted, moment
+from quantum_pulse.export.exporter import Exporter
 from quantum_pulse.export.tracks import OTHER_TASKS, Track, Tracks
 from quantum_pulse.reading import scan, spans, tables
 from quantum_pulse.reading.groups import Groups
@@ -257,3 +258,14 @@ def _us(ns: int) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+EXPORTER: Final = Exporter(
+    "trace",
+    "Chrome's trace events: opens in Perfetto, chrome://tracing and Speedscope",
+    write,
+    rank=5,
+    endings=(".trace.json",),
+    rows="samples",
+    restarts=True,
+)

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.export.chosen import Wanted, moment
+from quantum_pulse.export.exporter import Exporter
 from quantum_pulse.reading import definitions, reader, unfinished
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.view import budgets
@@ -79,3 +80,13 @@ def _plain(value: Any) -> Any:
 
 def _time(unix_ns: int | None) -> str | None:
     return None if unix_ns is None else moment(unix_ns)
+
+
+EXPORTER: Final = Exporter(
+    "json",
+    "statistics, budgets, losses, unfinished calls and processes, for scripts",
+    write,
+    rank=4,
+    endings=(".json",),
+    rows="operations",
+)

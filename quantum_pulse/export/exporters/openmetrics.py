@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import histogram
 from quantum_pulse.export.chosen import Wanted
+from quantum_pulse.export.exporter import Exporter
 from quantum_pulse.reading import budgets, scan, totals
 from quantum_pulse.reading.calls import Calls
 from quantum_pulse.reading.groups import Groups
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 #: Buckets in an octave: those of the footers taken together, or there would be a thousand for each operation.
 BUCKETS_AN_OCTAVE: Final = 4
-#: Both ways to write it.
-FORMATS: Final = ("openmetrics", "prometheus")
 #: Series beyond which a warning says so: what one target should expose at most.
 MOST_SERIES: Final = 100_000
 _TOGETHER: Final = histogram.LINEAR // BUCKETS_AN_OCTAVE
@@ -41,9 +40,8 @@ _HELP: Final = {
 }
 
 
-def write(source: Source, wanted: Wanted, out: Any, name: str = "openmetrics") -> int:
-    """Write it to `out` in the format of that `name`; the number of operations in it. Raises OSError."""
-    is_classic = name == "prometheus"
+def write(source: Source, wanted: Wanted, out: Any, *, is_classic: bool = False) -> int:
+    """Write it to `out`, in the classic format or the current one; the number of operations in it. Raises OSError."""
 
     def counter(name: str) -> list[str]:
         return _family(name, "counter", suffix="_total" if is_classic else "")
@@ -131,3 +129,13 @@ def _labels(values: dict[str, str]) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+EXPORTER: Final = Exporter(
+    "openmetrics",
+    "histograms of durations, for Prometheus and other readers of OpenMetrics",
+    write,
+    rank=6,
+    endings=(".prom",),
+    rows="operations",
+)

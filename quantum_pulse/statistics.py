@@ -1,0 +1,106 @@
+"""The statistics of a group of calls: every column of `Capture.stats` is declared here, and nowhere else.
+
+Reading calculates a column with `of`. Tables and reports show it under `title`, in the places that `shown_in` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+#: "table": statistics in a terminal and a notebook; "report": all operations of a report; "details": one operation.
+Place: TypeAlias = Literal["table", "report", "details"]
+EVERYWHERE: Final[tuple[Place, ...]] = ("table", "report", "details")
+
+
+class Sums(Protocol):
+    """What is known of each group: arrays with an entry a group. Times in ns, `total` in Python integers."""
+
+    @property
+    def calls(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def errors(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def total(self) -> npt.NDArray[np.object_]: ...
+    @property
+    def low(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def high(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def m2(self) -> npt.NDArray[np.float64]: ...
+
+
+class Statistic(NamedTuple):
+    """A column. One whose name ends in `_us` holds microseconds, any other counts."""
+
+    name: str
+    title: str
+    #: Values from the sums of each group; None for a quantile, which no sum has.
+    of: Callable[[Sums], npt.NDArray[Any]] | None
+    shown_in: tuple[Place, ...] = ()
+    #: Which quantile it is.
+    quantile: float | None = None
+    #: Its value for an operation without calls.
+    of_no_calls: float = float("nan")
+    #: How the values of several operations make that of all of them, where they do.
+    together: Literal["sum", "min", "max"] | None = None
+
+
+def quantile(level: float, shown_in: tuple[Place, ...] = ()) -> Statistic:
+    """A quantile as a column: 0.5 is p50_us, 0.999 p999_us, 0.05 p05_us, 1 p100_us."""
+    digits = f"{level:.12f}".rstrip("0").partition(".")[2]
+    return Statistic(
+        f"p{'100' if level == 1 else digits.ljust(2, '0')}_us", f"p{level * 100:.10g}", None, shown_in, level
+    )
+
+
+def _microseconds(times_ns: Iterable[int | float]) -> npt.NDArray[np.float64]:
+    """Integers one by one: exact sums may be larger than a float can hold to the nanosecond."""
+    import numpy as np
+
+    return np.array([ns / 1000 for ns in times_ns], np.float64)
+
+
+def _mean_us(sums: Sums) -> npt.NDArray[np.float64]:
+    return _microseconds(ns / calls for ns, calls in zip(sums.total.tolist(), sums.calls.tolist(), strict=True))
+
+
+def _deviation_us(sums: Sums) -> npt.NDArray[np.float64]:
+    """The standard deviation of a sample, NaN for a single call."""
+    import numpy as np
+
+    spread = np.full(len(sums.calls), np.nan)
+    several = sums.calls > 1
+    spread[several] = np.sqrt(sums.m2[several] / (sums.calls[several] - 1)) / 1000
+    return spread
+
+
+STATISTICS: Final = (
+    Statistic("count", "calls", lambda sums: sums.calls, EVERYWHERE, of_no_calls=0, together="sum"),
+    Statistic("errors", "errors", lambda sums: sums.errors, EVERYWHERE, of_no_calls=0, together="sum"),
+    Statistic(
+        "total_us", "total", lambda sums: _microseconds(sums.total.tolist()), EVERYWHERE, of_no_calls=0, together="sum"
+    ),
+    Statistic("mean_us", "mean", _mean_us, ("table", "details")),
+    Statistic("std_us", "std", _deviation_us),
+    Statistic("min_us", "min", lambda sums: sums.low / 1000, ("details",), together="min"),
+    quantile(0.5, EVERYWHERE),
+    quantile(0.9, ("details",)),
+    quantile(0.95, ("table",)),
+    quantile(0.99, EVERYWHERE),
+    quantile(0.999, ("details",)),
+    Statistic("max_us", "max", lambda sums: sums.high / 1000, EVERYWHERE, together="max"),
+)
+
+COLUMNS: Final = tuple(one.name for one in STATISTICS)
+#: Column -> quantile, of those that are calculated unless others are asked for.
+QUANTILES: Final = {one.name: one.quantile for one in STATISTICS if one.quantile is not None}
+
+
+def shown_in(place: Place) -> list[Statistic]:
+    """The statistics that are shown in a place, in their order."""
+    return [one for one in STATISTICS if place in one.shown_in]
