@@ -1,4 +1,4 @@
-"""Results of runs over time: is the newest one like those before it, and when did things change?"""
+"""Results of runs over time: is the newest run like those before it, and when did operations change?"""
 
 from __future__ import annotations
 
@@ -26,37 +26,86 @@ _WARMUP: Final = "warmup"
 #: Key of a line: the names of its recordings, which tell runs apart. Earlier versions have none.
 _RECORDINGS: Final = "recordings"
 QUANTILES: Final = {0.5: "p50_us", 0.95: "p95_us", 0.99: "p99_us"}
-#: Runs that `check` looks back, unless told otherwise.
+#: Runs that `check` looks back, by default.
 RECENT: Final = 20
 
 
 class History:
-    """A directory that keeps a few figures of each run: ``qp.History("baselines/")``.
+    """A directory that keeps a few figures of each run, to compare new runs with.
 
-    One line of JSON a run in `history.jsonl`: label, time, capture, the names of its recordings, for each operation its
-    count and quantiles, and these once more without the warm-up where there was one. Small enough to stand in a
-    repository, and merged there like any text. In CI, after each build:
+    It keeps one line of JSON per run in ``history.jsonl``: label, time, capture, names of the
+    recordings, and the count and the quantiles of each operation, with and without warm-up. It is
+    small enough to be kept in a repository, where it merges as any text does.
 
-    ```python
-    history, capture = qp.History("baselines/"), qp.open("captures/run")
-    found = history.check(capture)
-    print(found.to_markdown())
-    if found.failures():  # what regressed, budgets that are missed, calls that had not ended
-        sys.exit(1)
-    history.add(capture, label=commit)
-    ```
+    Parameters
+    ----------
+    path : path-like
+        The directory. `add` creates it if it does not exist.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The directory.
+
+    Raises
+    ------
+    TypeError
+        If `path` is not a path.
+    ValueError
+        If `path` is empty, or cannot be a path.
+
+    See Also
+    --------
+    Capture.compare : Compare two captures sample by sample.
+
+    Examples
+    --------
+    In CI, after each build:
+
+    >>> history = qp.History("baselines/")
+    >>> capture = qp.sample("engine")
+    >>> history.add(capture, label="4f2a91c")
+    >>> found = history.check(qp.sample("slow_exchange"))
+    >>> failures = found.failures()  # regressions, missed budgets, killed calls
+    >>> history
+    <History baselines: 1 runs>
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = arguments.path(path, "path", "baselines/")
 
     def add(self, capture: Capture, *, label: str | None = None) -> None:
-        """Add a run. `label` tells it apart, such as a commit; by default the capture's name.
+        """Add a run.
 
-        As many operations at once are in memory as have eight million samples together, at least one.
+        Parameters
+        ----------
+        capture : Capture
+            The run.
+        label : str, optional
+            A name for the run, such as a commit. By default the name of the capture.
 
-        Raises ValueError for a capture that is in the history already, or has a recording that is, since a run is one
-        piece of evidence, CaptureError where a line makes no sense, and OSError.
+        Raises
+        ------
+        ValueError
+            If the capture, or one of its recordings, is in the history already: a run counts once.
+        CaptureError
+            If a line of the history is invalid.
+        OSError
+            If the history cannot be written.
+
+        Notes
+        -----
+        Operations are read into memory together as long as they have at most eight million samples,
+        and at least one at a time.
+
+        Examples
+        --------
+        >>> history = qp.History("baselines/")
+        >>> history.add(qp.sample("engine"), label="4f2a91c")
+        >>> history.add(qp.sample("engine"))
+        Traceback (most recent call last):
+        ...
+        ValueError: ...engine is already in baselines, as '4f2a91c'; a run counts once
         """
         recordings = _recordings(capture)
         try:
@@ -84,12 +133,33 @@ class History:
             os.close(descriptor)
 
     def runs(self, *, skip_warmup: bool = False) -> pd.DataFrame:
-        """A row per run and operation, oldest first: run, label, added, operation, count, p50_us, p95_us, p99_us.
+        """Return the figures of all runs.
 
-        `count` is of all calls. With `skip_warmup` the quantiles are of the calls that are left when the first ones
-        that were still settling are set aside; of runs that an earlier version added, which did not look, of all calls.
+        Parameters
+        ----------
+        skip_warmup : bool, default False
+            Whether the quantiles leave out the first calls, which were still settling. Runs that an
+            earlier version added know nothing of warm-up; of these, all calls count.
 
-        Raises CaptureError where a line makes no sense.
+        Returns
+        -------
+        pandas.DataFrame
+            One row per run and operation, the oldest run first: ``run`` (counted from 0), ``label``,
+            ``added`` (UTC), ``operation``, ``count`` (all calls), and ``p50_us``, ``p95_us`` and
+            ``p99_us``, in microseconds.
+
+        Raises
+        ------
+        CaptureError
+            If a line of the history is invalid.
+
+        Examples
+        --------
+        >>> history = qp.History("baselines/")
+        >>> history.add(qp.sample("engine"), label="4f2a91c")
+        >>> runs = history.runs()
+        >>> runs.loc[runs["operation"] == "Engine.ORDER", ["label", "count"]].values.tolist()
+        [['4f2a91c', ...]]
         """
         return _frame(self._entries(), skip_warmup=skip_warmup)
 
@@ -102,18 +172,54 @@ class History:
         alpha: float = 0.05,
         skip_warmup: bool = True,
     ) -> Comparison:
-        """`capture` against the last `recent` runs: a Comparison as that of `Capture.compare`, with `.budgets`.
+        """Compare a capture with the last runs.
 
-        The unit is the run: the logarithm of a quantile must lie outside of what one more run of the past would show,
-        by Student's prediction interval, beyond `min_effect`, with Benjamini & Hochberg's correction over the table.
-        At least three runs that have the operation are needed ("too_few" else).
+        Parameters
+        ----------
+        capture : Capture
+            The run to judge.
+        recent : int, default 20
+            How many of the last runs to compare with.
+        min_effect : float, default 0.05
+            The smallest relative change that matters.
+        alpha : float, default 0.05
+            The false discovery rate that is accepted over the table. It must be above 0 and below
+            0.5.
+        skip_warmup : bool, default True
+            Whether to leave out the first calls that were still settling, on both sides, and count
+            them in `Comparison.warmup`. If an earlier version added one of the runs, all calls count
+            on both sides.
 
-        The first samples of an operation that are still settling are set aside on both sides and counted in `.warmup`,
-        unless `skip_warmup` is False, or some of those runs was added by an earlier version, which did not look for
-        them: then all calls count on both sides. `.budgets` is what `Capture.budgets` says of `capture`, of all calls;
-        `.unfinished` is what had not ended in it; `.failures()` says what a build should fail on.
+        Returns
+        -------
+        Comparison
+            As `Capture.compare`. Its `budgets` are those of `capture`, over all calls, and
+            `unfinished` are its open calls; `failures` says why a build should fail.
 
-        Raises CaptureError for an empty history, ValueError for arguments out of range.
+        Raises
+        ------
+        CaptureError
+            If the history is empty.
+        ValueError
+            If a number is out of range.
+
+        See Also
+        --------
+        Comparison.failures : List the reasons for which a build should fail.
+
+        Notes
+        -----
+        The unit is the run. A quantile counts as changed if its logarithm lies outside Student's
+        prediction interval for one more run like those of the past, by more than `min_effect`, with
+        Benjamini & Hochberg's (1995) correction over the table. It takes at least three runs that have
+        the operation; with fewer the verdict is "too_few".
+
+        Examples
+        --------
+        >>> history = qp.History("baselines/")
+        >>> history.add(qp.sample("engine"), label="4f2a91c")
+        >>> history.check(qp.sample("slow_exchange")).verdict
+        'too_few'
         """
         import pandas as pd
 
@@ -162,13 +268,42 @@ class History:
     def change_points(
         self, *, quantiles: Sequence[float] = tuple(QUANTILES), alpha: float = 0.02, skip_warmup: bool = True
     ) -> pd.DataFrame:
-        """When operations changed for good, one row a step, the newest last; `analysis.change_points` finds them.
+        """Find the runs from which on operations changed.
 
-        Columns: operation, quantile, label (of the first run after it), before_us, after_us, change (a share), p_value.
+        Parameters
+        ----------
+        quantiles : sequence of float, default (0.5, 0.95, 0.99)
+            The quantiles to search, of those that a history keeps.
+        alpha : float, default 0.02
+            Probability of a false report, for each operation and quantile. It must be above 0 and
+            below 0.5.
+        skip_warmup : bool, default True
+            Whether to leave out the first calls that were still settling, if all runs know of them.
 
-        `alpha` is the probability of a false report for each operation and quantile; `skip_warmup` as in `check`, if
-        all runs know of their warm-up. Raises ValueError for a quantile
-        that is not kept.
+        Returns
+        -------
+        pandas.DataFrame
+            One row per step, the newest last: ``operation``, ``quantile``, ``label`` (of the first run
+            after the step), ``before_us``, ``after_us``, ``change`` (a share) and ``p_value``.
+
+        Raises
+        ------
+        ValueError
+            If a quantile is not kept, or `alpha` is out of range.
+        CaptureError
+            If a line of the history is invalid.
+
+        See Also
+        --------
+        analysis.change_points : The method.
+
+        Examples
+        --------
+        >>> history = qp.History("baselines/")
+        >>> history.change_points()
+        Empty DataFrame
+        Columns: [operation, quantile, label, before_us, after_us, change, p_value]
+        Index: []
         """
         import pandas as pd
 
@@ -226,7 +361,7 @@ def _is_run(figures: dict[str, Any]) -> bool:
 
 
 def _checked(capture: Capture) -> Capture:
-    """The capture. Raises TypeError for what is none."""
+    """The capture. Raises TypeError if it is not a `Capture`."""
     from quantum_pulse.facade import Capture
 
     if not isinstance(capture, Capture):
@@ -274,8 +409,8 @@ def _frame(entries: Sequence[dict[str, Any]], *, skip_warmup: bool) -> pd.DataFr
     for number, entry in enumerate(entries):
         settled = entry.get(_WARMUP, {}) if skip_warmup else {}
         for name, figures in entry["operations"].items():
-            told = {"run": number, "label": entry["label"], "added": entry["added"], "operation": name}
-            rows.append(told | figures | settled.get(name, {}))
+            row = {"run": number, "label": entry["label"], "added": entry["added"], "operation": name}
+            rows.append(row | figures | settled.get(name, {}))
     frame = pd.DataFrame(rows, columns=["run", "label", "added", "operation", "count", *QUANTILES.values()])
     frame["added"] = pd.to_datetime(frame["added"], utc=True)
     return frame

@@ -37,7 +37,31 @@ LARGEST_BUDGET_US = 1e15
 
 
 class Category(NamedTuple):
-    """A group of operations. `colour` is any CSS colour; None lets the view choose. Priority 1 comes first."""
+    """A group of operations, for display and for statistics.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    description : str, default ""
+        What the operations have in common.
+    colour : str, optional
+        A CSS colour. By default the view chooses one.
+    priority : int, default 3
+        Its rank; 1 comes first.
+
+    See Also
+    --------
+    op : Define an operation of a category.
+
+    Examples
+    --------
+    >>> execution = qp.Category("Execution", "Orders on their way", colour="#0072b2", priority=1)
+    >>> class Trading(qp.Operation):
+    ...     SUBMIT = qp.op("Submit an order", category=execution)
+    >>> Trading.SUBMIT.category.name
+    'Execution'
+    """
 
     name: str
     description: str = ""
@@ -46,7 +70,38 @@ class Category(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """What is known of an operation. `name` is `Class.MEMBER`; `module` tells classes of one name apart."""
+    """The definition of an operation.
+
+    Attributes
+    ----------
+    name : str
+        ``Class.MEMBER``.
+    module : str
+        The module of the class, which distinguishes classes of the same name.
+    description : str
+        What the operation does.
+    category : Category
+        The group that it belongs to.
+    priority : int
+        Its rank, 1 for the most important.
+    budget_us : float or None
+        The time that a call may take, in microseconds.
+    detail : bool
+        Whether it is recorded at the level "full" only.
+    sample_every : int
+        One of so many calls is recorded.
+    expect_us : tuple of float or None
+        The range of plausible durations, in microseconds.
+    budget_quantile : float
+        The share of calls that must keep the budget.
+
+    Examples
+    --------
+    >>> class Trading(qp.Operation):
+    ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+    >>> Trading.SUBMIT.definition.budget_us
+    100
+    """
 
     name: str
     module: str
@@ -60,12 +115,12 @@ class Definition(NamedTuple):
     budget_quantile: float = DEFAULT_BUDGET_QUANTILE
 
     def plain(self) -> dict[str, Any]:
-        """As JSON can have it: in footers and in the journal beside the rings."""
+        """Return it as JSON can have it, in footers and in the journal beside the rings."""
         return {**self._asdict(), "category": self.category._asdict()}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Self:
-        """The definition that `plain` was made of. Fields that this version does not know are left out.
+        """Return the definition that `plain` was made of. Fields that this version does not know are left out.
 
         Raises KeyError or TypeError where `plain` is something else.
         """
@@ -82,36 +137,51 @@ class Definition(NamedTuple):
 
 
 def writable(text: str) -> str:
-    """`text` as UTF-8 can have it: what came from a file name may hold surrogates, and they become escapes."""
+    """Return `text` as UTF-8 can have it: surrogates, as file names may hold them, become escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 class op:  # noqa: N801 - reads as a keyword in the body of an enum
-    """Define an operation: ``SUBMIT = op("Submitting orders", category="Execution", priority=1, budget_us=100)``.
+    """Define an operation: a member of an `Operation` enum.
 
     Parameters
     ----------
-    description
+    description : str, default ""
         What the operation does, in words.
-    category
-        The group that it belongs to: a name or a `Category`. By default the name of the enum.
-    priority
-        Its rank, 1 for what matters most.
-    budget_us
+    category : str or Category, optional
+        The group that it belongs to. By default the name of the enum.
+    priority : int, default 3
+        Its rank, 1 for the most important.
+    budget_us : float, optional
         The time that a call may take, in microseconds.
-    budget_quantile
+    budget_quantile : float, default 0.99
         The share of calls that must keep the budget: 0.99 if the p99 must.
-    detail
+    detail : bool, default False
         Whether to record it at the level "full" only.
-    sample_every
+    sample_every : int, default 1
         Record one of so many calls, chosen at random, with that weight.
-    expect_us
-        Between which times a duration is plausible, ``(low, high)`` in microseconds; see `Capture.validate`.
+    expect_us : tuple of float, optional
+        The range of plausible durations, ``(low, high)`` in microseconds; see `Capture.validate`.
+    **unknown
+        Any other argument is an error that names the nearest parameter.
 
     Raises
     ------
     DefinitionError
-        When an argument is unknown or of another kind. It is a TypeError.
+        If an argument is unknown or invalid. It is a `TypeError` too.
+
+    See Also
+    --------
+    Operation : The base class of the enums.
+    Category : A group with a colour and a rank.
+
+    Examples
+    --------
+    >>> class Trading(qp.Operation):
+    ...     SUBMIT = qp.op("Submit an order", category="Execution", priority=1, budget_us=100)
+    ...     HEARTBEAT = qp.op()
+    >>> Trading.SUBMIT
+    <Trading.SUBMIT: Submit an order>
     """
 
     # Compared by identity: an enum takes members of equal value for aliases, and two operations may well look alike.
@@ -176,7 +246,7 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         self.expect_us = None if expect_us is None else _range_of(expect_us)
 
     def again(self) -> op:
-        """An equal definition that is not the same one."""
+        """Return an equal definition that is not the same object."""
         return op(**{name: getattr(self, name) for name in self.__slots__})
 
     def __repr__(self) -> str:
@@ -224,6 +294,7 @@ class Registry:
         self.on_first: Callable[[], None] | None = None
 
     def number(self, definition: Definition) -> int:
+        """Return the number of a definition, a new one if it is new."""
         on_first, self.on_first = self.on_first, None
         if on_first is not None:
             on_first()
@@ -245,7 +316,7 @@ class Registry:
         return self._definitions[number]
 
     def all(self) -> list[Definition]:
-        """All definitions so far; the index is the number."""
+        """Return all definitions so far; the index is the number."""
         return list(self._definitions)
 
 
@@ -292,10 +363,40 @@ if sys.version_info < (3, 12):
 
 
 class Operation(Probe, enum.Enum, metaclass=_OperationType):
-    """Base of the enums that name what is measured.
+    """Base class of the enums that name what is measured.
 
-    ``with Trading.SUBMIT: ...`` times a block; ``@Trading.SUBMIT`` times a function, a coroutine or a generator of
-    either kind, from its first step to its last. Outside a recording both do next to nothing.
+    A member times a block as a context manager, ``with Trading.SUBMIT: ...``, and as a decorator,
+    ``@Trading.SUBMIT``, a function, a coroutine or a generator of either kind, from its first step to its
+    last. Each call is one sample. Outside a recording both do next to nothing.
+
+    Parameters
+    ----------
+    *values : op
+        The definition of a member: ``NAME = op("what it does")``.
+
+    Raises
+    ------
+    DefinitionError
+        If a member is not defined with `op`, or hides an attribute that all operations have.
+
+    See Also
+    --------
+    op : Define a member.
+    PausableTimer : Time work that is done in pieces.
+
+    Examples
+    --------
+    >>> class Trading(qp.Operation):
+    ...     PARSE = qp.op("Parse one message")
+    ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+    >>> @Trading.PARSE
+    ... def parse(message):
+    ...     return message.split("=")
+    >>> with qp.record("captures/monday"):
+    ...     with Trading.SUBMIT:
+    ...         name, price = parse("price=1")
+    >>> qp.last().tree()["depth"].to_dict()
+    {'Trading.SUBMIT': 0, 'Trading.SUBMIT > Trading.PARSE': 1}
     """
 
     def __new__(cls, *values: Any) -> Self:
@@ -312,7 +413,7 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
 
     @staticmethod
     def _generate_next_value_(*_: Any) -> op:
-        """What `enum.auto()` stands for."""
+        """Return what `enum.auto()` means."""
         return op()
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -327,7 +428,7 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
 
     @property
     def definition(self) -> Definition:
-        """Everything known of this operation."""
+        """The definition of the operation, as a `Definition`."""
         spec: op = self._value_
         category = spec.category if spec.category is not None else type(self).__name__
         if not isinstance(category, Category):
@@ -347,27 +448,27 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
 
     @property
     def description(self) -> str:
-        """What the operation does, in words; may be empty."""
+        """What the operation does, in words; it may be empty."""
         return self._value_.description  # type: ignore[no-any-return]
 
     @property
     def category(self) -> Category:
-        """The group that the operation belongs to."""
+        """The `Category` that the operation belongs to."""
         return self.definition.category
 
     @property
     def priority(self) -> int:
-        """1 is the most important."""
+        """The rank of the operation, 1 for the most important."""
         return self._value_.priority  # type: ignore[no-any-return]
 
     @property
     def budget_us(self) -> float | None:
-        """Time that the operation may take, in microseconds, if it has a budget."""
+        """The time that a call may take, in microseconds; None if there is no budget."""
         return self._value_.budget_us  # type: ignore[no-any-return]
 
     @property
     def budget_quantile(self) -> float:
-        """The share of calls that must not take longer than the budget: 0.99 where the p99 must keep it."""
+        """The share of calls that must keep the budget: 0.99 if the p99 must."""
         return self._value_.budget_quantile  # type: ignore[no-any-return]
 
     @property
@@ -382,13 +483,39 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
 
     @property
     def expect_us(self) -> tuple[float, float] | None:
-        """Between which times a duration is plausible, in microseconds, if that is known."""
+        """The range of plausible durations in microseconds, ``(low, high)``; None if there is none."""
         return self._value_.expect_us  # type: ignore[no-any-return]
 
     def timer(self, *, elapsed: Operation | None = None) -> PausableTimer:
-        """A timer that records one sample of this operation without the pauses in it; see `PausableTimer`.
+        """Make a timer that records one sample of this operation, without the pauses in it.
 
-        `elapsed`: another operation, which gets a sample of the same work with the pauses.
+        Parameters
+        ----------
+        elapsed : Operation, optional
+            Another operation, which gets a sample of the same work with the pauses included.
+
+        Returns
+        -------
+        PausableTimer
+            The timer, which is paused, and is also a context manager.
+
+        Raises
+        ------
+        TypeError
+            If `elapsed` is not an operation.
+        ValueError
+            If `elapsed` is this operation itself.
+
+        Examples
+        --------
+        >>> class Trading(qp.Operation):
+        ...     PARSE = qp.op("Parse one message")
+        ...     HANDLE = qp.op("Handle one message, with the waits")
+        >>> with Trading.PARSE.timer(elapsed=Trading.HANDLE) as timer:
+        ...     timer.pause()
+        ...     timer.resume()
+        >>> timer.active_ns < timer.elapsed_ns
+        True
         """
         return PausableTimer(self, elapsed)
 
@@ -493,7 +620,7 @@ def _decorate(operation: Any, function: Any) -> Any:
 
 
 def checked(value: object, recorded: Collection[str] = ()) -> Operation:
-    """`value` if it is an operation; otherwise a TypeError that names the nearest member.
+    """Return `value` if it is an operation; otherwise raise a TypeError that names the nearest member.
 
     `recorded`: names in the capture that is asked, whose operations can be had without their enum.
     """
@@ -517,7 +644,7 @@ def _refuse(value: object, recorded: Collection[str]) -> NoReturn:
 
 
 def nearest(text: str, names: Iterable[str]) -> str | None:
-    """The name that `text` is most like, with its enum or without; None where it is like none."""
+    """Return the name that `text` resembles most, with its enum or without; None if it resembles none."""
     import difflib
 
     names = list(names)

@@ -1,4 +1,4 @@
-"""What analyses of captures return: the results of `analysis` with the renderings of `view`, for a notebook to show."""
+"""Results of the analyses of a capture, which show themselves in notebooks and terminals."""
 
 from __future__ import annotations
 
@@ -17,67 +17,100 @@ if TYPE_CHECKING:
 
 
 class Evidence(Protocol):
-    """What the captures behind a comparison can be asked, each time by reading their samples again."""
+    """What a comparison can ask its captures. Each question reads the samples again."""
 
     def calls(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Calls, errors and time of a run by category and operation, on average over each side's runs."""
+        """Return calls, errors and time per run by category and operation, averaged over the runs of each side."""
 
     def nested(self) -> tuple[Sequence[Run], Sequence[Run]]:
-        """For each run of each side the calls of each operation, and what encloses them."""
+        """Return, for each run of each side, the calls of each operation and what encloses them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison(analysis.Comparison):
-    """An `analysis.Comparison` that shows itself."""
+    """The result of `Capture.compare` and `History.check`, which shows itself.
 
-    #: The captures; None where only figures of past runs were compared.
+    `groups`, `shifts`, `decomposition` and what else needs the samples again is computed when it is
+    first used.
+
+    Attributes
+    ----------
+    evidence : Evidence or None
+        The captures; None if only the figures of past runs were compared.
+
+    See Also
+    --------
+    Capture.compare : Compare captures.
+    History.check : Compare a capture with earlier runs.
+
+    Examples
+    --------
+    >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
+    >>> found.verdict
+    'regressed'
+    >>> found.groups[["lead", "with", "reason"]].values.tolist()[1]
+    ['Engine.ACK_DECODE', ('Engine.ENCODE',), 'same time']
+    """
+
     evidence: Evidence | None = None
 
     @classmethod
     def of(cls, found: analysis.Comparison, evidence: Evidence | None = None) -> Self:
-        """The same result, with renderings."""
+        """Return the same result with renderings."""
         return cls(**{field.name: getattr(found, field.name) for field in fields(found)}, evidence=evidence)
 
     @property
     def before(self) -> pd.DataFrame | None:
-        """Calls, errors and time of a run of the baseline by category and operation; None against a history."""
+        """Calls, errors and time per run of the baseline, by category and operation.
+
+        None if a capture was compared with a history.
+        """
         return None if self.evidence is None else self._sides[0]
 
     @property
     def after(self) -> pd.DataFrame | None:
-        """The same of what was judged."""
+        """Calls, errors and time per run of the current side, by category and operation.
+
+        None if a capture was compared with a history.
+        """
         return None if self.evidence is None else self._sides[1]
 
     @cached_property
     def explanation(self) -> analysis.Explanation:
-        """Why operations regressed; see `analysis.Explanation`. Where the calls are not known, each explains itself.
+        """The causes of regressions, as an `analysis.Explanation`.
 
-        Where something regressed or is new, the samples of both sides are read once more for it.
+        If something regressed or is new, the samples of both sides are read again for it. If the calls
+        are not known, as against a history, each operation explains itself.
         """
         wanted = self.evidence is not None and self.table["verdict"].isin(["regressed", "added"]).any()
         return analysis.explain(self, *(self.evidence.nested() if wanted and self.evidence is not None else ([], [])))
 
     @property
     def shifts(self) -> pd.DataFrame:
-        """Costs that have moved from an operation to one inside of it, which is no regression.
+        """Costs that moved from an operation to one inside it, which are not regressions.
 
-        Columns: operation, from, gained_us and given_us (in a call of `from`), verdict (in `table`).
+        The columns are ``operation``, ``from``, ``gained_us`` and ``given_us`` (in microseconds per call
+        of ``from``), and ``verdict``, as in `table`.
         """
         return self.explanation.shifts
 
     @property
     def groups(self) -> pd.DataFrame:
-        """What got slower, a row per cause, the largest change first.
+        """What got slower, one row per cause, the largest change first.
 
-        Columns: lead (the operation that explains the others), with (a tuple of those), change and quantile (of the
-        lead, where it is largest), reason ("nested", "same time").
+        The columns are ``lead`` (the operation that explains the others), ``with`` (a tuple of those),
+        ``change`` and ``quantile`` (of the lead, where it changed most), and ``reason`` ("nested", "same
+        time", both, or "").
         """
         return self.explanation.groups
 
     @cached_property
     def improvement_groups(self) -> pd.DataFrame:
-        """What got faster, as `groups` has what got slower; an operation that merely gave its time to the one around
-        it is in none. Where something improved, the samples of both sides are read once more for it."""
+        """What got faster, one row per cause, with the columns of `groups`.
+
+        An operation that only gave its time to the one around it is in no group. If something improved,
+        the samples of both sides are read again for it.
+        """
         wanted = self.evidence is not None and self.table["verdict"].isin(["improved", "removed"]).any()
         sides = self.evidence.nested() if wanted and self.evidence is not None else ([], [])
         return analysis.explanation.improved_groups(
@@ -86,7 +119,7 @@ class Comparison(analysis.Comparison):
 
     @property
     def judged(self) -> pd.DataFrame:
-        """`table`, with the verdict "moved" for regressions that are `shifts`."""
+        """The rows of `table`, with the verdict "moved" for regressions that are `shifts`."""
         regressed = self.table["verdict"] == "regressed"
         if not regressed.any():
             return self.table
@@ -95,17 +128,40 @@ class Comparison(analysis.Comparison):
 
     @property
     def decomposition(self) -> pd.DataFrame:
-        """How much of each category's change is due to calls, to the mix of operations, to durations; in µs of a run.
+        """How much of the change of each category is due to calls, mix and durations, in microseconds per run.
 
-        See `analysis.decompose`. Raises ValueError where the calls are not known, as against a history.
+        See `analysis.decompose` for the columns. Raises ValueError if the calls are not known, as
+        against a history.
         """
         return analysis.decompose(*self._sides)
 
     def slowest_operations(self, n: int = 10, min_mean_us: float = 0.0) -> pd.DataFrame:
-        """The `n` operations that take longest a call now, of those with a mean of at least `min_mean_us`.
+        """Return the operations with the longest mean duration on the current side.
 
-        Index: category, operation. Columns: count, mean_us, baseline_mean_us, change (a share), p99_us, verdict (of the
-        worst quantile). Raises ValueError where the calls are not known.
+        Parameters
+        ----------
+        n : int, default 10
+            How many operations.
+        min_mean_us : float, default 0.0
+            Leave out operations with a smaller mean, in microseconds.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per operation, the slowest first, index ``(category, operation)``: ``count``,
+            ``mean_us``, ``baseline_mean_us``, ``change`` (a share), ``p99_us``, and ``verdict``, that of
+            the worst quantile.
+
+        Raises
+        ------
+        ValueError
+            If the calls are not known, as against a history.
+
+        Examples
+        --------
+        >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
+        >>> found.slowest_operations(2).index.get_level_values("operation").tolist()
+        ['Engine.FEED_PACKET', 'Engine.ORDER']
         """
         import pandas as pd
 
@@ -133,9 +189,28 @@ class Comparison(analysis.Comparison):
         )
 
     def improvement_report(self) -> str:
-        """What became of each operation's mean, what took most time first, then of all time and of errors, as text.
+        """Report how the mean of each operation changed, and the total time and errors, as text.
 
-        An improvement is only called so where the comparison shows it. Raises ValueError where the calls are not known.
+        An improvement is only called so if the comparison shows it.
+
+        Returns
+        -------
+        str
+            One line per operation, those that took most time first.
+
+        Raises
+        ------
+        ValueError
+            If the calls are not known, as against a history.
+
+        Examples
+        --------
+        >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
+        >>> print(found.improvement_report())
+        Operations, before and after
+        <BLANKLINE>
+        Engine.ORDER: 1.6 ms → 2.0 ms (+28 %; ▲ regressed)
+        ...
         """
         from quantum_pulse.view import comparisons
 
@@ -148,13 +223,49 @@ class Comparison(analysis.Comparison):
         return self.evidence.calls()
 
     def to_markdown(self, *, everything: bool = False) -> str:
-        """For a pull request: the verdict, what changed, and the rest behind a fold (or all of it)."""
+        """Return the verdict and what changed as Markdown, for a pull request.
+
+        Parameters
+        ----------
+        everything : bool, default False
+            Whether to show all rows, instead of folding those that did not change.
+
+        Returns
+        -------
+        str
+            Markdown, with HTML for the fold.
+
+        Examples
+        --------
+        >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
+        >>> print(found.to_markdown())
+        ### ▲ Latency: slower
+        <BLANKLINE>
+        Of 17 operations: 15 regressed, 2 inconclusive. ...
+        """
         from quantum_pulse.view import comparisons
 
         return comparisons.as_markdown(self, everything=everything)
 
     def to_text(self, *, everything: bool = False) -> str:
-        """For a terminal: the verdict and what changed, or all rows."""
+        """Return the verdict and what changed as text, for a terminal.
+
+        Parameters
+        ----------
+        everything : bool, default False
+            Whether to show all rows.
+
+        Returns
+        -------
+        str
+            Lines of text.
+
+        Examples
+        --------
+        >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
+        >>> print(found.to_text())
+        Of 17 operations: 15 regressed, 2 inconclusive. ...
+        """
         from quantum_pulse.view import comparisons
 
         return visible(comparisons.as_text(self, everything=everything))
@@ -170,11 +281,22 @@ class Comparison(analysis.Comparison):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Correlations(analysis.Correlations):
-    """An `analysis.Correlations` that shows itself."""
+    """The result of `Capture.correlate`, which shows itself.
+
+    See Also
+    --------
+    Capture.correlate : Make one.
+
+    Examples
+    --------
+    >>> found = qp.sample("slow_exchange").correlate("50ms")
+    >>> print(found.summary)
+    2 of 383 pairs of an operation and a metric are correlated ...
+    """
 
     @property
     def summary(self) -> str:
-        """A sentence: how much moves together, of how much that was tested."""
+        """A sentence on how much moves together, out of how much was tested."""
         from quantum_pulse.view import correlations
 
         return correlations.summary(self)
@@ -192,11 +314,23 @@ class Correlations(analysis.Correlations):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Contrast(analysis.Contrast):
-    """An `analysis.Contrast` that shows itself."""
+    """The result of `Capture.contrast`, which shows itself.
+
+    See Also
+    --------
+    Capture.contrast : Make one.
+
+    Examples
+    --------
+    >>> capture = qp.sample("slow_exchange")
+    >>> found = capture.contrast(1.05, 1.85, chosen_by=capture.operations.Engine.SUBMIT)
+    >>> print(found.summary)
+    800 ms from 18:03:24.770 UTC, compared with the 1.1 s before and the 371 ms after: ...
+    """
 
     @property
     def summary(self) -> str:
-        """A sentence or two: what was compared, and how much of it differs."""
+        """A sentence or two on what was compared, and how much of it differs."""
         from quantum_pulse.view import contrasts
 
         return contrasts.summary(self)

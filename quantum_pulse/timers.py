@@ -1,4 +1,4 @@
-"""Timing what is done in pieces, without the waits between them."""
+"""Time work that is done in pieces, without the pauses between them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,52 @@ if TYPE_CHECKING:
 
 
 class PausableTimer:
-    """Times an operation in pieces: `resume` and `pause` as often as needed, then `finish` records one sample.
+    """Time an operation in pieces and record it as one sample, without the pauses.
 
-    It begins paused. The sample's duration is the active time, and its start that of the first `resume`. The time from
-    there to the last `pause` is `elapsed_ns`; with ``Op.X.timer(elapsed=Op.Y)`` it becomes a sample of `Op.Y`, so that
-    both have statistics. A call that changes nothing, as a second `pause`, does no harm. As a context manager it
-    resumes on entering and finishes on leaving, with the exception that left the block, if one did:
+    A timer begins paused. `resume` and `pause` it as often as needed; `finish` records one
+    sample of the operation. Its duration is the active time, and its start is that of the
+    first `resume`. As a context manager, a timer resumes when the block is entered and
+    finishes when it is left; an exception that leaves the block becomes the error of the
+    sample.
 
-    ```python
-    with Trading.PRICE_FEED_PARSING.timer() as timer:
-        header = parse(data)
-        timer.pause()
-        await store(header)
-        timer.resume()
-        parse(rest)
-    ```
+    Usually made by `Operation.timer`.
 
-    A timer belongs to one task or thread at a time. One that is never finished, or never resumed, records nothing.
+    Parameters
+    ----------
+    operation : Operation
+        The operation to record a sample of.
+    elapsed : Operation, optional
+        Another operation, which gets a sample of the same work with the pauses included.
+
+    Raises
+    ------
+    TypeError
+        If `operation` or `elapsed` is not a member of an `Operation` enum.
+    ValueError
+        If `elapsed` is `operation` itself.
+
+    See Also
+    --------
+    Operation.timer : Make a timer for an operation.
+
+    Notes
+    -----
+    A timer belongs to one task or thread at a time. A timer that is never resumed, or never
+    finished, records nothing. A second `pause` or `resume` in a row changes nothing.
+
+    Examples
+    --------
+    >>> class Feed(qp.Operation):
+    ...     PARSE = qp.op("Parse one message")
+    >>> with qp.record("captures/feed"):
+    ...     with Feed.PARSE.timer() as timer:
+    ...         header = "price=1"  # timed
+    ...         timer.pause()
+    ...         stored = header.upper()  # not timed
+    ...         timer.resume()
+    ...         price = header.split("=")  # timed
+    >>> qp.last().stats()["count"].to_dict()
+    {('Feed', 'Feed.PARSE'): 1}
     """
 
     __slots__ = ("_active_ns", "_elapsed", "_end_ns", "_first_ns", "_is_finished", "_operation", "_resumed_ns")
@@ -53,7 +82,21 @@ class PausableTimer:
         self._is_finished = False
 
     def resume(self) -> None:
-        """Time from here on."""
+        """Start or continue timing.
+
+        Does nothing while the timer runs, and after `finish`.
+
+        Examples
+        --------
+        >>> class Feed(qp.Operation):
+        ...     PARSE = qp.op("Parse one message")
+        >>> timer = Feed.PARSE.timer()
+        >>> timer.active_ns
+        0
+        >>> timer.resume()
+        >>> timer.active_ns > 0
+        True
+        """
         if self._is_finished or self._resumed_ns is not None:
             return
         self._resumed_ns = core.now()
@@ -61,25 +104,57 @@ class PausableTimer:
             self._first_ns = self._resumed_ns
 
     def pause(self) -> None:
-        """Time no more, until `resume`."""
+        """Stop timing until the next `resume`.
+
+        Does nothing while the timer is paused, and after `finish`.
+
+        Examples
+        --------
+        >>> class Feed(qp.Operation):
+        ...     PARSE = qp.op("Parse one message")
+        >>> timer = Feed.PARSE.timer()
+        >>> timer.resume()
+        >>> timer.pause()
+        >>> timer.active_ns == timer.active_ns
+        True
+        """
         if self._resumed_ns is not None:
             self._end_ns = core.now()
             self._active_ns += self._end_ns - self._resumed_ns
             self._resumed_ns = None
 
     def finish(self) -> None:
-        """Record the sample."""
+        """Record the sample, and end the timer.
+
+        Pauses first if the timer runs. Outside a recording nothing is recorded. A second call
+        does nothing.
+
+        Examples
+        --------
+        >>> class Feed(qp.Operation):
+        ...     PARSE = qp.op("Parse one message")
+        >>> with qp.record("captures/feed"):
+        ...     timer = Feed.PARSE.timer()
+        ...     timer.resume()
+        ...     timer.finish()
+        >>> len(qp.last().samples())
+        1
+        """
         self._finish(None)
 
     @property
     def active_ns(self) -> int:
-        """Time between resuming and pausing so far, in ns."""
+        """Active time so far, without the pauses, in nanoseconds."""
         running = 0 if self._resumed_ns is None else core.now() - self._resumed_ns
         return self._active_ns + running
 
     @property
     def elapsed_ns(self) -> int:
-        """Time since the first `resume`, the pauses included, in ns; up to the last `pause` once it is finished."""
+        """Time since the first `resume`, with the pauses, in nanoseconds.
+
+        It ends with the last `pause` once the timer is finished, and is 0 before the first
+        `resume`.
+        """
         if self._first_ns is None:
             return 0
         end = self._end_ns if self._is_finished and self._end_ns is not None else core.now()

@@ -26,22 +26,68 @@ LARGEST_EXACT: Final = 100_000
 def check_budgets(
     budgets: Mapping[str, Budget], runs: Iterable[tuple[str, Sequence[Run]]], alpha: float = 0.05
 ) -> pd.DataFrame:
-    """A row for each operation of `runs`: whether its quantile keeps its budget. Index: operation.
+    """Test which operations keep their budgets.
 
-    `runs`: pairs of an operation and its runs, each with the durations in ns in the order recorded, and for how many
-    calls each stands.
+    Parameters
+    ----------
+    budgets : mapping of str to Budget
+        For each operation its budget: ``limit_us``, in microseconds, and ``quantile``, the share
+        of its calls that must keep it.
+    runs : iterable of (str, sequence of runs)
+        Each operation with its runs. A run is a pair of arrays: the durations in nanoseconds, in the
+        order in which they were recorded, and the number of calls that each represents.
+    alpha : float, default 0.05
+        The false discovery rate that is accepted; the intervals have the level ``1 - alpha``. It
+        must be above 0 and below 0.5.
 
-    Columns: quantile; value_us, the quantile of all calls; ci_low_us and ci_high_us, its interval at 1 - `alpha`, each
-    row for itself, infinite where the calls set no bound; q_value, of being off the budget on either side (Benjamini &
-    Hochberg 1995, over the rows); verdict: "kept", "missed", "inconclusive", or "too_few" where so few calls,
-    even if independent, could not show that the budget is kept though none were above it.
+    Returns
+    -------
+    pandas.DataFrame
+        One row per operation of `runs`, index ``operation``. The columns are
 
-    Method: the share of calls above the limit against 1 - quantile, by the exact binomial and by the root of its
-    likelihood ratio with Student's t, whichever is less sure; of as many calls as those recorded are worth in view of
-    their dependence (as in `compare_samples`) and of their weights (Kish 1965). With several runs the logarithms of
-    their quantiles must be beyond the limit as well, by Student's t. Interval: Woodruff 1952.
+        - ``quantile``: that of the budget;
+        - ``value_us``: this quantile of all calls;
+        - ``ci_low_us``, ``ci_high_us``: its interval, each row by itself; infinite if the calls set no
+          bound;
+        - ``q_value``: of being off the budget, on either side;
+        - ``verdict``: "kept", "missed", "inconclusive", or "too_few" if so few calls could not show
+          that the budget is kept even if none exceeded it.
 
-    Raises ValueError for alpha out of range.
+    Raises
+    ------
+    ValueError
+        If `alpha` is out of range.
+
+    See Also
+    --------
+    Capture.budgets : The same for a capture.
+
+    Notes
+    -----
+    The share of calls above the limit is tested against ``1 - quantile``, by the exact binomial
+    and by the root of its likelihood ratio with Student's t; the larger p-value counts. The number of
+    calls is reduced for their dependence (as in `compare_samples`) and for their weights (Kish
+    1965). With several runs, the logarithms of their quantiles must lie beyond the limit as well, by
+    Student's t. The interval is by Woodruff (1952), and q-values are by Benjamini & Hochberg (1995).
+
+    References
+    ----------
+    - L. Kish (1965). Survey Sampling. Wiley.
+    - R. S. Woodruff (1952). Confidence intervals for medians and other position measures. Journal
+      of the American Statistical Association 47.
+    - Y. Benjamini & Y. Hochberg (1995). Controlling the false discovery rate. Journal of the Royal
+      Statistical Society B 57.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from quantum_pulse import analysis
+    >>> from quantum_pulse.reading.budgets import Budget
+    >>> durations = np.random.default_rng(1).integers(20_000, 60_000, 5000)
+    >>> run = durations, np.ones(5000, np.int32)
+    >>> budgets = {"Shop.PARSE": Budget(limit_us=100, quantile=0.99)}
+    >>> analysis.check_budgets(budgets, [("Shop.PARSE", [run])])["verdict"].to_dict()
+    {'Shop.PARSE': 'kept'}
     """
     import pandas as pd
 

@@ -69,11 +69,27 @@ def warmup_frame(rows: Sequence[tuple[str, int, str, int, int, float]] = ()) -> 
 
 
 class OpenCalls(NamedTuple):
-    """Unfinished calls of an operation in one place; `elapsed_ns` is how long the first of them has taken, NaN
-    where it had only just started."""
+    """Unfinished calls of an operation in one place.
+
+    Attributes
+    ----------
+    operation : str
+        Name of the operation.
+    state : str
+        "killed", "stopped" or "running", as in `Capture.unfinished`.
+    elapsed_ns : float
+        How long the first of them has taken, in nanoseconds; NaN if it had only just started.
+    calls : int
+        How many calls they are.
+
+    Examples
+    --------
+    >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
+    >>> [call.operation for call in found.unfinished.calls]
+    []
+    """
 
     operation: str
-    #: "killed", "stopped" or "running", as in `Capture.unfinished`.
     state: str
     elapsed_ns: float
     calls: int = 1
@@ -81,81 +97,169 @@ class OpenCalls(NamedTuple):
 
 @dataclass(frozen=True)
 class StillOpen:
-    """Unfinished calls of the current side: they have no samples, so the table leaves them out."""
+    """Unfinished calls of the current side of a comparison.
 
-    #: What takes longest first. Of what is still recorded only calls that take longer than any that ended.
+    They have no samples, so the table leaves them out.
+
+    Attributes
+    ----------
+    calls : tuple of OpenCalls
+        The calls, the longest first. Of a process that is still recorded, only calls that take
+        longer than any call that has ended.
+    still_recorded : bool
+        Whether some process is still being recorded, so that the run is incomplete.
+    processes : int
+        How many processes were recorded.
+
+    Examples
+    --------
+    >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
+    >>> found.unfinished.still_recorded
+    False
+    """
+
     calls: tuple[OpenCalls, ...] = ()
-    #: Whether some process of it is still being recorded, so that the run is incomplete.
     still_recorded: bool = False
-    #: How many processes were recorded.
     processes: int = 1
 
     def of_state(self, *states: str) -> list[OpenCalls]:
+        """Select the calls in certain states.
+
+        Parameters
+        ----------
+        *states : str
+            The states: "killed", "stopped" or "running".
+
+        Returns
+        -------
+        list of OpenCalls
+            The calls, the longest first.
+
+        Examples
+        --------
+        >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
+        >>> found.unfinished.of_state("killed", "stopped")
+        []
+        """
         return [call for call in self.calls if call.state in states]
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What `compare_samples` found."""
+    """The result of `compare_samples`.
 
-    #: A row per operation and quantile: operation, quantile, baseline_us, current_us, change (current / baseline - 1),
-    #: ci_low, ci_high (of the change, at 1 - alpha, each row for itself), q_value, verdict. Sorted by operation.
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row per operation and quantile, sorted by operation. The columns are ``operation``,
+        ``quantile``, ``baseline_us``, ``current_us``, ``change`` (current over baseline, minus 1),
+        ``ci_low`` and ``ci_high`` (of the change, at ``1 - alpha``, each row by itself), ``q_value``
+        and ``verdict``.
+    min_effect : float
+        The smallest relative change that matters.
+    alpha : float
+        The false discovery rate that is accepted.
+    baseline_runs, current_runs : int
+        How many runs each side has.
+    differences : tuple of str
+        What differs between the environments of the two sides.
+    warmup : pandas.DataFrame
+        What was set aside because it was still settling, one row per side ("baseline" or
+        "current"), run (counted from 0) and operation: ``set_aside``, ``samples``, and ``change``,
+        the median of what was set aside over that of the rest, minus 1.
+    budgets : pandas.DataFrame or None
+        `Capture.budgets` of the current side; None if they were not requested.
+    unfinished : StillOpen
+        Unfinished calls of the current side, of all operations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from quantum_pulse import analysis
+    >>> rng = np.random.default_rng(1)
+    >>> before, after = ({"Shop.PARSE": rng.lognormal(10, 0.3, 2000)} for _ in range(2))
+    >>> found = analysis.compare_samples(before, after, min_effect=0.2)
+    >>> found.verdict, found.failures()
+    ('equivalent', [])
+    """
+
     table: pd.DataFrame
-    #: Shares of 1: the smallest change that matters, and the accepted false discovery rate.
     min_effect: float
     alpha: float
-    #: How many runs each side had.
     baseline_runs: int
     current_runs: int
-    #: What differs between the environments of the two sides, in words; see `analysis.environments`.
     differences: tuple[str, ...] = ()
-    #: What was set aside because it was still settling, a row per side ("baseline", "current"), run (counted from 0)
-    #: and operation of which something was: set_aside, of so many samples, and change, the ratio of the median of what
-    #: was set aside to that of the rest, minus 1.
     warmup: pd.DataFrame = field(default_factory=warmup_frame)
-    #: What `Capture.budgets` says of the current side; None where they were not requested.
     budgets: pd.DataFrame | None = None
-    #: Unfinished calls of the current side, whichever operations are compared.
     unfinished: StillOpen = StillOpen()
 
     @property
     def judged(self) -> pd.DataFrame:
-        """`table`, with the verdict "moved" where that is known of a regression; see `results.Comparison`."""
+        """The rows of `table`, with the verdict "moved" for a regression that is only a shift of cost.
+
+        Only a comparison of captures knows about such shifts; see `results.Comparison`.
+        """
         return self.table
 
     @property
     def explanation(self) -> Explanation | None:
-        """Why operations regressed, where that can be known."""
+        """The causes of regressions; None if they cannot be known."""
         return None
 
     @property
     def improvement_groups(self) -> pd.DataFrame | None:
-        """What got faster together, where that can be known."""
+        """The improvements that belong together; None if that cannot be known."""
         return None
 
     @property
     def regressions(self) -> pd.DataFrame:
-        """Rows of `table` that got slower, the largest change first."""
+        """The rows of `table` that got slower, the largest change first."""
         return self._having("regressed", ascending=False)
 
     @property
     def improvements(self) -> pd.DataFrame:
-        """Rows of `table` that got faster, the largest change first."""
+        """The rows of `table` that got faster, the largest change first."""
         return self._having("improved", ascending=True)
 
     @property
     def verdict(self) -> str:
-        """One word for the whole: of the verdicts in the table the first of VERDICTS; "too_few" for an empty table."""
+        """The verdict on the whole, as one word.
+
+        It is the first of "regressed", "improved", "inconclusive", "too_few", "equivalent", "added"
+        and "removed" that some row has, and "too_few" for an empty table.
+        """
         present = set(self.judged["verdict"])
         return next((verdict for verdict in VERDICTS if verdict in present), "too_few")
 
     def failures(self, fail_on: Sequence[str] = USUAL_FAIL_ON) -> list[str]:
-        """What of `fail_on` was found, a line each, as in "regressed: Shop.PARSE"; empty when a build may pass.
+        """List the reasons for which a build should fail.
 
-        `fail_on`: of FAIL_ON, "budget" being budgets that are shown to be missed, where `budgets` are known, "killed"
-        calls that had not ended when a process of the current side was killed, and "unfinished" these and those that
-        had not when its recording was stopped, as a thread that waits for work has one. Raises ValueError for another
-        word.
+        Parameters
+        ----------
+        fail_on : sequence of str, default ("regressed", "budget", "killed")
+            What counts as a failure:
+
+            - "regressed", "improved", "inconclusive" and "removed": operations with this verdict;
+            - "budget": budgets that the current side is shown to miss, if `budgets` are known;
+            - "killed": calls that were open when a process of the current side was killed;
+            - "unfinished": these, and calls that were open when its recording stopped. A thread that
+              waits for work has one.
+
+        Returns
+        -------
+        list of str
+            One line per reason, such as "regressed: Shop.PARSE"; empty if the build may pass.
+
+        Raises
+        ------
+        ValueError
+            If `fail_on` has another word.
+
+        Examples
+        --------
+        >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
+        >>> found.failures()
+        ['regressed: Engine.ACK_DECODE', 'regressed: Engine.ENCODE', ...]
         """
         for word in fail_on:
             if word not in FAIL_ON:
@@ -176,16 +280,16 @@ class Comparison:
 
     @property
     def between_runs(self) -> bool:
-        """Whether variation from run to run was seen and allowed for: some side had several runs."""
+        """Whether variation from run to run is accounted for, because some side has several runs."""
         return max(self.baseline_runs, self.current_runs) > 1
 
     @property
     def summary(self) -> str:
-        """The verdict in a sentence or two, with what limits it."""
+        """The verdict in a sentence or two, with its limits."""
         return self.summarised(shown.visible)
 
     def summarised(self, quoted: Callable[[str], str]) -> str:
-        """The same, where `quoted` makes names from outside safe to show."""
+        """Return the summary, with names from outside made safe to show by `quoted`."""
         operations = self.judged.groupby("operation", sort=False)["verdict"].agg(set)
         order = (*VERDICTS, MOVED)
         # Each operation counts once, for what matters most of it.
@@ -224,26 +328,80 @@ def compare_samples(
     alpha: float = 0.05,
     skip_warmup: bool = True,
 ) -> Comparison:
-    """Compare durations of operations, quantile by quantile.
+    """Compare the durations of operations between two sets of runs, quantile by quantile.
 
-    `baseline`, `current`: a mapping of operation to its durations in ns, in the order recorded (the order shows how
-    samples depend on each other), or a sequence of such mappings, one per run. An operation may be missing in some.
+    Parameters
+    ----------
+    baseline, current : mapping of str to array-like of int, or sequence of such mappings
+        For each operation its durations in nanoseconds, in the order in which they were recorded;
+        the order shows how far samples depend on each other. A sequence has one mapping per run.
+        An operation may be missing in some.
+    quantiles : sequence of float, default (0.5, 0.95, 0.99)
+        The quantiles to compare, each above 0 and below 1.
+    min_effect : float, default 0.05
+        The smallest relative change that matters.
+    alpha : float, default 0.05
+        The false discovery rate that is accepted over all rows; the intervals have the level
+        ``1 - alpha``. It must be above 0 and below 0.5.
+    skip_warmup : bool, default True
+        Whether to set aside the first samples of each operation and run that are still settling.
+        `Comparison.warmup` counts them.
 
-    A row is "regressed" or "improved" when the ratio of quantiles is beyond 1 + `min_effect` (or its inverse), and not
-    merely beyond 1, with a false discovery rate over all rows of at most `alpha`; "equivalent" when it is shown to be
-    within, "inconclusive" otherwise, "too_few" when fewer than FEWEST_BEYOND samples are to be expected beyond the
-    quantile on a side. "added" and "removed" are operations of one side only.
+    Returns
+    -------
+    Comparison
+        One row per operation and quantile, with a verdict each:
 
-    With `skip_warmup` the first samples of each operation and run that are still settling are set aside, and counted in
-    `Comparison.warmup`; see `analysis.warmup` for how they are told.
+        - "regressed" and "improved": the quantiles differ by more than `min_effect`;
+        - "equivalent": they are shown to differ by less;
+        - "inconclusive": neither is shown;
+        - "too_few": fewer than 5 samples are expected beyond the quantile on a side;
+        - "added" and "removed": only one side has the operation.
 
-    Method: the share of samples beyond a common threshold is compared between the sides (Mood 1950; as an interval of
-    the quantile, Woodruff 1952), with the long-run variance of exceeding (as for quantiles of dependent data Sun &
-    Lahiri 2006) from low-frequency cosines and Student's t (Lazarus, Lewis, Stock & Watson 2018). With several runs
-    the ratio must stand out of the variation between runs as well. Benjamini & Hochberg 1995 over the table.
+    Raises
+    ------
+    TypeError
+        If a side is neither a mapping nor a sequence of mappings.
+    ValueError
+        If durations are negative, not finite or not one-dimensional, or a number is out of range.
 
-    Raises TypeError for what is not a mapping or a sequence of them, and ValueError for durations that are negative,
-    not finite or not one-dimensional and for arguments out of range.
+    See Also
+    --------
+    Capture.compare : Compare captures.
+    History.check : Compare a capture with the runs of a history.
+
+    Notes
+    -----
+    The shares of samples beyond a common threshold are compared between the sides (Mood 1950; for
+    the interval of a quantile, Woodruff 1952). The long-run variance of exceeding the threshold
+    (for dependent data, Sun & Lahiri 2006) is estimated from low-frequency cosines, with Student's t
+    (Lazarus et al. 2018). With several runs per side, the ratio must exceed the variation between
+    runs as well. q-values over the table are by Benjamini & Hochberg (1995).
+
+    References
+    ----------
+    - A. M. Mood (1950). Introduction to the Theory of Statistics. McGraw-Hill.
+    - R. S. Woodruff (1952). Confidence intervals for medians and other position measures. Journal
+      of the American Statistical Association 47.
+    - S. Sun & S. N. Lahiri (2006). Bootstrapping the sample quantile of a weakly dependent
+      sequence. Sankhyā 68.
+    - E. Lazarus, D. J. Lewis, J. H. Stock & M. W. Watson (2018). HAR inference: recommendations
+      for practice. Journal of Business & Economic Statistics 36.
+    - Y. Benjamini & Y. Hochberg (1995). Controlling the false discovery rate. Journal of the Royal
+      Statistical Society B 57.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from quantum_pulse import analysis
+    >>> rng = np.random.default_rng(1)
+    >>> before = {"Shop.PARSE": rng.lognormal(10, 0.3, 2000)}
+    >>> after = {"Shop.PARSE": 1.5 * rng.lognormal(10, 0.3, 2000)}
+    >>> found = analysis.compare_samples(before, after)
+    >>> found.verdict
+    'regressed'
+    >>> found.table[["quantile", "verdict"]].values.tolist()
+    [[0.5, 'regressed'], [0.95, 'regressed'], [0.99, 'regressed']]
     """
     import pandas as pd
 

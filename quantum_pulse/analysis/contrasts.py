@@ -41,51 +41,122 @@ UNLIKELY: Final = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """How a time interval differs from its surroundings."""
+    """How a time interval differs from its surroundings.
 
-    #: A row for the latency and the calls of each operation, and for each metric, the surest first: what ("operation"
-    #: or "metric"), name, measure, and the columns of `analysis.contrast`.
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row for the latency and one for the calls of each operation, and one for each metric,
+        sorted by q-value. The columns are ``what`` ("operation" or "metric"), ``name``,
+        ``measure``, and those of `analysis.contrast`.
+    begin, end : pandas.Timestamp
+        The interval, UTC.
+    around_begin, around_end : pandas.Timestamp
+        The time that the interval was compared with, which encloses it, UTC.
+    window_s : float
+        Length of the windows in which operations were compared, in seconds.
+    alpha : float
+        The false discovery rate that is accepted.
+    chosen_by : tuple of str
+        Operations that the interval was chosen by; they are not tested.
+
+    Examples
+    --------
+    >>> capture = qp.sample("slow_exchange")
+    >>> submit = capture.operations.Engine.SUBMIT
+    >>> found = capture.contrast(1.05, 1.85, chosen_by=submit)
+    >>> found.chosen["name"].unique().tolist()
+    ['Engine.SUBMIT']
+    """
+
     table: pd.DataFrame
-    #: The interval, and the time around it that it was compared with; UTC.
     begin: pd.Timestamp
     end: pd.Timestamp
     around_begin: pd.Timestamp
     around_end: pd.Timestamp
-    #: Length of the windows that operations were compared in, in seconds.
     window_s: float
-    #: Share of false findings accepted.
     alpha: float
-    #: Operations that the interval was chosen by; they are not tested.
     chosen_by: tuple[str, ...] = ()
 
     @property
     def found(self) -> pd.DataFrame:
-        """Rows of `table` with a q-value of at most `alpha`."""
+        """The rows of `table` with a q-value of at most `alpha`."""
         return self.table[self.table["q_value"] <= self.alpha]
 
     @property
     def chosen(self) -> pd.DataFrame:
-        """Rows of `table` about the operations that the interval was chosen by."""
+        """The rows of `table` about the operations that the interval was chosen by."""
         return self.table[(self.table["what"] == "operation") & self.table["name"].isin(self.chosen_by)]
 
 
 def contrast(values: pd.DataFrame, inside: npt.ArrayLike, *, alpha: float = 0.05) -> pd.DataFrame:
-    """Each column of `values` in the interval where `inside` is true, against the others: a row a column, in order.
+    """Compare windows inside an interval with windows around it, column by column.
 
-    Rows are equally long windows, one after the other; NaN where nothing is known, or where a window is neither inside
-    nor around. Index: the columns. Columns: `inside` and `around`, medians there (means, where both medians are equal,
-    as of what happens rarely); `change`, the first over the second minus one; `shift`, the difference of means of
-    normal scores, in standard deviations, with `ci_low` and `ci_high` at 1 - alpha; p_value; q_value over all columns.
-    NaN for a column that is constant or has fewer than FEWEST_INSIDE or FEWEST_AROUND values.
+    Parameters
+    ----------
+    values : pandas.DataFrame
+        One row per window; the windows are equally long and follow each other. NaN where nothing
+        is known, or where a window is neither inside nor around.
+    inside : array-like of bool
+        For each row, whether the window is inside the interval.
+    alpha : float, default 0.05
+        The intervals have the level ``1 - alpha``. It must be above 0 and below 1.
 
-    Method: two levels are fitted to normal scores by least squares (van der Waerden 1952). Under noise that is partly
-    persistent and partly white (NOISES) the variance of their difference and the autocorrelation that the fit
-    leaves follow exactly; the p-value is the mean over these noises, each weighted by the likelihood of what was left
-    (Meng 1994). Student's t with the degrees of freedom of Satterthwaite 1946, or Pearson's type III for rare events;
-    q-values after Benjamini & Hochberg 1995.
+    Returns
+    -------
+    pandas.DataFrame
+        One row per column of `values`, in their order. NaN for a column that is constant, or has
+        fewer than 4 values inside or 8 around. The columns are
 
-    Raises TypeError for values that are no DataFrame, and ValueError where `inside` is not as long as `values` and for
-    alpha out of range.
+        - ``inside``, ``around``: the medians; the means if the medians are equal, as they are of
+          rare events;
+        - ``change``: the first over the second, minus 1;
+        - ``shift``, ``ci_low``, ``ci_high``: the difference of the means of normal scores, in
+          standard deviations, with its interval;
+        - ``p_value``, and ``q_value``, which is corrected for the number of columns.
+
+    Raises
+    ------
+    TypeError
+        If `values` is not a DataFrame.
+    ValueError
+        If `inside` and `values` differ in length, or `alpha` is out of range.
+
+    See Also
+    --------
+    Capture.contrast : Compare an interval of a capture with its surroundings.
+
+    Notes
+    -----
+    Two levels are fitted to normal scores (van der Waerden 1952) by least squares. Under noise that
+    is partly persistent and partly white, the variance of their difference and the
+    autocorrelation that the fit leaves are known exactly. The p-value is the mean over several
+    such noises, each weighted by its likelihood given that autocorrelation (Meng 1994). The tails
+    are Student's t, with degrees of freedom by Satterthwaite (1946), or Pearson's type III for rare
+    events. q-values are by Benjamini & Hochberg (1995).
+
+    References
+    ----------
+    - B. L. van der Waerden (1952). Order tests for the two-sample problem and their power.
+      Indagationes Mathematicae 14.
+    - X.-L. Meng (1994). Posterior predictive p-values. Annals of Statistics 22.
+    - F. E. Satterthwaite (1946). An approximate distribution of estimates of variance components.
+      Biometrics Bulletin 2.
+    - Y. Benjamini & Y. Hochberg (1995). Controlling the false discovery rate. Journal of the Royal
+      Statistical Society B 57.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from quantum_pulse import analysis
+    >>> rng = np.random.default_rng(1)
+    >>> inside = np.arange(100) // 20 == 2
+    >>> values = pd.DataFrame({"queue": rng.normal(10, 1, 100), "cpu": rng.normal(50, 5, 100)})
+    >>> values.loc[inside, "queue"] += 5
+    >>> found = analysis.contrast(values, inside)
+    >>> (found["q_value"] < 0.05).to_dict()
+    {'queue': True, 'cpu': False}
     """
     import numpy as np
     import pandas as pd

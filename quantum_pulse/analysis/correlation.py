@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = ("metric", "lag_s", "rho", "ci_low", "ci_high", "p_value", "q_value", "n_effective")
 
-#: Lags searched each way unless told otherwise, in steps of the index.
+#: Lags searched each way by default, in steps of the index.
 LAGS: Final = 10
 #: The highest order of the autoregression that latency is whitened with.
 ORDER: Final = 8
@@ -39,25 +39,85 @@ LEAST_SKEW: Final = 0.01
 def correlate(
     latency: pd.Series, metrics: pd.DataFrame, *, max_lag_s: float | None = None, alpha: float = 0.05
 ) -> pd.DataFrame:
-    """Spearman's correlation of latency with each metric at the lag where they go together best.
+    """Correlate latency with metrics, at the lag at which each goes together with it best.
 
-    `latency` and the columns of `metrics` share one increasing index: times, timedeltas, or numbers that are seconds.
-    Rows are matched by it; steps that are missing and NaN are gaps. Lags up to `max_lag_s` both ways are searched, by
-    default 10 steps; `lag_s` is positive when the metric moves first.
+    Parameters
+    ----------
+    latency : pandas.Series
+        Latency over time, in any unit. Its index increases, in equal steps of which some may be
+        missing: times, timedeltas, or numbers of seconds. NaN is a gap.
+    metrics : pandas.DataFrame
+        One column per metric, with an index of the same kind. Rows are matched by it.
+    max_lag_s : float, optional
+        The largest lag that is searched, in both directions, in seconds. By default 10 steps of
+        the index.
+    alpha : float, default 0.05
+        The intervals have the level ``1 - alpha``. It must be above 0 and below 1.
 
-    Returns a row per metric in the order of q-values: metric, lag_s, rho (of the values themselves, at that lag),
-    ci_low, ci_high (at 1 - alpha, from n_effective, not corrected for the choice of the lag), p_value (one test of
-    "nothing at any lag"), q_value (over the metrics), n_effective (as many independent pairs would say as much). All
-    NaN for a metric that is constant or has fewer than FEWEST values together with latency.
+    Returns
+    -------
+    pandas.DataFrame
+        One row per metric, sorted by q-value. All values but ``metric`` are NaN for a metric that
+        is constant or shares fewer than 20 values with latency. The columns are
 
-    Method: both as normal scores without their trend, passed through the autoregression that whitens latency (Box &
-    Jenkins 1970; one white series suffices: Haugh 1976). Correlations at lags outside of the search, and how the
-    products of pairs vary, say by how much chance exceeds 1/n all the same. Tails by Student's t or, for rare events,
-    by Pearson's type III; the largest over the lags is one test (Šidák 1967). n_effective after Pyper & Peterman 1998,
-    the interval after Bonett & Wright 2000, q-values after Benjamini & Hochberg 1995.
+        - ``metric``: its name;
+        - ``lag_s``: the lag in seconds, positive if the metric moves first;
+        - ``rho``: Spearman's correlation of the values at that lag;
+        - ``ci_low``, ``ci_high``: its interval, from ``n_effective``, not corrected for the choice
+          of the lag;
+        - ``p_value``: of "no correlation at any lag", as one test;
+        - ``q_value``: the p-value corrected for the number of metrics;
+        - ``n_effective``: the number of independent pairs that carry as much evidence.
 
-    Raises TypeError for other types and columns that are not numbers, ValueError for an index that is not increasing,
-    that has no common step or nothing in common, and for arguments out of range.
+    Raises
+    ------
+    TypeError
+        If an argument has another type, or a column is not numeric.
+    ValueError
+        If an index does not increase or has no common step, if the two have no time in common, or
+        if a number is out of range.
+
+    See Also
+    --------
+    Capture.correlate : The same for all operations and metrics of a capture.
+
+    Notes
+    -----
+    Both series become normal scores, lose their trend, and pass through the autoregression that
+    whitens latency (Box & Jenkins 1970); one white series suffices (Haugh 1976). Correlations at
+    lags outside the search, and the variation of the products of pairs, show by how much chance
+    exceeds ``1/n`` nevertheless. Tails are Student's t or, for rare events, Pearson's type III. The
+    largest over the lags is one test (Šidák 1967). ``n_effective`` is by Pyper & Peterman (1998), the
+    interval by Bonett & Wright (2000), and q-values are by Benjamini & Hochberg (1995).
+
+    References
+    ----------
+    - G. E. P. Box & G. M. Jenkins (1970). Time Series Analysis. Holden-Day.
+    - L. D. Haugh (1976). Checking the independence of two covariance-stationary time series.
+      Journal of the American Statistical Association 71.
+    - Z. Šidák (1967). Rectangular confidence regions for the means of multivariate normal
+      distributions. Journal of the American Statistical Association 62.
+    - B. J. Pyper & R. M. Peterman (1998). Comparison of methods to account for autocorrelation
+      in correlation analyses. Canadian Journal of Fisheries and Aquatic Sciences 55.
+    - D. G. Bonett & T. A. Wright (2000). Sample size requirements for estimating Pearson, Kendall
+      and Spearman correlations. Psychometrika 65.
+    - Y. Benjamini & Y. Hochberg (1995). Controlling the false discovery rate. Journal of the Royal
+      Statistical Society B 57.
+
+    Examples
+    --------
+    Latency follows the queue with a delay of two seconds:
+
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from quantum_pulse import analysis
+    >>> rng = np.random.default_rng(1)
+    >>> queue = rng.exponential(size=300)
+    >>> latency = pd.Series(np.roll(queue, 2) + 0.2 * rng.exponential(size=300))
+    >>> metrics = pd.DataFrame({"queue": queue, "noise": rng.normal(size=300)})
+    >>> found = analysis.correlate(latency, metrics)
+    >>> found.loc[found["q_value"] < 0.05, ["metric", "lag_s"]].values.tolist()
+    [['queue', 2.0]]
     """
     import numpy as np
     import pandas as pd

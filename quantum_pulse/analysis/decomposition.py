@@ -25,15 +25,45 @@ def average(stats: Sequence[pd.DataFrame], runs: int) -> pd.DataFrame:
 
 
 def decompose(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """A row a category, the largest change first: the time of a run then and now, and what the difference is due to.
+    """Attribute the change of each category's time to calls, mix and durations.
 
-    `before`, `after`: index (category, operation), columns `count` and `total_us`. `change_us` is the sum of
+    Parameters
+    ----------
+    before, after : pandas.DataFrame
+        The calls of a run on each side, as `Capture.stats` returns them: index
+        ``(category, operation)``, columns ``count`` and ``total_us``.
 
-    - `calls_us`: as many more calls, in the old mix, each taking as long as before;
-    - `mix_us`: the same number of calls, of other operations of the category than before (new ones included);
-    - `durations_us`: calls that take longer than those of the same operation did.
+    Returns
+    -------
+    pandas.DataFrame
+        One row per category, the largest change first, in microseconds per run. The columns are
+        ``baseline_us``, ``current_us`` and ``change_us``, which is the sum of
 
-    It is accounting's decomposition into volume, mix and price, weighted with the old durations and the new calls.
+        - ``calls_us``: due to the number of calls, in the old mix and with the old durations;
+        - ``mix_us``: due to other operations of the category than before, new ones included;
+        - ``durations_us``: due to calls that take longer than those of the same operation did.
+
+    See Also
+    --------
+    Capture.compare : `Comparison.decomposition` has this for two captures.
+
+    Notes
+    -----
+    It is accounting's variance analysis into volume, mix and price, weighted with the old
+    durations and the new calls.
+
+    Examples
+    --------
+    Twice as many calls, each taking half as long again:
+
+    >>> import pandas as pd
+    >>> from quantum_pulse import analysis
+    >>> index = pd.MultiIndex.from_tuples([("Shop", "Shop.PARSE")], names=["category", "operation"])
+    >>> before = pd.DataFrame({"count": [100], "total_us": [1000.0]}, index)
+    >>> after = pd.DataFrame({"count": [200], "total_us": [3000.0]}, index)
+    >>> analysis.decompose(before, after).loc["Shop"].to_dict()  # doctest: +NORMALIZE_WHITESPACE
+    {'baseline_us': 1000.0, 'current_us': 3000.0, 'change_us': 2000.0,
+     'calls_us': 1000.0, 'mix_us': 0.0, 'durations_us': 1000.0}
     """
     import pandas as pd
 

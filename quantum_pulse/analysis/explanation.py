@@ -36,34 +36,92 @@ MOST: Final = 30
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What `explain` found."""
+    """The causes of regressions, as `explain` finds them.
 
-    #: A row per operation that regressed and does not merely take over time: operation; change_us of its mean; of that
-    #: own_us in its own code and inside_us in calls inside of it; reason: "own", "slower inside" or "more calls
-    #: inside"; inside: the operation that is meant by that, else "".
+    Attributes
+    ----------
+    causes : pandas.DataFrame
+        One row per operation that regressed, except for shifts: ``operation``; ``change_us`` of its
+        mean; of that, ``own_us`` in its own code and ``inside_us`` in the calls inside it;
+        ``reason`` ("own", "slower inside" or "more calls inside"); and ``inside``, the operation
+        that the reason refers to, else "".
+    shifts : pandas.DataFrame
+        Costs that moved, one row per operation that regressed or is new: ``operation``; ``from``, the
+        operation around it that gave the time away; ``gained_us`` and ``given_us``, per call of that;
+        and ``verdict``, as in the table of the comparison.
+    groups : pandas.DataFrame
+        One row per thing that got slower: ``lead``, the operation that explains it; ``with``, a tuple
+        of the operations that moved with it; ``change`` and ``quantile`` of the row of the lead that
+        changed most; and ``reason``, why they belong together: "nested", "same time", both, or "".
+
+    Examples
+    --------
+    >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
+    >>> found.explanation.causes.columns.tolist()
+    ['operation', 'change_us', 'own_us', 'inside_us', 'reason', 'inside']
+    """
+
     causes: pd.DataFrame
-    #: Costs that have moved, a row per operation that regressed or is new: operation; from, the operation around it
-    #: that gave the time away; gained_us and given_us, in a call of that; verdict, as in the table.
     shifts: pd.DataFrame
-    #: A row per thing that got slower: lead, the operation that explains it; with, a tuple of those that moved with it;
-    #: change and quantile of the lead's row that changed most; reason, why they are together: "nested", "same time",
-    #: both, or "".
     groups: pd.DataFrame
 
 
 def explain(comparison: Comparison, before: Sequence[Run], after: Sequence[Run]) -> Explanation:
-    """Why operations regressed: because of themselves, of calls inside of them, or not at all.
+    """Find why operations regressed: by themselves, by calls inside them, or not at all.
 
-    `before`, `after`: for each run the calls of each operation. What each call took by itself, without the calls
-    inside of it, is compared as `compare_samples` compares whole calls, so that chance is kept apart here as well:
+    Parameters
+    ----------
+    comparison : Comparison
+        The comparison whose regressions are explained.
+    before, after : sequence of mapping of str to Calls
+        For each run of each side, the calls of each operation: ``start`` and ``duration`` (int64
+        arrays of nanoseconds), ``self_time`` (a float array of nanoseconds without the calls
+        inside), and ``inside``, which maps each operation around them to the nanoseconds that they
+        took in it.
 
-    - an operation is slower because of one inside of it, when most of what it takes longer is in there, and not in its
-      self time if that regressed;
-    - a cost has moved, when the self time of the operation around it is shown to have fallen, by half to twice as much
-      as was gained, and that operation did not regress itself.
+    Returns
+    -------
+    Explanation
+        Causes, shifts of cost, and groups of operations that got slower together.
 
-    Operations that nest are one group, led by the innermost that explains the others. Groups whose leads are slow at
-    the same times, in windows of the current runs, are one as well.
+    See Also
+    --------
+    Capture.compare : `Comparison.explanation` has this for two captures.
+
+    Notes
+    -----
+    Self time is compared as `compare_samples` compares whole calls, so that chance is excluded
+    here as well.
+
+    - An operation is slower because of one inside it if most of its change is in there, and not
+      in its own self time with that shown to have regressed.
+    - A cost has moved if the self time of the operation around is shown to have fallen, by half to
+      twice as much as was gained, and that operation did not regress itself.
+
+    Operations that nest form one group, led by the innermost one that explains the others. Groups
+    whose leads are slow at the same times, in windows of the current runs, are one as well: the
+    degrees of freedom of that correlation are by Pyper & Peterman (1998).
+
+    References
+    ----------
+    - B. J. Pyper & R. M. Peterman (1998). Comparison of methods to account for autocorrelation
+      in correlation analyses. Canadian Journal of Fisheries and Aquatic Sciences 55.
+
+    Examples
+    --------
+    An operation whose own code takes half as long again:
+
+    >>> import numpy as np
+    >>> from quantum_pulse import analysis
+    >>> from quantum_pulse.reading.self_time import Calls
+    >>> def run(factor, seed):
+    ...     durations = (factor * np.random.default_rng(seed).lognormal(10, 0.1, 1000)).astype(np.int64)
+    ...     return {"Shop.PARSE": Calls(np.cumsum(durations), durations, durations.astype(float), {})}
+    >>> before, after = run(1, seed=1), run(1.5, seed=2)
+    >>> durations = [{"Shop.PARSE": run["Shop.PARSE"].duration} for run in (before, after)]
+    >>> found = analysis.explain(analysis.compare_samples(*durations), [before], [after])
+    >>> found.causes[["operation", "reason"]].values.tolist()
+    [['Shop.PARSE', 'own']]
     """
     import pandas as pd
 
@@ -92,9 +150,9 @@ def explain(comparison: Comparison, before: Sequence[Run], after: Sequence[Run])
 
 
 def improved_groups(comparison: Comparison, before: Sequence[Run], after: Sequence[Run]) -> pd.DataFrame:
-    """What got faster together: `Explanation.groups` of the comparison with its sides exchanged.
+    """Group what got faster together: `Explanation.groups` of the comparison with its sides exchanged.
 
-    What got faster from then to now is slower from now to then, so that the same evidence groups it: calls that enclose
+    What got faster from then to now is slower from now to then, so the same evidence groups it: calls that enclose
     each other, and operations that were slow at the same times before. An operation that merely gave its time to the
     one around it is in no group. `change` is that of the comparison.
     """

@@ -176,13 +176,30 @@ RESOURCES: Final[dict[str, tuple[tuple[str, ...], str, str, str]]] = {
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A recommended action. `str()` is a sentence or two."""
+    """A recommended action. ``str()`` of it is a sentence or two.
 
-    #: What it is about: an operation, several, or "all operations".
+    Attributes
+    ----------
+    subject : str
+        What it concerns: an operation, several, or "all operations".
+    evidence : str
+        The figures that support it.
+    reason : str
+        Why that makes operations slow.
+    action : str
+        What to do.
+    record_next : str
+        What to record next time.
+
+    Examples
+    --------
+    >>> first = qp.sample("slow_exchange").correlate().recommendations[0]
+    >>> first.action
+    'see slowest() for what ran concurrently, and contrast() for a time interval'
+    """
+
     subject: str
-    #: Figures that speak for it.
     evidence: str
-    #: Why that makes operations slow.
     reason: str
     action: str
     record_next: str
@@ -195,10 +212,23 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class NotApplicable:
-    """A rule that was checked and recommends nothing. `str()` is a sentence."""
+    """A rule that was checked and recommends nothing. ``str()`` of it is a sentence.
+
+    Attributes
+    ----------
+    rule : str
+        What the rule looks for.
+    reason : str
+        What was seen instead, or what was not recorded.
+
+    Examples
+    --------
+    >>> found = qp.sample("slow_exchange").correlate()
+    >>> all(str(one).endswith(".") for one in found.not_applicable)
+    True
+    """
 
     rule: str
-    #: Why: what was seen instead, or what was not recorded.
     reason: str
 
     def __str__(self) -> str:

@@ -33,8 +33,27 @@ _COUNTED: Final = 1000
 
 @dataclass(frozen=True)
 class Judgement:
-    """`change` is that of the quantile that the verdict is about, the median unless only the tail has changed, as a
-    share; NaN without earlier runs. `p_value` is NaN when too few: one-sided from ranks, else a q-value."""
+    """Whether runs are slower or faster than earlier ones, as `judge` finds it.
+
+    Attributes
+    ----------
+    verdict : {"first", "too_few", "usual", "slower", "faster"}
+        The verdict: "first" without earlier runs, and "too_few" with fewer than 5.
+    earlier : int
+        How many earlier runs there are.
+    change : float
+        The change of the quantile that the verdict is about, as a share; NaN without earlier runs.
+    p_value : float
+        One-sided from ranks, or a q-value if `compare_samples` judged; NaN with too few runs.
+    quantile : float
+        What the verdict is about: the median, unless only the tail has changed.
+
+    Examples
+    --------
+    >>> from quantum_pulse.analysis.runs import judge
+    >>> judge([130], earlier=[100, 101, 102, 101, 100, 102]).verdict
+    'slower'
+    """
 
     verdict: Literal["first", "too_few", "usual", "slower", "faster"]
     earlier: int
@@ -44,9 +63,11 @@ class Judgement:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median, and the ends of its 95 % interval from the order statistics (Conover 1999, section 3.2), without any
-    assumption on the distribution. Of fewer than 6 values the interval is their range, which covers less. Raises
-    ValueError without values."""
+    """Return the median and the ends of its 95 % interval.
+
+    The interval is from order statistics (Conover 1999, section 3.2), without any assumption on the distribution. Of
+    fewer than 6 values it is their range, which covers less. Raises ValueError without values.
+    """
     ordered = sorted(values)
     size = len(ordered)
     if not size:
@@ -68,16 +89,15 @@ def _rank(size: int) -> int:
 
 
 def judge(now: Sequence[float], earlier: Sequence[float]) -> Judgement:
-    """Are these runs slower or faster than those before? Both in the order in which they ran.
+    """Judge whether runs are slower or faster than those before; both in the order in which they ran.
 
     One run is compared by its rank: were it like the others, it would be among the k largest of n + 1 with probability
-    k / (n + 1). As that says nothing of a run beyond fewer than 39, there it has to lie outside of what one more run
-    would show as well, by the prediction interval of the logarithms, taken for normal (Hahn & Meeker 1991, 4.2).
-    Several runs are compared by the sum of their ranks (Mann & Whitney 1947, with the normal approximation). All this
-    takes runs for independent, which those of a notebook hardly are when a machine heats up or a cache fills: what is
-    found is worth a look, `Capture.compare` with several captures is what proves it. With MANY on both sides
-    `compare_samples` judges, which sees how they depend on each other; where it finds the median unchanged but not the
-    p95 or p99, the verdict is about that. Raises ValueError without `now`.
+    k / (n + 1). With fewer than 39 earlier runs no rank is small enough, so it must lie outside the prediction interval
+    of the logarithms, taken as normal (Hahn & Meeker 1991, 4.2). Several runs are compared by the sum of their ranks
+    (Mann & Whitney 1947, with the normal approximation). Both take runs as independent, which those of a notebook
+    hardly are while a machine heats up or a cache fills; `Capture.compare` with several captures is what proves a
+    change. With MANY on both sides `compare_samples` judges, which accounts for dependence; if it finds the median
+    unchanged but not the p95 or p99, the verdict is about that. Raises ValueError without `now`.
     """
     if not now:
         raise ValueError("judge needs at least one run")
@@ -145,54 +165,78 @@ def _tail(now: Sequence[float], earlier: Sequence[float]) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """The runs of one cell and those that it is compared with. Durations are in ns, in the order in which they ran,
-    and of runs that finished: one that an exception ended says nothing of how long it takes."""
+    """The runs of one cell, and those that they are compared with.
+
+    Durations are those of runs that finished, in the order in which they ran.
+
+    Attributes
+    ----------
+    name : str
+        Name of the operation.
+    durations_ns : sequence of int
+        Durations of the runs, in nanoseconds.
+    earlier_ns : sequence of int
+        Durations of earlier runs of the operation in this session, in nanoseconds.
+    errors : sequence of str
+        Types of the exceptions that ended runs.
+    failed_ns : sequence of int
+        How long these runs took, in nanoseconds.
+    budget_us : float or None
+        The budget of the operation, in microseconds.
+    reason : str
+        Why nothing was recorded, if nothing was.
+    baseline : str
+        Name of the capture that is compared with, if one is.
+    baseline_ns : sequence of int
+        Durations of its runs, in nanoseconds.
+    not_compared : str
+        Why the requested baseline is not compared with, if it is not.
+    capture_name : str
+        Name of the capture that the earlier runs are from, if it is not that of this session.
+    inside : pandas.DataFrame or None
+        The operations inside the runs, indexed by path: ``depth``, ``operation``, ``count``,
+        ``total_us``, ``mean_us`` and ``max_us``.
+    budget_quantile : float
+        The quantile that the budget is for.
+    """
 
     name: str
     durations_ns: Sequence[int]
-    #: Of the same operation, earlier in this session.
     earlier_ns: Sequence[int]
-    #: Type names of the exceptions that ended runs, and after how long.
     errors: Sequence[str]
     failed_ns: Sequence[int]
     budget_us: float | None
-    #: Why nothing was recorded, if nothing was.
     reason: str = ""
-    #: Name of the capture that is compared with, if one is.
     baseline: str = ""
     baseline_ns: Sequence[int] = ()
-    #: Why they are not compared with the baseline that is wanted, if they are not.
     not_compared: str = ""
-    #: Name of the capture that the earlier runs are from, unless it is that of this session.
     capture_name: str = ""
-    #: What ran inside; index: path of operations; columns: depth, operation, count, total_us, mean_us, max_us.
     inside: pd.DataFrame | None = None
-    #: Which quantile the budget is for.
     budget_quantile: float = DEFAULT_BUDGET_QUANTILE
 
     @property
     def duration_ns(self) -> int | None:
-        """The median of the runs; None when none finished."""
+        """The median duration of the runs in nanoseconds; None if none finished."""
         return round(median_interval(self.durations_ns)[0]) if self.durations_ns else None
 
     @property
     def judgement(self) -> Judgement | None:
-        """Against the earlier runs of this session."""
+        """The verdict against the earlier runs of this session; None if no run finished."""
         return judge(self.durations_ns, self.earlier_ns) if self.durations_ns else None
 
     @property
     def against_baseline(self) -> Judgement | None:
-        """Against the runs of the baseline, if there is one."""
+        """The verdict against the runs of the baseline; None if there is no baseline or no run finished."""
         return judge(self.durations_ns, self.baseline_ns) if self.durations_ns and self.baseline else None
 
     @property
     def over_budget(self) -> int:
-        """How many runs took longer than their budget."""
+        """How many runs exceeded the budget."""
         return 0 if self.budget_us is None else sum(value > self.budget_us * 1000 for value in self.durations_ns)
 
     @property
     def budget_verdict(self) -> str:
-        """Whether these runs show that the budget is kept: the verdict of `check_budgets`; "" where there is none."""
+        """The verdict of `check_budgets` on these runs; "" if there is no budget."""
         import numpy as np
 
         if self.budget_us is None or not self.durations_ns:

@@ -26,22 +26,38 @@ MOST_WINDOWS: Final = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class Correlations:
-    """Which metrics move with the latency of which operations."""
+    """The metrics that move with the latency of operations.
 
-    #: A row per operation and metric, the surest first: operation, and the columns of `analysis.correlate`.
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row per operation and metric, sorted by q-value: ``operation``, and the columns of
+        `analysis.correlate`.
+    recommendations : list of Recommendation
+        What could be done, the best founded first. Each prints as a sentence or two.
+    window_s : float
+        Length of the windows in which latency and metrics were compared, in seconds.
+    alpha : float
+        The false discovery rate that is accepted.
+    not_applicable : tuple of NotApplicable
+        The rules that recommend nothing, and why.
+
+    Examples
+    --------
+    >>> found = qp.sample("slow_exchange").correlate()
+    >>> found.table.columns.tolist()
+    ['operation', 'metric', 'lag_s', 'rho', 'ci_low', 'ci_high', 'p_value', 'q_value', 'n_effective']
+    """
+
     table: pd.DataFrame
-    #: What could be done, the best founded first.
     recommendations: list[Recommendation]
-    #: Length of the windows that latency and metrics were compared in, in seconds.
     window_s: float
-    #: Share of false findings accepted.
     alpha: float
-    #: Rules that were checked and recommend nothing, and why.
     not_applicable: tuple[NotApplicable, ...] = ()
 
     @property
     def found(self) -> pd.DataFrame:
-        """Rows of `table` with a q-value of at most `alpha`."""
+        """The rows of `table` with a q-value of at most `alpha`."""
         return self.table[self.table["q_value"] <= self.alpha]
 
 

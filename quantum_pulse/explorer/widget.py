@@ -44,7 +44,24 @@ _memories: dict[tuple[str, str], _Memory] = {}
 
 
 class Explorer:
-    """The explorer. A notebook displays it; `widget` can be placed in a layout of widgets."""
+    """An application in the notebook to explore a capture, as `Capture.explore` makes it.
+
+    A notebook displays it. Elsewhere it prints what it would show.
+
+    Attributes
+    ----------
+    widget : anywidget.AnyWidget
+        The widget, to place in a layout of other widgets.
+
+    See Also
+    --------
+    Capture.explore : Make one.
+
+    Examples
+    --------
+    >>> qp.sample("engine").explore()
+    <Explorer of ...engine: ... calls of ... operations; displays in a notebook>
+    """
 
     def __init__(self, model: ExplorerModel) -> None:
         self._model = model

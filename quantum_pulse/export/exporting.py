@@ -18,9 +18,30 @@ from quantum_pulse.reading.selection import Moment, Operations
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: `rows` of `what` ("samples", "metrics", "events", "stats", "operations") in so many `bytes`.
+    """What `Capture.export` has written.
 
-    `path` is None for a stream.
+    Attributes
+    ----------
+    path : pathlib.Path or None
+        The file; None for a stream.
+    format : str
+        The format, such as "parquet".
+    what : str
+        What the rows are: "samples", "metrics", "events", "stats" or "operations".
+    rows : int
+        How many rows were written.
+    bytes : int
+        Size of the export in bytes.
+
+    See Also
+    --------
+    Capture.export : Export a capture.
+
+    Examples
+    --------
+    >>> done = qp.sample("engine").export("engine.csv.gz", table="stats")
+    >>> done.format, done.what, done.rows
+    ('csv', 'stats', 17)
     """
 
     path: Path | None
@@ -41,7 +62,7 @@ def export(
     end: Moment = None,
     overwrite: bool = False,
 ) -> Exported:
-    """Write what was chosen; see `Capture.export`."""
+    """Write a selection of a capture to `target`; see `Capture.export`."""
     named = _named(target)
     # The file that a link leads to, so that the link stays.
     path = None if named is None else Path(os.path.realpath(named))

@@ -1,4 +1,4 @@
-"""What `qp.open` returns: the only place that knows all analyses. Each is imported when it is first asked for."""
+"""What `qp.open` returns: the only place that knows all analyses. Each is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -15,41 +15,107 @@ __all__ = ["Capture", "last", "nothing", "open", "sample", "so_far"]
 
 
 def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads best
-    """The capture in the directory `path`: finished, still being written, or left behind by a killed process.
+    """Open a capture: finished, still being written, or left behind by a killed process.
 
-    Several paths, or a pattern such as "captures/*", are read as one, with a column `capture` for where each sample is
-    from: processes, hosts or days. What stands in rings only, as it does after a kill, is read too, and left where it
-    is. Raises NotACaptureError, FormatVersionError or EmptyCaptureError, all of them CaptureError and
-    QuantumPulseError.
+    Parameters
+    ----------
+    path : path-like, or iterable of path-like
+        The directory of a capture, several directories, or a pattern such as "captures/*".
+        Several are read as one; the column ``capture`` says where each sample is from.
+
+    Returns
+    -------
+    Capture
+        The capture, with what is only in ring buffers, as after a kill. Nothing is changed on disk.
+
+    Raises
+    ------
+    NotACaptureError
+        If a path does not exist or is not a capture.
+    EmptyCaptureError
+        If no operation ran.
+    FormatVersionError
+        If the format is unknown to this version.
+    TypeError
+        If `path` is not a path.
+    ValueError
+        If `path` is empty, or cannot be a path.
+
+    See Also
+    --------
+    last : Open the capture that was recorded last.
+    sample : Open a capture that comes with the package.
+
+    Examples
+    --------
+    >>> qp.open(qp.sample("engine").path)
+    <Capture ...engine: 33,479 samples>
+    >>> both = qp.open([qp.sample("engine").path, qp.sample("slow_exchange").path])
+    >>> both.stats(by="capture")["count"].to_dict()
+    {'engine': 33479, 'slow_exchange': 101527}
     """
     return Capture(opening.source(path))
 
 
 def last(folder: str | os.PathLike[str] = "captures") -> Capture:
-    """The capture of the recording that goes on, or of the last one of this process, or else the newest in `folder`.
+    """Open the capture of the running recording, else the last one of this process, else the newest.
 
-    So it is there while cells are still recorded, and again after a kernel has died. Raises CaptureError where there is
-    none, and what `open` raises.
+    So it works while cells are recorded, and again after a kernel has died.
+
+    Parameters
+    ----------
+    folder : path-like, default "captures"
+        Where to look for the newest capture if this process has recorded none.
+
+    Returns
+    -------
+    Capture
+        The capture.
+
+    Raises
+    ------
+    CaptureError
+        If there is none, and as `open`.
+
+    See Also
+    --------
+    open : Open a certain capture.
+
+    Examples
+    --------
+    >>> class Trading(qp.Operation):
+    ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+    >>> with qp.record("captures/monday"):
+    ...     with Trading.SUBMIT:
+    ...         pass
+    >>> qp.last()
+    <Capture ...captures/monday: 1 samples>
     """
     return open(opening.last(folder))
 
 
 def sample(name: str = "slow_exchange") -> Capture:
-    """A capture that comes with the package, to try things out on.
+    """Open a capture that comes with the package, to try things out on.
 
     Parameters
     ----------
-    name
-        "slow_exchange", a trading engine with something to be found, or "engine", the same engine on a quiet day.
+    name : {"slow_exchange", "engine"}, default "slow_exchange"
+        "slow_exchange" is a trading engine whose exchange becomes slow for a while; "engine" is
+        the same engine on a quiet day.
+
+    Returns
+    -------
+    Capture
+        The capture.
 
     Raises
     ------
     ValueError
-        Names the choices where `name` is none of them.
+        If `name` is neither. The message lists the choices.
 
     Examples
     --------
-    >>> qp.sample("engine")  # doctest: +ELLIPSIS
+    >>> qp.sample("engine")
     <Capture ...engine: 33,479 samples>
     """
     folder = Path(__file__).parents[1] / "sample_data"
@@ -58,10 +124,10 @@ def sample(name: str = "slow_exchange") -> Capture:
 
 
 def so_far(path: Path) -> Capture:
-    """The capture in the directory `path`, which need not have samples yet."""
+    """Open the capture in the directory `path`, which need not have samples yet."""
     return Capture(opening.source(path, may_be_empty=True))
 
 
 def nothing(path: Path) -> Capture:
-    """A capture without samples that would be in the directory `path`."""
+    """Return a capture without samples that would be in the directory `path`."""
     return Capture(reader.Source(path))

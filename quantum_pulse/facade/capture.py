@@ -1,4 +1,4 @@
-"""`Capture`: what can be asked of a capture. Each method is documented here and done elsewhere."""
+"""`Capture`: what a capture can be asked. Each method is documented here and implemented elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,27 @@ if TYPE_CHECKING:
 
 
 class Capture:
-    """A capture directory, or several, as it stood when it was opened. Open it again to see what was written since."""
+    """One capture directory, or several read as one, as `open` found it.
+
+    A capture does not change when samples are written to its directory; open it again to see them.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The directory; with several captures, the one that contains all of them.
+
+    See Also
+    --------
+    open : Open a capture.
+    last : Open the capture that was recorded last.
+    sample : Open a capture that comes with the package.
+
+    Examples
+    --------
+    >>> capture = qp.sample("slow_exchange")
+    >>> capture
+    <Capture ...slow_exchange: ... samples>
+    """
 
     def __init__(self, source: reader.Source) -> None:
         self._source = source
@@ -55,28 +75,81 @@ class Capture:
         sort: str | None = None,
         top: int | None = None,
     ) -> pd.DataFrame:
-        """Statistics of durations, exact, one row per operation: index (category, operation).
+        """Compute exact statistics of durations, one row per operation by default.
 
-        Columns: count errors total_us mean_us std_us min_us p50_us p90_us p95_us p99_us p999_us max_us. Quantiles
-        interpolate linearly as numpy's do; std_us is that of a sample, NaN for a single call. A sample of weight w
-        counts as w calls. Memory does not grow with the number of samples, only with that of rows.
+        Parameters
+        ----------
+        by : str or iterable of str, default "operation"
+            What a row is: "operation", "category", "thread", "process", "task", "error" or "capture",
+            or several of them.
+        quantiles : float or sequence of float, optional
+            Other quantiles, such as ``[0.5, 0.9999]`` for the columns ``p50_us`` and ``p9999_us``. By
+            default p50, p90, p95, p99 and p99.9.
+        operations : operation, enum, or iterable of operations, optional
+            Select operations, as in `samples`.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+        approximate : bool, default False
+            Whether to compute quantiles within 1 %, mostly without reading samples. The other columns
+            stay exact. Expired calls count too, in rows by operation, category or capture; `start`
+            and `end` then select whole minutes of the expired time, or whole hours or days once
+            rollups have that length.
+        expected_interval_us : float or mapping of operation to float, optional
+            Correct for coordinated omission: the interval, in microseconds, at which one caller meant
+            to make calls. A slow call delays those that should have followed; they are added, as
+            HdrHistogram does.
+        include_empty : bool, default False
+            Whether to include operations that did not run, of those that were selected or are known to
+            the capture.
+        min_count : int, default 0
+            Leave out rows with fewer calls.
+        sort : str, optional
+            A column (the largest first), a level of the index, or "priority".
+        top : int, optional
+            Return only so many rows, by ``total_us`` if `sort` is not given.
 
-        - `by`: "operation", "category", "thread", "process", "task", "error", "capture", or several: the levels of the
-          index.
-        - `quantiles`: others, such as [0.5, 0.9999]; the columns are then p50_us and p9999_us.
-        - `operations`, `start`, `end`: which samples, as in `samples`.
-        - `approximate`: quantiles within 1 %, from what the parts say of themselves, mostly without reading samples.
-          The other columns stay exact. Calls that started before `expired_until` count too, in rows by operation,
-          category or capture: without `approximate`, or in other rows, only samples that are there do. `start` and
-          `end` choose whole minutes of the time that has expired, or whole hours or days where that is what is kept.
-        - `expected_interval_us`: corrects for coordinated omission. When calls were meant to be made so often, by one
-          caller that waits for each, a slow call hides those that should have followed; they are added, as
-          HdrHistogram does it. A number for all operations, or a dictionary of members.
-        - `include_empty`: also operations that did not run, of those that were asked for or are known to the capture.
-        - `min_count`: only rows of at least so many calls. `sort`: a column (largest first), a level of the index, or
-          "priority". `top`: so many rows, by total_us unless sorted by something else.
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``(category, operation)``, or the levels of `by`. The columns are ``count``,
+            ``errors``, ``total_us``, ``mean_us``, ``std_us``, ``min_us``, one per quantile (``p50_us``,
+            ``p90_us``, ``p95_us``, ``p99_us``, ``p999_us``), and ``max_us``; times are in microseconds. A
+            sample of weight w counts as w calls. ``std_us`` is the sample standard deviation, NaN for a
+            single call.
 
-        Raises ValueError that names the choices where one of them is none, TypeError for a string as an operation.
+        Raises
+        ------
+        ValueError
+            If a parameter has an invalid value. The message lists the choices.
+        TypeError
+            If `operations` contains a string.
+
+        See Also
+        --------
+        Capture.timeline : The same over time.
+        Recorder.stats : The same of a running recording.
+
+        Notes
+        -----
+        Quantiles interpolate linearly, as numpy's do (Hyndman & Fan 1996, type 7). Memory grows with the
+        number of rows, not of samples.
+
+        References
+        ----------
+        - R. J. Hyndman & Y. Fan (1996). Sample quantiles in statistical packages. The American
+          Statistician 50.
+
+        Examples
+        --------
+        >>> capture = qp.sample("engine")
+        >>> capture.stats(top=3)[["count", "p50_us", "p99_us"]].round(1)
+                                        count   p50_us   p99_us
+        category    operation
+        Execution   Engine.ORDER         1939   1772.9   5883.3
+                    Engine.SUBMIT        1939   1732.0   5848.8
+        Market data Engine.FEED_PACKET     80  22069.9  40109.8
+        >>> capture.stats("thread", quantiles=0.9999).columns.tolist()
+        ['count', 'errors', 'total_us', 'mean_us', 'std_us', 'min_us', 'p9999_us', 'max_us']
         """
         from quantum_pulse.reading import statistics
 
@@ -105,17 +178,53 @@ class Capture:
         *,
         quantiles: float | Sequence[float] | None = None,
     ) -> pd.DataFrame:
-        """Statistics of each operation in each window of time, with the system metrics of the window beside them.
+        """Compute statistics per operation and window of time, with the system metrics beside them.
 
-        Index: (time, category, operation), `time` being when the window began, UTC; windows begin at whole multiples
-        of their length. There is a row where the operation ran. Columns: those of `stats`, then those of `metrics`:
-        growth (faults, switches, bytes, pauses) in the window, levels as their mean over it; added up over processes,
-        but for metrics of the container and the machine. NaN where nothing was measured. `window` is a length of time
-        such as "100ms", or seconds. ``timeline["p99_us"].unstack(["category", "operation"])`` has a column for each.
+        Parameters
+        ----------
+        window : str, timedelta or float, default "1s"
+            Length of the windows: text such as "100ms", or seconds. Windows begin at whole multiples
+            of it.
+        operations : operation, enum, or iterable of operations, optional
+            Select operations, as in `samples`.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+        quantiles : float or sequence of float, optional
+            Other quantiles, as in `stats`.
 
-        Windows of whole minutes reach back before `expired_until`, where all columns but the quantiles stay exact, and
-        these are within 1 %; metrics of that time are NaN. Other windows are only of samples that are there. Raises
-        ValueError where a window would cut what is kept by the hour or day, and names those that do not.
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``(time, category, operation)``, one row for each window in which the operation ran;
+            ``time`` is the start of the window, UTC. The columns are those of `stats`, in microseconds,
+            then those of `metrics`: growth in the window for counts (faults, switches, bytes, pauses),
+            the mean for levels, added up over processes except for metrics of the container and the
+            machine. NaN where nothing was measured.
+
+        Raises
+        ------
+        ValueError
+            If `window` is invalid, or cuts what is kept by the hour or the day; the message names
+            windows that do not.
+
+        See Also
+        --------
+        Capture.heatmap : Calls over time and duration.
+        Capture.correlate : The metrics that move with latency.
+
+        Notes
+        -----
+        Windows of whole minutes include the time before `expired_until`: there quantiles are within
+        1 %, the other columns are exact, and metrics are NaN. Other windows include only samples that
+        have not expired.
+
+        Examples
+        --------
+        >>> capture = qp.sample("slow_exchange")
+        >>> submit = capture.operations.Engine.SUBMIT
+        >>> timeline = capture.timeline("500ms", submit)
+        >>> timeline["p99_us"].unstack(["category", "operation"]).shape
+        (5, 1)
         """
         from quantum_pulse.reading import timeline
 
@@ -124,28 +233,98 @@ class Capture:
     def heatmap(
         self, operation: Operation | Recorded, *, start: Moment = None, end: Moment = None, columns: int = 120
     ) -> pd.DataFrame:
-        """How many calls of `operation` fell into each bit of time and of duration.
+        """Count the calls of an operation over time and duration.
 
-        Index `duration_us`: lower edge of each row, in microseconds, ascending, eight rows an octave, without a gap
-        from the shortest to the longest. Columns `time`: when each began, UTC, at most `columns` of equal length, from
-        `start` or the first sample to `end` or the last. Values: calls.
+        Parameters
+        ----------
+        operation : operation
+            The operation.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+        columns : int, default 120
+            The most columns, which have equal lengths of time.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Number of calls. Index ``duration_us``: the lower edge of each row in microseconds,
+            ascending, eight rows per octave, without gaps from the shortest to the longest duration.
+            Columns ``time``: the start of each, UTC, from `start` or the first sample to `end` or the
+            last.
+
+        Raises
+        ------
+        TypeError
+            If `operation` is not an operation.
+        ValueError
+            If a moment or `columns` is invalid.
+
+        See Also
+        --------
+        Capture.timeline : Statistics per window of time.
+
+        Examples
+        --------
+        >>> capture = qp.sample("engine")
+        >>> calls = capture.heatmap(capture.operations.Engine.ORDER, columns=60)
+        >>> int(calls.to_numpy().sum())
+        1939
         """
         from quantum_pulse.reading import timeline
 
         return timeline.heatmap(self._source, operation, start, end, columns)
 
     def tree(self, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
-        """Calls nested as they ran, one row for each path, depth first, what took longest first.
+        """Nest calls as they ran, one row per path of operations.
 
-        Index `path`: operations from the outermost in, as in "Trading.ORDER > Trading.SUBMIT". Columns: category,
-        operation (the last of the path), depth (0 outermost), count, total_us, self_us (what its children do not
-        explain, never negative: children that ran at once count once), mean_us, max_us, concurrent (share of total_us
-        in which a sibling of the same parent ran too, as tasks do) and detached (share of total_us outside the parent,
-        as of a task that outlives the block that started it). self_us is NaN where more than 1 % of total_us is of
-        calls during which samples were lost or overwritten, because these may have been their children.
+        Parameters
+        ----------
+        operations : operation, enum, or iterable of operations, optional
+            Begin paths at these operations.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
 
-        With `operations`, paths begin at these. `start` and `end` choose samples as in `samples`. A sample whose
-        enclosing sample is not in the capture (still open, lost, or not recorded) counts as outermost.
+        Returns
+        -------
+        pandas.DataFrame
+            Depth first, the largest total first. Index ``path``: the operations from the outermost in,
+            such as "Trading.ORDER > Trading.SUBMIT". The columns are
+
+            - ``category``, ``operation``: of the last operation in the path;
+            - ``depth``: 0 for the outermost;
+            - ``count``, ``total_us``, ``mean_us``, ``max_us``: calls and their durations, in microseconds;
+            - ``self_us``: time without the children, never negative; children that ran at once count once.
+              NaN if more than 1 % of ``total_us`` is of calls during which samples were lost or
+              overwritten, because these may have been their children;
+            - ``concurrent``: share of ``total_us`` in which a sibling ran too, as tasks do;
+            - ``detached``: share of ``total_us`` outside the parent, as of a task that outlives the block
+              that started it.
+
+        Raises
+        ------
+        TypeError
+            If `operations` contains a string.
+        ValueError
+            If a moment is invalid.
+
+        See Also
+        --------
+        Capture.slowest : Single slow calls with their children.
+
+        Notes
+        -----
+        A sample whose enclosing sample is not in the capture (still open, lost, or not recorded) counts
+        as outermost.
+
+        Examples
+        --------
+        >>> tree = qp.sample("engine").tree()
+        >>> tree[["count", "total_us", "self_us"]].head(3).round()
+                                          count   total_us    self_us
+        path
+        Engine.ORDER                       1939  3919305.0    20466.0
+        Engine.ORDER > Engine.SUBMIT       1939  3837675.0  3837675.0
+        Engine.ORDER > Engine.ACK_DECODE   1939    32953.0    32953.0
         """
         from quantum_pulse.reading import nesting
 
@@ -154,29 +333,96 @@ class Capture:
     def slowest(
         self, n: int = 10, operation: Operations = None, *, start: Moment = None, end: Moment = None
     ) -> Slowest:
-        """The `n` slowest samples, of all operations or of one or several: `.table` has their rows, the slowest first.
+        """Find the slowest samples, each with its surroundings.
 
-        ``slowest[0]`` is the first with its surroundings: `sample`, `ancestors`, `children`, `meanwhile` (what else
-        ran then, by process, thread and operation) and `events` (garbage collections and steps of the wall clock).
+        Parameters
+        ----------
+        n : int, default 10
+            How many samples.
+        operation : operation, enum, or iterable of operations, optional
+            Select operations, as in `samples`.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+
+        Returns
+        -------
+        Slowest
+            Its ``table`` has the raw samples, the slowest first. ``slowest[0]`` is the first sample with
+            its ancestors, its children, what else ran at the same time, and garbage collections.
+
+        Raises
+        ------
+        TypeError
+            If `n` is an operation, or `operation` contains a string.
+        ValueError
+            If `n` or a moment is invalid.
+
+        See Also
+        --------
+        Capture.tree : All calls, nested.
+
+        Examples
+        --------
+        >>> slowest = qp.sample("slow_exchange").slowest(3)
+        >>> slowest.table["operation"].tolist()
+        ['Engine.FEED_PACKET', 'Engine.FEED_PACKET', 'Engine.FEED_PACKET']
+        >>> slowest[0].meanwhile.columns.tolist()
+        ['calls', 'overlap_us', 'share']
         """
         from quantum_pulse.reading import slowest
 
         return slowest.slowest(self._source, n, operation, start, end)
 
     def budgets(self, *, check: bool | None = True, alpha: float = 0.05) -> pd.DataFrame:
-        """Whether operations keep the budgets that ``op(budget_us=, budget_quantile=)`` gave them, the worst first.
+        """Test which operations keep their budgets.
 
-        Index: operation; only those that have a budget. Columns: budget_us, count, over (calls above the budget), share
-        (over / count), open_over (calls that have not ended and are above the budget already, which are in no other
-        column), and of the quantile that the budget is for: quantile, value_us, ci_low_us and ci_high_us (its
-        interval, each row for itself), q_value, and verdict: "kept", "missed", "inconclusive", or "too_few" calls to
-        show that it is kept. At most a share `alpha` of "kept" and "missed" is wrong. That samples depend on each other
-        is allowed for, and what varies between runs where several captures were opened; see `analysis.check_budgets`.
+        Budgets are given by ``op(budget_us=..., budget_quantile=...)``.
 
-        With ``check=False`` only the first six columns, in one pass and in memory that does not grow; to check, the
-        samples of an operation are in memory at once. ``check=None`` is what tables and the explorer show: checked,
-        unless that would take long, which is with more than 20 million samples of operations that have a budget.
-        Raises ValueError for alpha out of range.
+        Parameters
+        ----------
+        check : bool or None, default True
+            Whether to test. With False, one pass over the samples counts calls in constant memory; to
+            test, the samples of one operation are in memory at once. None tests unless operations with
+            a budget have more than 20 million samples.
+        alpha : float, default 0.05
+            The false discovery rate that is accepted: at most this share of "kept" and "missed" is
+            wrong. It must be above 0 and below 0.5.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``operation``, the worst first; only operations that have a budget. The columns are
+
+            - ``budget_us``: the budget, in microseconds;
+            - ``count``, ``over``, ``share``: calls, calls above the budget, and their ratio;
+            - ``open_over``: open calls that exceed the budget already; no other column counts them;
+            - ``quantile``, ``value_us``: the quantile that the budget is for, and its value;
+            - ``ci_low_us``, ``ci_high_us``: the interval of that value;
+            - ``q_value``, ``verdict``: "kept", "missed", "inconclusive", or "too_few" calls to show that
+              it is kept.
+
+            Without a test, only the first six of them.
+
+        Raises
+        ------
+        ValueError
+            If `alpha` is out of range.
+
+        See Also
+        --------
+        analysis.check_budgets : The method.
+
+        Examples
+        --------
+        >>> qp.sample("slow_exchange").budgets()[["budget_us", "share", "verdict"]].round(3)
+                             budget_us  share       verdict
+        operation
+        Engine.STORE            1000.0  0.081        missed
+        Engine.ORDER            5000.0  0.064  inconclusive
+        Engine.RISK              250.0  0.043        missed
+        Engine.PARSE              50.0  0.009  inconclusive
+        Engine.FEED_MESSAGE      200.0  0.001          kept
+        Engine.SQL_COMMIT      20000.0  0.000       too_few
         """
         from quantum_pulse.view import budgets
 
@@ -190,17 +436,55 @@ class Capture:
         *,
         expected_only: bool = False,
     ) -> pd.DataFrame:
-        """Durations that cannot be right, and those that stand apart; the operation with most of the first comes first.
+        """Count durations that cannot be right, and outliers.
 
-        Index: operation. Columns: count; expect_low_us and expect_high_us, from ``op(expect_us=(low, high))``, NaN
-        where an operation does not say; below and above, the calls outside of that, and share, theirs of all;
-        fence_low_us and fence_high_us, outside of which a call is an outlier; outliers, and outlier_share.
+        Parameters
+        ----------
+        operations : operation, enum, or iterable of operations, optional
+            Select operations, as in `samples`.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+        expected_only : bool, default False
+            Whether to leave out operations without ``op(expect_us=(low, high))``.
 
-        Outliers are found on a logarithmic scale, 3.5 standard deviations from the median, each side with a spread of
-        its own, taken from the median and the quartile of that side (Kimber 1990; Iglewicz and Hoaglin 1993). Of
-        lognormal durations that is 0.05 %, of what has a heavier tail more. A spread of less than 10 % counts as 10 %;
-        with fewer than 20 calls there are no fences (NaN) and no outliers. Samples are chosen as in `samples`;
-        `expected_only` leaves out operations that do not say what is expected.
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``operation``, the one with the largest share of invalid durations first. The columns
+            are
+
+            - ``count``: calls;
+            - ``expect_low_us``, ``expect_high_us``: the expected range, NaN if the operation has none;
+            - ``below``, ``above``, ``share``: calls outside that range, and their share;
+            - ``fence_low_us``, ``fence_high_us``: the range outside of which a call is an outlier, NaN
+              with fewer than 20 calls;
+            - ``outliers``, ``outlier_share``: their number and share.
+
+        Raises
+        ------
+        TypeError
+            If `operations` contains a string.
+        ValueError
+            If a moment is invalid.
+
+        Notes
+        -----
+        Fences are on a logarithmic scale, 3.5 standard deviations (Iglewicz & Hoaglin 1993) from the
+        median, with a spread of its own on each side, from the median and the quartile of that side
+        (Kimber 1990). A spread of less than 10 % counts as 10 %. Of lognormal durations 0.05 % are
+        outliers; of distributions with heavier tails, more.
+
+        References
+        ----------
+        - A. C. Kimber (1990). Exploratory data analysis for possibly censored data from skewed
+          distributions. Applied Statistics 39.
+        - B. Iglewicz & D. C. Hoaglin (1993). How to Detect and Handle Outliers. ASQC Quality Press.
+
+        Examples
+        --------
+        >>> found = qp.sample("engine").validate()
+        >>> found.loc["Engine.ORDER", ["count", "outliers"]].to_dict()
+        {'count': 1939, 'outliers': 42}
         """
         from quantum_pulse.reading import validation
 
@@ -217,22 +501,57 @@ class Capture:
         alpha: float = 0.05,
         skip_warmup: bool = True,
     ) -> Comparison:
-        """Did it get slower? This capture against `baseline`, one or several; `also`: further captures of this side.
-        Each is a capture or its path. What was opened as several captures is several runs.
+        """Compare this capture with a baseline, to see whether operations got slower.
 
-        With several runs a side, what varies from run to run is seen and allowed for; with one run each the result
-        says that it was not. See `analysis.compare_samples` for the method, `min_effect` (the smallest change that
-        matters, a share) and `alpha` (the share of false reports accepted). The first samples of an operation that are
-        still settling are set aside and counted in `.warmup`, unless `skip_warmup` is False. What had not ended on this
-        side, of any operation, is in none of the figures; it is in `.unfinished`, is shown first, and is among the
-        `.failures()` where a process was killed.
+        Parameters
+        ----------
+        baseline : capture, path, or sequence of these
+            The captures to compare with. What was opened as several captures is several runs.
+        also : capture, path, or sequence of these, optional
+            Further captures of the current side.
+        operations : operation, enum, or iterable of operations, optional
+            Select operations, as in `samples`.
+        quantiles : sequence of float, default (0.5, 0.95, 0.99)
+            The quantiles to compare.
+        min_effect : float, default 0.05
+            The smallest relative change that matters.
+        alpha : float, default 0.05
+            The false discovery rate that is accepted. It must be above 0 and below 0.5.
+        skip_warmup : bool, default True
+            Whether to set aside the first samples of an operation that are still settling;
+            ``warmup`` of the result counts them.
 
-        The result has `.table`, `.regressions`, `.improvements`, `.verdict`, and shows itself. What needs the samples
-        once more is worked out when it is first asked for: `.groups` (what got slower together), `.shifts` (costs that
-        moved from an operation to one inside of it, which are no regressions), `.decomposition` (calls, mix,
-        durations), `.slowest_operations()`, `.improvement_report()`. Raises TypeError for what is no capture,
-        ValueError for one that is named twice on a side, since a run is one piece of evidence, and for arguments out of
-        range.
+        Returns
+        -------
+        Comparison
+            It shows itself. ``table``, ``regressions``, ``improvements`` and ``verdict`` say what changed,
+            ``failures()`` why a build should fail, and ``groups``, ``shifts`` and ``decomposition`` why. Open
+            calls of the current side have no duration; ``unfinished`` has them.
+
+        Raises
+        ------
+        TypeError
+            If something is neither a capture nor a path, or `operations` contains a string.
+        ValueError
+            If a side has a capture twice, because a run counts once, or a number is out of range.
+
+        See Also
+        --------
+        analysis.compare_samples : The method.
+        History.check : Compare with the figures of earlier runs.
+
+        Notes
+        -----
+        With several runs per side, variation from run to run is accounted for. With one run each it is
+        unknown, and the result says so.
+
+        Examples
+        --------
+        >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
+        >>> found.verdict
+        'regressed'
+        >>> found.regressions[["operation", "quantile"]].values.tolist()[0]
+        ['Engine.LEDGER_LOCK', 0.5]
         """
         from quantum_pulse.facade import comparing
 
@@ -254,14 +573,45 @@ class Capture:
         quantile: float = 0.95,
         alpha: float = 0.05,
     ) -> Correlations:
-        """Which metrics, garbage collections and other operations move with the latency of which operation.
+        """Find the metrics, garbage collections and other operations that move with latency.
 
-        In each `window` (by default about a thousandth of the capture, at least the interval of the metrics) the
-        `quantile` of an operation is compared with the metrics; see `analysis.correlate` for the method. The result has
-        `.table` (a row per operation and metric: operation, metric, lag_s, rho, ci_low, ci_high, p_value, q_value,
-        n_effective; q-values over the whole table), `.found`, `.recommendations`, and `.not_applicable` (rules that
-        recommend nothing, and why). `alpha` is the share of false findings accepted. Where there is too little to
-        compare the figures are NaN. Raises ValueError for arguments out of range.
+        Parameters
+        ----------
+        window : str, timedelta or float, optional
+            Length of the windows that are compared: text such as "100ms", or seconds. By default about
+            a thousandth of the capture, and at least the interval of the metrics.
+        operations : operation, enum, or iterable of operations, optional
+            Select operations, as in `samples`.
+        quantile : float, default 0.95
+            The quantile of an operation in each window that is compared with the metrics.
+        alpha : float, default 0.05
+            The false discovery rate that is accepted. It must be above 0 and below 1.
+
+        Returns
+        -------
+        Correlations
+            It shows itself. ``table`` has one row per operation and metric: ``operation``, ``metric``,
+            ``lag_s``, ``rho``, ``ci_low``, ``ci_high``, ``p_value``, ``q_value`` (over the whole table) and
+            ``n_effective``; NaN if there is too little to compare. ``found`` has the significant rows,
+            ``recommendations`` what to do, and ``not_applicable`` the rules that recommend nothing.
+
+        Raises
+        ------
+        TypeError
+            If `operations` contains a string.
+        ValueError
+            If a parameter is out of range, or `window` is too short for the capture.
+
+        See Also
+        --------
+        analysis.correlate : The method.
+        Capture.contrast : Compare one interval with its surroundings.
+
+        Examples
+        --------
+        >>> found = qp.sample("slow_exchange").correlate("50ms")
+        >>> found.found[["operation", "metric"]].values.tolist()
+        [['Engine.STORE', 'time in Engine.SQL_UPSERT'], ['Engine.LEDGER_LOCK', 'time in Engine.STORE']]
         """
         from quantum_pulse.facade import correlating
 
@@ -277,18 +627,54 @@ class Capture:
         quantile: float = 0.95,
         alpha: float = 0.05,
     ) -> Contrast:
-        """What was different from `start` to `end`, against the time around it: which operations and which metrics.
+        """Compare an interval with the time around it, to see which operations and metrics differ.
 
-        Around is twice the length before and twice after; what one side is short of, as at an edge of the capture, the
-        other has more of. Both are cut into windows, a twentieth of the stretch long (for metrics at least their
-        interval), in which the `quantile` of each operation, its calls and the metrics are compared; see
-        `analysis.contrasts` for the method. The result has `.table` (what, name, measure, inside, around, change,
-        shift, ci_low, ci_high, p_value, q_value; the surest first, q-values over the whole table) and `.found`; it
-        shows itself. `alpha` is the share of false findings accepted.
+        Parameters
+        ----------
+        start, end : moment
+            The interval, as in `samples`.
+        operations : operation, enum, or iterable of operations, optional
+            Select operations, as in `samples`.
+        chosen_by : operation, enum, or iterable of operations, optional
+            Operations that the interval was chosen by. An interval that was chosen because an operation
+            was slow in it proves nothing about that operation, nor about those that contain it: they are
+            shown and not tested.
+        quantile : float, default 0.95
+            The quantile of each operation that is compared.
+        alpha : float, default 0.05
+            The false discovery rate that is accepted. It must be above 0 and below 1.
 
-        A stretch that was chosen because an operation was slow in it proves nothing about that operation, nor about
-        those that contain it: name it as `chosen_by`, and it is shown but not tested. Moments are given as in
-        `samples`. Raises ValueError where they leave nothing, TypeError for a string as an operation.
+        Returns
+        -------
+        Contrast
+            It shows itself. ``table`` has the columns ``what``, ``name``, ``measure``, ``inside``,
+            ``around``, ``change``, ``shift``, ``ci_low``, ``ci_high``, ``p_value`` and ``q_value`` (over the
+            whole table), sorted by q-value; ``found`` has the significant rows.
+
+        Raises
+        ------
+        TypeError
+            If `operations` or `chosen_by` contains a string.
+        ValueError
+            If nothing was recorded in the interval, or a number is out of range.
+
+        See Also
+        --------
+        analysis.contrast : The method.
+        Capture.correlate : The same over the whole capture.
+
+        Notes
+        -----
+        The surroundings are twice as long as the interval before it and twice as long after it; what
+        one side lacks, at an edge of the capture, the other has more of. Both are cut into windows of a
+        twentieth of the interval, for metrics of at least their own interval.
+
+        Examples
+        --------
+        >>> capture = qp.sample("slow_exchange")
+        >>> found = capture.contrast(1.05, 1.85, chosen_by=capture.operations.Engine.SUBMIT)
+        >>> found.table.loc[0, ["what", "name", "measure"]].tolist()
+        ['operation', 'Engine.RISK_VAR', 'p95_us']
         """
         from quantum_pulse.facade import contrasting
 
@@ -297,24 +683,67 @@ class Capture:
         )
 
     def overhead(self, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
-        """What share of each operation's time the recording itself took, as far as that can be known.
+        """Estimate which share of each operation's time recording itself took.
 
-        Index: operation. Columns: count; nested, the samples inside of these at any depth; total_us; own_us, our part
-        of total_us; share, own_us of total_us, at most 1. Each call has the cost of a sample that lies between its two
-        readings of the clock, and for each nested sample the whole cost. Both were measured when the recording began
-        (`overhead` in `processes/*.json`; of several recordings the median counts); NaN where they were not. That is in
-        a loop with warm caches, so take it for a lower bound. Calls of operations with ``sample_every`` that were not
-        recorded cost less than is counted here. With `operations`, paths begin at these, as in `tree`. What was
-        measured stands in ``.attrs["recordings"]``, for each recording.
+        Parameters
+        ----------
+        operations : operation, enum, or iterable of operations, optional
+            Begin paths at these operations, as in `tree`.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``operation``. The columns are ``count``; ``nested``, the samples inside these at any depth;
+            ``total_us``; ``own_us``, the overhead in ``total_us``, in microseconds; and ``share``, the
+            ratio of the two, at most 1. ``own_us`` is NaN if the recording did not measure it.
+            ``.attrs["recordings"]`` has the measurements of each recording.
+
+        Raises
+        ------
+        TypeError
+            If `operations` contains a string.
+        ValueError
+            If a moment is invalid.
+
+        Notes
+        -----
+        Each recording measures the cost of a sample when it begins, in a loop with warm caches, so this
+        is a lower bound. Of several recordings the median counts. A call is charged the part between its
+        own two clock readings, and the whole cost of each nested sample. Calls that
+        ``sample_every`` skipped cost less than is charged here.
+
+        Examples
+        --------
+        >>> qp.sample("slow_exchange").overhead()[["count", "nested", "share"]].head(2).round(3)
+                             count  nested  share
+        operation
+        Engine.FEED_MESSAGE  12000   35756  0.018
+        Engine.VALIDATE      11935       0  0.017
         """
         from quantum_pulse.reading import overhead
 
         return overhead.overhead(self._source, operations, start, end)
 
     def plot(self) -> Chart:
-        """Latency of each operation as a matplotlib Figure: median, p99 and extremes on a log scale, budgets marked.
+        """Draw the latency of each operation: median, p99 and extremes on a log scale, budgets marked.
 
         Categories and operations of priority 1 come first, then what took most time.
+
+        Returns
+        -------
+        Chart
+            A matplotlib figure that shows itself in a notebook.
+
+        See Also
+        --------
+        Capture.stats : The figures.
+
+        Examples
+        --------
+        >>> chart = qp.sample("engine").plot()
+        >>> chart.savefig("latency.svg")
         """
         from quantum_pulse.reading import definitions
         from quantum_pulse.view import figures
@@ -330,13 +759,46 @@ class Capture:
         *,
         format: Literal["html", "markdown", "text"] | None = None,  # noqa: A002 - as on the command line
     ) -> Report:
-        """All that is to be seen in a capture, as one document, written to the file `path` if one is named.
+        """Make a report: all there is to see in a capture, in one document.
 
-        HTML is one file that loads nothing and drills down from the operations to single samples, without a kernel;
-        Markdown and text are its short form. What has priority 1 comes first, then what took most time. `format` is
-        by default that of the file's ending (.html, .md, .txt). `baseline` is another capture to compare with, `title`
-        replaces the name of the capture's folder. Raises ValueError for an unknown format or ending, OSError where the
-        file cannot be written.
+        HTML is one file that needs no network and no kernel, and drills down from operations to single
+        samples. Markdown and text are its short form. What has priority 1 comes first, then what took
+        most time.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            The file to write it to.
+        baseline : capture or path, optional
+            Another capture to compare with.
+        title : str, optional
+            The title. By default the name of the directory of the capture.
+        format : {"html", "markdown", "text"}, optional
+            The format. By default that of the suffix of `path`: .html, .md or .txt.
+
+        Returns
+        -------
+        Report
+            The report, which shows itself in a notebook.
+
+        Raises
+        ------
+        ValueError
+            If the format or the suffix is unknown.
+        TypeError
+            If `baseline` is neither a capture nor a path.
+        OSError
+            If the file cannot be written.
+
+        See Also
+        --------
+        Capture.explore : The same as an application in the notebook.
+
+        Examples
+        --------
+        >>> report = qp.sample("slow_exchange").report("report.html", baseline=qp.sample("engine"))
+        >>> report.path.name
+        'report.html'
         """
         from quantum_pulse.facade import reporting
         from quantum_pulse.view import formats, report
@@ -362,22 +824,58 @@ class Capture:
         end: Moment = None,
         overwrite: bool = False,
     ) -> Exported:
-        """Write the capture, or some of it, for other tools, and say what was written: `rows`, `bytes`.
+        """Write the capture, or a selection of it, in a format of other tools.
 
-        `format` is by default that of the ending of `path`; text is compressed if that ends in .gz. `docs/export.md`
-        says what stands in each.
+        Parameters
+        ----------
+        path : path-like or binary file
+            Where to write. A file is written completely or not at all. Text formats are compressed if
+            the name ends in .gz.
+        format : str, optional
+            By default that of the suffix of `path`:
 
-        - "parquet", "csv", "arrow": the raw samples, or another `table`. "stats" is what `stats()` says. They come
-          batch by batch, about in the order of time, as those of `iter_samples`.
-        - "json": statistics, budgets, losses and what was recorded where, for scripts.
-        - "trace" (.trace.json): each sample as an event of Chrome's trace format, for Perfetto and its like.
-        - "openmetrics" (.prom), "prometheus": histograms of durations for Prometheus, from what the parts say of
-          themselves, in its current format or in the classic one, which the node exporter reads.
+            - "parquet", "csv", "arrow": raw samples, or another `table`, batch by batch, roughly in the
+              order of time;
+            - "json": statistics, budgets, losses and what was recorded where, for scripts;
+            - "trace" (.trace.json): one event per sample in Chrome's trace format, for Perfetto;
+            - "openmetrics" (.prom): histograms of durations, for Prometheus;
+            - "prometheus": the same in its classic text format, for the node exporter.
+        table : {"samples", "metrics", "events", "stats"}, default "samples"
+            Which table to write, in the first three formats.
+        operations : operation, enum, or iterable of operations, optional
+            Select operations, as in `samples`.
+        start, end : moment, optional
+            Select samples that started in ``[start, end)``, as in `samples`, and metrics and events of
+            this time.
+        overwrite : bool, default False
+            Whether to replace an existing file.
 
-        `operations`, `start`, `end` choose samples as in `samples`, metrics and events by time alone. `path` may be an
-        open binary file too. The file is there whole or not at all; one that exists is replaced only with `overwrite`.
-        Raises ValueError that names the choices where one of them is none, TypeError for what is neither a path nor a
-        binary file, FileExistsError, and OSError where it cannot be written.
+        Returns
+        -------
+        Exported
+            What was written: ``rows``, ``bytes``, and more.
+
+        Raises
+        ------
+        ValueError
+            If a choice is invalid. The message lists the choices.
+        TypeError
+            If `path` is neither a path nor a binary file, or `operations` contains a string.
+        FileExistsError
+            If the file exists and `overwrite` is False.
+        OSError
+            If the file cannot be written.
+
+        See Also
+        --------
+        Capture.report : A report for people.
+
+        Examples
+        --------
+        >>> capture = qp.sample("engine")
+        >>> done = capture.export("orders.parquet", operations=capture.operations.Engine.ORDER)
+        >>> done.rows
+        1939
         """
         from quantum_pulse.export import exporting
 
@@ -386,11 +884,34 @@ class Capture:
         )
 
     def explore(self, baseline: CaptureOrPath | None = None) -> Explorer:
-        """An application in the notebook: from all operations to one, to a stretch of its time, to a single call.
+        """Explore the capture in the notebook: from all operations to one, to an interval, to a single call.
 
-        It stands at once, from what the parts say of themselves, and becomes exact as the samples are read; it never
-        changes the capture. `baseline` is another capture to compare with. A notebook that is saved keeps a picture of
-        the first page and of the operation that matters most. Run the cell again, and it goes on where you were.
+        The application appears at once, with approximate figures, and becomes exact as the samples are
+        read. It never changes the capture. A saved notebook keeps a static view of the first page and of
+        the operation that matters most. Run the cell again, and it continues where you were.
+
+        Parameters
+        ----------
+        baseline : capture or path, optional
+            Another capture to compare with.
+
+        Returns
+        -------
+        Explorer
+            The application, which a notebook displays.
+
+        Raises
+        ------
+        TypeError
+            If `baseline` is neither a capture nor a path.
+
+        See Also
+        --------
+        Capture.report : The same as one file.
+
+        Examples
+        --------
+        >>> explorer = qp.sample("slow_exchange").explore(baseline=qp.sample("engine"))
         """
         from quantum_pulse.explorer.model import ExplorerModel
         from quantum_pulse.explorer.widget import Explorer
@@ -406,14 +927,44 @@ class Capture:
         end: Moment = None,
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """Raw samples in the order in which they started, one row each; columns as in `docs/format.md`.
+        """Return the raw samples, ordered by start.
 
-        `operations`: a member, several, or a whole enum; or without these what `capture.operations` has. `start` and
-        `end` choose samples that started in [start, end): a timestamp or its text (UTC unless it says otherwise), a
-        time of day as reports print it ("18:03:24.123"), or a length of time after the first sample: "1.5s", a
-        timedelta, or a number of seconds. `columns`: names, in the order wanted; of several captures there is also
-        `capture`. Raises TypeError for a string where an operation belongs, and ValueError for an unknown column, for
-        what is no time or could be two, and for an `end` before `start`.
+        Parameters
+        ----------
+        operations : operation, enum, or iterable of operations, optional
+            Select operations: a member of an enum, several, or a whole enum; without the program that
+            was recorded, the ones in `operations` of the capture.
+        start, end : moment, optional
+            Select samples that started in ``[start, end)``. A moment is a timestamp or its text (UTC
+            unless it says otherwise), a time of day as reports print it ("18:03:24.123"), or an offset
+            from the first sample: "1.5s", a timedelta, or seconds.
+        columns : sequence of str, optional
+            Names of columns, in the order wanted. By default all.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per sample. The columns are ``start`` (UTC), ``duration_ns``, ``operation``,
+            ``category``, ``thread``, ``task``, ``span``, ``parent``, ``error``, ``weight``, ``process``, and
+            ``capture`` with several captures; docs/format.md describes them.
+
+        Raises
+        ------
+        TypeError
+            If `operations` contains a string.
+        ValueError
+            If a column is unknown, a moment is invalid or ambiguous, or `end` is before `start`.
+
+        See Also
+        --------
+        Capture.iter_samples : The same in batches.
+
+        Examples
+        --------
+        >>> capture = qp.sample("engine")
+        >>> order = capture.operations.Engine.ORDER
+        >>> capture.samples(order, end="500ms", columns=["operation", "duration_ns"]).shape
+        (947, 2)
         """
         from quantum_pulse.reading import tables
 
@@ -428,54 +979,173 @@ class Capture:
         *,
         rows: int = 1_000_000,
     ) -> Iterator[pd.DataFrame]:
-        """`samples` in DataFrames of `rows` rows, one after the other, for what does not fit into memory.
+        """Iterate over the raw samples in batches, for captures that do not fit into memory.
 
-        They come about in the order of time, and each is sorted by it. A part that turns out to be damaged on the way
-        is left from there on, and is in `losses()`.
+        Parameters
+        ----------
+        operations : operation, enum, or iterable of operations, optional
+            Select operations, as in `samples`.
+        start, end : moment, optional
+            Select samples that started in ``[start, end)``, as in `samples`.
+        columns : sequence of str, optional
+            Names of columns, in the order wanted. By default all.
+        rows : int, default 1000000
+            How many samples a batch has, the last one excepted.
+
+        Returns
+        -------
+        iterator of pandas.DataFrame
+            Frames as of `samples`. Batches come roughly in the order of time, and each is sorted by it.
+
+        Raises
+        ------
+        TypeError
+            If `operations` contains a string.
+        ValueError
+            If a parameter is invalid.
+
+        See Also
+        --------
+        Capture.samples : All samples at once.
+
+        Notes
+        -----
+        A part that turns out to be damaged meanwhile is left out from there on; `losses` names it.
+
+        Examples
+        --------
+        >>> capture = qp.sample("engine")
+        >>> [len(batch) for batch in capture.iter_samples(rows=20_000)]
+        [20000, 13479]
         """
         from quantum_pulse.reading import tables
 
         return tables.iter_samples(self._source, operations, start, end, columns, rows)
 
     def definitions(self) -> pd.DataFrame:
-        """What the operations are: index operation, columns category, description, priority, budget_us, changed.
+        """Return the definitions of the operations.
 
-        Of operations that were defined in several ways, in one capture or between several, the newest counts; `changed`
-        says what it was before, as in "budget_us: 100, category: Input". Empty text where nothing changed. When several
-        captures are read as one, all samples of an operation count for its newest category.
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``operation``; columns ``category``, ``description``, ``priority``, ``budget_us`` and
+            ``changed``, which is the earlier definition of an operation that was defined in several
+            ways, such as "budget_us: 100, category: Input", else "".
+
+        See Also
+        --------
+        Capture.operations : The operations, to select samples by.
+
+        Notes
+        -----
+        The newest definition counts, in one capture and between several: all samples of an operation
+        belong to its newest category.
+
+        Examples
+        --------
+        >>> qp.sample("engine").definitions()["priority"].head(3).to_dict()
+        {'Engine.ACK_DECODE': 3, 'Engine.ENCODE': 3, 'Engine.FEED_MESSAGE': 1}
         """
         from quantum_pulse.reading import definitions
 
         return definitions.frame(self._source)
 
     def metrics(self) -> pd.DataFrame:
-        """System metrics over the same time, one row an interval, ordered by `time`; columns as in `docs/format.md`."""
+        """Return the system metrics.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per process and interval, ordered by ``time`` (UTC); docs/format.md describes the
+            columns and their units.
+
+        See Also
+        --------
+        Capture.timeline : Metrics beside statistics.
+
+        Examples
+        --------
+        >>> metrics = qp.sample("engine").metrics()
+        >>> bool((metrics["rss_bytes"] > 0).all())
+        True
+        """
         from quantum_pulse.reading import tables
 
         return tables.whole(self._source, "metrics", "time")
 
     def events(self) -> pd.DataFrame:
-        """Garbage collections and steps of the wall clock, ordered by `start`; columns as in `docs/format.md`."""
+        """Return garbage collections and steps of the wall clock.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per event, ordered by ``start`` (UTC); docs/format.md describes the columns.
+
+        See Also
+        --------
+        Capture.slowest : Slow calls with the events during them.
+
+        Examples
+        --------
+        >>> qp.sample("engine").events()["event"].unique().tolist()
+        ['gc']
+        """
         from quantum_pulse.reading import tables
 
         return tables.whole(self._source, "events", "start")
 
     def losses(self) -> pd.DataFrame:
-        """What is missing: operation, thread, start, end, count, cause; what is not known is null. Normally empty.
+        """Return what is missing from the capture. It is normally empty.
 
-        A part that cannot be read is found when the capture is opened or, if only its data is damaged, when they are
-        read: ask after `stats()` or `samples()`.
+        Returns
+        -------
+        pandas.DataFrame
+            One row per loss: ``operation``, ``thread``, ``start``, ``end``, ``count`` and ``cause``; null
+            where something is unknown.
+
+        Notes
+        -----
+        A part that cannot be read is found when the capture is opened or, if only its data are damaged,
+        when they are read: call this after `stats` or `samples`.
+
+        Examples
+        --------
+        >>> len(qp.sample("engine").losses())
+        0
         """
         return reader.loss_frame(self._source)
 
     def unfinished(self) -> pd.DataFrame:
-        """What the program was in the middle of: a row for each block that was entered and had not ended, oldest first.
+        """Return the open calls: blocks that were entered and had not ended.
 
-        A call that hangs has no sample, but it is here. Columns: operation, category; `state`: "running" in a process
-        that goes on, "stopped" where the recording ended before the block, "killed" where the process did; `start`,
-        UTC; `elapsed_us` until the capture was opened, the recording stopped or, of a process that was killed, the last
-        that is known of it, so that it is at least that; thread, task, span, parent, process. `start` and `elapsed_us`
-        are null where a block had only just begun.
+        Returns
+        -------
+        pandas.DataFrame
+            One row per call, the oldest first. The columns are
+
+            - ``operation``, ``category``;
+            - ``state``: "running" in a process that continues, "stopped" if the recording ended first,
+              "killed" if the process did;
+            - ``start`` (UTC) and ``elapsed_us``, null if the block had only just started. It has elapsed
+              until the capture was opened, until the recording stopped or, in a killed process, until
+              the last that is known of it;
+            - ``thread``, ``task``, ``span``, ``parent``, ``process``.
+
+        Notes
+        -----
+        A call that hangs has no sample, but it is here.
+
+        Examples
+        --------
+        >>> class Trading(qp.Operation):
+        ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+        >>> with qp.record("captures/monday") as recorder:
+        ...     with Trading.SUBMIT:
+        ...         pass
+        ...     with Trading.SUBMIT:
+        ...         recorder.stop()
+        >>> qp.last().unfinished()[["operation", "state"]].values.tolist()
+        [['Trading.SUBMIT', 'stopped']]
         """
         from quantum_pulse.reading import unfinished
 
@@ -483,11 +1153,11 @@ class Capture:
 
     @cached_property
     def expired_until(self) -> pd.Timestamp | None:
-        """The moment from which on samples are there, UTC; None where none has expired.
+        """The moment from which on samples have not expired, UTC; None if none has expired.
 
-        Of the time before, ``stats(approximate=True)`` and `timeline` in windows of whole minutes still tell, from
-        rollups. Everything else is of the samples that are there: some may be older than this moment, as of another
-        host.
+        ``stats(approximate=True)`` and `timeline` in windows of whole minutes include the time before.
+        Everything else includes only the samples that are there; some may be older than this moment,
+        as those of another host.
         """
         from quantum_pulse.reading import expired
 
@@ -495,21 +1165,33 @@ class Capture:
 
     @cached_property
     def overwritten_until(self) -> pd.Timestamp | None:
-        """The moment from which on the samples of a flight recorder, or of its snapshot, are whole; None where nothing
-        was overwritten or left out.
+        """The moment from which on a flight recorder or its snapshot is complete, UTC; None if nothing is missing.
 
-        Of the time before, what ended later and what was saved are there. Calls that began before may lack the calls
-        inside them.
+        Of the time before, the capture has what ended later and what was saved. Calls that started
+        before may lack the calls inside them.
         """
         from quantum_pulse.reading import saves
 
         return saves.overwritten_until(self._source)
 
     def saves(self) -> pd.DataFrame:
-        """For what a flight recorder saved (``save_on=``), a row for each sample that set it off, oldest first.
+        """Return what caused a flight recorder to save (``save_on=``).
 
-        Columns: time (when it was noticed, UTC; null in captures of older versions), operation, duration_us, error,
-        span, process.
+        Returns
+        -------
+        pandas.DataFrame
+            One row per sample that triggered it, the oldest first: ``time`` (when it was noticed, UTC; null
+            in captures of older versions), ``operation``, ``duration_us``, ``error``, ``span`` and
+            ``process``.
+
+        See Also
+        --------
+        start : ``save_on`` says what triggers a flight recorder.
+
+        Examples
+        --------
+        >>> qp.sample("engine").saves().columns.tolist()
+        ['time', 'operation', 'duration_us', 'error', 'span', 'process']
         """
         from quantum_pulse.reading import saves
 
@@ -517,11 +1199,12 @@ class Capture:
 
     @cached_property
     def operations(self) -> RecordedOperations:
-        """The operations by name, for whoever has a capture and not its program: accepted wherever members are.
+        """The operations by name, for code that does not have the recorded program.
 
-        ``capture.operations["Trading.SUBMIT"]`` and ``capture.operations.Trading.SUBMIT`` are one,
-        ``capture.operations.Trading`` those of a whole enum. A read-only mapping, sorted by name. A name that is not
-        among them is an UnknownOperationError (a KeyError) or an AttributeError that says which is nearest.
+        They are accepted wherever members of an enum are. ``capture.operations["Trading.SUBMIT"]`` and
+        ``capture.operations.Trading.SUBMIT`` are the same, and ``capture.operations.Trading`` are those of a
+        whole enum. It is a read-only mapping, sorted by name. A name that it does not have raises
+        `UnknownOperationError` (a `KeyError`) or `AttributeError`, which names the nearest.
         """
         from quantum_pulse.facade.operations import RecordedOperations
         from quantum_pulse.reading import definitions
@@ -530,7 +1213,7 @@ class Capture:
 
     @property
     def categories(self) -> dict[str, Category]:
-        """Categories by name, as they were defined last."""
+        """The categories by name, as they were defined last."""
         from quantum_pulse.reading import definitions
 
         return definitions.categories(self._source)

@@ -1,4 +1,4 @@
-"""The operations of a capture by name, for whoever does not have the program that was recorded."""
+"""The operations of a capture by name, for code that does not have the recorded program."""
 
 from __future__ import annotations
 
@@ -21,21 +21,56 @@ _WIDTH: Final = 120
 
 
 class RecordedOperations(Mapping[Recorded, Recorded]):
-    """What stands for the members of enums that are not there: all of a capture, or those of one enum.
+    """The operations of a capture by name, accepted wherever a member of an enum is.
 
-    A mapping from names to operations, and since its keys are operations too, an iterable of them, as an enum is:
-    ``capture.samples(capture.operations.Trading)``. What names have before a dot is an attribute, as it is in a
-    program; there, what comes after it is enough: ``capture.operations.Trading["SUBMIT"]``. Where an enum has the name
-    of a method of mappings, it can be had by the names of its operations only.
+    A mapping from names to operations. Its keys are operations too, so it is an iterable of
+    operations as an enum is: ``capture.samples(capture.operations.Trading)``. Enums are attributes, and
+    so are their members: ``capture.operations.Trading.SUBMIT`` or
+    ``capture.operations["Trading.SUBMIT"]``. If an enum has the name of a method of mappings, use the names of its
+    operations.
+
+    See Also
+    --------
+    Capture.operations : The operations of a capture.
+
+    Examples
+    --------
+    >>> capture = qp.sample("engine")
+    >>> capture.operations["Engine.ORDER"]
+    <Engine.ORDER>
+    >>> len(capture.samples(capture.operations.Engine.ORDER))
+    1939
     """
 
     def __init__(self, definitions: pd.DataFrame, within: str = "") -> None:
-        """Of `definitions`, as of `Capture.definitions`; all of their names begin with `within`."""
+        """Take the operations of `definitions`, as of `Capture.definitions`, whose names begin with `within`."""
         self._definitions = definitions
         self._within = within
         self._operations = {str(name): Recorded(name) for name in definitions.index}
 
     def __getitem__(self, name: str) -> Recorded:
+        """Return the operation of a name.
+
+        Parameters
+        ----------
+        name : str
+            Its full name, such as "Trading.SUBMIT"; of one enum, the part after the dot is enough.
+
+        Returns
+        -------
+        Recorded
+            The operation.
+
+        Raises
+        ------
+        UnknownOperationError
+            If there is none of that name. It names the nearest.
+
+        Examples
+        --------
+        >>> qp.sample("engine").operations["Engine.ORDER"]
+        <Engine.ORDER>
+        """
         for spelling in (f"{self._within}{name}", name):
             if spelling in self._operations:
                 return self._operations[spelling]

@@ -24,14 +24,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pulse(Runs):
-    """What ``%%pulse`` found."""
+    """The answer of ``%%pulse``, which shows itself; ``--as NAME`` binds it to a variable.
 
-    #: The capture that keeps the samples.
+    It has the attributes of `analysis.runs.Runs`, and these.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The capture that keeps the samples.
+
+    Examples
+    --------
+    In a notebook::
+
+        %%pulse Trading.SUBMIT --repeat 20 --as found
+        submit(order)
+
+    ``found.judgement`` then says whether that was usual.
+    """
+
     path: Path = Path()
 
     @property
     def capture(self) -> facade.Capture:
-        """The capture that keeps the samples, read anew."""
+        """The capture that keeps the samples, opened anew."""
         return facade.open(self.path)
 
     def __repr__(self) -> str:
@@ -49,10 +65,11 @@ def answer(
     capture_name: str,
     stopped_by: BaseException | None,
 ) -> Pulse:
-    """The answer for the runs of `operation` that this thread has begun since `begun_ns`.
+    """Return the answer for the runs of `operation` that this thread has begun since `begun_ns`.
 
-    `baselines`: where the capture to compare with may be, None when none is wanted; `capture_name`: of the recording,
-    unless it is that of this session; `stopped_by`: what has ended the cell. Raises what reading a capture raises.
+    `baselines`: where the capture to compare with may be, None if none is requested; `capture_name`: of the recording,
+    unless it is that of this session; `stopped_by`: the exception that has ended the cell. Raises what reading a
+    capture raises.
     """
     import pandas as pd
 

@@ -33,7 +33,7 @@ _STARTED: Final = "%Y%m%d-%H%M%S"
 
 @magics_class
 class PulseMagics(Magics):
-    """The magics of quantum_pulse."""
+    """The magics of quantum_pulse: ``%%pulse``, ``%pulse`` and ``%pulse_record``."""
 
     #: The InteractiveShell. IPython declares it optional; a magic is never called without one.
     shell: Any
@@ -53,32 +53,39 @@ class PulseMagics(Magics):
         self._path = None
 
     def stop(self) -> None:
-        """End the recording that a cell has begun, and print where it is; explicit recordings continue."""
+        """End the recording that a cell has started, and print where it is. Explicit recordings continue."""
         running = session.active()
-        if running is not None and running.is_implicit:
+        if running is not None and running._is_implicit:
             running.stop()
             print(f"recorded into {running.path}: {_account(running)}")
 
     @no_var_expand
     @cell_magic("pulse")  # type: ignore[arg-type]  # IPython types it for functions without self
     def pulse_cell(self, line: str, cell: str) -> Any:
-        """Time the cell as one run of an operation, keep the sample, and report whether the duration is usual.
+        """Time the cell as one run of an operation, keep the sample, and show whether the time is usual.
 
-        ``%%pulse Op.MEMBER [options]``, options before the operation or after it:
+        Usage: ``%%pulse Op.MEMBER [options]``, with options before the operation or after it.
 
         --repeat N       run the cell N times
         --for LENGTH     run it repeatedly for this long, such as 2s
-        --warmup N       run it N times first, without timing
-        --into CAPTURE   keep the samples there (default: captures/NOTEBOOK-TIME, one for the session)
-        --baseline NAME  compare with a capture as well: its path, its name in captures/, last (the newest one of this
-                         notebook, or with a name of its own) or none
+        --warmup N       run it N times first, without timing it
+        --into CAPTURE   keep the samples in CAPTURE; by default one capture keeps those of the
+                         session, captures/NOTEBOOK-TIME
+        --baseline NAME  compare with a capture as well: its path, its name in captures/, "last" (the
+                         newest one of this notebook, or with a name of its own), or "none"
         --as NAME        bind the answer to a variable
         --quiet          do not show the answer
 
-        The cell runs as it does without the magic: its value is shown and kept in `_`, it may await, and its errors
-        are its own. Samples go to the recording that is running, or to one that is started for this session. Operations
-        that run inside the cell are shown beneath it. A ``clear_output(wait=True)`` that ends the cell clears when the
-        answer is shown. ``%config PulseMagics`` shows what can be set for good.
+        The cell runs as it does without the magic: its value is shown and kept in ``_``, it may
+        await, and its errors are its own. Samples go to the recording that is running, or to one
+        that is started for this session. The answer lists the operations that ran inside the cell.
+        A ``clear_output(wait=True)`` that ends the cell clears when the answer is shown.
+        ``%config PulseMagics`` shows the settings.
+
+        Example::
+
+            %%pulse Trading.SUBMIT --repeat 20
+            submit(order)
         """
         __tracebackhide__ = True
         with OutOfSight():
@@ -90,7 +97,14 @@ class PulseMagics(Magics):
     @no_var_expand
     @line_magic("pulse")  # type: ignore[arg-type]  # as above
     def pulse_line(self, line: str) -> Any:
-        """Time one statement: ``%pulse Op.MEMBER [options] statement``; options as for ``%%pulse``."""
+        """Time one statement: ``%pulse Op.MEMBER [options] statement``.
+
+        The options are those of ``%%pulse``; see ``%%pulse?``.
+
+        Example::
+
+            %pulse Trading.SUBMIT --repeat 20 submit(order)
+        """
         __tracebackhide__ = True
         with OutOfSight():
             chosen = options.parse(line, "%pulse")
@@ -106,8 +120,15 @@ class PulseMagics(Magics):
     def pulse_record(self, line: str) -> None:
         """Record across cells: ``%pulse_record start [CAPTURE]``, ``stop`` or ``status``.
 
-        CAPTURE is a directory, in quotes when there are spaces in it; without it, the capture of this session. What it
-        holds already is kept and added to. Until ``stop``, cells under ``%%pulse`` are recorded there as well.
+        CAPTURE is a directory, in quotes if it contains spaces; by default it is the capture of this
+        session. Samples are added to what it holds. Until ``stop``, cells under ``%%pulse`` are
+        recorded there as well.
+
+        Example::
+
+            %pulse_record start captures/experiment
+            ...
+            %pulse_record stop
         """
         word, rest = options.parted(line.strip())
         if word not in ("start", "stop", "status"):
@@ -119,8 +140,8 @@ class PulseMagics(Magics):
             raise UsageError(f"%pulse_record {word} takes {takes}, not {more!r}")
         if word == "start":
             recorder = self._recorder(into or None, "%pulse_record")
-            if recorder.is_implicit:
-                recorder.is_implicit = False
+            if recorder._is_implicit:
+                recorder._is_implicit = False
                 print(f"recording into {recorder.path}")
             else:
                 print(
@@ -138,7 +159,7 @@ class PulseMagics(Magics):
         print(f"{verb} into {running.path}: {_account(running)}")
 
     async def run_async(self, line: str, cell: str) -> Any:
-        """``%%pulse`` above a cell that awaits; `route` calls it."""
+        """Run a cell that awaits under ``%%pulse``; `route` calls it."""
         __tracebackhide__ = True
         with OutOfSight():
             chosen, operation, compiled = self._prepared(line, cell)
@@ -150,9 +171,9 @@ class PulseMagics(Magics):
                 self._answer(recorder, operation, begun_ns, chosen)
 
     def route(self, lines: list[str]) -> list[str]:
-        """An input transformation: a cell under ``%%pulse`` that awaits is awaited, on the notebook's own loop.
+        """Transform a cell under ``%%pulse`` that awaits into one that is awaited, on the notebook's own loop.
 
-        Raises SyntaxError where the cell has one, which IPython then shows as that of any cell.
+        Raises SyntaxError if the cell has one, which IPython then shows as that of any cell.
         """
         if not lines or lines[0].split()[:1] != ["%%pulse"]:
             return lines
@@ -169,7 +190,7 @@ class PulseMagics(Magics):
     route.has_side_effects = True  # type: ignore[attr-defined]
 
     def complete(self, _shell: Any, event: Any) -> list[str]:
-        """Enums and their members, options, and captures after the options that take one, for the line of a magic."""
+        """Complete the line of a magic: enums, members, options, and captures after the options that take one."""
         symbol = str(event.symbol)
         before = str(getattr(event, "text_until_cursor", "")).removesuffix(symbol).replace("=", " ").split()
         if before[-1:] == ["--baseline"] or before[-1:] == ["--into"]:
@@ -243,9 +264,9 @@ class PulseMagics(Magics):
         """The recording that was asked for, if one goes on, or else one into `into` or the capture of this session."""
         running = session.active()
         wanted = None if into is None else Path(into).absolute()
-        if running is not None and (wanted is None or running.path.absolute() == wanted) and not running.is_implicit:
+        if running is not None and (wanted is None or running.path.absolute() == wanted) and not running._is_implicit:
             return running
-        if running is not None and not running.is_implicit:
+        if running is not None and not running._is_implicit:
             raise UsageError(
                 f"{magic}: a recording into {running.path} is active; stop it with %pulse_record stop, then run "
                 "this again"
@@ -261,7 +282,7 @@ class PulseMagics(Magics):
         except (QuantumPulseError, OSError) as error:
             raise UsageError(f"{magic}: {error}") from error
         # A cell that begins a recording of its own does so with the magic as without it.
-        recorder.is_implicit = True
+        recorder._is_implicit = True
         return recorder
 
 

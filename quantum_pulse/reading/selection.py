@@ -12,7 +12,17 @@ from quantum_pulse.reading.reader import Source
 
 
 class Recorded(str):
-    """An operation by its name in the `operation` column, for readers that know a capture and not its program."""
+    """An operation of a capture by its name, for code that does not have the recorded program.
+
+    See Also
+    --------
+    Capture.operations : The operations of a capture.
+
+    Examples
+    --------
+    >>> qp.sample("engine").operations.Engine.ORDER
+    <Engine.ORDER>
+    """
 
     __slots__ = ()
 

@@ -26,15 +26,31 @@ _MOST_READ: Final = 4
 
 
 class SlowSample(NamedTuple):
-    """One slow sample and what surrounds it.
+    """One slow sample and its surroundings, as `Capture.slowest` finds them.
 
-    `sample` is its row of the raw samples. `ancestors` and `children` are raw samples too: the spans that enclose it,
-    outermost first, as far as the capture has them, and those directly in it in the order of their start; the innermost
-    and the longest 1,000 if there are more. `meanwhile` is what else ran in any thread while it ran, neither around it
-    nor in it: a row for each process, thread and operation, with `calls`, `overlap_us` (the time that they had in
-    common with the sample) and `share` of the sample's duration, the largest first; of several captures with the
-    `capture` of each.
-    `events` are garbage collections and the like in its process that ran then.
+    Attributes
+    ----------
+    sample : pandas.Series
+        Its row of the raw samples.
+    ancestors : pandas.DataFrame
+        The raw samples that enclose it, the outermost first, as far as the capture has them; at
+        most the innermost 1,000.
+    children : pandas.DataFrame
+        The raw samples directly inside it, ordered by start; at most the longest 1,000.
+    meanwhile : pandas.DataFrame
+        What else ran at the same time, in any thread, neither around it nor inside it. One row per
+        process, thread and operation, the longest overlap first: ``calls``, ``overlap_us`` (the time
+        in common, in microseconds) and ``share`` (of the duration of the sample). With several
+        captures, also ``capture``.
+    events : pandas.DataFrame
+        The garbage collections and clock steps in its process at that time.
+
+    Examples
+    --------
+    >>> capture = qp.sample("slow_exchange")
+    >>> slow = capture.slowest(1, capture.operations.Engine.ORDER)[0]
+    >>> slow.children["operation"].tolist()
+    ['Engine.ENCODE', 'Engine.SUBMIT', 'Engine.ACK_DECODE']
     """
 
     sample: pd.Series[Any]
@@ -51,7 +67,25 @@ class SlowSample(NamedTuple):
 
 
 class Slowest:
-    """The slowest samples: `table` has their raw rows, the slowest first. Indexing gives each one's SlowSample."""
+    """The slowest samples of a capture. ``slowest[0]`` is the first with its surroundings.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        The raw samples, the slowest first.
+
+    See Also
+    --------
+    Capture.slowest : Find them.
+
+    Examples
+    --------
+    >>> slowest = qp.sample("slow_exchange").slowest(3)
+    >>> slowest.table["operation"].tolist()
+    ['Engine.FEED_PACKET', 'Engine.FEED_PACKET', 'Engine.FEED_PACKET']
+    >>> slowest[0]
+    <SlowSample Engine.FEED_PACKET: ... µs, 0 ancestors, 0 children>
+    """
 
     def __init__(self, source: Source, table: pd.DataFrame, recordings: list[str]) -> None:
         self._source = source
@@ -62,9 +96,30 @@ class Slowest:
         return len(self.table)
 
     def __getitem__(self, position: int) -> SlowSample:
-        """The surroundings of the sample at `position` in the table, read from the capture now.
+        """Read the surroundings of the sample at `position` in the table.
 
-        Raises IndexError beyond the table, and TypeError for what is no position.
+        Parameters
+        ----------
+        position : int
+            Position in the table, counted from 0.
+
+        Returns
+        -------
+        SlowSample
+            The sample, with its ancestors, its children and what ran at the same time.
+
+        Raises
+        ------
+        IndexError
+            If `position` is outside the table.
+        TypeError
+            If `position` is not a whole number.
+
+        Examples
+        --------
+        >>> slow = qp.sample("slow_exchange").slowest(3)[0]
+        >>> slow.sample["operation"]
+        'Engine.FEED_PACKET'
         """
         if isinstance(position, bool) or not isinstance(position, numbers.Integral):
             raise TypeError(f"the position of a sample in the table must be a whole number, not {position!r}")

@@ -65,10 +65,35 @@ def renew_lock() -> None:
 
 
 class Recorder:
-    """A recording in progress. Made by `start` and `record`; also a context manager that stops it."""
+    """A recording in progress, as `start` and `record` make it.
+
+    It is also a context manager that stops the recording.
+
+    Attributes
+    ----------
+    is_recording : bool
+        Whether the recording is still running.
+
+    See Also
+    --------
+    start : Start a recording.
+    record : Record a block of code.
+
+    Examples
+    --------
+    >>> class Trading(qp.Operation):
+    ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+    >>> with qp.record("captures/monday") as recorder:
+    ...     with Trading.SUBMIT:
+    ...         pass
+    ...     recorder.is_recording
+    True
+    >>> recorder.is_recording
+    False
+    """
 
     #: Whether the next `start` ends this recording, as one that the program did not ask for, rather than raises.
-    is_implicit = False
+    _is_implicit = False
 
     def __init__(
         self,
@@ -78,9 +103,12 @@ class Recorder:
         *,
         inherits: str | None = None,
     ) -> None:
-        """`on_stop` is called when the recording has ended, in whatever way. `inherits`: name of the recording of the
-        program that has started this one. Raises OSError, RecordingError."""
-        self.target = target
+        """Begin to record into the directory `target`. Raises OSError, RecordingError.
+
+        `on_stop` is called when the recording has ended, however it did. `inherits` is the name of the recording of the
+        program that has started this one.
+        """
+        self._target = target
         self._options = chosen
         self._on_stop = on_stop
         self._is_inherited = inherits is not None
@@ -92,12 +120,13 @@ class Recorder:
         self._begin()
 
     @classmethod
-    def taking_part(cls, told: str, on_stop: Callable[[Recorder], None]) -> Recorder:
-        """A recording into the capture of the program that has started this one, which has `told` it how.
+    def _from_invitation(cls, invitation: str, on_stop: Callable[[Recorder], None]) -> Recorder:
+        """Record into the capture of the program that has started this one.
 
-        Raises what goes wrong: ValueError, KeyError, TypeError, OSError, RecordingError.
+        `invitation` is what that program put into the environment. Raises ValueError, KeyError, TypeError, OSError or
+        RecordingError.
         """
-        entry = json.loads(told)
+        entry = json.loads(invitation)
         chosen = options.Options(**entry["options"])
         target = folders.target(entry["path"])
         folders.prepare(target, "append")
@@ -112,8 +141,8 @@ class Recorder:
         token = f"{os.getpid()}-{os.urandom(4).hex()}"
         self._name = f"{self._parent.partition('.')[0]}.{token}" if self._is_forked and self._parent else token
         if not self._is_forked:
-            folders.make(self.target, self._started_ns)
-            self._place = Place(self.target, self._options.ring_folder)
+            folders.make(self._target, self._started_ns)
+            self._place = Place(self._target, self._options.ring_folder)
             _check_disk(self._place.rings)
             self._launcher = Launcher(self._place, is_thread=self._options.writer == "thread")
             overhead.measure_once(self._place)
@@ -129,7 +158,7 @@ class Recorder:
             self._invite()
         logs.debug(
             "recording into %s as %s: %s core, level %s, on_full %s, rings of at most %d bytes in %s, after %.1f ms",
-            self.target,
+            self._target,
             self._name,
             core.NAME,
             self._options.level,
@@ -219,8 +248,8 @@ class Recorder:
         """Let programs that this one starts take part."""
         on_full = "drop" if self._options.keeps else self._options.on_full
         chosen = self._options._replace(watches=(), save_last_s=None, on_full=on_full)
-        told = {"path": self.target, "name": self._name, "options": chosen._asdict()}
-        self._invitation = os.environ[INHERITED] = json.dumps(told)
+        invitation = {"path": self._target, "name": self._name, "options": chosen._asdict()}
+        self._invitation = os.environ[INHERITED] = json.dumps(invitation)
 
     def _withdraw_invitation(self) -> None:
         # Another interpreter in this process may have another recording.
@@ -229,48 +258,76 @@ class Recorder:
 
     @property
     def path(self) -> Path:
-        """Directory of the capture."""
+        """Directory of the capture, as a `pathlib.Path`."""
         from pathlib import Path
 
-        return Path(self.target)
-
-    @property
-    def is_inherited(self) -> bool:
-        """Whether this process was started by one that recorded, and takes part in that."""
-        return self._is_inherited
+        return Path(self._target)
 
     def flush(self) -> None:
-        """Write all that has finished so far, so that every reader of the capture sees it. Blocks until it is written.
+        """Write everything that has finished, and wait until it is written.
 
-        With ``on_full="overwrite"`` this is what saves the last seconds into the capture; see also `snapshot`.
+        Every reader of the capture sees it afterwards. With ``on_full="overwrite"`` this is what
+        saves the content of the rings into the capture. After the recording has ended it does
+        nothing.
+
+        See Also
+        --------
+        Recorder.snapshot : Save the content of a flight recorder elsewhere.
+
+        Examples
+        --------
+        >>> class Trading(qp.Operation):
+        ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+        >>> with qp.record("captures/monday") as recorder:
+        ...     with Trading.SUBMIT:
+        ...         pass
+        ...     recorder.flush()
+        ...     len(qp.open(recorder.path).samples())
+        1
         """
         if self.is_recording:
             with contextlib.suppress(RuntimeError):  # another thread has ended the recording since
                 self._wait_for(core.ask())
 
     def snapshot(self, path: str | os.PathLike[str], *, last_s: float | None = None) -> Path:
-        """Save what the rings hold as a capture of its own, while recording goes on.
+        """Save the content of a flight recorder as a capture of its own, while recording continues.
 
-        For ``on_full="overwrite"``: all that has finished and was not overwritten or flushed yet. Blocks until it is
-        written. `Capture.overwritten_until` of the new capture says from when on it is whole.
+        It needs ``on_full="overwrite"``. It saves everything that has finished and was neither
+        overwritten nor flushed yet, and waits until that is written.
+        `Capture.overwritten_until` of the new capture says from when on it is complete.
 
         Parameters
         ----------
-        path
+        path : path-like
             Directory of the new capture.
         last_s : float, optional
-            Only what ended in the last so many seconds, with the metrics of that time; what was saved or flushed into
-            the capture of the recording meanwhile is in the snapshot too.
+            Save only what ended in this many seconds before now, with the metrics of that time. It
+            then includes what was flushed into the capture of the recording meanwhile.
 
         Returns
         -------
         pathlib.Path
-            The capture.
+            Directory of the new capture.
 
         Raises
         ------
         RecordingError
-            When this recording does not overwrite or has ended, or `path` cannot hold a new capture.
+            If this recording does not overwrite or has ended, or `path` cannot hold a new capture.
+
+        See Also
+        --------
+        Recorder.flush : Save into the capture of the recording.
+
+        Examples
+        --------
+        >>> class Trading(qp.Operation):
+        ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+        >>> with qp.record("captures/flight", on_full="overwrite") as recorder:
+        ...     with Trading.SUBMIT:
+        ...         pass
+        ...     incident = recorder.snapshot("captures/incident", last_s=60)
+        >>> qp.open(incident)
+        <Capture ...captures/incident: 1 samples; whole from ...>
         """
         if not self._options.keeps:
             raise RecordingError(
@@ -299,23 +356,44 @@ class Recorder:
     def stats(
         self, *, start: Moment = None, end: Moment = None, last_s: float | None = None, **options: Any
     ) -> pd.DataFrame:
-        """The table of ``qp.open(path).stats()``, live: all that has finished up to this call.
+        """Compute statistics of the running recording.
 
-        Before the first sample it is empty.
+        It is ``qp.open(path).stats()`` over everything that has finished up to this call. Before
+        the first sample it is empty.
 
         Parameters
         ----------
         start, end : moment, optional
-            Only calls that started in this interval, as in `Capture.stats`.
+            Select calls that started in this interval, as in `Capture.stats`.
         last_s : float, optional
-            Only calls that started in the last so many seconds, in place of `start` and `end`.
+            Select calls that started in this many seconds before now, in place of `start` and
+            `end`.
         **options
-            What else `Capture.stats` takes, such as ``quantiles=`` or ``top=``.
+            Other parameters of `Capture.stats`, such as ``quantiles`` or ``top``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `Capture.stats`; times are in microseconds.
 
         Raises
         ------
         ValueError
-            For an interval or an option that makes no sense.
+            If an interval or another parameter is invalid.
+
+        See Also
+        --------
+        Capture.stats : The same of a capture, with all parameters.
+
+        Examples
+        --------
+        >>> class Trading(qp.Operation):
+        ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+        >>> with qp.record("captures/monday") as recorder:
+        ...     with Trading.SUBMIT:
+        ...         pass
+        ...     recorder.stats(last_s=60)["count"].to_dict()
+        {('Trading', 'Trading.SUBMIT'): 1}
         """
         from quantum_pulse import facade  # a recording that nobody asks loads no pandas
 
@@ -337,11 +415,41 @@ class Recorder:
         return datetime.fromtimestamp(time.time() - real(last_s), UTC)
 
     def now_ns(self) -> int:
-        """This moment as it would be in the `start` of a sample, in ns since 1970."""
+        """Return the current time as the `start` of a sample would have it.
+
+        Returns
+        -------
+        int
+            Nanoseconds since 1970, UTC.
+
+        Examples
+        --------
+        >>> with qp.record("captures/monday") as recorder:
+        ...     earlier = recorder.now_ns()
+        >>> recorder.now_ns() > earlier
+        True
+        """
         return time.time_ns()
 
     def account(self) -> dict[str, int]:
-        """Samples since the start: started = written + open + lost + pending (in the rings, not yet written)."""
+        """Count the samples since the start, and where they are.
+
+        Returns
+        -------
+        dict of str to int
+            The keys are ``started``, ``written``, ``pending`` (in the rings, not written yet),
+            ``open`` (not finished yet) and ``lost``. ``started`` is the sum of the others.
+
+        Examples
+        --------
+        >>> class Trading(qp.Operation):
+        ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+        >>> with qp.record("captures/monday") as recorder:
+        ...     with Trading.SUBMIT:
+        ...         pass
+        >>> recorder.account()
+        {'started': 1, 'written': 1, 'pending': 0, 'open': 0, 'lost': 0}
+        """
         if self._final is not None:
             return self._final
         try:
@@ -367,11 +475,29 @@ class Recorder:
         }
 
     def stop(self) -> None:
-        """End the recording: what is finished is written, what is still open is counted. Harmless when repeated."""
+        """End the recording, and wait until everything is written.
+
+        What has finished is written, and what is still open is counted. A second call does
+        nothing.
+
+        See Also
+        --------
+        stop : Stop the running recording, whichever it is.
+
+        Examples
+        --------
+        >>> recorder = qp.start("captures/monday")
+        >>> recorder.stop()
+        >>> recorder
+        <Recorder ...captures/monday stopped>
+        """
         self._end(waits=True)
 
-    def stop_at_exit(self) -> None:
-        """End it as the process ends. The agent takes over what a forked process leaves, so that need not wait."""
+    def _stop_at_exit(self) -> None:
+        """End the recording as the process ends.
+
+        The agent takes over what a forked process leaves, so that process need not wait.
+        """
         self._end(waits=not self._is_forked)
 
     def _end(self, *, waits: bool) -> None:
@@ -393,15 +519,15 @@ class Recorder:
             os.close(self._wake_fd)
             self._launcher.close()
             self._on_stop(self)
-        logs.debug("stopped %s: %s", self.target, account)
+        logs.debug("stopped %s: %s", self._target, account)
         if not is_written and self._is_deleted():
-            logs.error("what was recorded into %s is lost: it was deleted meanwhile", self.target)
+            logs.error("what was recorded into %s is lost: it was deleted meanwhile", self._target)
             self._place.leave()
         elif not is_written:
             why = failure or f"nothing has been written for {LONGEST_WAIT_S:.0f} s"
             logs.error(
                 "the recording into %s has ended before everything was written: %s; the rest is in %s",
-                self.target,
+                self._target,
                 why,
                 self._place.rings,
             )
@@ -487,7 +613,7 @@ class Recorder:
 
     def _is_deleted(self) -> bool:
         """Whether somebody has deleted the capture: then nobody can write what is in the rings, or find it."""
-        return not os.path.isdir(self.target)
+        return not os.path.isdir(self._target)
 
     def _ensure_agent(self) -> None:
         if self._is_deleted():
@@ -514,24 +640,24 @@ class Recorder:
         from quantum_pulse import records
 
         why = records.why_nothing({**self._described(), "account": account})
-        logs.warning("nothing was recorded into %s: %s", self.target, why)
+        logs.warning("nothing was recorded into %s: %s", self._target, why)
 
     def _is_alone(self) -> bool:
         """Whether no other process has recorded into the capture."""
         try:
-            names = os.listdir(f"{self.target}/{schema.PROCESSES}")
+            names = os.listdir(f"{self._target}/{schema.PROCESSES}")
         except OSError:
             return False
         return [name for name in names if not name.startswith(".")] == [f"{self._name}.json"]
 
-    def go_on_in_child(self) -> None:
-        """In a forked child, after `abandon`: record into the same capture, under a name of its own. Raises OSError."""
+    def _continue_in_child(self) -> None:
+        """In a forked child, after `_abandon`: record on, under a name of its own. Raises OSError."""
         self._is_inherited = self._is_forked = True
         self._parent = self._name
         self._begin()
 
-    def abandon(self) -> None:
-        """In a forked child: the files are the parent's, so let go of them."""
+    def _abandon(self) -> None:
+        """In a forked child: let go of the files, which are the parent's."""
         if self.is_recording:
             self.is_recording = False
             _stop_noting_collections()
@@ -549,7 +675,7 @@ class Recorder:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"<Recorder {self.target} {'recording' if self.is_recording else 'stopped'}>"
+        return f"<Recorder {self._target} {'recording' if self.is_recording else 'stopped'}>"
 
     def _note_operation(self, number: int, definition: Definition) -> None:
         # Before the first sample that needs it, so that the rings of a killed process can be read.
@@ -560,7 +686,7 @@ class Off(Recorder):
     """What `start` returns when recording is switched off: it does nothing, and nothing is written."""
 
     def __init__(self, target: str, chosen: options.Options) -> None:
-        self.target = target
+        self._target = target
         self.is_recording = False
         self._is_inherited = False
         self._options = chosen

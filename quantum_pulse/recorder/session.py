@@ -1,4 +1,4 @@
-"""The recording of this process: how it is started and stopped, what happens at exit and in a forked child."""
+"""The recording of this process: how it starts and stops, what happens at exit and in a forked child."""
 
 from __future__ import annotations
 
@@ -49,49 +49,55 @@ def start(
     writer: options.Writer = "agent",
     keep: str | None = None,
 ) -> Recorder:
-    """Record all operations of this process into the capture directory `path` until `stop`.
+    """Record all operations of this process into a capture directory, until `stop`.
 
-    Samples go to ring buffers in shared memory. An agent, a process of its own, writes them to the capture and samples
-    system metrics; it serves all processes that record into the capture on this host. Processes that this one starts,
-    by fork, spawn or exec, record into the same capture.
+    Samples go to ring buffers in shared memory. The agent, a process of its own, writes them
+    to the capture and samples system metrics. It serves all processes that record into the
+    capture on this host. Processes that this one starts, by fork, spawn or exec, record into
+    the same capture.
 
     Parameters
     ----------
-    path
-        Directory of the capture.
-    if_exists : {"append", "replace", "error"}
-        What to do when `path` holds a capture already: add to it, delete it first, or raise.
-    budget_bytes
-        Most memory that the ring buffers take, in bytes. It is taken as it is needed.
-    metrics_interval_s
-        Time between two samples of system metrics, in seconds.
+    path : path-like
+        Directory of the capture. It is created if it does not exist.
+    if_exists : {"append", "replace", "error"}, default "append"
+        What to do if `path` holds a capture already: add a recording to it, delete it first,
+        or raise.
+    budget_bytes : int, default 268435456
+        The most memory that the ring buffers take, in bytes. It is allocated as it is needed.
+    metrics_interval_s : float, default 0.1
+        Time between two samples of the system metrics, in seconds.
     level : {"full", "production", "off"}, optional
-        "production" leaves out operations of ``op(detail=True)``, "off" records nothing. By default what the
-        environment variable QUANTUM_PULSE_LEVEL says, else "full".
-    on_full : {"drop", "wait", "overwrite"}
-        What becomes of samples when the rings are full, as when the disk is slower than the program: "drop" loses the
-        newest and counts them; "wait" makes the program wait for room, for 5 s at most; "overwrite" is a flight
-        recorder: nothing is written until `Recorder.flush`, `Recorder.snapshot` or the end, and the oldest samples make
-        room for the newest.
+        "production" leaves out operations of ``op(detail=True)``, and "off" records nothing.
+        By default it is the value of the environment variable ``QUANTUM_PULSE_LEVEL``, else
+        "full".
+    on_full : {"drop", "wait", "overwrite"}, default "drop"
+        What to do when the rings are full, for example because the disk is slower than the
+        program. "drop" loses the newest samples and counts them. "wait" makes the program wait
+        for room, for at most 5 s. "overwrite" makes a flight recorder: nothing is written until
+        `Recorder.flush`, `Recorder.snapshot` or the end, and the newest samples replace the
+        oldest.
     save_on : mapping, optional
-        What makes a flight recorder flush by itself: operations (or whole enums) mapped to the microseconds that a call
-        may take, to "error", or to both, as in ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``. That is at most once a
-        second, and while it goes on, half as often with each time, down to once in ten minutes. `Capture.saves` has
-        what it was for.
+        What makes a flight recorder flush by itself: operations, or whole enums, mapped to the
+        microseconds that a call may take, to "error", or to both, as in
+        ``{Trading.SUBMIT: 500, Feed: (2000, "error")}``. It flushes at most once a second; while
+        the condition persists, the interval doubles with each flush, up to ten minutes.
+        `Capture.saves` lists what caused each flush.
     save_last_s : float, optional
-        How much `save_on` saves: what ended in the last so many seconds before the call that set it off, or later. What
-        is older stays in the rings. By default all that they hold is saved.
-    ring_folder : path, optional
-        Folder of the rings. By default what QUANTUM_PULSE_RINGS in the environment says, else shared memory
-        (/dev/shm), where no disk can stop the program. It must not be on btrfs, zfs, bcachefs or nilfs2, where a full
-        disk would end the program.
-    writer : {"agent", "thread"}
-        Who writes: the agent, or a thread of this process. Where no process can be started, a thread does it as well,
-        and a warning says so.
+        How much `save_on` saves: what ended in this many seconds before the call that triggered
+        it, or later. Older samples stay in the rings. By default everything in them is saved.
+    ring_folder : path-like, optional
+        Folder of the ring buffers. By default it is the value of ``QUANTUM_PULSE_RINGS``, else
+        shared memory (``/dev/shm``), where no disk can block the program. It must not be on
+        btrfs, zfs, bcachefs or nilfs2, where a full disk would kill the program.
+    writer : {"agent", "thread"}, default "agent"
+        Who writes: the agent, or a thread of this process. If no process can be started, a
+        thread writes as well, and a warning says so.
     keep : str, optional
-        Bound of the capture: an age such as "30d" or "12h", or bytes on disk such as "20GB". The oldest samples
-        expire; how many calls and errors there were, and the distribution of their durations, stay by operation and
-        minute, for ``stats(approximate=True)`` and `timeline`. By default everything stays.
+        Bound of the capture: an age such as "30d" or "12h", or a size on disk such as "20GB".
+        The oldest samples expire. Rollups keep the number of calls and errors and the
+        distribution of durations of each operation and minute; ``Capture.stats(approximate=True)``
+        and `Capture.timeline` read them. By default nothing expires.
 
     Returns
     -------
@@ -101,13 +107,32 @@ def start(
     Raises
     ------
     RecordingError
-        When a recording is running, `path` or `ring_folder` cannot hold what it should, or an option is invalid.
+        If a recording is running, if `path` or `ring_folder` is unusable, or if an option is
+        invalid.
     TypeError
-        For a `path` that is no path, or a key of `save_on` that is no operation.
+        If `path` is not a path, or a key of `save_on` is not an operation.
+
+    See Also
+    --------
+    record : The same as a context manager.
+    stop : Stop the recording.
+    last : Open the capture that was recorded last.
 
     Notes
     -----
-    A variable of the environment that is invalid breaks nothing: it is logged once, and counts as not set.
+    An invalid environment variable breaks no program: it is logged once, and counts as not set.
+
+    Examples
+    --------
+    >>> class Trading(qp.Operation):
+    ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+    >>> recorder = qp.start("captures/monday", if_exists="replace", keep="30d")
+    >>> for _ in range(1000):
+    ...     with Trading.SUBMIT:
+    ...         pass
+    >>> qp.stop()
+    >>> recorder.account()["written"]
+    1000
     """
     given = (budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder, writer, keep, save_last_s)
     asked = _Asked(if_exists, *given)
@@ -151,7 +176,7 @@ def _end_implicit(target: str) -> None:
     if _active is not None and _is_from_environment:
         logs.warning("%s=%s ends here: the program records into %s itself", ENVIRONMENT, _active.path, target)
         _active.stop()
-    elif _active is not None and (_active.is_inherited or _active.is_implicit):
+    elif _active is not None and (_active._is_inherited or _active._is_implicit):
         _active.stop()
     _is_from_environment = False
     _forget_inherited()
@@ -184,12 +209,69 @@ def _takes_what(function: Callable[_P, _R]) -> Callable[[Callable[..., _R]], Cal
 
 @_takes_what(start)
 def record(*arguments: Any, **given: Any) -> Recorder:
-    """``with qp.record("captures/monday") as recorder: ...`` records the block. Parameters are those of `start`."""
+    """Record the operations of a block of code.
+
+    It is `start` under a name that reads well in a ``with`` statement, and takes the same
+    parameters.
+
+    Parameters
+    ----------
+    path : path-like
+        Directory of the capture. It is created if it does not exist.
+    if_exists, budget_bytes, metrics_interval_s, level, on_full, save_on, save_last_s, ring_folder, writer, keep : optional
+        The options of `start`, by keyword.
+
+    Returns
+    -------
+    Recorder
+        The recording, which stops at the end of the block.
+
+    Raises
+    ------
+    RecordingError
+        As `start`.
+    TypeError
+        As `start`.
+
+    See Also
+    --------
+    start : Record until `stop`, with the description of each option.
+
+    Examples
+    --------
+    >>> class Trading(qp.Operation):
+    ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+    >>> with qp.record("captures/monday", level="production") as recorder:
+    ...     with Trading.SUBMIT:
+    ...         pass
+    >>> recorder
+    <Recorder ...captures/monday stopped>
+    """
     return start(*arguments, **given)
 
 
 def stop() -> None:
-    """Stop the running recording. Raises RecordingError when there is none."""
+    """Stop the running recording, and wait until everything is written.
+
+    What has finished is written, and what is still open is counted; see `Capture.unfinished`.
+
+    Raises
+    ------
+    RecordingError
+        If nothing is being recorded.
+
+    See Also
+    --------
+    start : Start a recording.
+    Recorder.stop : Stop a certain recording.
+
+    Examples
+    --------
+    >>> recorder = qp.start("captures/monday")
+    >>> qp.stop()
+    >>> recorder.is_recording
+    False
+    """
     recorder = _active
     if recorder is None and _is_off:
         return
@@ -199,7 +281,7 @@ def stop() -> None:
 
 
 def start_from_environment() -> None:
-    """What ``import quantum_pulse`` does: with QUANTUM_PULSE=<directory> in the environment, record until the exit."""
+    """Start what the environment asks for: with ``QUANTUM_PULSE=<directory>``, record until the process exits."""
     global _is_from_environment
     path = os.environ.get(ENVIRONMENT, "")
     if path in ("", OFF):
@@ -221,13 +303,13 @@ def _take_part() -> None:
     """In a program that a recorded one has started, as it defines its first operation: record into the same capture."""
     global _active, _last_path
     _forget_inherited()
-    told = os.environ.get(INHERITED)
-    if told is None or _active is not None:
+    invitation = os.environ.get(INHERITED)
+    if invitation is None or _active is not None:
         return
     try:
         with recording.lock:
-            _active = Recorder.taking_part(told, _release)
-            _last_path = _active.target
+            _active = Recorder._from_invitation(invitation, _release)
+            _last_path = _active._target
     except (OSError, ValueError, KeyError, TypeError, RecordingError) as error:
         logs.warning("this process does not take part in the recording of the one that started it: %s", error)
 
@@ -265,7 +347,7 @@ def _level_of_caller() -> int:
 
 def _at_exit() -> None:
     if _active is not None:
-        _active.stop_at_exit()
+        _active._stop_at_exit()
 
 
 def _in_parent() -> None:
@@ -281,13 +363,13 @@ def _in_child() -> None:
     parents, _active = _active, None
     goes_on = parents is not None and parents.is_recording
     if parents is not None:
-        parents.abandon()
+        parents._abandon()
     core.forget()
     if parents is None or not goes_on:
         return
     # The same object, so that whoever holds it, as a worker does that was handed it, talks of its own process.
     try:
-        parents.go_on_in_child()
+        parents._continue_in_child()
     except (OSError, RecordingError) as error:
         logs.warning("the forked process %d is not recorded into %s: %s", os.getpid(), parents.path, error)
         return

@@ -25,7 +25,17 @@ ROW_INCHES: Final = 0.27
 
 
 class Chart(Figure):
-    """A Figure that a notebook shows by itself; others only do where pyplot has been set up."""
+    """A matplotlib figure that a notebook shows by itself, without pyplot.
+
+    See Also
+    --------
+    Capture.plot : Draw one.
+
+    Examples
+    --------
+    >>> chart = qp.sample("engine").plot()
+    >>> chart.savefig("latency.png")
+    """
 
     def _repr_png_(self) -> bytes:
         picture = BytesIO()

@@ -37,18 +37,83 @@ def checked(name: str) -> str:
 
 
 class Report:
-    """A report on a capture. `path` is the file that it was written to, if it was."""
+    """A report on a capture, as `Capture.report` makes it. A notebook shows its short form.
+
+    Attributes
+    ----------
+    path : pathlib.Path or None
+        The file that it was written to, if it was.
+
+    See Also
+    --------
+    Capture.report : Make a report.
+
+    Examples
+    --------
+    >>> report = qp.sample("engine").report()
+    >>> report
+    <Report>
+    >>> report.write("report.html").stat().st_size > 100_000
+    True
+    """
 
     def __init__(self, document: Document) -> None:
         self._document = document
         self.path: Path | None = None
 
     def text(self, format: str = "text") -> str:  # noqa: A002 - as in `Capture.report`
-        """The report in a format: "html", "markdown" or "text"."""
+        """Return the report as text in a format.
+
+        Parameters
+        ----------
+        format : {"text", "markdown", "html"}, default "text"
+            The format.
+
+        Returns
+        -------
+        str
+            The whole document.
+
+        Raises
+        ------
+        ValueError
+            If the format is unknown.
+
+        Examples
+        --------
+        >>> report = qp.sample("engine").report(title="A quiet day")
+        >>> print(report.text("markdown").splitlines()[0])
+        # A quiet day
+        """
         return WRITERS[checked(format)](self._document)
 
     def write(self, path: str | os.PathLike[str], format: str | None = None) -> Path:  # noqa: A002
-        """Write it to a file, whole or not at all, and return its path. Folders on the way are made."""
+        """Write the report to a file, completely or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            The file. Missing folders are created, and an existing file is replaced.
+        format : {"text", "markdown", "html"}, optional
+            The format. By default that of the suffix of `path`: .html, .md or .txt.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        ValueError
+            If the format or the suffix is unknown.
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> qp.sample("engine").report().write("reports/engine.md").name
+        'engine.md'
+        """
         target = arguments.path(path, "path", "report.html")
         content = self.text(format or format_of(target))
         with files.replacing(target) as file:

@@ -187,6 +187,6 @@ def test_this_process_is_not_alone(tmp_path):
     with qp.record(tmp_path / "capture") as recorder:
         pid = os.fork()
         if pid == 0:
-            os._exit(0 if qp.last is not None and recorder.is_recording and recorder.is_inherited else 1)
+            os._exit(0 if qp.last is not None and recorder.is_recording and recorder._is_inherited else 1)
         assert os.waitpid(pid, 0)[1] == 0
-        assert not recorder.is_inherited
+        assert not recorder._is_inherited
