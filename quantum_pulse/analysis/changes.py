@@ -160,9 +160,7 @@ def change_points(
     return steps_and_drift(values, alpha=alpha, sensitivity=sensitivity)[0]
 
 
-def drift(
-    values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.02, sensitivity: str = "medium"
-) -> Drift | None:
+def drift(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.02, sensitivity: str = "medium") -> Drift | None:
     """Find a steady change over a series of results, which may have steps besides.
 
     Parameters
@@ -266,7 +264,7 @@ def _with_trend(
     import numpy as np
 
     count = values.size
-    places = np.arange(count) - (count - 1) / 2
+    places: Floats = np.arange(count, dtype=np.float64) - (count - 1) / 2
     best, drifts = searched, None
     score = searched.noise.score
     for splits in ([], searched.splits[: searched.noise.steps]) if searched.noise.steps else ([],):
@@ -278,9 +276,7 @@ def _with_trend(
         if straight.noise.score - cost <= score:
             continue
         rest = wandering.without_levels(straight.quiet, splits)
-        variance = max(
-            float(rest @ rest) / (count - 2), float(straight.series.noise[0, -1]) / count, least**2
-        )
+        variance = max(float(rest @ rest) / (count - 2), float(straight.series.noise[0, -1]) / count, least**2)
         tails = nulls.trend_null(count).tails(np.array([abs(slope) * math.sqrt(power / variance)]))
         p_value = float(straight.noise.weights @ tails[:, 0])
         if p_value <= alpha:
@@ -375,7 +371,7 @@ def _placed(searched: _Searched, chosen: list[_Candidate]) -> list[tuple[int, fl
 
 
 def _likeliest_place(series: seeded.Prepared, low: int, high: int) -> int:
-    """The likeliest place of one step in [low, high), in the NEAR places next to each other that are likeliest together:
+    """The likeliest place of one step in [low, high), among the NEAR neighbours that are likeliest together:
     of a small step, no single place is likely."""
     import numpy as np
 

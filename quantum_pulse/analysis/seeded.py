@@ -51,7 +51,7 @@ class Prepared(NamedTuple):
     least: Floats
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         return int(self.sums.shape[1]) - 1
 
 
@@ -155,7 +155,7 @@ def steps(series: Prepared, length: int) -> Steps:
     """
     import numpy as np
 
-    count = series.count
+    count = series.size
     grid = (_kept_grid if count <= KEPT else _new_grid)(count, length)
     first = series.sums[:, grid.starts]
     totals = series.sums[:, grid.ends] - first
@@ -178,7 +178,7 @@ def trends(series: Prepared, quiet: Floats) -> tuple[Floats, Floats]:
     """The slope of each series, per value, and its statistic in the units of `Steps.statistics`."""
     import numpy as np
 
-    count = series.count
+    count = series.size
     places = np.arange(count) - (count - 1) / 2
     power = float(places @ places)
     products = quiet @ places

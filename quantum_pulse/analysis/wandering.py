@@ -30,8 +30,11 @@ NOISES: Final = (
     Noise(0.5, 0.5, 10),
     Noise(0.7, 1.0, 7),
     Noise(0.7, 0.5, 3),
-    *(Noise(persistence, share, odds) for persistence, odds in ((0.85, 0.4), (0.93, 0.8), (0.97, 1.6))
-      for share in (0.5, 0.7, 1.0)),
+    *(
+        Noise(persistence, share, odds)
+        for persistence, odds in ((0.85, 0.2), (0.93, 0.4), (0.97, 0.7))
+        for share in (0.5, 0.7, 1.0)
+    ),
 )
 #: Noise beyond this is of the kinds that wander, whose odds the sensitivity changes.
 WANDERING: Final = 0.8

@@ -516,9 +516,19 @@ def test_change_points_of_a_history(make, tmp_path):
     found = history.change_points(quantiles=[0.5])
     assert found["operation"].tolist() == ["Work.READ"]
     assert found["label"].tolist() == ["commit 12"]
+    assert found["kind"].tolist() == ["step"]
     assert found["change"].iloc[0] == pytest.approx(0.3, abs=0.1)
     with pytest.raises(ValueError, match="quantiles must be of"):
         history.change_points(quantiles=[0.9])
+
+
+def test_a_history_that_drifts(make, tmp_path):
+    history = qp.History(tmp_path / "baselines")
+    for seed in range(24):
+        history.add(make(seed, slower=1 + 0.02 * seed, count=500), label=f"commit {seed}")
+    found = history.change_points(quantiles=[0.5])
+    assert found[["operation", "kind", "label"]].to_numpy().tolist() == [["Work.READ", "drift", "commit 0"]]
+    assert found["change"].iloc[0] == pytest.approx(0.46, abs=0.1)
 
 
 def test_a_history_that_was_damaged(make, tmp_path):
