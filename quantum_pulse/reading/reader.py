@@ -8,7 +8,7 @@ import stat
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quantum_pulse import files, plausible, ranges, records, schema
 from quantum_pulse.core.contract import CAUSES, OVERWRITTEN
@@ -18,10 +18,6 @@ from quantum_pulse.rings import owners, places
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-#: How often the tables are listed again because parts have expired meanwhile.
-_MOST_ATTEMPTS: Final = 10
 
 
 class Part(NamedTuple):
@@ -56,6 +52,21 @@ def recording_of(part: Path) -> str:
     return part.stem.rpartition("-")[0]
 
 
+class _File(NamedTuple):
+    """A file as it is now: a name may come again."""
+
+    path: Path
+    inode: int
+    bytes: int
+    written_ns: int
+
+    @classmethod
+    def at(cls, path: Path) -> _File:
+        """The file `path`. Raises OSError."""
+        status = path.stat()
+        return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 class Source:
     """The files of a capture as they stood when it was opened, and what is wrong with some of them."""
 
@@ -72,6 +83,7 @@ class Source:
         #: Recordings that have a ring, and those that rows of their rings may go to.
         self._with_rings = {name for ring in places.rings_of(path) for name in _recordings_of(ring)}
         self._bad: dict[Path, dict[str, Any]] = {}
+        self._read: dict[_File, Part] = {}  # while the tables are listed
 
     @property
     def processes(self) -> list[dict[str, Any]]:
@@ -102,6 +114,10 @@ class Source:
 
         try:
             files.check(path)
+            known = _File.at(path)
+            if known in self._read:
+                self.parts[table].append(self._read[known])
+                return
             metadata = pq.read_metadata(path)
             footer = records.footer(metadata)
             records.check_version(footer["format"], path)
@@ -115,8 +131,9 @@ class Source:
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
             self.report_bad(path, error)
             return
-        name = self.path.resolve().name
-        self.parts[table].append(Part(path, metadata.num_rows, footer, *times, file, name))
+        part = Part(path, metadata.num_rows, footer, *times, file, self.path.resolve().name)
+        self._read[known] = part
+        self.parts[table].append(part)
 
     def _may_vanish(self, part: Path, rows: int) -> bool:
         """Whether the agent may yet merge `part` into a larger one."""
@@ -132,40 +149,47 @@ class Source:
         """Take in all parts of `table` that stand in the directory now."""
         if table == schema.ROLLED_UP and not os.path.lexists(self.path / table):
             return  # nothing has expired
-        # A part that is being written has a name that begins with a dot until it is whole.
-        found = self._listed(self.path / table, ".parquet")
-        for file in found:
-            self.add_part(table, file)
-        if not all(map(os.path.lexists, found)):
+        while True:
+            # A part that is being written has a name that begins with a dot until it is whole.
+            found = self._listed(self.path / table, ".parquet")
+            for file in found:
+                self.add_part(table, file)
+            if not any(map(_is_gone, found)):
+                break
             # Some were merged meanwhile, into one that is not among them.
             for file in found:
                 self._bad.pop(file, None)
             self.parts[table].clear()
-            self.add_table(table)
-            return
         merged = {name for part in self.parts[table] for name in part.footer.get("merged", ())}
         self.parts[table] = [part for part in self.parts[table] if part.path.name not in merged]
 
     def add_tables(self) -> None:
         """Take in the parts of all tables, and leave out what rollups stand in for."""
-        for _ in range(_MOST_ATTEMPTS):
+        while True:
             # Rollups last: what expires meanwhile is then in both, and not in neither.
             for table in schema.TABLES:
                 self.parts[table].clear()
                 self.add_table(table)
             rollups = self.parts[schema.ROLLED_UP]
-            recorded = [part.path for table in schema.RECORDED for part in self.parts[table]]
-            # A part that has gone since may have expired into a rollup file that does not name it any more.
-            if not rollups or all(map(os.path.lexists, recorded)):
+            if not rollups or not self._has_expired_since():
                 break
+        self._read.clear()
         for table in schema.RECORDED:
             self.parts[table] = [part for part in self.parts[table] if not _is_replaced(part, table, rollups)]
         for name in {name for part in rollups for name in part.footer["folded"]}:
             self.recordings.pop(name.removesuffix(".json"), None)
-        for name in [*self.recordings] if rollups else []:
-            # Folded since it was read: a rollup file that names it no more has its rows.
-            if not os.path.lexists(self.path / schema.PROCESSES / f"{name}.json"):
-                del self.recordings[name]
+
+    def _has_expired_since(self) -> bool:
+        """Whether parts or process files have gone that were listed before the rollups.
+
+        Whether the rollups count them is not known: one that does may not name them any more. Rollups that are listed
+        from now on do count them. What has been read is not read again, so that comes to an end however fast parts
+        expire.
+        """
+        folded = [name for name in self.recordings if _is_gone(self.path / schema.PROCESSES / f"{name}.json")]
+        for name in folded:
+            del self.recordings[name]
+        return bool(folded) or any(_is_gone(part.path) for table in schema.RECORDED for part in self.parts[table])
 
     def add_processes(self) -> None:
         """Take in what recordings say of themselves."""
@@ -363,6 +387,17 @@ class Source:
         for path, loss in self._bad.items():
             note(str(path), loss)
         return list(found.values())
+
+
+def _is_gone(file: Path) -> bool:
+    """Whether it has been deleted; a file that cannot be looked at has not."""
+    try:
+        file.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_replaced(part: Part, table: str, rollups: Iterable[Part]) -> bool:

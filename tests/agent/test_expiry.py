@@ -1,5 +1,6 @@
 """Which parts expire, what stays of them, and what a reader of the capture sees."""
 
+import itertools
 import json
 
 import pandas as pd
@@ -10,6 +11,7 @@ from quantum_pulse import schema
 from quantum_pulse.agent import compaction, expiry
 from quantum_pulse.agent.expiry import Expiry
 from quantum_pulse.keep import Keep, parse
+from quantum_pulse.reading.reader import Source
 from tests.agent.captures import EPOCH, HOUR, MINUTE, SECOND, Maker, columns, names
 
 EXACT = ["count", "errors", "total_us", "mean_us", "min_us", "max_us"]
@@ -46,6 +48,28 @@ def test_a_capture_that_is_open_meanwhile_says_what_it_misses(hours):
     losses = before.losses()
     assert losses["count"].tolist() == [600, 600]
     assert losses["cause"].str.contains("open it again").all()
+
+
+def test_a_capture_that_is_opened_while_its_parts_expire_counts_each_call_once(maker, monkeypatch):
+    """However often one expires while the tables are listed, into a rollup file that soon does not name it any more."""
+    monkeypatch.setattr(compaction, "FAN_IN", 2)
+    for number in range(40):
+        maker.samples(f"1-{number:04x}", number, columns(60, number * MINUTE, SECOND, number))
+        maker.process(f"1-{number:04x}", number * MINUTE, (number + 1) * MINUTE)
+    wanted = qp.open(maker.path).stats(approximate=True)
+    own = Expiry(maker.path, parse("1h"), lambda _: True, "here")
+    list_one, expired = Source.add_table, itertools.count(1)
+
+    def expire_and_list(source, table):
+        if table == schema.ROLLED_UP:
+            own.run(EPOCH + HOUR + next(expired) * MINUTE)
+        list_one(source, table)
+
+    monkeypatch.setattr(Source, "add_table", expire_and_list)
+    capture = qp.open(maker.path)
+    pd.testing.assert_frame_equal(capture.stats(approximate=True), wanted)
+    assert capture.losses().empty
+    assert next(expired) > 30
 
 
 def test_a_run_that_has_nothing_to_do_changes_nothing(hours):

@@ -1,6 +1,7 @@
 """Functions wrapped by `timed`."""
 
 import asyncio
+import copy
 import functools
 import gc
 import inspect
@@ -87,6 +88,47 @@ def test_timed_looks_like_the_function(rig):
     assert "function" in repr(timed)
     assert weakref.ref(timed)() is timed
     assert {timed: 1}[timed] == 1
+
+
+def test_timed_is_taken_for_a_function_by_those_who_look_closely(rig):
+    """Frameworks look for a signature without following `__wrapped__`, and at the `__call__` of what is no function."""
+
+    def function(a: int, b: str = "x", *, c=3) -> float:
+        return a, b, c
+
+    timed = rig.core.timed(rig.probe(1), function)
+    assert timed.__call__(1, c=2) == (1, "x", 2)
+    assert type(timed).__call__(timed, 1) == (1, "x", 3)
+    assert len(rig.drain()) == 2
+    assert inspect.signature(timed) == inspect.signature(function)
+    if not inspect.isfunction(timed):  # else it is a wrapper of any arguments, as functools makes them
+        assert timed.__call__.__module__ == __name__
+        assert inspect.getfullargspec(timed) == inspect.getfullargspec(timed.__call__)
+        assert inspect.getfullargspec(timed) == inspect.getfullargspec(function)
+        assert timed.__code__ is function.__code__
+    with pytest.raises(AttributeError, match="nothing_such"):
+        timed.nothing_such  # noqa: B018 - the look-up is what is tried
+    with pytest.raises(TypeError):
+        type(timed).__call__()
+    assert copy.copy(timed) is timed
+
+
+def test_a_timed_function_is_a_celery_task(rig):
+    celery = pytest.importorskip("celery")
+
+    def add(task, a, b=1):
+        return task.name, a + b
+
+    app = celery.Celery("tests", broker="memory://", set_as_current=False)
+    timed = rig.core.timed(rig.probe(1), add)
+    task = app.task(timed, bind=True)
+    assert task.name == f"{__name__}.add"
+    assert task.apply((1,), {"b": 5}).get() == (task.name, 6)
+    with pytest.raises(TypeError):
+        task(1, 2, 3, 4)
+    task = app.task(rig.core.timed(rig.probe(2), to_be_pickled))
+    assert task.apply((1,)).get() == 2
+    assert [row.operation for row in rig.drain()][-1] == 2
 
 
 def test_timed_methods(rig):

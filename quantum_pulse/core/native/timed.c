@@ -3,7 +3,7 @@
 #include "probes.h"
 #include "rings.h"
 
-static PyTypeObject TimedType;
+static PyTypeObject TimedType, CallType;
 
 typedef struct {
     PyObject_HEAD
@@ -41,6 +41,36 @@ timed_get(PyObject *self, PyObject *object, PyObject *type)
     if (object == NULL || object == Py_None)
         return Py_NewRef(self);
     return PyMethod_New(self, object);
+}
+
+/* What it has not itself it has from the function: its code and defaults, by which `inspect` takes it for a function. */
+static PyObject *
+timed_getattro(PyObject *self, PyObject *name)
+{
+    PyObject *found = PyObject_GenericGetAttr(self, name);
+    if (found != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError))
+        return found;
+    PyErr_Clear();
+    return PyObject_GetAttr(((Timed *)self)->function, name);
+}
+
+/* `__call__` of the type: a descriptor that hands out the object itself, which has a name, a module and a signature. The
+ * bound method that CPython would make of it has none, and frameworks ask for them where they do not know the type. */
+static PyObject *
+call_get(PyObject *self, PyObject *object, PyObject *type)
+{
+    return Py_NewRef(object == NULL || object == Py_None ? self : object);
+}
+
+static PyObject *
+call_call(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) == 0 || !Py_IS_TYPE(PyTuple_GET_ITEM(args, 0), &TimedType))
+        return PyErr_Format(PyExc_TypeError, "__call__() needs a timed function");
+    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
+    PyObject *result = rest == NULL ? NULL : PyObject_Call(PyTuple_GET_ITEM(args, 0), rest, kwargs);
+    Py_XDECREF(rest);
+    return result;
 }
 
 static PyObject *
@@ -137,14 +167,31 @@ static PyTypeObject TimedType = {
     .tp_getset = timed_getset,
     .tp_dictoffset = offsetof(Timed, dict),
     .tp_weaklistoffset = offsetof(Timed, weakrefs),
-    .tp_getattro = PyObject_GenericGetAttr,
+    .tp_getattro = timed_getattro,
     .tp_setattro = PyObject_GenericSetAttr,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR,
     .tp_doc = "A function that is timed at each call.",
 };
 
+static PyTypeObject CallType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "quantum_pulse.core._native.TimedCall",
+    .tp_basicsize = sizeof(PyObject),
+    .tp_descr_get = call_get,
+    .tp_call = call_call,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+};
+
 int
 prepare_timed(void)
 {
-    return PyType_Ready(&TimedType);
+    if (PyType_Ready(&TimedType) < 0 || PyType_Ready(&CallType) < 0)
+        return -1;
+    PyObject *call = PyObject_New(PyObject, &CallType);
+    if (call == NULL)
+        return -1;
+    make_immortal(call);
+    int result = PyDict_SetItemString(TimedType.tp_dict, "__call__", call);
+    Py_DECREF(call);
+    PyType_Modified(&TimedType);
+    return result;
 }
