@@ -24,9 +24,10 @@ test-all: $(VENV)/.test  ## all tests, with the long fault runs: more than an ho
 lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks
 
-check: $(VENV)/.test $(VENV)/.check  ## linters, types, layers
+check: $(VENV)/.test $(VENV)/.check  ## linters, docstrings, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tests.docs.docstrings
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --override-ini addopts="--import-mode=importlib -q" tests/typing
 	$(BIN)/lint-imports

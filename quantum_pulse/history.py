@@ -1,4 +1,4 @@
-"""Results of runs over time: is the newest run like those before it, and when did operations change?"""
+"""Results of runs over time: how the newest run compares with those before it, and when operations changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports in our threads. A fork waits for them: the child would find the module half loaded, and locked for ever."""
+"""Imports in quantum_pulse's threads, which a fork waits for: its child would find a module half loaded and locked."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ _is_held_by_fork = False
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Around each first import in a thread of ours."""
+    """Hold the lock around each first import in a thread of quantum_pulse."""
     with _lock:
         yield
 
 
 def before_fork() -> None:
+    """Wait, within a bound, until no such thread imports anything."""
     global _is_held_by_fork
     _is_held_by_fork = _lock.acquire(timeout=LONGEST_WAIT_S)
 
 
 def after_fork() -> None:
-    """In the parent and in the child."""
+    """Release the lock, in the parent and in the child."""
     global _is_held_by_fork
     if _is_held_by_fork:
         _is_held_by_fork = False

@@ -400,6 +400,7 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
     """
 
     def __new__(cls, *values: Any) -> Self:
+        """Make the member that `op` defines."""
         # An enum hands over a tuple as several arguments.
         definition = values[0] if len(values) == 1 else values
         if not isinstance(definition, op):

@@ -21,17 +21,28 @@ class Sums(Protocol):
     """What is known of each group: arrays with an entry a group. Times in ns, `total` in Python integers."""
 
     @property
-    def calls(self) -> npt.NDArray[np.int64]: ...
+    def calls(self) -> npt.NDArray[np.int64]:
+        """How many calls."""
+
     @property
-    def errors(self) -> npt.NDArray[np.int64]: ...
+    def errors(self) -> npt.NDArray[np.int64]:
+        """How many of them an exception ended."""
+
     @property
-    def total(self) -> npt.NDArray[np.object_]: ...
+    def total(self) -> npt.NDArray[np.object_]:
+        """The sum of their durations."""
+
     @property
-    def low(self) -> npt.NDArray[np.int64]: ...
+    def low(self) -> npt.NDArray[np.int64]:
+        """The shortest."""
+
     @property
-    def high(self) -> npt.NDArray[np.int64]: ...
+    def high(self) -> npt.NDArray[np.int64]:
+        """The longest."""
+
     @property
-    def m2(self) -> npt.NDArray[np.float64]: ...
+    def m2(self) -> npt.NDArray[np.float64]:
+        """The sum of squared distances from the mean."""
 
 
 class Statistic(NamedTuple):

@@ -31,13 +31,17 @@ class Source(Protocol):
     parts: dict[str, list[Any]]
     recordings: dict[str, dict[str, Any]]
 
-    def add_part(self, table: str, file: Path) -> object: ...
+    def add_part(self, table: str, file: Path) -> object:
+        """Read a file as one more part of `table`."""
 
-    def note_loss(self, key: str, loss: dict[str, Any]) -> None: ...
+    def note_loss(self, key: str, loss: dict[str, Any]) -> None:
+        """Note a loss once, which `key` tells apart."""
 
-    def note_open(self, recording: str, blocks: list[dict[str, Any]], now_ns: int | None) -> None: ...
+    def note_open(self, recording: str, blocks: list[dict[str, Any]], now_ns: int | None) -> None:
+        """Note the open blocks of a recording, as of `now_ns`."""
 
-    def note_written(self, recording: str, rows: dict[str, int]) -> None: ...
+    def note_written(self, recording: str, rows: dict[str, int]) -> None:
+        """Note how many rows of each table a recording has written."""
 
 
 class Leftover(NamedTuple):

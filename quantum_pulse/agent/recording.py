@@ -405,7 +405,7 @@ class Recording:
         return content
 
     def _now_as_of_start(self) -> int:
-        """This moment in Unix time, as the wall clock was when the recording began."""
+        """Return the current Unix time by the wall clock as it was set when the recording began."""
         return self._core.now() + (self._names.anchor_ns or 0)
 
     def _losses(self, end: dict[str, Any]) -> list[dict[str, Any]]:

@@ -26,15 +26,18 @@ class Side:
 
     @classmethod
     def of(cls, runs: list[npt.NDArray[Any]]) -> Side:
+        """Sort the durations of some runs."""
         import numpy as np
 
         return cls(runs, np.sort(np.concatenate(runs)) if runs else np.empty(0))
 
     @property
     def count(self) -> int:
+        """How many durations there are."""
         return int(self.values.size)
 
     def quantile(self, level: float) -> float:
+        """Return a quantile, interpolated linearly; NaN without durations."""
         return interpolated(self.values, level) if self.count else math.nan
 
     def above(self, level: float) -> float:
@@ -55,6 +58,7 @@ def interpolated(ordered: npt.NDArray[Any], level: float) -> float:
 
 
 def ratio_of(high: float, low: float) -> float:
+    """Return the ratio of two durations; one of 0 counts as the shortest that a clock shows."""
     return max(high, SHORTEST) / max(low, SHORTEST)
 
 
@@ -78,6 +82,7 @@ class Within:
 
     @classmethod
     def of(cls, before: Side, after: Side, level: float) -> Within:
+        """Estimate it from the samples of both sides."""
         inflations, freedoms = zip(*(_dependence(side, level) for side in (before, after)), strict=True)
         sizes = [side.count / inflation for side, inflation in zip((before, after), inflations, strict=True)]
         # Satterthwaite 1946, for the sum of the two variances; and no more than there are observations, in effect.
@@ -202,6 +207,7 @@ class Between:
 
     @classmethod
     def of(cls, before: Side, after: Side, level: float) -> Between:
+        """Estimate it from the quantiles of the runs of both sides."""
         import numpy as np
 
         squares = freedom = share = 0.0
@@ -216,12 +222,15 @@ class Between:
         return cls(log_ratio, math.sqrt(squares / freedom * share), freedom)
 
     def p_greater(self, factor: float) -> float:
+        """Return the one-sided p-value against "the ratio is at most `factor`"."""
         return self._tail(self.log_ratio - math.log(factor))
 
     def p_less(self, factor: float) -> float:
+        """Return the one-sided p-value against "the ratio is at least `factor`"."""
         return self._tail(math.log(factor) - self.log_ratio)
 
     def interval(self, alpha: float) -> tuple[float, float]:
+        """Return the ends of the ratio's interval at 1 - `alpha`."""
         width = student_quantile(alpha / 2, self.freedom) * self.error
         return math.exp(self.log_ratio - width), math.exp(self.log_ratio + width)
 

@@ -92,7 +92,7 @@ class Core(Protocol):
 
     @property
     def NAME(self) -> str:  # noqa: N802 - a constant of the module
-        """ "native" or "python"."""
+        """Which core it is, "native" or "python"."""
 
     @property
     def Probe(self) -> type[_native.Probe]:  # noqa: N802 - a class of the module

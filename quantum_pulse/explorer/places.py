@@ -32,7 +32,9 @@ class RefusedError(ValueError):
 
 
 def follow(here: Place, asked: Any, names: list[str], ranks: int) -> Place:
-    """The place that a page requests, `here` being where it was shown: a dictionary of
+    """Return the place that a page requests, `here` being where it was shown.
+
+    The request is a dictionary of
 
     - ``{"to": "op-3"}``: an operation, by its number in `names`;
     - ``{"to": "call-0"}``: one of the `ranks` slowest calls of this place;

@@ -32,6 +32,7 @@ class Sink:
         self.bytes = 0
 
     def write(self, data: Any) -> int:
+        """Write all of `data`. Returns its size in bytes."""
         # A pipe may take less than it was given.
         left = memoryview(data).cast("B")
         whole = len(left)
@@ -41,21 +42,26 @@ class Sink:
         return whole
 
     def tell(self) -> int:
+        """Return how many bytes were written."""
         return self.bytes
 
     def flush(self) -> None:
+        """Flush the file below."""
         self._inner.flush()
 
     def close(self) -> None:
-        pass
+        """Do nothing: whoever opened the file below closes it."""
 
     def readable(self) -> bool:
+        """Return False."""
         return False
 
     def writable(self) -> bool:
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
+        """Return False."""
         return False
 
 

@@ -63,6 +63,7 @@ class Sides:
         return [[found for one in side for found in environments.each(one)] for side in (self.before, self.after)]
 
     def calls(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return calls, errors and time of a run, averaged over the runs of each side."""
         before, after = (
             decomposition.average(
                 [statistics.stats(one, operations=self.operations) for one in side],
@@ -73,6 +74,7 @@ class Sides:
         return before, after
 
     def nested(self) -> tuple[list[dict[str, self_time.Calls]], list[dict[str, self_time.Calls]]]:
+        """Return, for each run of each side, the calls of each operation and what encloses them."""
         before, after = ([run for one in side for run in self_time.runs(one)] for side in (self.before, self.after))
         return before, after
 

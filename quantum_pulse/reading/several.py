@@ -34,12 +34,15 @@ class Several(Source):
 
     @property
     def captures(self) -> list[str]:
+        """Names of the captures."""
         return list(self._sources)
 
     def by_capture(self) -> list[tuple[str | None, Source]]:
+        """Return each capture with its name."""
         return list(self._sources.items())
 
     def categories_of(self) -> Mapping[str, str]:
+        """Map operations whose category changed between captures to the newest one."""
         return self._categories
 
     def _changed_categories(self) -> dict[str, str]:
@@ -53,6 +56,7 @@ class Several(Source):
         return {name: newest[name] for name in changed}
 
     def losses(self) -> list[dict[str, Any]]:
+        """Return the losses of all captures, each with the `capture` that it is of."""
         found = [{**loss, "capture": name} for name, source in self._sources.items() for loss in source.losses()]
         for path, loss in self._bad.items():
             own = (part.capture for parts in self.parts.values() for part in parts if part.path == path)
@@ -60,6 +64,7 @@ class Several(Source):
         return found
 
     def check_not_empty(self) -> None:
+        """Raise EmptyCaptureError if no capture has samples."""
         if not self.has_samples() and not self.losses():
             raise EmptyCaptureError(f"none of these captures has samples: {', '.join(self._sources)}")
 

@@ -120,7 +120,6 @@ def units(source: Source, part: Part) -> Iterator[Unit]:
 
 def _stragglers(source: Source, runs: list[list[Unit]], kinds: Groups, more: tuple[str, ...]) -> tuple[Rows, list[int]]:
     """Rows whose spans are not after those of the run before, in order; and when each run's other rows start."""
-
     found, starts, after = [_nothing(len(more))], [], 0
     for run in runs:
         least = _NEVER

@@ -701,6 +701,7 @@ class Off(Recorder):
     def stats(
         self, *, start: Moment = None, end: Moment = None, last_s: float | None = None, **options: Any
     ) -> pd.DataFrame:
+        """Return the empty table that a recording has before its first sample."""
         from quantum_pulse import facade
 
         return facade.nothing(self.path).stats(start=self._since(start, end, last_s), end=end, **options)

@@ -218,8 +218,10 @@ def record(*arguments: Any, **given: Any) -> Recorder:
     ----------
     path : path-like
         Directory of the capture. It is created if it does not exist.
-    if_exists, budget_bytes, metrics_interval_s, level, on_full, save_on, save_last_s, ring_folder, writer, keep : optional
-        The options of `start`, by keyword.
+    if_exists, budget_bytes, metrics_interval_s, level, on_full : optional
+        Options of `start`, by keyword.
+    save_on, save_last_s, ring_folder, writer, keep : optional
+        Options of `start`, by keyword.
 
     Returns
     -------

@@ -40,9 +40,12 @@ class Spanning(Protocol):
     """Anything that lasts from `begin_ns` to `end_ns`, Unix time."""
 
     @property
-    def begin_ns(self) -> int: ...
+    def begin_ns(self) -> int:
+        """When it begins."""
+
     @property
-    def end_ns(self) -> int: ...
+    def end_ns(self) -> int:
+        """When it ends."""
 
 
 def build(findings: Findings, category: str, name: str, anchors: Mapping[str, str]) -> list[Block]:

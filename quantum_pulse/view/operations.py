@@ -42,7 +42,8 @@ _NOTE: Final = (
 class Trend(Protocol):
     """A statistic of an operation over time, an entry a window, NaN where it did not run."""
 
-    def __call__(self, category: str, name: str, column: str, /) -> Sequence[float]: ...
+    def __call__(self, category: str, name: str, column: str, /) -> Sequence[float]:
+        """Return the values of a column for an operation."""
 
 
 def build(

@@ -50,10 +50,12 @@ class Unfinished(NamedTuple):
 
     @property
     def longest(self) -> str:
+        """The longest duration of a call that has ended."""
         return "none" if math.isnan(self.longest_ns) else numbers.duration(self.longest_ns)
 
     @property
     def where(self) -> str:
+        """Thread, task and process."""
         task = f", task {self.task}" if self.task else ""
         return f"thread {self.thread}{task}, process {self.process}"
 

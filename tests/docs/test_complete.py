@@ -14,6 +14,7 @@ import yaml
 import quantum_pulse as qp
 from quantum_pulse import analysis, errors
 from quantum_pulse.notebook import options as magics
+from tests.docs import face
 from tests.docs.offline import loaded_from_elsewhere
 from tests.docs.pages import DOCS, ROOT, blocks, pages
 
@@ -39,6 +40,13 @@ def test_each_public_name_is_in_the_reference(reference):
     assert public - documented - {"analysis"} == set()
     assert "`quantum_pulse.__version__`" in reference
     assert set(re.findall(r"^::: quantum_pulse\.analysis\.(\w+)$", reference, re.MULTILINE)) == set(analysis.__all__)
+
+
+def test_each_class_that_the_face_returns_is_in_the_reference(reference):
+    documented = {re.sub(r".*\.", "", path) for path in re.findall(r"^::: (\S+)$", reference, re.MULTILINE)}
+    classes = {value.__name__ for value in face.objects().values() if inspect.isclass(value)}
+    assert len(classes) > 20
+    assert {name for name in classes if not name.endswith("Error")} - documented == set()
 
 
 def test_each_error_is_in_the_reference(reference):
