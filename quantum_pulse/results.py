@@ -82,7 +82,7 @@ class Comparison(analysis.Comparison):
         If something regressed or is new, the samples of both sides are read again for it. If the calls
         are not known, as against a history, each operation explains itself.
         """
-        wanted = self.evidence is not None and self.table["verdict"].isin(["regressed", "added"]).any()
+        wanted = self.evidence is not None and self._directed["verdict"].isin(["regressed", "added"]).any()
         return analysis.explain(self, *(self.evidence.nested() if wanted and self.evidence is not None else ([], [])))
 
     @property
@@ -111,7 +111,7 @@ class Comparison(analysis.Comparison):
         An operation that only gave its time to the one around it is in no group. If something improved,
         the samples of both sides are read again for it.
         """
-        wanted = self.evidence is not None and self.table["verdict"].isin(["improved", "removed"]).any()
+        wanted = self.evidence is not None and self._directed["verdict"].isin(["improved", "removed"]).any()
         sides = self.evidence.nested() if wanted and self.evidence is not None else ([], [])
         return analysis.explanation.improved_groups(
             analysis.Comparison(self.table, self.min_effect, self.alpha, self.baseline_runs, self.current_runs), *sides
@@ -120,7 +120,7 @@ class Comparison(analysis.Comparison):
     @property
     def judged(self) -> pd.DataFrame:
         """The rows of `table`, with the verdict "moved" for regressions that are `shifts`."""
-        regressed = self.table["verdict"] == "regressed"
+        regressed = self._directed["verdict"] == "regressed"
         if not regressed.any():
             return self.table
         moved = regressed & self.table["operation"].isin(self.shifts["operation"])
@@ -215,6 +215,10 @@ class Comparison(analysis.Comparison):
         from quantum_pulse.view import comparisons
 
         return visible(comparisons.improvements(self, *self._sides))
+
+    @property
+    def _directed(self) -> pd.DataFrame:
+        return analysis.comparison.directed(self.table)
 
     @cached_property
     def _sides(self) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -45,12 +45,16 @@ WARMUP: Final = {
 }
 
 #: The worst first: the verdict on the whole is the first of these that some row has.
-VERDICTS: Final = ("regressed", "improved", "inconclusive", "too_few", "equivalent", "added", "removed")
+VERDICTS: Final = ("regressed", "improved", "differs", "inconclusive", "too_few", "equivalent", "added", "removed")
+#: Different in these two runs: how much runs of the same program differ is unknown, so it may be the runs.
+DIFFERS: Final = "differs"
+#: Runs per side that make false alarms rare without a history.
+ENOUGH_RUNS: Final = 5
 #: Of a regression: the operation took over time of the one around it, and together they are not slower.
 MOVED: Final = "moved"
 
 #: What `Comparison.failures` may name: verdicts, budgets that the current side misses, and what had not ended in it.
-FAIL_ON: Final = ("regressed", "improved", "inconclusive", "removed", "budget", "killed", "unfinished")
+FAIL_ON: Final = ("regressed", "improved", "differs", "inconclusive", "removed", "budget", "killed", "unfinished")
 #: What fails a build unless it says otherwise.
 USUAL_FAIL_ON: Final = ("regressed", "budget", "killed")
 #: States of a call whose process or recording ended before it did; one that is "running" may still end.
@@ -59,6 +63,30 @@ ENDED_STATES: Final = ("killed", "stopped")
 #: A quantile is tested when this many samples are expected beyond it, on each side.
 FEWEST_BEYOND: Final = 5
 SIDES: Final = ("baseline", "current")
+
+
+class RunVariation(NamedTuple):
+    """How much a quantile of an operation varies from run to run, as earlier runs show.
+
+    Attributes
+    ----------
+    variance : float
+        Variance of the logarithm of the quantile.
+    freedom : float
+        Its degrees of freedom: the number of earlier runs, minus 1.
+    """
+
+    variance: float
+    freedom: float
+
+
+def directed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with "regressed" or "improved" in place of "differs": what that is to be explained as."""
+    differs = table["verdict"] == DIFFERS
+    if not differs.any():
+        return table
+    words = (table["change"] > 0).map({True: "regressed", False: "improved"})
+    return table.assign(verdict=table["verdict"].where(~differs, words))
 
 
 def warmup_frame(rows: Sequence[tuple[str, int, str, int, int, float]] = ()) -> pd.DataFrame:
@@ -171,6 +199,8 @@ class Comparison:
         `Capture.budgets` of the current side; None if they were not requested.
     unfinished : StillOpen
         Unfinished calls of the current side, of all operations.
+    history_runs : int
+        How many earlier runs say how much runs vary; 0 without a history.
 
     Examples
     --------
@@ -192,6 +222,7 @@ class Comparison:
     warmup: pd.DataFrame = field(default_factory=warmup_frame)
     budgets: pd.DataFrame | None = None
     unfinished: StillOpen = StillOpen()
+    history_runs: int = 0
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -225,7 +256,7 @@ class Comparison:
     def verdict(self) -> str:
         """The verdict on the whole, as one word.
 
-        It is the first of "regressed", "improved", "inconclusive", "too_few", "equivalent", "added"
+        It is the first of "regressed", "improved", "differs", "inconclusive", "too_few", "equivalent", "added"
         and "removed" that some row has, and "too_few" for an empty table.
         """
         present = set(self.judged["verdict"])
@@ -239,7 +270,8 @@ class Comparison:
         fail_on : sequence of str, default ("regressed", "budget", "killed")
             What counts as a failure:
 
-            - "regressed", "improved", "inconclusive" and "removed": operations with this verdict;
+            - "regressed", "improved", "differs", "inconclusive" and "removed": operations with this
+              verdict;
             - "budget": budgets that the current side is shown to miss, if `budgets` are known;
             - "killed": calls that were open when a process of the current side was killed;
             - "unfinished": these, and calls that were open when its recording stopped. A thread that
@@ -280,8 +312,8 @@ class Comparison:
 
     @property
     def between_runs(self) -> bool:
-        """Whether variation from run to run is accounted for, because some side has several runs."""
-        return max(self.baseline_runs, self.current_runs) > 1
+        """Whether variation from run to run is accounted for: a side has several runs, or a history knows it."""
+        return max(self.baseline_runs, self.current_runs) > 1 or self.history_runs > 0
 
     @property
     def summary(self) -> str:
@@ -297,7 +329,10 @@ class Comparison:
         counts = [f"{worst.count(verdict)} {verdict.replace('_', ' ')}" for verdict in order if verdict in worst]
         text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
         if not self.between_runs:
-            text += " There is one run per side, so variation between runs is unknown and may explain the differences."
+            text += (
+                " There is one run per side, so variation between runs is unknown and may explain the differences: "
+                f"record {ENOUGH_RUNS} runs per side, each at another time, or keep a history."
+            )
         if len(self.warmup):
             text += (
                 f" Excluded as warm-up: the first {int(self.warmup['set_aside'].sum()):,} of "
@@ -327,6 +362,7 @@ def compare_samples(
     min_effect: float = 0.05,
     alpha: float = 0.05,
     skip_warmup: bool = True,
+    variation: Mapping[tuple[str, float], RunVariation] | None = None,
 ) -> Comparison:
     """Compare the durations of operations between two sets of runs, quantile by quantile.
 
@@ -346,6 +382,9 @@ def compare_samples(
     skip_warmup : bool, default True
         Whether to set aside the first samples of each operation and run that are still settling.
         `Comparison.warmup` counts them.
+    variation : mapping of (str, float) to RunVariation, optional
+        For operations and quantiles, how much they vary from run to run, as `History.variation`
+        knows it.
 
     Returns
     -------
@@ -353,6 +392,8 @@ def compare_samples(
         One row per operation and quantile, with a verdict each:
 
         - "regressed" and "improved": the quantiles differ by more than `min_effect`;
+        - "differs": they differ by more than `min_effect` in these two runs, one per side, and as
+          nothing shows how much runs vary, it may be the runs;
         - "equivalent": they are shown to differ by less;
         - "inconclusive": neither is shown;
         - "too_few": fewer than 5 samples are expected beyond the quantile on a side;
@@ -412,21 +453,30 @@ def compare_samples(
         warmup = [row for side, runs in zip(SIDES, sides, strict=True) for row in _set_aside(side, runs)]
     names = sorted({name for side in sides for run in side for name in run})
     rows: list[_Row] = []
+    known = variation or {}
     for name in names:
         before, after = (Side.of([run[name] for run in side if name in run]) for side in sides)
-        rows += [_row(name, level, before, after, min_effect, alpha) for level in levels]
+        rows += [_row(name, level, before, after, min_effect, alpha, known.get((name, level))) for level in levels]
     q_values = benjamini_hochberg([row.p_change for row in rows])
     # A false "equivalent" hides a regression: corrected in the same way, as a family of its own.
     q_equivalent = benjamini_hochberg([row.p_equivalent for row in rows])
     table = pd.DataFrame(
         [
-            (*row.cells, q, row.verdict or verdict(row.slower, q, equivalent, alpha))
+            (*row.cells, q, row.verdict or _reserved(verdict(row.slower, q, equivalent, alpha), row))
             for row, q, equivalent in zip(rows, q_values.tolist(), q_equivalent.tolist(), strict=True)
         ],
         columns=list(COLUMNS),
     )
     table = table.astype(dict.fromkeys(COLUMNS[1:-1], "float64"))
-    return Comparison(table, min_effect, alpha, len(sides[0]), len(sides[1]), warmup=warmup_frame(warmup))
+    return Comparison(
+        table,
+        min_effect,
+        alpha,
+        len(sides[0]),
+        len(sides[1]),
+        warmup=warmup_frame(warmup),
+        history_runs=1 + round(max((one.freedom for one in known.values()), default=-1)),
+    )
 
 
 def _set_aside(side: str, runs: list[dict[str, npt.NDArray[Any]]]) -> list[tuple[str, int, str, int, int, float]]:
@@ -491,6 +541,11 @@ def verdict(slower: bool, q: float, q_equivalent: float, alpha: float) -> str:
     return "equivalent" if q_equivalent <= alpha else "inconclusive"
 
 
+def _reserved(found: str, row: _Row) -> str:
+    """The verdict, reserved where nothing shows how much runs vary."""
+    return DIFFERS if found in ("regressed", "improved") and not row.between_runs else found
+
+
 @dataclass(frozen=True)
 class _Row:
     """A row of the table before the correction over all rows. `verdict` is empty where that decides."""
@@ -500,9 +555,13 @@ class _Row:
     p_equivalent: float = math.nan
     slower: bool = False
     verdict: str = ""
+    #: Whether variation from run to run was seen.
+    between_runs: bool = False
 
 
-def _row(name: str, level: float, before: Side, after: Side, min_effect: float, alpha: float) -> _Row:
+def _row(
+    name: str, level: float, before: Side, after: Side, min_effect: float, alpha: float, known: RunVariation | None
+) -> _Row:
     low, high = before.quantile(level), after.quantile(level)
     unknown = (name, level, low / 1000, high / 1000, math.nan, math.nan, math.nan)
     if not before.count or not after.count:
@@ -511,8 +570,8 @@ def _row(name: str, level: float, before: Side, after: Side, min_effect: float, 
     if min(before.count, after.count) * min(level, 1 - level) < FEWEST_BEYOND - 1e-9:
         return _Row((*unknown[:4], ratio - 1, math.nan, math.nan), verdict="too_few")
     views: list[Within | Between] = [Within.of(before, after, level)]
-    if len(before.runs) + len(after.runs) > 2:
-        views.append(Between.of(before, after, level))
+    if known is not None or len(before.runs) + len(after.runs) > 2:
+        views.append(Between.of(before, after, level, *(known or ())))
     # Each view sees something that the other may not: the less certain one counts.
     margin = 1 + min_effect
     slower = max(view.p_greater(margin) for view in views)
@@ -521,4 +580,4 @@ def _row(name: str, level: float, before: Side, after: Side, min_effect: float, 
     bounds = [view.interval(alpha) for view in views]
     interval = (min(bound[0] for bound in bounds) - 1, max(bound[1] for bound in bounds) - 1)
     cells = (*unknown[:4], ratio - 1, *interval)
-    return _Row(cells, min(1.0, 2 * min(slower, faster)), equivalent, slower < faster)
+    return _Row(cells, min(1.0, 2 * min(slower, faster)), equivalent, slower < faster, between_runs=len(views) > 1)

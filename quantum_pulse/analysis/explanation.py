@@ -125,6 +125,7 @@ def explain(comparison: Comparison, before: Sequence[Run], after: Sequence[Run])
     """
     import pandas as pd
 
+    comparison = replace(comparison, table=directed(comparison.table))
     table = comparison.table
     slower = set(table.loc[table["verdict"] == "regressed", "operation"])
     new = set(table.loc[table["verdict"] == "added", "operation"])
@@ -156,7 +157,7 @@ def improved_groups(comparison: Comparison, before: Sequence[Run], after: Sequen
     each other, and operations that were slow at the same times before. An operation that merely gave its time to the
     one around it is in no group. `change` is that of the comparison.
     """
-    table = comparison.table
+    table = directed(comparison.table)
     other = {"regressed": "improved", "improved": "regressed", "added": "removed", "removed": "added"}
     exchanged = table.rename(columns={"baseline_us": "current_us", "current_us": "baseline_us"})
     inverse = 1 / (1 + table[["change", "ci_low", "ci_high"]]) - 1
@@ -219,7 +220,7 @@ def _own_verdicts(
         min_effect=comparison.min_effect,
         alpha=comparison.alpha,
     ).table
-    return {str(name): set(verdicts) for name, verdicts in own.groupby("operation")["verdict"]}
+    return {str(name): set(verdicts) for name, verdicts in directed(own).groupby("operation")["verdict"]}
 
 
 def _shift(

@@ -52,6 +52,7 @@ class Prepared(NamedTuple):
 
     @property
     def size(self) -> int:
+        """Number of values of each series."""
         return int(self.sums.shape[1]) - 1
 
 
