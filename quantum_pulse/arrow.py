@@ -95,9 +95,11 @@ def strings(texts: Sequence[str]) -> pa.Array[Any]:
     )
 
 
-def named(codes: npt.NDArray[np.integer[Any]], names: Sequence[str]) -> pa.Array[Any]:
-    """A dictionary array of `names[code]`; the names are different ones."""
+def named(
+    codes: npt.NDArray[np.integer[Any]], names: Sequence[str], none: npt.NDArray[np.bool_] | None = None
+) -> pa.Array[Any]:
+    """A dictionary array of `names[code]`; the names are different ones. Null where `none` is true."""
     import numpy as np
     import pyarrow as pa
 
-    return pa.DictionaryArray.from_arrays(array(codes.astype(np.int32), pa.int32()), strings(names))
+    return pa.DictionaryArray.from_arrays(array(codes.astype(np.int32), pa.int32(), none), strings(names))

@@ -30,7 +30,7 @@ def check(path: Path) -> None:
 
 
 def read(path: Path) -> bytes:
-    """All that is in the file `path`. Raises OSError, also for a file that is larger than any of ours."""
+    """All that is in the file `path`. Raises OSError, also if it is larger than any that quantum_pulse writes."""
     check(path)
     with open(path, "rb") as file:
         content = file.read(MOST_BYTES + 1)

@@ -11,6 +11,17 @@ from quantum_pulse.directories import Folder
 from quantum_pulse.errors import RecordingError
 
 
+def is_deleted(capture: str | os.PathLike[str]) -> bool:
+    """Whether there is no directory `capture` any more. One that may not be looked at is there."""
+    try:
+        os.stat(f"{os.fspath(capture)}/.")
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def target(path: str | os.PathLike[str]) -> str:
     """Where a capture goes, as an absolute path. Raises RecordingError for an empty path, TypeError for no path."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None

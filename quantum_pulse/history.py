@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FILE: Final = "history.jsonl"
 #: Key of a line: what was set aside of an operation, and the quantiles without that. Earlier versions have none.
 _WARMUP: Final = "warmup"
-#: Key of a line: the names of its recordings, which tell runs apart. Earlier versions have none.
+#: Key of a line: the names of its recordings, which distinguish runs. Earlier versions have none.
 _RECORDINGS: Final = "recordings"
 QUANTILES: Final = {0.5: "p50_us", 0.95: "p95_us", 0.99: "p99_us"}
 #: Runs that `check` looks back, by default.

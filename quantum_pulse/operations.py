@@ -358,7 +358,7 @@ def _another_name(member: str) -> str:
 
 if sys.version_info < (3, 12):
     # There EnumType has a __getattr__, for which each look at a class, as in `with Trading.SUBMIT`, takes 100 ns more.
-    # It would find members, but they stand in the class itself; see __init_subclass__.
+    # It would find members, but they are in the class itself; see __init_subclass__.
     core.plain_attributes(_OperationType)
 
 

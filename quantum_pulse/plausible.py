@@ -1,4 +1,4 @@
-"""What the rows of a capture can be. Checksums tell damage, not whether a recorder wrote it.
+"""What the rows of a capture can be. Checksums detect damage, not whether a recorder wrote it.
 
 Every reader takes rows through `check_rows`, so no code behind it meets a value that it cannot add, sort or show. A
 file with one such value is refused as a whole: with sound checksums it is no damage, and none of its rows can be
@@ -89,7 +89,7 @@ def check_rows(rows: Any, table: str) -> None:
     Raises
     ------
     ValueError
-        Some value is none that a recorder writes; pyarrow's errors, which are ValueErrors too, for broken arrays.
+        Some value is one that no recorder writes; pyarrow's errors, which are ValueErrors too, for broken arrays.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

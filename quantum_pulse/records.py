@@ -98,7 +98,7 @@ def time_ns(value: object) -> int:
 
 
 def why_nothing(process: dict[str, Any]) -> str:
-    """Why a recording that has ended holds no samples, as far as its process file can tell."""
+    """Why a recording that has ended holds no samples, as far as its process file knows."""
     left_open = (process.get("account") or {}).get("open") or 0
     if left_open:
         blocks = "one block was" if left_open == 1 else f"{left_open} blocks were"
@@ -117,8 +117,8 @@ def why_nothing(process: dict[str, Any]) -> str:
         hints.append(f"{detail} of them op(detail=True), which the level 'production' omits")
     if sampled:
         hints.append(f"{sampled} of them with sample_every, which omits most calls")
-    told = f" ({', '.join(hints)})" if hints else ""
-    return f"no operation ran during the recording{told}; {todo}. Calls that began before the start are not recorded"
+    details = f" ({', '.join(hints)})" if hints else ""
+    return f"no operation ran during the recording{details}; {todo}. Calls that began before the start are not recorded"
 
 
 def explained(loss: dict[str, Any], failures: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def footer(metadata: Any) -> dict[str, Any]:
     _expect(_is_count(content.get("process")) and _is_time(content.get("clock_anchor_ns")), "process")
     histograms = content.get("histograms")
     if not (isinstance(histograms, list) and all(map(_is_summary, histograms))):
-        content.pop("histograms", None)  # the rows tell what it would have said
+        content.pop("histograms", None)  # the rows say the same
     return dict(content)
 
 

@@ -23,7 +23,7 @@ HISTORY: Final[dict[int, str]] = {
     "`voluntary_switches` and `involuntary_switches` where they cannot be read. Events have a `value`, and of other "
     "kinds than `gc` neither `generation` nor `collected`; `clock_step` is new. Processes say their `cpu_quota`, and "
     "how they ended. Rollups of what has expired: the table `rollups`, whose footers name the parts and process files "
-    "that they stand in for. Forked processes that end soon share a recording.",
+    "that they replace. Forked processes that end soon share a recording.",
 }
 
 
@@ -52,7 +52,7 @@ SAMPLES: Final[tuple[Column, ...]] = (
     Column("span", "int64", _DELTA, "", "Number of this execution, unique in the process."),
     Column("parent", "int64", _SPLIT, "", "`span` of the enclosing execution; 0 at a root."),
     Column("error", "dictionary<string>", _DICT, "", "Type name of the exception that left the block.", True),
-    Column("weight", "int32", _DICT, "calls", "How many calls this sample stands for."),
+    Column("weight", "int32", _DICT, "calls", "How many calls this sample represents."),
     Column("process", "int32", _DICT, "", "Process id."),
 )
 
@@ -129,7 +129,7 @@ NAMES_SUFFIX: Final = ".names"
 MERGED_ROWS: Final = 1 << 20
 #: Parts with more rows are never replaced by larger ones.
 FINAL_ROWS: Final = 2 * MERGED_ROWS
-#: Rows of a row group that no writer of ours exceeds.
+#: Rows of a row group that no writer of quantum_pulse exceeds.
 MOST_GROUP_ROWS: Final = 1 << 22
 #: No clock shows a later time, in ns since its epoch, and no block takes longer: the sum of both fits into 64 bits.
 MOST_NS: Final = 1 << 62

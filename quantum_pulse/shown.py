@@ -19,7 +19,7 @@ _LINKS: Final = re.compile(r"(?<=www)\.|:(?=//)", re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 #: What a spreadsheet takes for the begin of a formula, in a file that another one has quoted.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-#: Signs that terminals of few letters lack, and what stands for them.
+#: Signs that terminals of few letters lack, and what replaces them.
 _PLAIN: Final = str.maketrans(
     {
         **dict.fromkeys("─–—−", "-"), "═": "=", "µ": "u", "×": "x", "→": "->", "←": "<-", "…": "...", "’": "'",

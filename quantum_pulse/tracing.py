@@ -18,7 +18,7 @@ def is_asked() -> bool:
 
 
 def start_if_asked() -> None:
-    """Let the logger "quantum_pulse" write all that it is told, if the environment says so."""
+    """Let the logger "quantum_pulse" write everything that is logged, if the environment says so."""
     if not is_asked():
         return
     import logging

@@ -1,5 +1,8 @@
-"""What the environment says. Whoever set a variable may not be who wrote the program, so a wrong one breaks nothing:
-it is told once, and the program goes on as without it."""
+"""Read environment variables.
+
+Whoever sets a variable may not have written the program, so an invalid one breaks nothing: it is reported once, and the
+program continues as if it were not set.
+"""
 
 from __future__ import annotations
 

@@ -388,7 +388,7 @@ class Agent:
         is_new = self._failing_since is None
         if is_new:
             self._failing_since = now
-        if isinstance(error, FileNotFoundError) and self.capture.exists():
+        if isinstance(error, FileNotFoundError) and not folders.is_deleted(self.capture):
             with contextlib.suppress(OSError):
                 folders.make(str(self.capture), time.time_ns())
                 if is_new:
@@ -413,8 +413,8 @@ class Agent:
         failure = ""
         self._sample_one(recording.name)  # up to the moment that is saved
         try:
-            told = snapshots.write(Path(request["snapshot"]), recording, int(request["first_ns"]), self._clock)
-            content = recording.content("snapshot", self._environment(recording)) | told
+            saved = snapshots.write(Path(request["snapshot"]), recording, int(request["first_ns"]), self._clock)
+            content = recording.content("snapshot", self._environment(recording)) | saved
             write_json(Path(request["snapshot"]) / schema.PROCESSES / f"{recording.name}.json", content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             failure = str(getattr(error, "strerror", None) or error)
@@ -425,7 +425,7 @@ class Agent:
     def _has_ended(self) -> bool:
         """Whether there is nothing left to do; then the folders are gone, and nobody takes this for an agent."""
         now = time.monotonic()
-        if not self.capture.exists():
+        if folders.is_deleted(self.capture):
             self._drop_rings()
         elif self._failing_since is not None and all(
             one.has_exited or one.is_stopped for one in self.recordings.values()
@@ -439,7 +439,7 @@ class Agent:
         elif self.recordings or now < self._idle_since + LINGER_S:
             return False
         with self._place.closing():
-            if self.capture.exists() and self._failing_since is None:
+            if not folders.is_deleted(self.capture) and self._failing_since is None:
                 self._attach()
                 if self.recordings:
                     return False
@@ -447,7 +447,7 @@ class Agent:
         return True
 
     def _drop_rings(self) -> None:
-        """Nobody can find what is in the rings of a capture that was deleted. A program that goes on keeps its own."""
+        """Nobody can find what is in the rings of a capture that was deleted. A running program keeps its own."""
         for recording in self.recordings.values():
             if recording.has_exited or recording.is_stopped:
                 remove_ring(recording.path)

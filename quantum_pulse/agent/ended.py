@@ -11,7 +11,7 @@ from quantum_pulse import records
 ACCOUNT: Final = ("started", "written", "open", "lost", "pending")
 #: States of a recording that has ended.
 STATES: Final = ("finished", "failed", "recovered", "snapshot")
-#: Different losses that are told apart; further ones become one.
+#: Different losses that are listed; further ones become one.
 _MOST_LOSSES: Final = 100
 
 Loss = Mapping[str, Any]
@@ -40,7 +40,7 @@ class Ended(NamedTuple):
             process.get("stopped_ns"),
             account,
             rows,
-            _losses(_told(process, account, rows, expired)),
+            _losses(_process_file(process, account, rows, expired)),
             tuple(process.get("unused") or ()),
         )
 
@@ -67,7 +67,7 @@ class Ended(NamedTuple):
         return cls(**{**known, "losses": tuple(known.get("losses") or ()), "unused": tuple(known.get("unused") or ())})
 
 
-def _told(
+def _process_file(
     process: Mapping[str, Any], account: Mapping[str, int], rows: Mapping[str, int], expired: Mapping[str, int]
 ) -> list[Loss]:
     """The losses that a reader of the capture has reported of a recording."""
@@ -80,7 +80,7 @@ def _told(
         found.append({**times, "count": None, "cause": "rings of processes that have ended were damaged"})
     missing = rows.get("samples", 0) - expired.get("samples", 0)
     if missing > 0:
-        cause = "rows of samples that processes wrote which have ended stood in no part"
+        cause = "rows of samples that processes wrote which have ended are in no part"
         found.append({**times, "count": missing, "cause": cause})
     return found
 

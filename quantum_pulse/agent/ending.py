@@ -20,7 +20,7 @@ _GRACEFUL: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Ending:
-    """Watches a process. `file` is readable once it has ended; -1 where this system cannot tell."""
+    """Watches a process. `file` is readable once it has ended; -1 where this system does not say."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

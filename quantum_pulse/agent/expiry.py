@@ -1,7 +1,7 @@
 """The oldest parts of a capture expire, and rollups of them stay: what ``keep=`` asks for.
 
 Each step leaves a capture that counts every call once, wherever the process is killed: a rollup file names the parts
-and the process files that it stands in for, and is on the disk before they are deleted. Readers leave out what a rollup
+and the process files that it replaces, and is on the disk before they are deleted. Readers leave out what a rollup
 file names, and the next run deletes it.
 """
 
@@ -25,7 +25,7 @@ from quantum_pulse.keep import Keep
 
 logger = logging.getLogger("quantum_pulse")
 
-#: One rollup file stands in for at most so many parts, and is written once it has so many rows.
+#: One rollup file replaces at most so many parts, and is written once it has so many rows.
 _MOST_PARTS: Final = 64
 _MANY_ROWS: Final = 1 << 15
 #: Process files that a run folds at most.
@@ -54,7 +54,7 @@ class Expiry:
     keep
         The bound: an age of samples, or bytes on disk of all parts and rollups of this host.
     is_own
-        Whether the recording of that name is of this host, as `recorded_by` tells; another host expires the others.
+        Whether the recording of that name is of this host, as `recorded_by` says; another host expires the others.
     host
         Name of the host, which rollup files are named after; by default that of this machine.
     """
@@ -88,7 +88,7 @@ class Expiry:
     # ---- after a run that was killed ---------------------------------------------------------------------------------
 
     def _clean(self, root: Folder, found: Inventory) -> None:
-        """Delete what another file stands in for."""
+        """Delete what another file replaces."""
         _delete(root, schema.ROLLED_UP, found.temporary)
         _delete(root, schema.ROLLED_UP, {name for one in found.filed for name in one.footer.get("merged", ())})
         for table in schema.RECORDED:
@@ -183,8 +183,8 @@ class Expiry:
         is_left = found.with_parts | found.going
         due = [
             recording
-            for recording, told in sorted(found.processes.items())
-            if recording not in is_left and told.moment_ns is not None and told.moment_ns < horizon_ns
+            for recording, process in sorted(found.processes.items())
+            if recording not in is_left and process.moment_ns is not None and process.moment_ns < horizon_ns
         ]
         if not due:
             return 0
@@ -235,7 +235,7 @@ class Expiry:
 
 
 def recorded_by(host: str, capture: Path) -> Callable[[str], bool]:
-    """A function that tells whether a recording in `capture` is of `host`, by its process file."""
+    """A function that says whether a recording in `capture` is of `host`, by its process file."""
     known: dict[str, bool] = {}
 
     def is_own(recording: str) -> bool:
@@ -270,13 +270,13 @@ def _delete(root: Folder, table: str, names: Iterable[str]) -> None:
 
 
 def _is_replaced(piece: Piece, found: Inventory) -> bool:
-    """Whether a rollup file stands in for it, and not for another part that had its name."""
-    told = (one.footer["replaces"].get(piece.table, {}).get(piece.name) for one in found.filed)
-    return any(part is not None and Part(*part) == piece.part for part in told)
+    """Whether a rollup file replaces it, rather than another part that had its name."""
+    replaced = (one.footer["replaces"].get(piece.table, {}).get(piece.name) for one in found.filed)
+    return any(part is not None and Part(*part) == piece.part for part in replaced)
 
 
 def _needed_by_recovery(found: Inventory) -> Iterator[Piece]:
-    """The last samples of each recording that goes on: they tell which rows of its ring have been written."""
+    """The last samples of each running recording: they say which rows of its ring have been written."""
     by_recording: dict[str, list[Piece]] = {}
     going = found.going
     for piece in found.pieces:

@@ -63,7 +63,7 @@ class Filed(NamedTuple):
         return int(self.footer["interval_ns"])
 
 
-class Told(NamedTuple):
+class ProcessState(NamedTuple):
     """What a process file says of its recording; `moment_ns` is when that ended, or else began, if it says so."""
 
     has_ended: bool = False
@@ -79,15 +79,15 @@ class Inventory(NamedTuple):
     #: Recordings with a part, readable or not; with a ring; with a process file, and what that says.
     with_parts: set[str]
     with_rings: set[str]
-    processes: dict[str, Told]
+    processes: dict[str, ProcessState]
     #: Left by a run that was killed, in the folder of rollups.
     temporary: list[str]
     next_number: int
 
     @property
     def going(self) -> set[str]:
-        """Recordings that go on, or that somebody must yet recover."""
-        return self.with_rings | {name for name, told in self.processes.items() if not told.has_ended}
+        """Recordings that are running, or that somebody must yet recover."""
+        return self.with_rings | {name for name, process in self.processes.items() if not process.has_ended}
 
     @property
     def bytes(self) -> int:
@@ -99,17 +99,17 @@ class Lookout:
     """Takes inventories, and remembers what files say that have not changed."""
 
     def __init__(self, is_own: Callable[[str], bool], prefix: str) -> None:
-        """`is_own` tells whether a recording is of this host; `prefix` begins the names of its rollup files."""
+        """`is_own` says whether a recording is of this host; `prefix` begins the names of its rollup files."""
         self._is_own = is_own
         self._prefix = prefix
         self._known: dict[tuple[str, Entry], Piece | Filed] = {}
-        self._told: dict[Entry, Told] = {}
+        self._known_processes: dict[Entry, ProcessState] = {}
 
     def look(self, root: Folder) -> Inventory:
-        """What stands in the capture `root` now. Raises OSError for a folder that cannot be read."""
+        """What is in the capture `root` now. Raises OSError for a folder that cannot be read."""
         found = Inventory([], [], [], set(), set(), {}, [], 1)
         seen: dict[tuple[str, Entry], Piece | Filed] = {}
-        told: dict[Entry, Told] = {}
+        processes: dict[Entry, ProcessState] = {}
         own: dict[str, bool] = {}
 
         def is_own(recording: str) -> bool:
@@ -142,8 +142,9 @@ class Lookout:
             for entry in [] if folder is None else folder.files():
                 name = entry.name.removesuffix(".json")
                 if name != entry.name and not name.startswith(".") and is_own(name):
-                    found.processes[name] = told[entry] = self._told.get(entry) or _process(folder, entry.name)
-        self._told = told
+                    state = self._known_processes.get(entry) or _process(folder, entry.name)
+                    found.processes[name] = processes[entry] = state
+        self._known_processes = processes
         return found._replace(next_number=max(numbers) + 1)
 
     def _note(
@@ -211,12 +212,12 @@ def _read(folder: Folder, table: str, entry: Entry) -> Piece | Filed | None:
         return None
 
 
-def _process(folder: Folder | None, name: str) -> Told:
+def _process(folder: Folder | None, name: str) -> ProcessState:
     """What a process file says; of one that makes no sense nothing."""
     if folder is None:
-        return Told()
+        return ProcessState()
     try:
         content = records.checked_process(folder.read_json(name))
     except (OSError, ValueError):
-        return Told()
-    return Told(content.get("state") in STATES, content.get("stopped_ns") or content.get("started_ns"))
+        return ProcessState()
+    return ProcessState(content.get("state") in STATES, content.get("stopped_ns") or content.get("started_ns"))

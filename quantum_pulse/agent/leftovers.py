@@ -35,7 +35,7 @@ class Source(Protocol):
         """Read a file as one more part of `table`."""
 
     def note_loss(self, key: str, loss: dict[str, Any]) -> None:
-        """Note a loss once, which `key` tells apart."""
+        """Note a loss once, which `key` identifies."""
 
     def note_open(self, recording: str, blocks: list[dict[str, Any]], now_ns: int | None) -> None:
         """Note the open blocks of a recording, as of `now_ns`."""
@@ -47,7 +47,7 @@ class Source(Protocol):
 class Leftover(NamedTuple):
     """What was in a ring when somebody looked; `contents` is None where it could not be read.
 
-    `now_ns` is when that was, in Unix time, of a process that goes on.
+    `now_ns` is when that was, in Unix time, of a running process.
     """
 
     ring: Path
@@ -74,9 +74,9 @@ class Leftover(NamedTuple):
         source.recordings[name] = {**described, "unused": [*(described.get("unused") or ()), *found.unused()]}
         if not self._is_accounted_for(described):
             failures = [*(described.get("failures") or ()), *([{"reason": found.failure}] if found.failure else [])]
-            for number, loss in enumerate(found.untold([])):
+            for number, loss in enumerate(found.unreported([])):
                 source.note_loss(f"{self.ring}:lost:{number}", records.explained(loss, failures))
-        # A process that goes on may have written some of it meanwhile, and ended some blocks.
+        # A running process may have written some of it meanwhile, and ended some blocks.
         own = [part for part in source.parts["samples"] if part.recording == name]
         found = found.without(spans_in([part.file for part in own], found))
         source.note_open(name, found.open_blocks(), self.now_ns)
@@ -140,7 +140,7 @@ def _made_folder() -> Path:
 
 
 def _new_events(source: Source, name: str, found: Contents) -> Batch:
-    """The garbage collections that are not in parts yet. They have no number, so they are told apart by their times."""
+    """The garbage collections that are not in parts yet. They have no numbers: their times distinguish them."""
     own = [part.file for part in source.parts["events"] if part.recording == name]
     collections = found.collections
     if not own or not collections.rows:

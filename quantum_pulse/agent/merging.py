@@ -1,7 +1,7 @@
-"""Small parts into larger ones, while a recording goes on and when it stops.
+"""Small parts into larger ones, while a recording continues and when it stops.
 
 One of schema.MERGED_ROWS takes about 70 MB of memory while it is made.
-A merged part names its sources in its footer and stands under its final name before they are deleted. So wherever the
+A merged part names its sources in its footer and has its final name before they are deleted. So wherever the
 process dies, each row is in a part that counts: readers and `recover` leave out parts that another one names.
 """
 

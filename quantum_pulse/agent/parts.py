@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _Name = TypeVar("_Name")
 
-#: Stands for operations and errors of which nobody knows the name.
+#: Represents operations and errors of which nobody knows the name.
 UNKNOWN = Definition("?", "", "", Category("?"))
 OTHER_ERRORS = "(other)"
 
@@ -41,7 +41,7 @@ def write_samples(
 ) -> None:
     """Write the rows of `batch` as a part of `samples`.
 
-    `operations` and `errors` resolve the numbers in the batch; error 0 is none. `unix` turns readings of the core's
+    `operations` and `errors` resolve the numbers in the batch; error 0 means none. `unix` turns readings of the core's
     clock into Unix time. `process` is the number of the process, or that of each row. Operations and their summaries
     are added to `footer`. Raises OSError when the disk does not take it.
     """
@@ -114,7 +114,7 @@ def packed_footer(sources: Sequence[Path], found: list[dict[str, Any]]) -> dict[
 
 
 def _replaced(sources: Sequence[Path], found: list[dict[str, Any]]) -> list[str]:
-    """Names of the parts that one made of `sources` stands for."""
+    """Names of the parts that one made of `sources` represents."""
     # A source that could not be deleted when it was merged must not come back to life when this one takes over.
     left = {
         name
@@ -168,7 +168,7 @@ def _in_order(samples: Any) -> Any:
 
 
 def merged(paths: Iterable[Path]) -> set[str]:
-    """Names of parts whose rows stand in one of the parts `paths` as well, because the process died between."""
+    """Names of parts whose rows are in one of the parts `paths` as well, because the process died between."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -205,7 +205,7 @@ def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any
 
 
 def _common_footer(sources: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the footer of merged samples says that stands in those of its sources."""
+    """What the footer of merged samples takes over from those of its sources."""
     described = {json.dumps(plain, sort_keys=True): plain for footer in sources for plain in footer["operations"]}
     saved = [sample for footer in sources for sample in footer.get("saved_for", ())]
     return {
@@ -235,14 +235,13 @@ def _named(
 ) -> pa.Array[Any]:
     """A dictionary array of `names[number]`; null where `none` is true. `present` are the numbers that occur."""
     import numpy as np
-    import pyarrow as pa
 
     # Two numbers may have one name, as an operation has that was redefined; a dictionary must not.
     codes: dict[str, int] = {}
     code_of = np.zeros(len(names), np.int32)
     for number in present:
         code_of[number] = codes.setdefault(names[number], len(codes))
-    return pa.DictionaryArray.from_arrays(arrow.array(code_of[numbers], pa.int32(), none), arrow.strings(list(codes)))
+    return arrow.named(code_of[numbers], list(codes), none)
 
 
 def _present(numbers: npt.NDArray[np.intp]) -> list[int]:

@@ -229,7 +229,7 @@ class ProcessMetrics:
                 start_ticks=int(fields[19]),
                 rss_pages=int(fields[21]),
             )
-            # Of a process that goes on, the main thread alone may have ended.
+            # Of a running process, the main thread alone may have ended.
             has_ended = fields[0] in (b"Z", b"X") and status.threads <= 1
             if not has_ended and self.start_ticks in (None, status.start_ticks):
                 return status

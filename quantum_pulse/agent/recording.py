@@ -56,7 +56,7 @@ class Recording:
     """A recording of a process that is there, or that was there when this began to look at it."""
 
     def __init__(self, capture: Path, path: Path, clock: Clock, core: Core) -> None:
-        """Attach to the ring `path`. Raises OSError, and ValueError when it is no ring."""
+        """Attach to the ring `path`. Raises OSError, and ValueError when it is not a ring file."""
         self.capture = capture
         self.path = path
         self.name = owners.recording_of(path)
@@ -396,7 +396,7 @@ class Recording:
                 "lost": lost,
             },
             "rows": {**self._rows, "samples": written},
-            "losses": self._losses(end) if end else found.untold([]),
+            "losses": self._losses(end) if end else found.unreported([]),
             "unfinished": found.open_blocks(self._clock.unix_of),
             "unused": found.unused(),
         }

@@ -1,4 +1,4 @@
-"""A capture of what the rings hold at a moment, while the recording goes on."""
+"""A capture of what the rings hold at a moment, while the recording continues."""
 
 from __future__ import annotations
 

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 #: Samples that are summed up at once: about 40 MB.
 _BATCH_ROWS: Final = 1 << 17
-#: Rows that are read at once by whoever wants a stretch of time.
+#: Rows that are read at once by whoever reads a time interval.
 _GROUP_ROWS: Final = 1 << 13
 #: These files are written a few times and stay for years.
 _COMPRESSION_LEVEL: Final = 9
 
 
 class Part(NamedTuple):
-    """What tells a part that has expired from another one that was written under its name later."""
+    """What distinguishes a part that has expired from another one that was written under its name later."""
 
     rows: int
     first_ns: int | None
@@ -41,7 +41,7 @@ class Summary(NamedTuple):
     #: Just after the last sample that has expired started; None where only other rows have.
     until_ns: int | None = None
     operations: Sequence[dict[str, Any]] = ()
-    #: Table -> name -> the parts that this file stands in for. They are deleted after it is there.
+    #: Table -> name -> the parts that this file replaces. They are deleted after it is there.
     replaces: dict[str, dict[str, Part]] = {}  # noqa: RUF012 - never changed
     #: Recording -> table -> rows that have expired.
     expired: dict[str, dict[str, int]] = {}  # noqa: RUF012 - never changed

@@ -181,7 +181,7 @@ class Workers:
         left_open = max(whole.entered - written - lost, 0)
         account["open"] += left_open
         _add_up(content["accounts"], end.get("accounts") or [])
-        content["losses"] = _added_losses(content["losses"], whole.untold([]))
+        content["losses"] = _added_losses(content["losses"], whole.unreported([]))
         content["unused"] = records.newest([*(content.get("unused") or []), *whole.unused()])
         content["unfinished"] += piece.open_blocks(self._clock.unix_of)
         del content["unfinished"][MOST_LISTED:]
@@ -235,7 +235,7 @@ def _together(pieces: list[contents.Contents]) -> tuple[Batch, list[Definition],
 
 
 def _add_up(total: list[dict[str, Any]], accounts: list[dict[str, Any]]) -> None:
-    """Add accounts by operation; thread 0 stands for threads that have ended."""
+    """Add accounts by operation; thread 0 is for threads that have ended."""
     known = {one["operation"]: one for one in total}
     for account in accounts:
         own = known.get(account["operation"])

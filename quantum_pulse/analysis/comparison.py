@@ -53,7 +53,7 @@ ENOUGH_RUNS: Final = 5
 #: Of a regression: the operation took over time of the one around it, and together they are not slower.
 MOVED: Final = "moved"
 
-#: What `Comparison.failures` may name: verdicts, budgets that the current side misses, and what had not ended in it.
+#: What `Comparison.failures` may name: verdicts, budgets that the current side misses, and its open calls.
 FAIL_ON: Final = ("regressed", "improved", "differs", "inconclusive", "removed", "budget", "killed", "unfinished")
 #: What fails a build unless it says otherwise.
 USUAL_FAIL_ON: Final = ("regressed", "budget", "killed")

@@ -197,7 +197,7 @@ def _row(values: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_], alpha: 
     # Two levels that explain all, as of two values that never mix, leave the least that a rank can differ by.
     power = max(power, 1 / places.size)
     correlation = float(rest[next_to] @ rest[next_to + 1]) / power
-    # How persistent the noise is, so few values do not tell: all that may be counts, each as far as it is likely.
+    # So few values do not show how persistent the noise is: each possible noise counts by its likelihood.
     likely = np.exp(-places.size / 2 * (correlation - fit.correlations) ** 2)
     likely /= likely.sum()
     skew = _skewness(scores) * _skewness(inside[known].astype(np.float64)) * math.copysign(1, shift)

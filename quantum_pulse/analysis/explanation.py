@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from quantum_pulse.analysis.comparison import Comparison, compare_samples
+from quantum_pulse.analysis.comparison import Comparison, compare_samples, directed
 from quantum_pulse.analysis.correlation import effective_size
 from quantum_pulse.analysis.significance import benjamini_hochberg, student_tail
 

@@ -69,7 +69,7 @@ def settled(runs: Sequence[Run], levels: Mapping[str, float]) -> dict[str, float
     """What is left of an operation's samples without those at the start that are still settling; None where none are.
 
     `set_aside`, of so many `samples`; `change`, the ratio of the median of what was set aside to that of the rest,
-    minus 1; and the quantiles `levels` of the rest, in µs, each sample counting as many calls as it stands for.
+    minus 1; and the quantiles `levels` of the rest, in µs, each sample counting as many calls as it represents.
     """
     import numpy as np
 

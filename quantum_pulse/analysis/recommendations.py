@@ -309,10 +309,10 @@ def _moves_along(sure: pd.DataFrame, *, tested: bool) -> Outcome:
     if not tested:
         return NotApplicable(rule, _UNTESTED)
     resources = {name for names, *_ in RESOURCES.values() for name in names}
-    told = sure["metric"].isin(resources) & (sure["rho"] > STRONG)
+    named = sure["metric"].isin(resources) & (sure["rho"] > STRONG)
     own = sure[(sure["rho"] >= WORTH_TELLING) & sure["metric"].isin(ADVICE)]
     own = own.sort_values("rho", ascending=False, kind="stable").drop_duplicates("operation")
-    own = own[~told.reindex(own.index)]
+    own = own[~named.reindex(own.index)]
     if not len(own):
         return NotApplicable(rule, "no other metric with a recommendation is significantly and strongly correlated")
     return [
@@ -390,13 +390,13 @@ def _waits(
         found[operation] = ", ".join(evidence)
     if not found:
         return NotApplicable(rule, "a recorded metric explains each slow operation")
-    told = dict(list(found.items())[:MOST_WAITS])
-    shown = [*told.values()] if len(told) == 1 else [f"{operation} {evidence}" for operation, evidence in told.items()]
+    named = dict(list(found.items())[:MOST_WAITS])
+    shown = [*named.values()] if len(named) == 1 else [f"{name} {evidence}" for name, evidence in named.items()]
     if not math.isnan(cpu):
         shown.append(f"the machine's CPUs were busy {cpu:.0%} of the time")
     return [
         Recommendation(
-            ", ".join(told),
+            ", ".join(named),
             "; ".join(shown),
             "what is slow without using CPU or memory mostly waits: for a peer, a disk, a lock, a full queue",
             "see slowest() for what ran concurrently, and contrast() for a time interval",

@@ -107,7 +107,7 @@ def _upper_gamma(a: float, x: float) -> float:
 def benjamini_hochberg(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """q-values (Benjamini & Hochberg 1995), shape of `p_values`; NaN (not tested) stays NaN and counts for nothing.
 
-    Reporting what has q <= alpha keeps the expected share of false reports at alpha, for tests that are independent or
+    Reporting what has q <= alpha keeps the false discovery rate at alpha, for tests that are independent or
     positively dependent (Benjamini & Yekutieli 2001); with nothing to find, the probability of any report.
     """
     import numpy as np

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Share of stationary series of which the start is set aside all the same, at most.
 ALPHA: Final = 0.001
-#: A start that lasts for a larger share of the run is none: then the run has changed on the way, and all of it counts.
+#: A longer start is not a warm-up: then the run has changed on the way, and all of it counts.
 LONGEST: Final = 0.25
 #: Intervals that a run is summed into at most, each at least a sample.
 STRETCHES: Final = 4096

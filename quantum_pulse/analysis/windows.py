@@ -20,7 +20,7 @@ MOST_OTHERS: Final = 8
 
 #: Windows that a capture is cut into by default, about.
 WINDOWS: Final = 1000
-#: Of a window that somebody chose, or where no metrics tell how long the capture is: more take memory for nothing.
+#: Of a window that somebody chose, or where no metrics say how long the capture is: more take memory for nothing.
 MOST_WINDOWS: Final = 1_000_000
 
 

@@ -24,7 +24,8 @@ FALLBACK_REASON: str | None = None
 def _choose() -> Core:
     global FALLBACK_REASON
     wanted = variables.chosen("QUANTUM_PULSE_CORE", ("native", "python"))
-    variables.chosen("QUANTUM_PULSE_CLOCK", ("counter", "monotonic"))  # only told: the native core reads it itself
+    # The native core reads it itself; this only reports an invalid value.
+    variables.chosen("QUANTUM_PULSE_CLOCK", ("counter", "monotonic"))
     if wanted != "python":
         try:
             return importlib.import_module("quantum_pulse.core._native")

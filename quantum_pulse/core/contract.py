@@ -29,7 +29,7 @@ WAIT: Final = 2
 #: Causes of losses: there was no room, or later samples took it.
 NO_ROOM: Final = 0
 OVERWRITTEN: Final = 1
-#: As the losses of a capture tell them.
+#: As the losses of a capture name them.
 CAUSES: Final = {NO_ROOM: "rings full", OVERWRITTEN: "overwritten by later ones"}
 
 #: When rings are more than half full, a thread that takes a segment pauses: next to nothing at first, so long when they
@@ -76,7 +76,7 @@ class Progress(NamedTuple):
 class Account(NamedTuple):
     """Per operation and thread: `started` = rows committed + still open + `lost`.
 
-    An operation and thread may have several, which add up; numbers in one may be negative. Thread 0 stands for
+    An operation and thread may have several, which add up; numbers in one may be negative. Thread 0 is for
     threads that have ended.
     """
 
@@ -98,7 +98,7 @@ class Core(Protocol):
     def Probe(self) -> type[_native.Probe]:  # noqa: N802 - a class of the module
         """A place in a program that is timed: a context manager that can be entered many times at once.
 
-        One of `probe_every` calls is recorded, at random, and its weight stands for all of them. With `probe_detail`
+        One of `probe_every` calls is recorded, at random, and its weight represents all of them. With `probe_detail`
         none is in production.
         """
 

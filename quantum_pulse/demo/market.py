@@ -43,7 +43,7 @@ def validate(message: Any, symbols: Container[str]) -> None:
 
 
 class Book:
-    """What is bid and asked for one symbol, in cents, as far as the feed has told. The best comes last on both sides.
+    """What is bid and asked for one symbol, in cents, as far as the feed has said. The best comes last on both sides.
 
     Asks are kept with their sign turned, so that both sides work alike.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import quantum_pulse as qp
 
-MARKET_DATA = qp.Category("Market data", "From the bytes of the feed to a picture of the market", "#2a78d6", 1)
+MARKET_DATA = qp.Category("Market data", "From the bytes of the feed to a view of the market", "#2a78d6", 1)
 RISK_CONTROL = qp.Category("Risk", "What an order could cost us, before it is sent", "#b5561c", 2)
 EXECUTION = qp.Category("Execution", "From the decision to the answer of the exchange", "#1b8a5a", 3)
 STORAGE = qp.Category("Storage", "Positions that survive a crash", "#7a5195", 4)

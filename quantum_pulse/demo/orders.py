@@ -137,7 +137,7 @@ class Gateway:
         try:
             self._loop.call_soon_threadsafe(self._orders.put_nowait, order)
         except RuntimeError:
-            # The loop has ended early; why, its thread tells the crew.
+            # The loop has ended early; its thread reports why to the crew.
             raise Stopped from None
 
     def _cancel_all(self) -> None:

@@ -74,7 +74,7 @@ class Explorer:
         self._is_refined = False
         self._picture: Any = None
         self.widget: anywidget.AnyWidget = _widget_class()(
-            begin=str(model.begin_ns), tables=self._memory.tables, picture=f"qp-picture-{uuid.uuid4().hex}"
+            begin=str(model.begin_ns), tables=self._memory.tables, picture=f"qp-snapshot-{uuid.uuid4().hex}"
         )
         self.widget.on_msg(self._on_message)
         self.widget.observe(self._on_tables, "tables")

@@ -145,7 +145,7 @@ class Tracks:
     def place(
         self, thread: int, task: int, span: int, parent: int, kind: int, start_ns: int, end_ns: int
     ) -> tuple[Track, int]:
-        """Where to draw a sample of the operation numbered `kind` (task 0 is none): a track and the lane of it."""
+        """Where to draw a sample of the operation numbered `kind` (0 means no task): a track and the lane of it."""
         track = Track(0, task) if task else Track(thread, 0)
         lanes = self._lanes.get(track)
         if lanes is None:

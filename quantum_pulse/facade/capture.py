@@ -1116,7 +1116,7 @@ class Capture:
         return reader.loss_frame(self._source)
 
     def unfinished(self) -> pd.DataFrame:
-        """Return the open calls: blocks that were entered and had not ended.
+        """Return the open calls: blocks that were entered and had not been left.
 
         Returns
         -------

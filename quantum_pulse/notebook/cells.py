@@ -42,7 +42,7 @@ class Cell:
     """The statements of a cell, each compiled by itself as IPython does, and its last expression if it has one.
 
     A string between statements is then not taken for a docstring, a `from __future__` may stand anywhere, and what
-    stands above a `return` that cannot be compiled runs, as it does without the magic. It costs a call a statement.
+    is above a `return` that cannot be compiled runs, as it does without the magic. It costs a call a statement.
     """
 
     def __init__(self, shell: Any, source: str, *, line_offset: int = 0, number: int | None = None) -> None:

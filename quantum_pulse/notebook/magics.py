@@ -179,14 +179,14 @@ class PulseMagics(Magics):
             return lines
         line, cell = lines[0].strip()[len("%%pulse") :], "".join(lines[1:])
         _, code, taken = options.continued(line, cell)
-        # Between cells the next one is meant; another magic in a cell that runs may transform what stands below it.
+        # Between cells the next one is meant; another magic in a cell that runs may transform what is below it.
         number = self.shell.execution_count if self.shell.displayhook.exec_result is None else None
         with OutOfSight():
             if not Cell(self.shell, code, line_offset=1 + taken, number=number).is_async:
                 return lines
         return [f"await get_ipython().magics_manager.registry['PulseMagics'].run_async({line!r}, {cell!r})\n"]
 
-    # Whether what is typed in a terminal is complete yet is told from the magic, which then ends with an empty line.
+    # The magic decides whether what is typed in a terminal is complete yet, which then ends with an empty line.
     route.has_side_effects = True  # type: ignore[attr-defined]
 
     def complete(self, _shell: Any, event: Any) -> list[str]:

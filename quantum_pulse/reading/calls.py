@@ -63,7 +63,7 @@ class Calls:
         import numpy as np
 
         names = operations.dictionary.to_pylist()
-        # 0 stands for none: nothing is added to calls without an interval.
+        # 0 means none: nothing is added to calls without an interval.
         intervals = np.array([self.intervals_ns.get(name, 0) for name in names], np.int64)
         interval = intervals[operations.indices.to_numpy()]
         has_one = interval > 0

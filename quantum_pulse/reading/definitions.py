@@ -11,7 +11,7 @@ from quantum_pulse.reading.reader import Source
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Fields of a definition that are shown, and of which a change is told.
+#: Fields of a definition that are shown, and of which a change is reported.
 FIELDS: Final = ("category", "description", "priority", "budget_us")
 
 
@@ -83,9 +83,9 @@ def _shown(definition: dict[str, Any]) -> dict[str, Any]:
 def _changed(versions: list[dict[str, Any]]) -> str:
     """What each field was before, where it was something else than it is in the newest version."""
     *before, now = versions
-    told = []
+    changes = []
     for name in FIELDS:
         others = dict.fromkeys(str(version[name]) for version in before if version[name] != now[name])
         if others:
-            told.append(f"{name}: {' or '.join(others)}")
-    return ", ".join(told)
+            changes.append(f"{name}: {' or '.join(others)}")
+    return ", ".join(changes)

@@ -32,8 +32,8 @@ def each(source: Source) -> list[dict[str, Any]]:
 
 def memory_bytes(source: Source) -> int | None:
     """Memory of the machine. None where it is not known, or where there were several machines."""
-    told = {own.get("memory_bytes") for process in source.processes if (own := process.get("environment"))}
-    return told.pop() if len(told) == 1 else None
+    sizes = {own.get("memory_bytes") for process in source.processes if (own := process.get("environment"))}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _others(metrics: pd.DataFrame | None, cores: int) -> float | None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Rows whose histograms are unpacked at once, at up to 400 buckets each: about 100 MB.
 _ROWS_AT_ONCE: Final = 1 << 11
-#: What rollups tell apart.
+#: What rollups distinguish.
 LEVELS: Final = frozenset({"operation", "category", "capture", "window"})
 MINUTE_NS: Final = schema.ROLLUP_INTERVALS_NS[0]
 _NAMES: Final = dict(zip(schema.ROLLUP_INTERVALS_NS, ("minute", "hour", "day"), strict=True))
@@ -73,7 +73,7 @@ def parts(source: Source, selection: Selection) -> list[Part]:
 
 
 def add(found: Totals, source: Source, groups: Groups, selection: Selection) -> None:
-    """Add to `found` the rollups of intervals that begin in `selection`, if they tell apart what `groups` does.
+    """Add to `found` the rollups of intervals that begin in `selection`, if they distinguish what `groups` does.
 
     Raises UnreadablePartError.
     """
@@ -221,5 +221,5 @@ def _reading(source: Source, part: Part) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError) as error:
         samples = sum(summary["samples"] for summary in part.footer["histograms"])
-        source.report_bad(part.path, error, samples)
+        source.report_damage(part.path, error, samples)
         raise UnreadablePartError(part.path) from error

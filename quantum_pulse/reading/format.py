@@ -53,8 +53,8 @@ Forked processes that end before anything of theirs is written share one, `*{sch
 {{tables}}
 | `{schema.RINGS}/` | Only while recording, or after everything was killed: rows that are in no part yet. |
 
-A part is written under a name that begins with a dot and then renamed, so a `*.parquet` is always whole. Parts stand on
-their own: any of them can be read, copied or deleted alone. A capture may hold parts of several versions: a column that
+A part is written under a name that begins with a dot and then renamed, so a `*.parquet` is always whole. Parts are
+independent: each can be read, copied or deleted alone. A capture may hold parts of several versions: a column that
 an older part lacks is null there (in DuckDB: `read_parquet('monday/metrics/*.parquet', union_by_name = true)`).
 
 A process file is a JSON object:
@@ -64,12 +64,12 @@ A process file is a JSON object:
 | `pid`, `host`, `argv`, `python` | Which process it was. |
 | `state` | `recording`, `finished`, `recovered` (it was killed) or `snapshot`; in version 1 also `starting` and \
 `failed`. |
-| `ended` | Null while it goes on, or how it ended, as far as that can be known: `stop`, `exec`, `exit status 3`, \
+| `ended` | Null while it is running, or how it ended, as far as that can be known: `stop`, `exec`, `exit status 3`, \
 `SIGTERM`. Of workers, how many ended in each way. |
 | `parent`, `is_forked` | The recording of the process that started this one, or null; whether it was forked. |
 | `workers` | Of several forked processes together: how many they are. |
 | `failure` | Null, or why nothing could be written when this was saved. |
-| `failures` | When nothing could be written, the last 100 times: `start`, `end` (Unix ns, or null while it goes on) \
+| `failures` | When nothing could be written, the last 100 times: `start`, `end` (Unix ns, or null while it continues) \
 and `reason`. |
 | `started_ns`, `stopped_ns` | When it was recorded, in Unix time as of its start: their difference is the length, \
 also where the wall clock was set meanwhile. |
@@ -83,14 +83,14 @@ counter that follows it); what was added to that to get Unix time. |
 `memory_bytes` that the process may use (the last two not in older captures), `governor`, `load_1m`, `kernel`, \
 `python`, `packages` with their versions, and `commit`. |
 | `account` | In samples: `started` = `written` + `open` + `lost` + `pending` (in rings that are still there). |
-| `accounts` | The same by `operation` and `thread`: `started` = `ended` + `open` + `lost`. Thread 0 stands for some \
+| `accounts` | The same by `operation` and `thread`: `started` = `ended` + `open` + `lost`. Thread 0 represents some \
 that ended long ago. |
 | `rows` | Written into parts, by table. |
 | `losses` | As in the footers. |
-| `unfinished` | The blocks that had not ended: a list of `operation`, `category`, `start` (Unix ns, or null where it \
+| `unfinished` | The open blocks: a list of `operation`, `category`, `start` (Unix ns, or null where it \
 had only just begun), `thread`, `task`, `span`, `parent` and `weight`. |
 | `whole_from` | Of a snapshot: since when nothing that ended is missing in it, Unix ns; null where nothing is. |
-| `open_spans` | Of a snapshot: the spans of the blocks that had not ended. |
+| `open_spans` | Of a snapshot: the spans of the open blocks. |
 | `unused` | The operations that were defined and did not run, as in the footers (of a process that was killed, all). |
 """
 
@@ -120,7 +120,7 @@ hexadecimal digits under `{schema.FOOTER_CHECKSUM_KEY}`. Pages of rows carry Par
 | `saved_for` | Of a flight recorder: the samples for which it saved, a list of `operation`, `span`, `duration_ns`, \
 `error` and `noticed_ns` (Unix time). |
 | `merged` | Where it was made of smaller parts: their names. They are deleted after it is there; where some still \
-are, their rows stand in it too. |
+are, it holds their rows too. |
 | `histograms` | In samples: for each operation in this part a summary of its durations, as below. |
 
 A summary can be added to that of another part. `operation` and `category` say of what; `count` and `errors` \
@@ -139,7 +139,7 @@ With `keep=` the oldest parts expire, and rollups stay: files of the table `roll
 | `interval_ns` | Interval of all rows in the file: {_intervals()}. |
 | `until_ns` | Just after the last expired sample in the file started, Unix ns; null where there is none. |
 | `operations`, `histograms` | As in samples, of all rows in the file. |
-| `replaces` | By table: the name of each part that the file stands in for, and its rows, first and last time. The \
+| `replaces` | By table: the name of each part that the file replaces, and its rows, first and last time. The \
 parts are deleted after the file is there; where one still is, it does not count. |
 | `expired` | By recording and table: how many rows have expired. |
 | `ended` | Process files of recordings of which nothing is left, added up: `recordings`, `started_ns` (of the first), \
@@ -148,7 +148,7 @@ parts are deleted after the file is there; where one still is, it does not count
 count. |
 | `merged` | As in parts. |
 
-Rows of one operation, category and interval may stand in several files: add them up. Rows of `metrics` and `events` \
+Rows of one operation, category and interval may be in several files: add them up. Rows of `metrics` and `events` \
 expire without a rollup.
 
 ## Histogram
@@ -211,7 +211,7 @@ def document() -> str:
 
 
 def main() -> None:
-    """Write `docs/format.md` of the source tree that this module stands in, or to the path given."""
+    """Write `docs/format.md` of the source tree that this module is in, or to the path given."""
     root = Path(__file__).resolve().parents[2]
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else root / "docs" / "format.md"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -79,17 +79,17 @@ class Groups:
         return [{"window": "start"}.get(level, level) for level in self._read(part) if level != "capture"]
 
     def category(self, operation: str, category: str) -> str:
-        """The category that counts for samples of an operation that stand in `category`."""
+        """The category that counts for samples of an operation that are in `category`."""
         return self._categories.get(operation, category)
 
     def _read(self, part: Part) -> list[str]:
-        """Levels whose values must be read; the category need not be where the operation tells it."""
+        """Levels whose values must be read; the category need not be where it follows from the operation."""
         if not self._derived(part):
             return list(self.levels)
         return list(dict.fromkeys("operation" if level == "category" else level for level in self.levels))
 
     def _derived(self, part: Part) -> dict[str, str] | None:
-        """Operation -> category, where the category is wanted and can be told so."""
+        """Operation -> category, where the category is requested and follows from the operation."""
         if "category" not in self.levels or not ("operation" in self.levels or self._categories):
             return None
         found = scan.category_of(part)

@@ -15,10 +15,10 @@ from quantum_pulse.arguments import real
 #: after the first sample.
 Moment: TypeAlias = str | dt.datetime | dt.timedelta | float | None
 
-#: From the first to the last moment that a capture tells of, Unix time in ns.
+#: From the first to the last moment that a capture covers, Unix time in ns.
 Extent: TypeAlias = Callable[[], tuple[int, int]]
 
-#: The largest Unix time that 64 bits of ns can tell; the smallest stands for no time at all.
+#: The largest Unix time that 64 bits of ns can hold; the smallest means no time at all.
 _LATEST_NS: Final = 2**63 - 1
 _DAY_NS: Final = 86_400 * 10**9
 

@@ -258,7 +258,7 @@ class _Recording:
         if (low < reached).any():
             self._paths.add("concurrent", own[counts], (_shared(low, high) * weight)[counts])
         explained = np.maximum(high - np.maximum(low, reached), 0)
-        # Where only some calls were sampled, one child stands for those under other parents as well.
+        # Where only some calls were sampled, one child represents those under other parents as well.
         stands_for = np.maximum(weight, rows.weight[parent])
         counts = inside[parent]
         self._paths.add("explained", path[parent][counts], (explained * stands_for)[counts])
@@ -314,9 +314,9 @@ class _PathOfSpan:
 
         self._first = 0
         self._known = 0
-        # 0 stands for a span that is not known.
+        # 0 represents a span that is not known.
         self._codes = np.zeros(0, np.int32)
-        # What stands in no such table: spans and their codes, piece after piece, each after the one before.
+        # What no such table holds: spans and their codes, piece after piece, each after the one before.
         self._sparse: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]] = []
         self._ends: list[int] = []
 
@@ -372,7 +372,7 @@ class _PathOfSpan:
 
 
 def _positions(span: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where each of `wanted` stands in `span`, which ascends; -1 where it does not, or not before itself."""
+    """The place of each of `wanted` in `span`, which ascends; -1 if it is missing, or not before itself."""
     import numpy as np
 
     if not len(span):

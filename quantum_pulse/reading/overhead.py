@@ -22,9 +22,9 @@ def stored(source: Source) -> list[dict[str, Any]]:
     for process in source.processes:
         measured = process.get("overhead")
         if measured and all(name in measured for name in FIELDS):
-            told = {name: float(measured[name]) for name in FIELDS}
+            times = {name: float(measured[name]) for name in FIELDS}
             found.append(
-                {"process": process.get("pid"), "core": process.get("core"), "clock": process.get("clock"), **told}
+                {"process": process.get("pid"), "core": process.get("core"), "clock": process.get("clock"), **times}
             )
     return found
 

@@ -146,7 +146,7 @@ class _Finder:
         edges = histogram.lower_edges()[cells % histogram.BUCKETS]
         self._lower = edges.astype(np.int64)
         self._width = _widths(cells)
-        #: Whether any cell holds more than one duration, so that samples must be read to tell.
+        #: Whether any cell holds more than one duration, so that samples must be read.
         self.is_needed = bool((self._width > 1).any())
         self._slot_of: npt.NDArray[np.int64] | None = None
         if groups * histogram.BUCKETS <= _LARGEST_TABLE:

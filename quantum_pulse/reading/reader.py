@@ -68,7 +68,7 @@ class _File(NamedTuple):
 
 
 class Source:
-    """The files of a capture as they stood when it was opened, and what is wrong with some of them."""
+    """The files of a capture as they were when it was opened, and what is wrong with some of them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -77,12 +77,12 @@ class Source:
         self.recordings: dict[str, dict[str, Any]] = {}
         self.parts: dict[str, list[Part]] = {table: [] for table in schema.TABLES}
         #: What the rings said of blocks that were open, by recording, and until when they were seen open, in Unix ns,
-        #: where the process goes on.
+        #: where the process is running.
         self.open: dict[str, tuple[list[dict[str, Any]], int | None]] = {}
         self._written: dict[str, dict[str, int]] = {}
         #: Recordings that have a ring, and those that rows of their rings may go to.
         self._with_rings = {name for ring in places.rings_of(path) for name in _recordings_of(ring)}
-        self._bad: dict[Path, dict[str, Any]] = {}
+        self._damage: dict[Path, dict[str, Any]] = {}
         self._read: dict[_File, Part] = {}  # while the tables are listed
 
     @property
@@ -90,21 +90,21 @@ class Source:
         """What each recording's process file says."""
         return list(self.recordings.values())
 
-    def report_bad(self, path: Path, error: BaseException, rows: int | None = None) -> None:
-        """Note that the file `path` is left out, and why. `rows` is how many samples stood in it, if that is known."""
+    def report_damage(self, path: Path, error: BaseException, rows: int | None = None) -> None:
+        """Note that the file `path` is left out, and why. `rows` is how many samples it held, if that is known."""
         shown = path.relative_to(self.path) if path.is_relative_to(self.path) else path.name
-        self._bad[path] = {"count": rows, "cause": f"{shown} cannot be read: {files.reason(error)}"}
+        self._damage[path] = {"count": rows, "cause": f"{shown} cannot be read: {files.reason(error)}"}
 
     def note_loss(self, key: str, loss: dict[str, Any]) -> None:
-        """Note a loss that stands in no file: a dictionary with some of LOSS_COLUMNS. `key` tells it apart."""
-        self._bad[Path(key)] = loss
+        """Note a loss that is in no file: a dictionary with some of LOSS_COLUMNS. `key` distinguishes it."""
+        self._damage[Path(key)] = loss
 
     def note_open(self, recording: str, blocks: list[dict[str, Any]], now_ns: int | None) -> None:
-        """Note the blocks that were open in a ring; `now_ns` is when, of a process that goes on, in Unix time."""
+        """Note the blocks that were open in a ring; `now_ns` is when, of a running process, in Unix time."""
         self.open[recording] = blocks, now_ns
 
     def note_written(self, recording: str, rows: dict[str, int]) -> None:
-        """Note how many rows of each table stood in parts of `recording` at some time, as it said itself."""
+        """Note how many rows of each table were in parts of `recording` at some time, as it said itself."""
         self._written[recording] = rows
 
     def add_part(self, table: str, path: Path) -> None:
@@ -129,7 +129,7 @@ class Source:
             plausible.check_file(metadata, table)
             times = ranges.whole_range(metadata, table)
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
-            self.report_bad(path, error)
+            self.report_damage(path, error)
             return
         part = Part(path, metadata.num_rows, footer, *times, file, self.path.resolve().name)
         self._read[known] = part
@@ -146,7 +146,7 @@ class Source:
         return Path(f"/proc/self/fd/{descriptor}")
 
     def add_table(self, table: str) -> None:
-        """Take in all parts of `table` that stand in the directory now."""
+        """Take in all parts of `table` that are in the directory now."""
         if table == schema.ROLLED_UP and not os.path.lexists(self.path / table):
             return  # nothing has expired
         while True:
@@ -158,13 +158,13 @@ class Source:
                 break
             # Some were merged meanwhile, into one that is not among them.
             for file in found:
-                self._bad.pop(file, None)
+                self._damage.pop(file, None)
             self.parts[table].clear()
         merged = {name for part in self.parts[table] for name in part.footer.get("merged", ())}
         self.parts[table] = [part for part in self.parts[table] if part.path.name not in merged]
 
     def add_tables(self) -> None:
-        """Take in the parts of all tables, and leave out what rollups stand in for."""
+        """Take in the parts of all tables, and leave out what rollups replace."""
         while True:
             # Rollups last: what expires meanwhile is then in both, and not in neither.
             for table in schema.TABLES:
@@ -199,11 +199,11 @@ class Source:
             except FileNotFoundError:
                 continue  # it recorded nothing, and was swept away meanwhile
             except (OSError, ValueError) as error:
-                # Who recorded is worth knowing, but the samples stand without it.
-                self.report_bad(file, error)
+                # Who recorded is worth knowing, but the samples are readable without it.
+                self.report_damage(file, error)
 
     def add_manifest(self) -> None:
-        """Take in the manifest, without which the parts stand too. Raises NotACaptureError, FormatVersionError."""
+        """Take in the manifest, which parts are readable without. Raises NotACaptureError, FormatVersionError."""
         file = self.path / schema.MANIFEST
         try:
             self.manifest = records.manifest(file)
@@ -213,16 +213,16 @@ class Source:
                 inside = sorted(str(found.parent) for found in self.path.glob(f"*/{schema.MANIFEST}"))
                 hint = f"; captures in it: {', '.join(inside[:5])}" if inside else ""
                 raise NotACaptureError(f"{self.path} is not a capture: it has no {schema.MANIFEST}{hint}") from None
-            self.report_bad(file, error)
+            self.report_damage(file, error)
         except (OSError, ValueError) as error:
-            self.report_bad(file, error)
+            self.report_damage(file, error)
 
     def note_missing(self) -> None:
         """Note what recordings have written and what is not there any more."""
         for name in sorted({part.recording for table in schema.RECORDED for part in self.parts[table]}):
             file = self.path / schema.PROCESSES / f"{name}.json"
-            if name not in self.recordings and file not in self._bad:
-                self.report_bad(file, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+            if name not in self.recordings and file not in self._damage:
+                self.report_damage(file, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
         for name, process in self.recordings.items():
             self._note_missing_ring(name, process)
             self._written.setdefault(name, process.get("rows") or {})
@@ -237,10 +237,10 @@ class Source:
         if missing <= 0:
             return
         count = missing if table == "samples" else None
-        bad = [path for path in self._bad if path.parent.name == table and recording_of(path) == name]
-        if len(bad) == 1:
-            self._bad[bad[0]]["count"] = count
-        elif count or not bad:
+        damaged = [path for path in self._damage if path.parent.name == table and recording_of(path) == name]
+        if len(damaged) == 1:
+            self._damage[damaged[0]]["count"] = count
+        elif count or not damaged:
             process = self.recordings.get(name, {})
             cause = f"{missing} rows of {table} that process {process.get('pid')} wrote are in no part"
             times = {"start": process.get("started_ns"), "end": process.get("stopped_ns")}
@@ -261,7 +261,7 @@ class Source:
         try:
             found = list(folder.iterdir())
         except OSError as error:
-            self.report_bad(folder, error)
+            self.report_damage(folder, error)
             return []
         return sorted(file for file in found if file.suffix == suffix and not file.name.startswith("."))
 
@@ -275,7 +275,7 @@ class Source:
             started = (process.get("account") or {}).get("started") or 0
             return started, (process.get("operations") or {}).get("defined") or 0
 
-        # Of several recordings the one that came furthest tells most: workers may have what the program itself has not.
+        # Of several recordings the one that came furthest says most: workers may have what the program itself has not.
         last = max(self.processes, key=reached, default={})
         running = [
             block["operation"] for blocks, now_ns in self.open.values() if now_ns is not None for block in blocks
@@ -302,7 +302,7 @@ class Source:
         return max((moment for moment in known if moment is not None), default=None)
 
     def open_spans(self, origin: str) -> list[int]:
-        """Spans of the blocks of the recording `origin` (of a part) that had not ended: their samples are not lost."""
+        """Spans of the open blocks of the recording `origin` (of a part): their samples are not lost."""
         found = []
         for name, process in self.recordings.items():
             if origin.endswith(f"/{name}") or origin == name:
@@ -325,7 +325,7 @@ class Source:
 
     def sound(self, table: str) -> list[Part]:
         """The parts of `table` but for those that have turned out to be unreadable."""
-        return [part for part in self.parts[table] if part.path not in self._bad]
+        return [part for part in self.parts[table] if part.path not in self._damage]
 
     def definitions(self) -> list[dict[str, Any]]:
         """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""
@@ -344,7 +344,7 @@ class Source:
         return [definition for same in found.values() for definition in same]
 
     def categories_of(self) -> Mapping[str, str]:
-        """Operation -> category, where another one than stands beside its samples counts."""
+        """Operation -> category, where another one counts than its samples have."""
         return {}
 
     @property
@@ -360,7 +360,7 @@ class Source:
         """One dictionary with the keys of LOSS_COLUMNS a loss; what is not known is None. Times are Unix ns."""
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
 
-        # A finished process repeats in its own file the losses that stand in the footers of its parts.
+        # A finished process repeats in its own file the losses that are in the footers of its parts.
         def note(process: Any, loss: dict[str, Any]) -> None:
             row = {name: loss.get(name) for name in LOSS_COLUMNS}
             row["cause"] = row["cause"] or "the recording does not give a cause"
@@ -384,7 +384,7 @@ class Source:
         for part in self.parts[schema.ROLLED_UP]:
             for loss in part.footer["ended"].get("losses") or ():
                 note(part.path.name, loss)
-        for path, loss in self._bad.items():
+        for path, loss in self._damage.items():
             note(str(path), loss)
         return list(found.values())
 
@@ -401,7 +401,7 @@ def _is_gone(file: Path) -> bool:
 
 
 def _is_replaced(part: Part, table: str, rollups: Iterable[Part]) -> bool:
-    """Whether a rollup stands in for it, and not for another part that had its name."""
+    """Whether a rollup replaces it, rather than another part that had its name."""
     about = [part.rows, part.first_ns, part.last_ns]
     return any(rollup.footer["replaces"].get(table, {}).get(part.path.name) == about for rollup in rollups)
 

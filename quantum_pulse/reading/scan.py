@@ -186,7 +186,7 @@ def reading(source: Source, part: Part) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError) as error:
         is_gone = isinstance(error, FileNotFoundError)
-        source.report_bad(part.path, FileNotFoundError(_GONE) if is_gone else error, part.rows)
+        source.report_damage(part.path, FileNotFoundError(_GONE) if is_gone else error, part.rows)
         raise UnreadablePartError(part.path) from error
 
 
@@ -304,7 +304,7 @@ def category_of(part: Part) -> dict[str, str] | None:
 
 
 def has_weights(part: Part) -> bool:
-    """Whether samples of `part` may stand for more than one call each."""
+    """Whether samples of `part` may represent more than one call each."""
     if names_in(part) is None:
         return True
     return any(summary.get("count") != summary["samples"] for summary in part.footer["histograms"])

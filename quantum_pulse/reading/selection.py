@@ -90,7 +90,7 @@ def recorded_names(source: Source, operations: Operation | Recorded | Iterable[O
             names.add(str(operation))
             continue
         own = operation.definition
-        # Two classes of one name in a capture are told apart by the module, which the recorder then puts before it.
+        # Two classes of one name in a capture are distinguished by the module, which the recorder then puts before it.
         spellings = (own.name, f"{own.module}.{own.name}")
         same = {d["name"] for d in definitions if d.get("module") == own.module and d["name"] in spellings}
         names |= same or {own.name}

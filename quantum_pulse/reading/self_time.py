@@ -53,7 +53,7 @@ def _of_run(samples: pd.DataFrame) -> dict[str, Calls]:
     end = start + duration
     overlap = np.minimum(end[nested], end[outer]) - np.maximum(start[nested], start[outer])
     own = np.maximum(duration - np.bincount(outer, np.maximum(overlap, 0), len(samples)), 0)
-    # Where one call stands for several, it is not known which of the calls around them they took time of.
+    # Where one call represents several, it is not known which of the calls around them they took time of.
     is_sampled = samples["weight"].to_numpy()[nested] != 1
     vague = set(np.unique(kind[outer[is_sampled]]).tolist())
     edges = np.bincount(kind[outer].astype(np.int64) * len(names) + kind[nested], duration[nested], len(names) ** 2)

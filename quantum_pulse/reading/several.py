@@ -23,7 +23,7 @@ class Several(Source):
     def __init__(self, sources: list[Source]) -> None:
         together = Path(os.path.commonpath([source.path.resolve() for source in sources]))
         super().__init__(together)
-        # Kept, because what stood in rings is in files that go when these go.
+        # Kept, because what was in rings is in files that go when these go.
         self._sources = dict(zip(_names([source.path for source in sources]), sources, strict=True))
         for name, source in self._sources.items():
             for table, parts in source.parts.items():
@@ -58,7 +58,7 @@ class Several(Source):
     def losses(self) -> list[dict[str, Any]]:
         """Return the losses of all captures, each with the `capture` that it is of."""
         found = [{**loss, "capture": name} for name, source in self._sources.items() for loss in source.losses()]
-        for path, loss in self._bad.items():
+        for path, loss in self._damage.items():
             own = (part.capture for parts in self.parts.values() for part in parts if part.path == path)
             found.append({**loss, "capture": next(own, None)})
         return found
@@ -98,7 +98,7 @@ def _path(given: object) -> Path:
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """The last parts of each path, as few as tell them apart."""
+    """The last components of each path, as few as distinguish the paths."""
     whole = [path.resolve().parts for path in paths]
     length = 1
     while len({parts[-length:] for parts in whole}) < len(whole):

@@ -109,7 +109,7 @@ def summarise(
     is_few = scan.rows_at_most(source, chosen) <= sorting.FEW_ROWS and not intervals_ns
     if is_few and not approximate:
         return _frame(groups, quantiles, sorting.describe(source, calls, chosen, ranks))
-    # A footer that tells another story than its samples is found out by the second pass; then only samples count.
+    # The second pass notices a footer that contradicts its samples; then only samples count.
     for trust_footers in (True, False):
         found = totals.gather(source, calls, chosen, trust_footers=trust_footers)
         if approximate:

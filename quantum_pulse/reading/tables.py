@@ -63,7 +63,7 @@ def iter_tables(source: Source, wanted: list[str], selection: Selection, rows: i
     with scan.progress(sum(part.rows for part in parts), "samples", _PROGRESS_ROWS) as advance:
         for part in parts:
             stored = _stored(source, names)
-            # What stood in a part before it turned out to be damaged has been handed out, and the rest is a loss.
+            # What a part held before it turned out to be damaged has been handed out, and the rest is a loss.
             with contextlib.suppress(scan.UnreadablePartError):
                 for batch in scan.batches(source, part, None, stored, selection):
                     found = _completed(source, part, pa.Table.from_batches([batch]), names).cast(layout)

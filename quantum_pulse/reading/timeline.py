@@ -45,7 +45,7 @@ def timeline(
 ) -> pd.DataFrame:
     """A row for each window and operation that ran in it; see `Capture.timeline`.
 
-    `with_expired` begins with the windows of which rollups tell.
+    `with_expired` begins with the windows that rollups cover.
     """
     import pandas as pd
 
@@ -87,7 +87,7 @@ def timeline(
 
 
 class _Slab(NamedTuple):
-    """A time interval, and about how many samples are read for it. `has_expired` if rollups tell of it as well."""
+    """A time interval, and about how many samples are read for it. `has_expired` if rollups cover it as well."""
 
     chosen: Selection
     rows: int

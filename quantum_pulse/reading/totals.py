@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-#: What a summary in a footer must say to stand for its samples.
+#: What a summary in a footer must say to replace its samples.
 FIELDS: Final = ("operation", "category", "count", "errors", "samples", "sum_ns", "min_ns", "max_ns", "m2_ns2")
 #: Entries of histograms that are kept apart before they are merged: 32 MB.
 _LARGEST_PENDING: Final = 1 << 21
@@ -148,16 +148,16 @@ class Totals:
 
 
 def gather(source: Source, calls: Calls, selection: Selection, *, trust_footers: bool = True) -> Totals:
-    """Totals of the samples in `selection` by group: from footers where they can tell, else from the samples.
+    """Totals of the samples in `selection` by group: from footers where these suffice, else from the samples.
 
     Raises scan.UnreadablePartError.
     """
     totals = Totals()
     rest = []
-    told = {"category", "operation", "capture"}
-    footers_tell = trust_footers and not calls.intervals_ns and told.issuperset(calls.groups.levels)
+    levels = {"category", "operation", "capture"}
+    is_in_footers = trust_footers and not calls.intervals_ns and levels.issuperset(calls.groups.levels)
     for part in scan.parts(source, selection):
-        if not (footers_tell and _add_footer(totals, part, calls.groups, selection)):
+        if not (is_in_footers and _add_footer(totals, part, calls.groups, selection)):
             rest.append(part)
 
     def work(batch: Any, part: Part) -> None:
@@ -169,7 +169,7 @@ def gather(source: Source, calls: Calls, selection: Selection, *, trust_footers:
 
 
 def _add_footer(totals: Totals, part: Part, groups: Groups, selection: Selection) -> bool:
-    """Add what the footer of `part` says of its samples in `selection`; whether it could tell."""
+    """Add what the footer of `part` says of its samples in `selection`; whether that sufficed."""
     if scan.names_in(part) is None or not selection.covers(part.first_ns, part.last_ns):
         return False
     return add_summaries(totals, part, groups, selection)

@@ -14,7 +14,7 @@ from quantum_pulse.rings import owners
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Blocks around an open one that are told, the innermost. Each of a chain of tasks may be in all those before it.
+#: Blocks around an open one that are reported, the innermost. Each of a chain of tasks may be in all those before it.
 _MOST_AROUND: Final = 64
 
 COLUMNS: Final = (
@@ -32,10 +32,10 @@ COLUMNS: Final = (
 
 
 def frame(source: Source, more: Sequence[str] = ()) -> pd.DataFrame:
-    """A row for each block that is open as far as the capture can tell; see `Capture.unfinished`.
+    """A row for each block that is open as far as the capture knows; see `Capture.unfinished`.
 
-    `more`: further columns. "recording" tells spans of different ones apart, "around" are the spans of open blocks
-    around it, the outermost first, and "path" the operations of these.
+    `more`: further columns. "recording" distinguishes spans of different recordings, "around" are the spans of open
+    blocks around it, the outermost first, and "path" the operations of these.
     """
     import pandas as pd
 

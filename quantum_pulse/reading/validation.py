@@ -1,6 +1,6 @@
 """Find implausible durations, and outliers of each operation.
 
-What is plausible is said by `op(expect_us=...)`. What stands apart is found on a logarithmic scale, where latencies are
+What is plausible is said by `op(expect_us=...)`. Outliers are found on a logarithmic scale, where latencies are
 nearly symmetric, with a spread for each side of the median, as the two sides differ in what skew is left: the semi-
 interquartile ranges of Kimber (1990), "Exploratory data analysis for possibly censored data from skewed distributions",
 Applied Statistics 39. The cut is 3.5 standard deviations, as Iglewicz and Hoaglin (1993), "How to detect and handle
@@ -75,7 +75,7 @@ def _validated(source: Source, ranges: Mapping[str, tuple[float, float]], chosen
 
 def fence(p25: float, p50: float, p75: float) -> tuple[float, float]:
     """The shortest and the longest duration that are no outliers, from the quartiles, in their unit."""
-    # The clock cannot tell anything from nothing; a nanosecond keeps the logarithm finite.
+    # The clock cannot distinguish a short duration from none; a nanosecond keeps the logarithm finite.
     low, middle, high = (math.log(max(value, 0.001)) for value in (p25, p50, p75))
     below, above = (max(one / QUARTILE, LEAST_SPREAD) for one in (middle - low, high - middle))
     return math.exp(middle - CUT * below), math.exp(middle + CUT * above)

@@ -77,7 +77,7 @@ def checked(
     keep: str | None,
     save_last_s: float | None,
 ) -> Options:
-    """The options that these arguments make. Raises RecordingError, and TypeError for what is no operation."""
+    """The options that these arguments make. Raises RecordingError, and TypeError for what is not an operation."""
     if not real(metrics_interval_s) > 0:
         raise RecordingError(f"metrics_interval_s must be a number of seconds above 0, not {metrics_interval_s!r}")
     least = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES

@@ -40,7 +40,7 @@ _BUDGET: Final = schema.RING_HEADER_BYTES + 8 * schema.SEGMENT_BYTES
 class Overhead(NamedTuple):
     """Times in ns. All readings of the clock are multiples of `clock_resolution_ns`.
 
-    `sample_ns` is what ``with member: pass`` takes in a recording; `inside_ns` is the part of that which stands in the
+    `sample_ns` is what ``with member: pass`` takes in a recording; `inside_ns` is the part of that which is in the
     sample's own duration. What encloses the sample has all of it in its duration.
     """
 

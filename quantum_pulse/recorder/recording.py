@@ -137,7 +137,7 @@ class Recorder:
         self._started_ns = time.time_ns()
         self._began_ns = core.now()
         self._final: dict[str, int] | None = None
-        # Several recordings may share a capture, also of one process: the name of each file tells them apart.
+        # Several recordings may share a capture, also of one process: the name of each file distinguishes them.
         token = f"{os.getpid()}-{os.urandom(4).hex()}"
         self._name = f"{self._parent.partition('.')[0]}.{token}" if self._is_forked and self._parent else token
         if not self._is_forked:
@@ -520,7 +520,7 @@ class Recorder:
             self._launcher.close()
             self._on_stop(self)
         logs.debug("stopped %s: %s", self._target, account)
-        if not is_written and self._is_deleted():
+        if not is_written and folders.is_deleted(self._target):
             logs.error("what was recorded into %s is lost: it was deleted meanwhile", self._target)
             self._place.leave()
         elif not is_written:
@@ -589,7 +589,7 @@ class Recorder:
             if now > give_up or progress.failure:
                 return False
             if now > look_at:
-                if self._is_deleted():
+                if folders.is_deleted(self._target):
                     return False
                 look_at = now + LOOK_S
                 self._ensure_agent()
@@ -611,13 +611,9 @@ class Recorder:
             for path in (request, answer):
                 _unlink(path)
 
-    def _is_deleted(self) -> bool:
-        """Whether somebody has deleted the capture: then nobody can write what is in the rings, or find it."""
-        return not os.path.isdir(self._target)
-
     def _ensure_agent(self) -> None:
-        if self._is_deleted():
-            return
+        if not os.path.isdir(self._target):
+            return  # it was deleted, or this user may not look at it any more: nor may an agent
         try:
             self._launcher.ensure(core.progress().seen_ns)
         except (OSError, RecordingError) as error:

@@ -1,4 +1,4 @@
-"""All that a ring holds: of a process that was killed, or of one that goes on."""
+"""All that a ring holds: of a process that was killed, or of a running one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Contents(NamedTuple):
     `operations` and `errors` resolve the numbers in `batch`. `anchor_ns` turns `start` into Unix time; None when it is
     not known. `span_offset` is what parts add to spans. `unfinished` are the blocks that are open, `losses` what was
     lost in the whole recording, both as far as there was room to note them. `names` is the journal beside the ring.
-    `damage` says in words what could not be read; `damaged_rows` how many rows that cost, as far as it can be told.
+    `damage` says in words what could not be read; `damaged_rows` how many rows that cost, as far as that is known.
     `failure` is why nothing could be written at last, empty where nothing was wrong.
     """
 
@@ -83,7 +83,7 @@ class Contents(NamedTuple):
         return self._replace(batch=Batch(columns), unfinished=unfinished, span_offset=0)
 
     def without(self, spans: npt.NDArray[np.int64]) -> Contents:
-        """These contents but for the rows and open blocks whose span is one of `spans`, which stand in parts."""
+        """These contents but for the rows and open blocks whose span is one of `spans`, which are in parts."""
         import numpy as np
 
         ended = ~np.isin(self.batch.columns["span"], spans)
@@ -91,10 +91,10 @@ class Contents(NamedTuple):
         unfinished = [block for block, is_open in zip(self.unfinished, still.tolist(), strict=True) if is_open]
         return self._replace(batch=self.batch.where(ended), unfinished=unfinished)
 
-    def untold(self, told: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Losses that are not among those that were `told` already, in footers, and in their form."""
+    def unreported(self, reported: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Losses that are not among those that were `reported` already, in footers, and in their form."""
         counts = Counter[tuple[str, int, str]]()
-        for loss in told:
+        for loss in reported:
             counts[loss["operation"], loss["thread"], loss["cause"]] += loss["count"]
         found: dict[tuple[str, int, str], dict[str, Any]] = {}
         anchor_ns = self.anchor_ns or 0
@@ -115,7 +115,7 @@ class Contents(NamedTuple):
         ]
         rest = self.lost - counts.total()
         if sum(loss["count"] for loss in new) > rest:
-            new = []  # what was told of several threads together cannot be set off against each
+            new = []  # what was reported of several threads together cannot be set off against each
         rest -= sum(loss["count"] for loss in new)
         if rest > 0:
             new.append({"count": rest, "cause": f"rings full in process {self.process}"})
@@ -136,7 +136,7 @@ class _Header(NamedTuple):
 
 
 def read(ring: Path) -> Contents:
-    """The contents of the file `ring`. Raises OSError when it cannot be read, ValueError when it is no ring."""
+    """The contents of the file `ring`. Raises OSError when it cannot be read, ValueError when it is not a ring file."""
     # Not mapped: a page of a file that was cut, or of a hole on a full file system, would end this process by SIGBUS.
     files.check(ring)
     with open(ring, "rb", buffering=0) as file:
@@ -146,7 +146,7 @@ def read(ring: Path) -> Contents:
 def _read(file: int, ring: Path) -> Contents:
     damage: list[str] = []
     layout = _layout(file, ring, damage)
-    # In this order: what a program that goes on does meanwhile must not look like something that makes no sense. What
+    # In this order: what a running program does meanwhile must not look like something that makes no sense. What
     # ended between the two readings of the slots is among the rows, and any name is there before it is used.
     with_slots = segments.with_slots(layout)
     before = slots.read(file, with_slots)
@@ -191,7 +191,7 @@ def _read(file: int, ring: Path) -> Contents:
 
 
 def _layout(file: int, ring: Path, damage: list[str]) -> segments.Layout:
-    """Where the segments are. Raises ValueError when it is no ring."""
+    """Where the segments are. Raises ValueError when it is not a ring file."""
     size = os.fstat(file).st_size
     if size < schema.RING_HEADER_BYTES:
         raise ValueError(f"{ring.name} is cut off after {size} bytes")
@@ -203,7 +203,7 @@ def _layout(file: int, ring: Path, damage: list[str]) -> segments.Layout:
 
 
 def _fields(file: int, ring: Path) -> dict[str, int]:
-    """The fields of the header. Raises ValueError when the file is no ring."""
+    """The fields of the header. Raises ValueError when the file is not a ring file."""
     start = os.pread(file, schema.TRIPS_OFFSET, 0)
     if not start.startswith(schema.RING_MAGIC):
         raise ValueError(f"{ring.name} does not begin with {schema.RING_MAGIC.decode()}")
@@ -226,7 +226,7 @@ def entered(file: int) -> int:
 
 
 def _header(file: int, ring: Path, damage: list[str]) -> _Header:
-    """Raises ValueError when the file is no ring."""
+    """Raises ValueError when the file is not a ring file."""
     before = _fields(file, ring)  # first: what is in parts or lost was entered
     drained, lost, count = before["drained_rows"], before["lost"], entered(file)
     found = _fields(file, ring)

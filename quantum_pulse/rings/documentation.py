@@ -35,7 +35,7 @@ A segment goes round in four steps:
 `written` is stored before `sequence` in step 1, so an agent that finds the new sequence never copies rows of the old
 one; if it still finds the old one, `drained` says that nothing is left to copy.
 
-With `on_full` = 1 (overwrite) the program may take a full segment back before it was drained. To tell the agent, it
+With `on_full` = 1 (overwrite) the program may take a full segment back before it was drained. To let the agent know, it
 stores `sequence` = 0 and then, after a full fence, reads `claimed`. The agent stores the sequence that it is about to
 copy into `claimed` and then, after a full fence, reads `sequence` again. Either the program sees the claim and puts
 `sequence` back, or the agent sees that `sequence` has changed and leaves the segment alone (Dekker's algorithm). The
@@ -43,7 +43,7 @@ agent withdraws its claims when the part is written.
 
 Whoever dies leaves a consistent ring. An agent that died between writing a part and storing `drained` leaves rows that
 are in a part already: the next agent leaves out rows whose `span` is in a part of the recording. It also clears all
-claims. A program that died leaves rows up to `written`; the lock on the `.names` file tells that it is gone.
+claims. A program that died leaves rows up to `written`; the lock on the `.names` file shows that it is gone.
 
 `asked` and `answered` are tickets: the program counts `asked` up, writes a byte to the FIFO, and waits until `answered`
 has reached it. `stopped` says that no row will follow; the agent answers with `finished` once everything is in parts.
@@ -66,7 +66,7 @@ entries of each column, column after column. `start` is on the monotonic clock. 
 The `.names` file beside the ring is a journal: each line is the CRC-32 of the rest, in eight hexadecimal digits, a
 space, and a JSON object: what the recording says of itself, each operation by its number, and in the end the account.
 Names of errors are in the header from offset {schema.ERROR_NAMES_OFFSET} on, in the order of their numbers from 1: a
-32-bit length and UTF-8 text each. {schema.OTHER_ERROR:#x} stands for all that found no room.
+32-bit length and UTF-8 text each. {schema.OTHER_ERROR:#x} represents all types that found no room.
 
 {_table(("Column", "`struct` code"), schema.RING_COLUMNS)}
 

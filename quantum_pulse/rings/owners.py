@@ -53,7 +53,7 @@ def _locked(ring: Path, kind: int, *, by_number: bool = True) -> Iterator[bool]:
 
 
 def _is_mapped(ring: Path) -> bool:
-    """Whether the process that the ring's name tells has it in its memory."""
+    """Whether the process in the ring's name has it in its memory."""
     try:
         return str(ring.resolve()) in Path(f"/proc/{process_of(ring)}/maps").read_text(errors="replace")
     except FileNotFoundError:
@@ -68,7 +68,7 @@ def is_unused(ring: Path) -> bool:
     with open(ring, "rb", buffering=0) as file:
         start = file.read(schema.RING_HEADER_BYTES)
     if not start.startswith(schema.RING_MAGIC) or len(start) < schema.RING_HEADER_BYTES:
-        raise ValueError(f"{ring.name} is no ring")
+        raise ValueError(f"{ring.name} is not a ring file")
     header = {name: struct.unpack_from(code, start, offset)[0] for name, code, offset in schema.RING_FIELDS}
     # A header that was damaged must not pass for one that counted nothing.
     slots = start[schema.FIRST_SLOTS_OFFSET : schema.FIRST_SLOTS_END]

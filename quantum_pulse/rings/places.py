@@ -189,7 +189,7 @@ class Place:
             except FileNotFoundError:
                 continue  # another agent has just removed the empty folder
             except FileExistsError:
-                # The name tells where it leads to, so it is what another process has made, unless somebody changed it.
+                # The name says where it leads to, so it is what another process has made, unless somebody changed it.
                 if _target(self.link) != self.rings:
                     os.unlink(self.link)
                     continue
@@ -241,8 +241,8 @@ def ring_folders(capture: str, host: str | None = None) -> list[str]:
 def trusted(folder: str) -> str | None:
     """One of `ring_folders` by its own path, if what is in it may be deleted; None where a link leads elsewhere.
 
-    A link in a capture may have been made by anybody who can write there. So it must lead to a folder that has a name
-    of ours, and that nobody but this user can have put anything into.
+    A link in a capture may have been made by anybody who can write there. So it must lead to a folder that has a
+    name of quantum_pulse's, and that nobody but this user can have put anything into.
     """
     target = _target(folder)
     if target is None:

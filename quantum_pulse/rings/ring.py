@@ -60,7 +60,7 @@ class Ring:
     """A ring file of a process that may be at work on it, mapped."""
 
     def __init__(self, path: Path, fence: Callable[[], object]) -> None:
-        """`fence` is the core's. Raises OSError, and ValueError when it is no ring."""
+        """`fence` is the core's. Raises OSError, and ValueError when it is not a ring file."""
         self.path = path
         self._fence = fence
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -166,7 +166,7 @@ class Ring:
         return trips
 
     def error_names(self) -> list[str]:
-        """Names of the types of errors by their numbers; 0 is none."""
+        """Names of the types of errors by their numbers; 0 means no error."""
         end = min(self["names_bytes"], schema.ERROR_NAMES_BYTES)
         self._fence()
         text = self._memory[schema.ERROR_NAMES_OFFSET : schema.ERROR_NAMES_OFFSET + end]

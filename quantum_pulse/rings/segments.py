@@ -1,4 +1,4 @@
-"""The segments of a ring file: rows that stand in no part yet. Nothing in them is trusted."""
+"""The segments of a ring file: rows that are in no part yet. Nothing in them is trusted."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def unfinished(
 ) -> tuple[list[Unfinished], int]:
     """The blocks that were open all the time between two readings, and how many slots made no sense.
 
-    A program that goes on fills slots while they are read, and what it changed meanwhile is not what they say.
+    A running program fills slots while they are read, and what it changed meanwhile is not what they say.
     `entered` are the numbers of blocks of the recording, `ended` those of samples that were found between the two,
     `known` the operations that have a name.
     """

@@ -49,7 +49,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One field of a table. `order` is what it is sorted by; a `picture` replaces the text where there are pictures."""
+    """One field of a table. `order` is what it is sorted by; a `picture` replaces the text where images are shown."""
 
     text: Text
     order: float | None = None

@@ -17,7 +17,7 @@ from quantum_pulse.view import numbers, table
 if TYPE_CHECKING:
     import pandas as pd
 
-#: For categories without a colour: told apart also by those who see few colours (after Okabe and Ito, 2008).
+#: For categories without a colour: distinguishable also by those who see few colours (after Okabe and Ito, 2008).
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#8f6bb0", "#a8730b", "#4f5d75", "#c2568f")
 FAINT: Final = "#8a929a"
 

@@ -93,7 +93,7 @@ def of(source: Source) -> list[Unfinished]:
 
 
 def of_side(sources: Sequence[Source]) -> StillOpen:
-    """Unfinished calls of one side of a comparison; of several captures on it what `of` tells of each."""
+    """Unfinished calls of one side of a comparison; of several captures on it what `of` returns for each."""
     calls = [OpenCalls(one.operation, one.state, one.elapsed_ns, one.calls) for source in sources for one in of(source)]
     return StillOpen(
         tuple(sorted(calls, key=lambda call: 0.0 if math.isnan(call.elapsed_ns) else -call.elapsed_ns)),

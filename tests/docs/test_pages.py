@@ -1,9 +1,11 @@
 """What the documentation shows works as it is, page by page."""
 
+import contextlib
 import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -49,10 +51,40 @@ def test_a_page_runs(page, tmp_path, monday):
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
     (tmp_path / "monday").symlink_to(monday)
     variables = {name: value for name, value in os.environ.items() if not name.startswith("QUANTUM_PULSE")}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(RUNNER), str(page)],
-        cwd=tmp_path, env={**variables, "MPLBACKEND": "agg"}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr, f"{done.stdout}\n{done.stderr}"
+    command = [sys.executable, "-W", "error", str(RUNNER), str(page)]
+    code, said, complaints = run(command, cwd=tmp_path, env={**variables, "MPLBACKEND": "agg"})
+    assert code == 0, f"{said}\n{complaints}"
+    assert "Traceback" not in complaints, f"{said}\n{complaints}"
+
+
+def run(command, seconds=100, **options):
+    """Run a program; its status and output. Whatever it has started ends with it, servers as well."""
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, **options,
+    ) as program:  # fmt: skip
+        try:
+            said, complaints = program.communicate(timeout=seconds)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
+    return program.returncode, said, complaints
+
+
+def test_what_a_page_has_started_ends_with_it(monkeypatch):
+    script = "sleep 1000 & echo $!; sleep 1000"
+    started = []
+
+    class Pipe(subprocess.Popen):
+        def communicate(self, **options):
+            started.append(int(self.stdout.readline()))
+            return super().communicate(**options)
+
+    monkeypatch.setattr(subprocess, "Popen", Pipe)
+    with pytest.raises(subprocess.TimeoutExpired):
+        run(["sh", "-c", script], seconds=0.1)
+    (server,) = started
+    give_up = time.monotonic() + 10
+    while Path(f"/proc/{server}").exists() and "Z" not in Path(f"/proc/{server}/stat").read_text().split()[2]:
+        assert time.monotonic() < give_up, "it still runs"
+        time.sleep(0.01)

@@ -62,7 +62,7 @@ def wait_for_title(page, pattern):
 
 def test_with_the_mouse(notebook):
     page, *_ = notebook
-    assert page.locator("[class^=qp-picture]").first.is_hidden(), "the picture is for when there is no kernel"
+    assert page.locator("[class^=qp-snapshot]").first.is_hidden(), "the picture is for when there is no kernel"
     assert serious(page) == []
     shot(page, "explorer-operations")
 
@@ -159,7 +159,7 @@ def test_the_saved_notebook_shows_it_without_a_kernel_and_without_scripts(notebo
     assert done.returncode == 0, done.stderr
     shown = new_page(offline=True, java_script_enabled=False, viewport={"width": 1300, "height": 1700})
     shown.goto((folder / "saved.html").as_uri())
-    picture = shown.locator("[class^=qp-picture]")
+    picture = shown.locator("[class^=qp-snapshot]")
     assert picture.is_visible()
     assert "was slow from" in picture.inner_text()
     assert picture.locator("svg.chart").count() == 2

@@ -3,6 +3,7 @@
 import json
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import zlib
@@ -36,6 +37,34 @@ def record(path, rounds=2, calls=300):
                     gc.collect()
                     time.sleep(0.02)
     return path
+
+
+#: Arguments: the capture, and the user to become, 0 for none.
+KILLED = """
+import os, signal, sys
+import quantum_pulse as qp
+from quantum_pulse.agent import agent
+agent.LONGEST_WAIT_S = 60.0
+user = int(sys.argv[2])
+if user:
+    import pyarrow.parquet  # before this user may not read it any more
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+class K(qp.Operation):
+    A = qp.op()
+qp.start(sys.argv[1], writer="thread")
+for _ in range(100):
+    with K.A:
+        pass
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def record_and_be_killed(path, user=0):
+    """Make a capture with the ring of a process of `user` that was killed before its 100 samples were written."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path), str(user)], check=False)
+    assert done.returncode == -signal.SIGKILL
 
 
 def rewrite(file, change, footer=None):

@@ -6,10 +6,7 @@ bounded by what is really there.
 
 import json
 import os
-import signal
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -172,21 +169,7 @@ def test_many_equal_rows_take_no_memory(recorded, tmp_path):
 def killed(tmp_path):
     """A capture with the ring of a process that was killed before anything was written: 100 samples in it."""
     path = tmp_path / "killed"
-    code = """
-import os, signal, sys
-import quantum_pulse as qp
-from quantum_pulse.agent import agent
-agent.LONGEST_WAIT_S = 60.0
-class K(qp.Operation):
-    A = qp.op()
-qp.start(sys.argv[1], writer="thread")
-for _ in range(100):
-    with K.A:
-        pass
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
-    assert done.returncode == -signal.SIGKILL
+    hostile.record_and_be_killed(path)
     agents.move_rings_into(path)
     (ring,) = agents.rings(path)
     return path, ring

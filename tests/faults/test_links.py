@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -13,30 +11,10 @@ import pytest
 from quantum_pulse import directories, schema
 from quantum_pulse.agent.recover import recover
 from quantum_pulse.rings import places
+from tests.faults import hostile
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-CODE = """
-import os, signal, sys, time
-import quantum_pulse as qp
-from quantum_pulse.agent import agent, threaded
-agent.LONGEST_WAIT_S = 60.0
-user = int(sys.argv[2])
-if user:
-    import pyarrow.parquet  # before this user may not read it any more
-    os.setgroups([])
-    os.setgid(user)
-    os.setuid(user)
-class K(qp.Operation):
-    A = qp.op()
-qp.start(sys.argv[1], writer="thread")
-for _ in range(100):
-    with K.A:
-        pass
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
 
 in_memory = []
 
@@ -55,8 +33,7 @@ def world():
 
 def killed_by(user, path):
     """A capture with rings of a process that was killed, of `user`; the names of its recording."""
-    done = subprocess.run([sys.executable, "-c", CODE, str(path), str(user)], check=False)
-    assert done.returncode == -signal.SIGKILL
+    hostile.record_and_be_killed(path, user)
     (ring,) = places.rings_of(path)
     in_memory.append(ring.resolve().parent)
     return ring

@@ -3,9 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+
+import quantum_pulse as qp
+from quantum_pulse.agent.recover import recover
 
 PROGRAM = """
 import quantum_pulse as qp
@@ -40,6 +44,44 @@ def test_a_working_directory_that_is_not_utf_8(tmp_path):
     assert (done.returncode, done.stdout) == (0, b"program goes on\n")
     assert b"must be valid UTF-8" in done.stderr
     assert not any(Path(os.fsdecode(folder)).iterdir())
+
+
+SHUT_OUT = """
+import os, sys
+import quantum_pulse as qp
+from quantum_pulse.recorder import recording
+recording.LONGEST_WAIT_S = 2.0
+class K(qp.Operation):
+    A = qp.op()
+recorder = qp.start(sys.argv[1], writer="thread")
+with K.A:
+    pass
+recorder.flush()
+with K.A:
+    pass
+os.chmod(os.path.dirname(sys.argv[1]), 0)
+if os.geteuid() == 0:
+    os.setuid(65534)
+qp.stop()
+"""
+
+
+def test_a_capture_that_may_not_be_looked_at_any_more_is_not_called_deleted():
+    """The program gave up its rights; what it recorded stays in the rings, and is recovered by whoever has them."""
+    with tempfile.TemporaryDirectory(prefix="quantum-pulse-shut-out-") as folder:
+        outer = Path(folder) / "outer"
+        outer.mkdir()
+        Path(folder).chmod(0o755)
+        done = run(SHUT_OUT, outer / "capture")
+        outer.chmod(0o755)
+        said = done.stderr.decode()
+        assert done.returncode == 0, said
+        assert "deleted" not in said
+        assert "Permission denied; the rest is in /dev/shm/" in said
+        assert len(recover(outer / "capture")) == 1
+        capture = qp.open(outer / "capture")
+        assert len(capture.samples()) == 2
+        assert capture.losses().empty
 
 
 RINGS = """

@@ -17,7 +17,7 @@ struct Slot;
 typedef struct {
     uint64_t started, committed, lost;
     int64_t first_loss, last_loss;
-    struct Slot *lost_slot; /* that tells of what was lost to readers of the file; NULL: none does yet */
+    struct Slot *lost_slot; /* where readers of the file find what was lost; NULL: nowhere yet */
     uint32_t left;   /* calls in the present round of sampling that are still to come */
     uint32_t chosen; /* the one of them that is recorded, counted from the end */
     int is_watched;

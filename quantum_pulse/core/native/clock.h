@@ -1,6 +1,6 @@
 /* The clock that samples are taken with: CLOCK_MONOTONIC, to within a microsecond.
  *
- * Where the processor's time-stamp counter can be trusted, it tells how much time has passed since the last reading of
+ * Where the processor's time-stamp counter can be trusted, it says how much time has passed since the last reading of
  * CLOCK_MONOTONIC, for a millisecond at most; reading it takes a third of the time. So nothing need be known of its
  * frequency beforehand, and whatever disciplines CLOCK_MONOTONIC disciplines this clock too.
  *
@@ -85,7 +85,7 @@ set_line(const Line *next)
 
 #endif
 
-/* The time at `ticks`, if the present line tells it. */
+/* The time at `ticks`, if the present line reaches it. */
 static inline int
 on_present_line(uint64_t ticks, int64_t *ns)
 {

@@ -448,7 +448,7 @@ span_at_copy(const Stack *stack, int64_t span)
 }
 
 /* The span that a context inherits with `mark`: what was on top when it was copied, unless a generator holds that open
- * and is suspended by now. Then the generator's caller made the copy, as far as one can tell. */
+ * and is suspended by now. Then the generator's caller made the copy, as far as can be known. */
 static int64_t
 inherited_span(const Mark *mark)
 {

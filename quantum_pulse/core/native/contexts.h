@@ -24,11 +24,11 @@ typedef struct {
     int64_t parent;
     uint32_t probe_id;
     int32_t weight;      /* 0: it is not recorded */
-    int16_t encloses;    /* also while its generator is suspended: it stands behind a @contextmanager */
+    int16_t encloses;    /* also while its generator is suspended: it belongs to a @contextmanager */
     int16_t outlives;    /* its task, which is done: whatever runs in the context is inside of it */
     int32_t thread;      /* that entered it */
     int64_t task;        /* that entered it; 0: none */
-    struct Slot *slot; /* that tells of it to readers of the file, or NULL */
+    struct Slot *slot; /* where readers of the file find it, or NULL */
     /* That holds it open, or NULL. Borrowed: a generator closes its blocks before it dies. The span keeps its stack
      * alive, because a generator may outlive the context that it was started in. */
     PyObject *generator;
@@ -115,7 +115,7 @@ top_of(const Stack *stack)
 static inline int
 set_mark(PyThreadState *tstate, Stack *stack)
 {
-    /* Mostly the mark stands in the first node, and no other context shares that. */
+    /* Mostly the mark is in the first node, and no other context shares that. */
     PyHamtObject *variables = ((PyContext *)tstate->context)->ctx_vars;
     BitmapNode *node = (BitmapNode *)variables->h_root;
     int place = stack->place;

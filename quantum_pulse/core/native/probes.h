@@ -12,7 +12,7 @@
 typedef struct {
     PyObject_HEAD
     uint32_t id;
-    uint32_t every; /* one of so many calls is recorded, and stands for them; 0 and 1: each */
+    uint32_t every; /* one of so many calls is recorded, and represents them; 0 and 1: each */
     char is_detail; /* not recorded in production */
     PyObject *enter; /* bound once, because binding anew for each block costs as much as the clock */
     PyObject *exit;

@@ -1,7 +1,7 @@
 /* The recording of this process: samples in a mapped file, segments of it owned by threads.
  *
  * A thread that is in here is attached to the interpreter: it has the interpreter lock, or else what `parallel.h` says
- * stands in for it. The one exception is the end of an operating system thread, which only raises a flag.
+ * replaces it. The one exception is the end of an operating system thread, which only raises a flag.
  */
 #ifndef QP_RINGS_H
 #define QP_RINGS_H
@@ -20,7 +20,7 @@ typedef struct Thread {
     uint64_t tstate_id;
     uint64_t context_version;
     uint64_t task_version; /* context's version for which the stack knows its task */
-    struct Stack *stack;   /* of the current context; borrowed, valid while the context's version stands */
+    struct Stack *stack;   /* of the current context; borrowed, valid while the context's version is the same */
     Segment *segment;
     int64_t id;
     Count *counts; /* by probe id */
@@ -133,7 +133,7 @@ typedef struct {
     int64_t start, end, span, parent, task;
     uint32_t probe_id, error;
     int32_t weight;
-    struct Slot *slot; /* where it stood while it was open; may be NULL */
+    struct Slot *slot; /* where it was while it was open; may be NULL */
 } Sample;
 
 /* Count a finished sample as lost, for which there is no room. */

@@ -343,7 +343,7 @@ take_segment(Thread *thread)
 void
 lose(const Thread *thread, Count *count, const Sample *sample)
 {
-    /* First of all it is open no longer: whoever dies in here has one sample that is not told of, and none twice. */
+    /* First of all it is open no longer: whoever dies in here leaves one sample unreported, and none twice. */
     if (sample->slot != NULL)
         publish_slot(sample->slot, SLOT_FREE);
     add_together(ring.header->lost, 1);

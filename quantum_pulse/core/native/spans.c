@@ -28,7 +28,7 @@ running_generator(PyThreadState *tstate)
 }
 
 /* A generator behind @contextmanager encloses the block of its `with`, so what runs there is inside its spans. Other
- * generators may stand between, as a decorated one does. */
+ * generators may be between, as a decorated one does. */
 static int
 is_context_manager(void)
 {
@@ -53,7 +53,7 @@ is_context_manager(void)
 static inline int
 know_task(Thread *thread, PyThreadState *tstate, Stack *stack)
 {
-    /* While the context's version stands, no other task can have come to run in it. */
+    /* While the context's version is the same, no other task can have come to run in it. */
     if (thread->task_version == tstate->context_ver)
         return 0;
     if (note_task(stack) < 0 || (stack->is_shared && set_mark(tstate, stack) < 0))
@@ -133,7 +133,7 @@ enter(uint32_t probe_id, int32_t weight)
         count_up(count->started, 1);
         count_entered(thread, span);
         if (PARALLEL && slot != NULL)
-            publish_slot(slot, SLOT_OPEN); /* after it counts: numbers are taken in advance, and tell nothing */
+            publish_slot(slot, SLOT_OPEN); /* after it counts: numbers are taken in advance, and say nothing */
     }
     Py_ssize_t index = stack->depth++;
     stack->open[index] = (Open){

@@ -6,11 +6,11 @@
 
 /* Begin and end a span in the current context. They never raise: what goes wrong here is not the host's trouble.
  * `error_type` is the type of the exception that leaves the block, or None. Only while ring.recording.
- * A weight of 0 is a span that is not recorded and stands for the end of its block only. */
+ * A weight of 0 is a span that is not recorded and represents the end of its block only. */
 void enter(uint32_t probe_id, int32_t weight);
 void leave(uint32_t probe_id, PyObject *error_type);
 
-/* How many calls the next sample of `probe_id` stands for, if it is recorded; 0 if it is not. One of `every` is, at
+/* How many calls the next sample of `probe_id` represents, if it is recorded; 0 if it is not. One of `every` is, at
  * random: if each hundredth were, a program that does something every fifty calls would be seen half. */
 int32_t weight_of_next(uint32_t probe_id, uint32_t every);
 

@@ -15,12 +15,12 @@ class Count:
     def __init__(self) -> None:
         self.started = self.committed = self.lost = 0
         self.first_loss = self.last_loss = 0  # ns
-        self.lost_slot: int | None = None  # that tells of what was lost to readers of the file
+        self.lost_slot: int | None = None  # where readers of the file find what was lost
         self.left = 0  # calls in the present round of sampling that are still to come
         self.chosen = 0  # the one of them that is recorded, counted from the end
 
     def weight_of_next(self, every: int) -> int:
-        """How many calls the next sample stands for; 0: it is not recorded."""
+        """How many calls the next sample represents; 0: it is not recorded."""
         if every <= 1:
             return 1
         if self.left == 0:

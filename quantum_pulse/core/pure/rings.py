@@ -506,7 +506,7 @@ class Session:
 
     def lose(self, thread: Thread, count: Count, entry: Open, end: int) -> None:
         """Count a sample for which there is no room."""
-        # First of all it is open no longer: whoever dies in here has one sample that is not told of, and none twice.
+        # First of all it is open no longer: whoever dies in here leaves one sample unreported, and none twice.
         self.slots.hide(entry.slot)
         if not count.lost:
             count.first_loss = entry.start

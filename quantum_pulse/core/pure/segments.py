@@ -11,7 +11,7 @@ from quantum_pulse import schema
 
 
 class _Closed:
-    """Stands for what was mapped once the rings are closed."""
+    """Replaces what was mapped once the rings are closed."""
 
     def __getitem__(self, key: Any) -> Any:
         raise ValueError("the rings are closed")

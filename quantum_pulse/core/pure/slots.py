@@ -54,7 +54,7 @@ class Slots:
         return True
 
     def show(self, slot: int | None, entry: Open) -> None:
-        """It tells of a block that is open from now on."""
+        """It describes an open block from now on."""
         if slot is not None:
             values = (entry.probe_id, entry.thread, entry.span, 0, entry.parent, entry.task, entry.weight)
             self._bytes[slot : slot + _OPEN.size] = _OPEN.pack(schema.SLOT_FREE, *values)

@@ -35,7 +35,7 @@ _CAN_RUN_NOW = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Visit(NamedTuple):
-    """The last task that recorded in a context. If the context is copied, that task does it, as far as one can tell."""
+    """The last task that recorded in a context. If the context is copied, that task does it, as far as can be known."""
 
     task: int  # 0: code outside of tasks
     context: weakref.ref[Context]
@@ -93,7 +93,7 @@ class Open:
     parent: int
     probe_id: int
     session: Session
-    slot: int | None  # that tells of it to readers of the file
+    slot: int | None  # where readers of the file find it
     span: int
     start: int
     task: int
@@ -192,7 +192,7 @@ def _encloses_nothing(entry: Open, visit: Visit, *, is_foreign: bool) -> bool:
 
 
 def _is_context_manager(frame: FrameType) -> bool:
-    # Other generators may stand between, as a decorated one does.
+    # Other generators may be between, as a decorated one does.
     caller = frame.f_back
     while caller is not None and caller.f_code not in _CONTEXT_MANAGERS and caller.f_code.co_flags & _GENERATOR:
         caller = caller.f_back

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 
 #: Of what a process says of itself: what helps to judge its figures. Not its arguments, which may hold secrets.
-_TOLD: Final = ("pid", "host", "state", "core", "clock", "level", "on_full", "python", "environment", "overhead")
+_PROCESS_KEYS: Final = (
+    "pid",
+    "host",
+    "state",
+    "core",
+    "clock",
+    "level",
+    "on_full",
+    "python",
+    "environment",
+    "overhead",
+)
 
 
 def write(source: Source, wanted: Wanted, out: Any) -> int:
@@ -32,8 +43,8 @@ def write(source: Source, wanted: Wanted, out: Any) -> int:
 def build(source: Source, wanted: Wanted) -> dict[str, Any]:
     """The document as JSON's own types; what is not known is null."""
     chosen = wanted.selection
-    told = definitions.frame(source)[["description", "priority", "budget_us"]]
-    operations = wanted.stats(source).reset_index().merge(told, how="left", left_on="operation", right_index=True)
+    details = definitions.frame(source)[["description", "priority", "budget_us"]]
+    operations = wanted.stats(source).reset_index().merge(details, how="left", left_on="operation", right_index=True)
     return {
         "version": VERSION,
         "path": str(source.path),
@@ -53,11 +64,11 @@ def build(source: Source, wanted: Wanted) -> dict[str, Any]:
 
 
 def _recording(capture: str | None, process: dict[str, Any]) -> dict[str, Any]:
-    told = {name: process.get(name) for name in _TOLD}
+    details = {name: process.get(name) for name in _PROCESS_KEYS}
     account = process.get("account") or {}
     return {
         **({} if capture is None else {"capture": capture}),
-        **told,
+        **details,
         "started": _time(process.get("started_ns")),
         "stopped": _time(process.get("stopped_ns")),
         "samples": {name: account.get(name) for name in ("started", "written", "open", "lost")},

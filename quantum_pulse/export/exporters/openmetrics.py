@@ -1,6 +1,6 @@
 """Write histograms of durations as OpenMetrics text, or in Prometheus' classic text format.
 
-From the parts' footers: samples are read only where a footer cannot tell, as when a time interval cuts through
+From the parts' footers: samples are read only where a footer does not suffice, as when a time interval cuts through
 its part. The formats: "OpenMetrics, a cloud-native, highly scalable metrics protocol", version 1.0; "Exposition
 formats" of Prometheus, text format 0.0.4. The classic one declares a counter by the name of its samples, the other one
 without their `_total`: a reader of either takes the counters of the other for untyped.

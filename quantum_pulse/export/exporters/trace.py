@@ -1,7 +1,7 @@
 """Write samples as Chrome trace events in JSON, for Perfetto, chrome://tracing and Speedscope.
 
 The format: "Trace Event Format", D. Sinclair and others, Chromium, 2016; read as Perfetto's importer does
-(src/trace_processor/importers/json), which is stricter: tracks are told apart by thread alone, whatever the process,
+(src/trace_processor/importers/json), which is stricter: tracks are distinguished by thread alone, whatever the process,
 and events that overlap on a track without one enclosing the other are dropped.
 """
 
@@ -102,8 +102,8 @@ class _Events:
     def finish(self) -> None:
         """Write the end."""
         # At the end, because Perfetto's importer is not fond of other keys before the events.
-        told = {"made_by": "quantum_pulse", "ts_0_unix_ns": str(self.begin_ns), "ts_0": moment(self.begin_ns)}
-        self._out.write(f'\n],\n"otherData":{_json(told)}}}\n'.encode())
+        details = {"made_by": "quantum_pulse", "ts_0_unix_ns": str(self.begin_ns), "ts_0": moment(self.begin_ns)}
+        self._out.write(f'\n],\n"otherData":{_json(details)}}}\n'.encode())
 
     def process(self, part: Part) -> _Process:
         """The recording that `part` is of."""
@@ -111,8 +111,8 @@ class _Events:
         if found is None:
             pid = int(part.footer.get("process") or 0)
             found = self._processes[part.origin] = _Process(self._number(pid, self._pids), pid, {})
-            told = _json({"name": f"{part.capture}, process {pid}"})
-            self.add([f'{{"ph":"M","name":"process_name","pid":{found.number},"args":{told}}}'])
+            details = _json({"name": f"{part.capture}, process {pid}"})
+            self.add([f'{{"ph":"M","name":"process_name","pid":{found.number},"args":{details}}}'])
         return found
 
     def track(self, process: _Process, key: Any, tid: int | None, name: str) -> int:
@@ -213,10 +213,10 @@ def _add_events(source: Source, events: _Events, part: Part, chosen: Selection) 
         if tid is None:
             name = f"events of thread {row['thread']}" if row["thread"] else "events of the process"
             tid = events.track(process, key, None, name)
-        told = _json({name: row[name] for name in _ABOUT_EVENTS if row[name] is not None})
+        details = _json({name: row[name] for name in _ABOUT_EVENTS if row[name] is not None})
         found.append(
             f'{{"ph":"X","name":{_json(row["event"])},"cat":"events","pid":{process.number},"tid":{tid},'
-            f'"ts":{_us(row["start"] - events.begin_ns)},"dur":{_us(row["duration_ns"])},"args":{told}}}'
+            f'"ts":{_us(row["start"] - events.begin_ns)},"dur":{_us(row["duration_ns"])},"args":{details}}}'
         )
     events.add(found)
 
