@@ -18,6 +18,7 @@ from quantum_pulse.results import Comparison
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantum_pulse.analysis.comparison import RunVariation
     from quantum_pulse.facade import Capture
 
 FILE: Final = "history.jsonl"
@@ -264,6 +265,47 @@ class History:
             budgets=capture.budgets(alpha=alpha),
             unfinished=unfinished.of_side([capture._source]),
         )
+
+    def variation(self, *, recent: int = RECENT, skip_warmup: bool = True) -> dict[tuple[str, float], RunVariation]:
+        """Return how much operations vary from run to run, for `Capture.compare`.
+
+        Parameters
+        ----------
+        recent : int, default 20
+            How many runs to use, the newest.
+        skip_warmup : bool, default True
+            Whether to leave out the first calls that were still settling, if all runs know of them.
+
+        Returns
+        -------
+        dict of (str, float) to RunVariation
+            For operations and quantiles that at least three runs have, the variance of the logarithm
+            and its degrees of freedom.
+
+        Raises
+        ------
+        CaptureError
+            If a line of the history is invalid.
+        ValueError
+            If `recent` is not a whole number of at least 1.
+
+        Examples
+        --------
+        >>> history = qp.History("baselines/")
+        >>> history.variation()
+        {}
+        """
+        from quantum_pulse.analysis import history
+
+        recent = arguments.whole(recent, "recent", 1)
+        entries = [entry for entry in self._entries() if entry["operations"]][-recent:]
+        past = _frame(entries, skip_warmup=skip_warmup and all(_WARMUP in entry for entry in entries))
+        figures = {
+            (str(name), level): runs[column].tolist()
+            for name, runs in past.groupby("operation", sort=False)
+            for level, column in QUANTILES.items()
+        }
+        return history.variation(figures)
 
     def change_points(
         self,

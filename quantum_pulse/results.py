@@ -25,6 +25,9 @@ class Evidence(Protocol):
     def nested(self) -> tuple[Sequence[Run], Sequence[Run]]:
         """Return, for each run of each side, the calls of each operation and what encloses them."""
 
+    def requests(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return, for each side, the calls that nothing encloses, one row per operation."""
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison(analysis.Comparison):
@@ -95,6 +98,15 @@ class Comparison(analysis.Comparison):
         return self.explanation.shifts
 
     @property
+    def batches(self) -> pd.DataFrame:
+        """Operations whose calls became fewer and larger, which are not regressions.
+
+        The columns are ``operation``, ``around``, ``baseline_calls``, ``current_calls``, ``baseline_us`` and
+        ``current_us`` (number of calls and time per call of ``around``), and ``verdict``, as in `table`.
+        """
+        return self.explanation.batches
+
+    @property
     def groups(self) -> pd.DataFrame:
         """What got slower, one row per cause, the largest change first.
 
@@ -119,12 +131,17 @@ class Comparison(analysis.Comparison):
 
     @property
     def judged(self) -> pd.DataFrame:
-        """The rows of `table`, with the verdict "moved" for regressions that are `shifts`."""
+        """The rows of `table`, with "moved" for regressions that are `shifts` and "batched" for `batches`."""
         regressed = self._directed["verdict"] == "regressed"
         if not regressed.any():
             return self.table
-        moved = regressed & self.table["operation"].isin(self.shifts["operation"])
-        return self.table.assign(verdict=self.table["verdict"].where(~moved, analysis.comparison.MOVED))
+        words = self.table["verdict"]
+        for excused, word in (
+            (self.shifts, analysis.comparison.MOVED),
+            (self.batches, analysis.comparison.BATCHED),
+        ):
+            words = words.where(~(regressed & self.table["operation"].isin(excused["operation"])), word)
+        return self.table.assign(verdict=words)
 
     @property
     def decomposition(self) -> pd.DataFrame:
@@ -167,7 +184,7 @@ class Comparison(analysis.Comparison):
 
         before, after = self._sides
         chosen = after[after["mean_us"] >= min_mean_us].sort_values("mean_us", ascending=False).head(n)
-        verdicts = (*analysis.comparison.VERDICTS, analysis.comparison.MOVED)
+        verdicts = (*analysis.comparison.VERDICTS, analysis.comparison.MOVED, analysis.comparison.BATCHED)
         order = {verdict: place for place, verdict in enumerate(verdicts)}
         worst = {
             str(name): min(rows["verdict"], key=lambda verdict: order[verdict])
@@ -189,7 +206,9 @@ class Comparison(analysis.Comparison):
         )
 
     def improvement_report(self) -> str:
-        """Report how the mean of each operation changed, and the total time and errors, as text.
+        """Report how requests and each operation changed, as text.
+
+        Requests are the calls that nothing encloses: their mean, p50, p99 and share of errors come first.
 
         An improvement is only called so if the comparison shows it.
 
@@ -214,7 +233,9 @@ class Comparison(analysis.Comparison):
         """
         from quantum_pulse.view import comparisons
 
-        return visible(comparisons.improvements(self, *self._sides))
+        sides = self._sides
+        requests = self.evidence.requests() if self.evidence is not None else (sides[0].head(0), sides[1].head(0))
+        return visible(comparisons.improvements(self, *sides, *requests))
 
     @property
     def _directed(self) -> pd.DataFrame:

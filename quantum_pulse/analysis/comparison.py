@@ -52,6 +52,8 @@ DIFFERS: Final = "differs"
 ENOUGH_RUNS: Final = 5
 #: Of a regression: the operation took over time of the one around it, and together they are not slower.
 MOVED: Final = "moved"
+#: Of a regression: its calls are fewer and larger than before, and what calls them spends less time in them.
+BATCHED: Final = "batched"
 
 #: What `Comparison.failures` may name: verdicts, budgets that the current side misses, and its open calls.
 FAIL_ON: Final = ("regressed", "improved", "differs", "inconclusive", "removed", "budget", "killed", "unfinished")
@@ -201,6 +203,8 @@ class Comparison:
         Unfinished calls of the current side, of all operations.
     history_runs : int
         How many earlier runs say how much runs vary; 0 without a history.
+    same_recording : bool
+        Whether both sides are the same recordings, so that there is nothing to compare.
 
     Examples
     --------
@@ -223,6 +227,7 @@ class Comparison:
     budgets: pd.DataFrame | None = None
     unfinished: StillOpen = StillOpen()
     history_runs: int = 0
+    same_recording: bool = False
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -257,8 +262,11 @@ class Comparison:
         """The verdict on the whole, as one word.
 
         It is the first of "regressed", "improved", "differs", "inconclusive", "too_few", "equivalent", "added"
-        and "removed" that some row has, and "too_few" for an empty table.
+        and "removed" that some row has, and "too_few" for an empty table. Of a recording and itself, it
+        is "same_recording".
         """
+        if self.same_recording:
+            return "same_recording"
         present = set(self.judged["verdict"])
         return next((verdict for verdict in VERDICTS if verdict in present), "too_few")
 
@@ -322,12 +330,16 @@ class Comparison:
 
     def summarised(self, quoted: Callable[[str], str]) -> str:
         """Return the summary, with names from outside made safe to show by `quoted`."""
+        if self.same_recording:
+            return "Both sides are the same recording, so there is nothing to compare."
         operations = self.judged.groupby("operation", sort=False)["verdict"].agg(set)
-        order = (*VERDICTS, MOVED)
+        order = (*VERDICTS, MOVED, BATCHED)
         # Each operation counts once, for what matters most of it.
         worst = [next(verdict for verdict in order if verdict in found) for found in operations]
         counts = [f"{worst.count(verdict)} {verdict.replace('_', ' ')}" for verdict in order if verdict in worst]
         text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
+        if set(self.table["verdict"]) <= {"added", "removed"}:
+            text += " No operation has calls on both sides, so nothing was compared."
         if not self.between_runs:
             text += (
                 " There is one run per side, so variation between runs is unknown and may explain the differences: "

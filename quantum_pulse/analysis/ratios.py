@@ -207,7 +207,7 @@ class Between:
 
     @classmethod
     def of(cls, before: Side, after: Side, level: float, variance: float = 0.0, freedom: float = 0.0) -> Between:
-        """Estimate it from the quantiles of the runs of both sides, and from what earlier runs say of their variance."""
+        """Estimate it from the quantiles of the runs of both sides, and from the variance of earlier runs."""
         import numpy as np
 
         squares, share = variance * freedom, 0.0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.analysis.comparison import ENDED_STATES
+from quantum_pulse.analysis.comparison import DIFFERS, ENDED_STATES, directed
 from quantum_pulse.shown import clean, markdown
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import html, numbers, text
@@ -25,12 +25,15 @@ HEADINGS: Final = ("operation", "quantile", "baseline", "current", "change", "95
 SIGNS: Final = {
     "regressed": "▲",
     "improved": "▼",
+    "differs": "≠",
     "moved": "⇄",
+    "batched": "⊞",
     "equivalent": "=",
     "inconclusive": "?",
     "too_few": "·",
     "added": "+",
     "removed": "-",
+    "same_recording": "=",
 }
 #: Before unfinished calls: they say something about the run rather than about an operation.
 UNFINISHED: Final = "✗"
@@ -61,37 +64,48 @@ def reasons(comparison: Comparison, quoted: Callable[[str], str] = clean) -> lis
     if found is None:
         return []
     causes = {str(row["operation"]): row for row in found.causes.to_dict("records")}
+    slower = SIGNS["regressed" if comparison.between_runs else DIFFERS]
     lines = []
     for group in found.groups.to_dict("records"):
         lead, others = str(group["lead"]), [str(name) for name in group["with"]]
-        line = f"{SIGNS['regressed']} {quoted(lead)} {change(group['change'])} at p{group['quantile'] * 100:g}"
+        line = f"{slower} {quoted(lead)} {change(group['change'])} at p{group['quantile'] * 100:g}"
         if causes[lead]["reason"] == "more calls inside":
             line += f", because it spends more time in {quoted(causes[lead]['inside'])}, whose calls are not slower"
         if others:
             line += f"; together with {_names([quoted(name) for name in others])}, {_TOGETHER[group['reason']]}"
         lines.append(line)
     if len(lines) > _MOST_CAUSES:
-        lines[_MOST_CAUSES:] = [f"{SIGNS['regressed']} and {len(lines) - _MOST_CAUSES} more"]
+        lines[_MOST_CAUSES:] = [f"{slower} and {len(lines) - _MOST_CAUSES} more"]
     for row in found.shifts.to_dict("records"):
         lines.append(
             f"{SIGNS['moved']} time moved from {quoted(row['from'])} to {quoted(row['operation'])}: "
             f"{numbers.duration(row['gained_us'] * 1000)} per call, out of {numbers.duration(row['given_us'] * 1000)} "
             "saved; not a regression"
         )
+    for row in found.batches.to_dict("records"):
+        took = [numbers.duration(row[side] * 1000) for side in ("baseline_us", "current_us")]
+        lines.append(
+            f"{SIGNS['batched']} fewer, larger calls of {quoted(row['operation'])} in {quoted(row['around'])}: "
+            f"{row['baseline_calls']:.3g} → {row['current_calls']:.3g} per call, which take "
+            f"{took[0]} → {took[1]}; not a regression"
+        )
     return lines + _improvements(comparison, quoted)
 
 
 def _improvements(comparison: Comparison, quoted: Callable[[str], str]) -> list[str]:
     """What got faster together, a line per group: several operations may share one cause."""
-    if comparison.improvements["operation"].nunique() < 2 or (groups := comparison.improvement_groups) is None:
+    rows = directed(comparison.judged)
+    if (
+        rows.loc[rows["verdict"] == "improved", "operation"].nunique() < 2
+        or (groups := comparison.improvement_groups) is None
+    ):
         return []
+    faster = SIGNS["improved" if comparison.between_runs else DIFFERS]
     lines = []
     for group in groups.to_dict("records"):
         if others := [quoted(str(name)) for name in group["with"]]:
             what = f"{quoted(str(group['lead']))} {change(group['change'])} at p{group['quantile'] * 100:g}"
-            lines.append(
-                f"{SIGNS['improved']} {what}; together with {_names(others)}, {_TOGETHER_FASTER[group['reason']]}"
-            )
+            lines.append(f"{faster} {what}; together with {_names(others)}, {_TOGETHER_FASTER[group['reason']]}")
     return lines[:_MOST_CAUSES]
 
 
@@ -222,9 +236,15 @@ def _title(comparison: Comparison) -> str:
     found = set(comparison.judged["verdict"])
     if {"regressed", "improved"} <= found:
         return "some operations are slower, some faster"
-    return {"regressed": "slower", "improved": "faster", "equivalent": "unchanged"}.get(
-        comparison.verdict, "inconclusive"
-    )
+    if comparison.same_recording:
+        return "the same recording"
+    words = {
+        "regressed": "slower",
+        "improved": "faster",
+        "equivalent": "unchanged",
+        "differs": "differs in these two runs",
+    }
+    return words.get(comparison.verdict, "inconclusive")
 
 
 def _headings(comparison: Comparison) -> tuple[str, ...]:
@@ -279,13 +299,34 @@ def _html_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> str:
     return f'<table class="qp-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def improvements(comparison: Comparison, before: pd.DataFrame, after: pd.DataFrame) -> str:
-    """Each operation's mean before and after, and the sums; `before` and `after` as of `results.Comparison`."""
+def _request_lines(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+    """Calls that nothing encloses, of operations that both sides have: mean, p50, p99 and share of errors."""
+    lines = []
+    for name in after.index.intersection(before.index):
+        then, now = before.loc[name], after.loc[name]
+        figures = [
+            f"{what} {numbers.duration(then[key] * 1000)} → {numbers.duration(now[key] * 1000)} "
+            f"({change(now[key] / then[key] - 1 if then[key] else float('nan'))})"
+            for what, key in (("mean", "mean_us"), ("p50", "p50_us"), ("p99", "p99_us"))
+        ]
+        errors = f"errors {numbers.share(then['error_share'])} → {numbers.share(now['error_share'])}"
+        lines.append(f"{clean(str(name))}: {', '.join(figures)}; {errors}")
+    return ["Requests, before and after", "", *lines, ""] if lines else []
+
+
+def improvements(
+    comparison: Comparison,
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    requests_before: pd.DataFrame,
+    requests_after: pd.DataFrame,
+) -> str:
+    """Requests, then each operation's mean before and after, and the sums: tables as of `results.Evidence`."""
     verdicts: dict[str, set[str]] = {}
     for operation, verdict in zip(comparison.judged["operation"], comparison.judged["verdict"], strict=True):
         verdicts.setdefault(str(operation), set()).add(str(verdict))
     means: dict[Any, float] = before["mean_us"].to_dict()
-    lines = ["Operations, before and after", ""]
+    lines = [*_request_lines(requests_before, requests_after), "Operations, before and after", ""]
     for key, row in after.sort_values("total_us", ascending=False).iterrows():
         name = str(key[1])  # type: ignore[index]  # (category, operation)
         usual = means.get(key)
@@ -293,9 +334,9 @@ def improvements(comparison: Comparison, before: pd.DataFrame, after: pd.DataFra
             lines.append(f"{clean(name)}: {numbers.duration(row['mean_us'] * 1000)} (new)")
             continue
         found = verdicts.get(name, set())
-        shown = [f"{SIGNS[one]} {one}" for one in ("regressed", "improved", "moved") if one in found] or [
-            "no significant change"
-        ]
+        shown = [
+            f"{SIGNS[one]} {one}" for one in ("regressed", "improved", "differs", "moved", "batched") if one in found
+        ] or ["no significant change"]
         lines.append(
             f"{clean(name)}: {numbers.duration(usual * 1000)} → {numbers.duration(row['mean_us'] * 1000)} "
             f"({change(row['mean_us'] / usual - 1 if usual else float('nan'))}; {' and '.join(shown)})"
