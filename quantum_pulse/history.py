@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import arguments, files
 from quantum_pulse.errors import CaptureError
-from quantum_pulse.results import Comparison
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantum_pulse.analysis import Comparison
     from quantum_pulse.analysis.comparison import RunVariation
     from quantum_pulse.facade import Capture
 
@@ -224,8 +224,8 @@ class History:
         """
         import pandas as pd
 
-        from quantum_pulse.analysis import comparison, history
-        from quantum_pulse.view import unfinished
+        from quantum_pulse.analysis import Comparison, compared, comparison, history
+        from quantum_pulse.diagnosis import open_calls
 
         comparison.checked(list(QUANTILES), min_effect, alpha)
         recent = arguments.whole(recent, "recent", 1)
@@ -240,7 +240,7 @@ class History:
             figures = {name: values | own.get(name, {}) for name, values in figures.items()}
             sides = [*((0, number, entry[_WARMUP]) for number, entry in enumerate(entries)), (1, 0, own)]
             warmup = [
-                (comparison.SIDES[side], run, name, int(row["set_aside"]), int(row["samples"]), row["change"])
+                (compared.SIDES[side], run, name, int(row["set_aside"]), int(row["samples"]), row["change"])
                 for side, run, found in sides
                 for name, row in sorted(found.items())
             ]
@@ -253,17 +253,17 @@ class History:
             for level, column in QUANTILES.items()
         }
         rows = history.check(series, min_effect=min_effect, alpha=alpha)
-        table = pd.DataFrame(rows, columns=list(comparison.COLUMNS))
-        table = table.astype(dict.fromkeys(comparison.COLUMNS[1:-1], "float64"))
+        table = pd.DataFrame(rows, columns=list(compared.COLUMNS))
+        table = table.astype(dict.fromkeys(compared.COLUMNS[1:-1], "float64"))
         return Comparison(
             table,
             min_effect,
             alpha,
             len(entries),
             1,
-            warmup=comparison.warmup_frame(warmup),
+            warmup=compared.warmup_frame(warmup),
             budgets=capture.budgets(alpha=alpha),
-            unfinished=unfinished.of_side([capture._source]),
+            unfinished=open_calls.of_side([capture._source]),
         )
 
     def variation(self, *, recent: int = RECENT, skip_warmup: bool = True) -> dict[tuple[str, float], RunVariation]:

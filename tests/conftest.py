@@ -1,7 +1,8 @@
 """Which tests run when, and what each must leave behind: nothing of a recording.
 
 Marks that follow from the file are given here: `alone` to what measures time or takes a resource of the whole machine,
-and so runs by itself, and `browser` to what needs one. `slow` stands at the test: only ``make test-all`` runs it.
+and so runs by itself, `browser` to what needs one, and `thorough` to what takes long beside what it tells while one
+works, so that ``make quick`` leaves it out. `slow` stands at the test: only ``make test-all`` runs it.
 """
 
 import contextlib
@@ -13,9 +14,14 @@ import threading
 import time
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import browser
+
+# How long an example takes says more of what else runs than of the code.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 HERE = Path(__file__).parent
 #: Files and folders of tests that share the machine with no other test.
@@ -23,18 +29,20 @@ ALONE = (
     "agent/test_cgroups.py",
     "agent/test_procfs.py",
     "core/test_clock.py",
-    "core/test_interruptions.py",
     "faults/test_full.py",
     "faults/test_hanging.py",
-    "frameworks",
     "notebook/test_pulse.py",
-    "recorder/test_agents.py",
     "recorder/test_clock_steps.py",
     "recorder/test_footprint.py",
     "recorder/test_live.py",
-    "recorder/test_modes.py",
     "recorder/test_overhead.py",
-    "test_fallback.py",
+)
+#: Those that look at very many cases, of what rarely changes.
+THOROUGH = (
+    "core/test_handover.py",
+    "core/test_protocol_model.py",
+    "reading/test_depth.py",
+    "reading/test_versions.py",
 )
 #: Those in which a page is opened.
 IN_BROWSERS = ("explorer", "notebook/test_corpus.py", "notebook/test_in_browsers.py", "view/test_report.py")
@@ -62,6 +70,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if _stands_in(item, ALONE):
             item.add_marker("alone")
+        if _stands_in(item, THOROUGH):
+            item.add_marker("thorough")
         if _stands_in(item, IN_BROWSERS):
             item.add_marker("browser")
             if lack:

@@ -24,7 +24,7 @@ FORBIDDEN = HEAVY | {
     "quantum_pulse.history",
     "quantum_pulse.notebook",
     "quantum_pulse.records",
-    "quantum_pulse.results",
+    "quantum_pulse.diagnosis",
     "quantum_pulse.view",
     # of other makers
     "anywidget",

@@ -2,8 +2,9 @@
 
 from quantum_pulse import metrics, schema
 from quantum_pulse.analysis import recommendations
+from quantum_pulse.diagnosis import verdict
 from quantum_pulse.reading import format as capture_format
-from quantum_pulse.view import numbers, verdict
+from quantum_pulse.view import numbers
 
 UNITS = {"%", "bytes", "us", "cores", "tasks", "threads", "faults", "switches", "slices", "pages", "periods", "times"}
 

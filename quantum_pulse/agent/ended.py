@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from quantum_pulse import records
+
+if TYPE_CHECKING:
+    from quantum_pulse.rings.contents import Contents
 
 #: What an account counts, in samples.
 ACCOUNT: Final = ("started", "written", "open", "lost", "pending")
@@ -15,6 +18,13 @@ STATES: Final = ("finished", "failed", "recovered", "snapshot")
 _MOST_LOSSES: Final = 100
 
 Loss = Mapping[str, Any]
+
+
+def accounted(found: Contents, written: int) -> dict[str, int]:
+    """The account of a recording that has ended: of the blocks in its ring, `written` are in parts."""
+    lost = found.lost + found.damaged_rows
+    left_open = max(found.entered - written - lost, 0)
+    return {"started": found.entered, "written": written, "open": left_open, "lost": lost, "pending": 0}
 
 
 class Ended(NamedTuple):

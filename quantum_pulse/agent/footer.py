@@ -1,15 +1,26 @@
-"""What a part says about its samples: for each operation a summary that can be added to that of other parts."""
+"""What a part says of its recording and about its samples: for each operation a summary that can be added to others."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from quantum_pulse import histogram
+from quantum_pulse import histogram, schema
 from quantum_pulse.operations import Definition
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+
+def common(process: int, core: str | None, clock_anchor_ns: int) -> dict[str, Any]:
+    """What the footers of all parts of a recording have in common."""
+    return {
+        "format": schema.FORMAT_VERSION,
+        "process": process,
+        "core": core,
+        "clock_anchor_ns": clock_anchor_ns,
+        "losses": [],
+    }
 
 
 def summaries(

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from quantum_pulse import files, records, schema
+from quantum_pulse.agent import footer as footers
 from quantum_pulse.agent import parts
 from quantum_pulse.agent.recording import events_of
 from quantum_pulse.agent.workers import root_of
@@ -100,13 +101,7 @@ class Leftover(NamedTuple):
 
     def _write(self, source: Source, folder: Path, name: str, found: Contents) -> None:
         anchor_ns = found.anchor_ns or 0
-        footer: dict[str, Any] = {
-            "format": schema.FORMAT_VERSION,
-            "process": found.process,
-            "core": found.names.process.get("core"),
-            "clock_anchor_ns": anchor_ns,
-            "losses": [],
-        }
+        footer = footers.common(found.process, found.names.process.get("core"), anchor_ns)
         if found.batch.rows:
             part = folder / "samples" / f"{name}-ring.parquet"
             part.parent.mkdir()

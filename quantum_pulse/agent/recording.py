@@ -13,7 +13,9 @@ import numpy as np
 
 from quantum_pulse import directories, records, schema
 from quantum_pulse.agent import ending, parts
+from quantum_pulse.agent import footer as footers
 from quantum_pulse.agent.clock import Clock
+from quantum_pulse.agent.ended import accounted
 from quantum_pulse.agent.files import next_number, remove_ring, write_json
 from quantum_pulse.agent.merging import Merger
 from quantum_pulse.agent.written import delete_leftovers, rows_in_parts, spans_in_parts
@@ -332,13 +334,7 @@ class Recording:
 
     def footer(self) -> dict[str, Any]:
         """What the footers of all parts have in common."""
-        return {
-            "format": schema.FORMAT_VERSION,
-            "process": self.pid,
-            "core": self.described.get("core"),
-            "clock_anchor_ns": self._clock.offset_ns,
-            "losses": [],
-        }
+        return footers.common(self.pid, self.described.get("core"), self._clock.offset_ns)
 
     # ---- the process file -------------------------------------------------------------------------------------------
 
@@ -375,11 +371,9 @@ class Recording:
         """What the process file says in the end, when all rows are in parts and `found` is what the ring says."""
         end, status = found.names.end, self.ending.status() if self.has_exited else None
         has_replaced_itself = self.has_exited and status is None and self.ending.is_running()
-        lost = found.lost + found.damaged_rows
         # Where a part has gone since, whoever reads the capture is to miss it.
-        written = max(self._rows["samples"], found.drained + self.taken)
-        left_open = max(found.entered - written - lost, 0)
-        is_orderly = self.is_stopped or has_replaced_itself or ending.is_orderly(status, left_open)
+        account = accounted(found, max(self._rows["samples"], found.drained + self.taken))
+        is_orderly = self.is_stopped or has_replaced_itself or ending.is_orderly(status, account["open"])
         content = self.content("finished" if is_orderly else "recovered", environment)
         if end:
             content["environment"]["packages"] = end.get("packages")
@@ -388,14 +382,8 @@ class Recording:
         content |= {
             "stopped_ns": end.get("stopped_ns") or (self._now_as_of_start() if is_orderly else None),
             "ended": "stop" if self.is_stopped else "exec" if has_replaced_itself else ending.described(status),
-            "account": {
-                "started": found.entered,
-                "written": written,
-                "pending": 0,
-                "open": left_open,
-                "lost": lost,
-            },
-            "rows": {**self._rows, "samples": written},
+            "account": account,
+            "rows": {**self._rows, "samples": account["written"]},
             "losses": self._losses(end) if end else found.unreported([]),
             "unfinished": found.open_blocks(self._clock.unix_of),
             "unused": found.unused(),

@@ -18,7 +18,9 @@ import numpy as np
 
 from quantum_pulse import files, records, schema
 from quantum_pulse.agent import ending, parts
+from quantum_pulse.agent import footer as footers
 from quantum_pulse.agent.clock import Clock
+from quantum_pulse.agent.ended import ACCOUNT, accounted
 from quantum_pulse.agent.files import next_number, remove_ring, write_json
 from quantum_pulse.agent.merging import Merger
 from quantum_pulse.agent.recording import Recording, events_of
@@ -63,7 +65,7 @@ class Workers:
             return {
                 "pid": int(self.name.partition("-")[0]),
                 "workers": 0,
-                "account": dict.fromkeys(("started", "written", "pending", "open", "lost"), 0),
+                "account": dict.fromkeys(ACCOUNT, 0),
                 "accounts": [],
                 "losses": [],
                 "unfinished": [],
@@ -171,15 +173,11 @@ class Workers:
         status = recording.ending.status() if recording.has_exited else None
         end = whole.names.end
         how = "stop" if end else ending.described(status) or "unknown"
-        lost = whole.lost + whole.damaged_rows
-        written = whole.batch.rows + whole.drained
+        own = accounted(whole, whole.batch.rows + whole.drained)
         content["ended"][how] = content["ended"].get(how, 0) + 1
         content["workers"] += 1
-        account["started"] += whole.entered
-        account["written"] += written
-        account["lost"] += lost
-        left_open = max(whole.entered - written - lost, 0)
-        account["open"] += left_open
+        for key, count in own.items():
+            account[key] += count
         _add_up(content["accounts"], end.get("accounts") or [])
         content["losses"] = _added_losses(content["losses"], whole.unreported([]))
         content["unused"] = records.newest([*(content.get("unused") or []), *whole.unused()])
@@ -188,7 +186,7 @@ class Workers:
         content["damage"] = [*(content.get("damage") or []), *whole.damage][:MOST_LISTED]
         described = {key: value for key, value in whole.names.process.items() if key not in content}
         content |= described
-        if not end and not ending.is_orderly(status, left_open):
+        if not end and not ending.is_orderly(status, own["open"]):
             content["state"] = "recovered"
         content.setdefault("state", "finished")
         content["environment"] = {**environment, **(whole.names.process.get("environment") or {})}
@@ -205,13 +203,8 @@ class Workers:
         logger.debug("%s is damaged: %s", recording.name, damage)
 
     def _footer(self, found: list[tuple[Recording, contents.Contents]]) -> dict[str, Any]:
-        return {
-            "format": schema.FORMAT_VERSION,
-            "process": self._content["pid"],
-            "core": found[0][1].names.process.get("core") if found else None,
-            "clock_anchor_ns": self._clock.offset_ns,
-            "losses": [],
-        }
+        core = found[0][1].names.process.get("core") if found else None
+        return footers.common(self._content["pid"], core, self._clock.offset_ns)
 
     def _note_part(self, table: str, path: Path, rows: int) -> None:
         self._content["rows"][table] += rows

@@ -2,7 +2,8 @@
 
 from quantum_pulse.analysis.budgets import check_budgets
 from quantum_pulse.analysis.changes import ChangePoint, Drift, change_points, drift
-from quantum_pulse.analysis.comparison import Comparison, compare_samples
+from quantum_pulse.analysis.compared import Comparison
+from quantum_pulse.analysis.comparison import compare_samples
 from quantum_pulse.analysis.contrasts import Contrast, contrast
 from quantum_pulse.analysis.correlation import correlate
 from quantum_pulse.analysis.decomposition import decompose

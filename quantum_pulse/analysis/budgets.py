@@ -15,8 +15,7 @@ from quantum_pulse.arguments import between
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.reading.budgets import Budget
-    from quantum_pulse.reading.durations import Run
+    from quantum_pulse.evidence import Budget, Run
 
 COLUMNS: Final = ("quantile", "value_us", "ci_low_us", "ci_high_us", "q_value", "verdict")
 #: Beyond this size the binomial is so well approximated that its tails are not summed.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from quantum_pulse import shown
+from quantum_pulse.analysis.compared import COLUMNS, DIFFERS, SIDES, Comparison, warmup_frame
 from quantum_pulse.analysis.ratios import Between, Side, Within, ratio_of
 from quantum_pulse.analysis.significance import benjamini_hochberg
 from quantum_pulse.analysis.warmup import settling
@@ -15,56 +15,13 @@ from quantum_pulse.arguments import between, real
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import pandas as pd
 
-    from quantum_pulse.analysis.explanation import Explanation
 
 #: Operation -> durations in ns, in the order in which they were recorded.
 Run: TypeAlias = "Mapping[str, npt.ArrayLike]"
 
-COLUMNS: Final = (
-    "operation",
-    "quantile",
-    "baseline_us",
-    "current_us",
-    "change",
-    "ci_low",
-    "ci_high",
-    "q_value",
-    "verdict",
-)
-
-#: Columns of `Comparison.warmup`, and their types.
-WARMUP: Final = {
-    "side": "object",
-    "run": "int64",
-    "operation": "object",
-    "set_aside": "int64",
-    "samples": "int64",
-    "change": "float64",
-}
-
-#: The worst first: the verdict on the whole is the first of these that some row has.
-VERDICTS: Final = ("regressed", "improved", "differs", "inconclusive", "too_few", "equivalent", "added", "removed")
-#: Different in these two runs: how much runs of the same program differ is unknown, so it may be the runs.
-DIFFERS: Final = "differs"
-#: Runs per side that make false alarms rare without a history.
-ENOUGH_RUNS: Final = 5
-#: Of a regression: the operation took over time of the one around it, and together they are not slower.
-MOVED: Final = "moved"
-#: Of a regression: its calls are fewer and larger than before, and what calls them spends less time in them.
-BATCHED: Final = "batched"
-
-#: What `Comparison.failures` may name: verdicts, budgets that the current side misses, and its open calls.
-FAIL_ON: Final = ("regressed", "improved", "differs", "inconclusive", "removed", "budget", "killed", "unfinished")
-#: What fails a build unless it says otherwise.
-USUAL_FAIL_ON: Final = ("regressed", "budget", "killed")
-#: States of a call whose process or recording ended before it did; one that is "running" may still end.
-ENDED_STATES: Final = ("killed", "stopped")
-
 #: A quantile is tested when this many samples are expected beyond it, on each side.
 FEWEST_BEYOND: Final = 5
-SIDES: Final = ("baseline", "current")
 
 
 class RunVariation(NamedTuple):
@@ -76,294 +33,15 @@ class RunVariation(NamedTuple):
         Variance of the logarithm of the quantile.
     freedom : float
         Its degrees of freedom: the number of earlier runs, minus 1.
+
+    Examples
+    --------
+    >>> qp.History("baselines/").variation()
+    {}
     """
 
     variance: float
     freedom: float
-
-
-def directed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with "regressed" or "improved" in place of "differs": what that is to be explained as."""
-    differs = table["verdict"] == DIFFERS
-    if not differs.any():
-        return table
-    words = (table["change"] > 0).map({True: "regressed", False: "improved"})
-    return table.assign(verdict=table["verdict"].where(~differs, words))
-
-
-def warmup_frame(rows: Sequence[tuple[str, int, str, int, int, float]] = ()) -> pd.DataFrame:
-    """Rows of `Comparison.warmup`."""
-    import pandas as pd
-
-    return pd.DataFrame(rows, columns=list(WARMUP)).astype(WARMUP)
-
-
-class OpenCalls(NamedTuple):
-    """Unfinished calls of an operation in one place.
-
-    Attributes
-    ----------
-    operation : str
-        Name of the operation.
-    state : str
-        "killed", "stopped" or "running", as in `Capture.unfinished`.
-    elapsed_ns : float
-        How long the first of them has taken, in nanoseconds; NaN if it had only just started.
-    calls : int
-        How many calls they are.
-
-    Examples
-    --------
-    >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
-    >>> [call.operation for call in found.unfinished.calls]
-    []
-    """
-
-    operation: str
-    state: str
-    elapsed_ns: float
-    calls: int = 1
-
-
-@dataclass(frozen=True)
-class StillOpen:
-    """Unfinished calls of the current side of a comparison.
-
-    They have no samples, so the table leaves them out.
-
-    Attributes
-    ----------
-    calls : tuple of OpenCalls
-        The calls, the longest first. Of a process that is still recorded, only calls that take
-        longer than any call that has ended.
-    still_recorded : bool
-        Whether some process is still being recorded, so that the run is incomplete.
-    processes : int
-        How many processes were recorded.
-
-    Examples
-    --------
-    >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
-    >>> found.unfinished.still_recorded
-    False
-    """
-
-    calls: tuple[OpenCalls, ...] = ()
-    still_recorded: bool = False
-    processes: int = 1
-
-    def of_state(self, *states: str) -> list[OpenCalls]:
-        """Select the calls in certain states.
-
-        Parameters
-        ----------
-        *states : str
-            The states: "killed", "stopped" or "running".
-
-        Returns
-        -------
-        list of OpenCalls
-            The calls, the longest first.
-
-        Examples
-        --------
-        >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
-        >>> found.unfinished.of_state("killed", "stopped")
-        []
-        """
-        return [call for call in self.calls if call.state in states]
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """The result of `compare_samples`.
-
-    Attributes
-    ----------
-    table : pandas.DataFrame
-        One row per operation and quantile, sorted by operation. The columns are ``operation``,
-        ``quantile``, ``baseline_us``, ``current_us``, ``change`` (current over baseline, minus 1),
-        ``ci_low`` and ``ci_high`` (of the change, at ``1 - alpha``, each row by itself), ``q_value``
-        and ``verdict``.
-    min_effect : float
-        The smallest relative change that matters.
-    alpha : float
-        The false discovery rate that is accepted.
-    baseline_runs, current_runs : int
-        How many runs each side has.
-    differences : tuple of str
-        What differs between the environments of the two sides.
-    warmup : pandas.DataFrame
-        What was set aside because it was still settling, one row per side ("baseline" or
-        "current"), run (counted from 0) and operation: ``set_aside``, ``samples``, and ``change``,
-        the median of what was set aside over that of the rest, minus 1.
-    budgets : pandas.DataFrame or None
-        `Capture.budgets` of the current side; None if they were not requested.
-    unfinished : StillOpen
-        Unfinished calls of the current side, of all operations.
-    history_runs : int
-        How many earlier runs say how much runs vary; 0 without a history.
-    same_recording : bool
-        Whether both sides are the same recordings, so that there is nothing to compare.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from quantum_pulse import analysis
-    >>> rng = np.random.default_rng(1)
-    >>> before, after = ({"Shop.PARSE": rng.lognormal(10, 0.3, 2000)} for _ in range(2))
-    >>> found = analysis.compare_samples(before, after, min_effect=0.2)
-    >>> found.verdict, found.failures()
-    ('equivalent', [])
-    """
-
-    table: pd.DataFrame
-    min_effect: float
-    alpha: float
-    baseline_runs: int
-    current_runs: int
-    differences: tuple[str, ...] = ()
-    warmup: pd.DataFrame = field(default_factory=warmup_frame)
-    budgets: pd.DataFrame | None = None
-    unfinished: StillOpen = StillOpen()
-    history_runs: int = 0
-    same_recording: bool = False
-
-    @property
-    def judged(self) -> pd.DataFrame:
-        """The rows of `table`, with the verdict "moved" for a regression that is only a shift of cost.
-
-        Only a comparison of captures knows about such shifts; see `results.Comparison`.
-        """
-        return self.table
-
-    @property
-    def explanation(self) -> Explanation | None:
-        """The causes of regressions; None if they cannot be known."""
-        return None
-
-    @property
-    def improvement_groups(self) -> pd.DataFrame | None:
-        """The improvements that belong together; None if that cannot be known."""
-        return None
-
-    @property
-    def regressions(self) -> pd.DataFrame:
-        """The rows of `table` that got slower, the largest change first."""
-        return self._having("regressed", ascending=False)
-
-    @property
-    def improvements(self) -> pd.DataFrame:
-        """The rows of `table` that got faster, the largest change first."""
-        return self._having("improved", ascending=True)
-
-    @property
-    def verdict(self) -> str:
-        """The verdict on the whole, as one word.
-
-        It is the first of "regressed", "improved", "differs", "inconclusive", "too_few", "equivalent", "added"
-        and "removed" that some row has, and "too_few" for an empty table. Of a recording and itself, it
-        is "same_recording".
-        """
-        if self.same_recording:
-            return "same_recording"
-        present = set(self.judged["verdict"])
-        return next((verdict for verdict in VERDICTS if verdict in present), "too_few")
-
-    def failures(self, fail_on: Sequence[str] = USUAL_FAIL_ON) -> list[str]:
-        """List the reasons for which a build should fail.
-
-        Parameters
-        ----------
-        fail_on : sequence of str, default ("regressed", "budget", "killed")
-            What counts as a failure:
-
-            - "regressed", "improved", "differs", "inconclusive" and "removed": operations with this
-              verdict;
-            - "budget": budgets that the current side is shown to miss, if `budgets` are known;
-            - "killed": calls that were open when a process of the current side was killed;
-            - "unfinished": these, and calls that were open when its recording stopped. A thread that
-              waits for work has one.
-
-        Returns
-        -------
-        list of str
-            One line per reason, such as "regressed: Shop.PARSE"; empty if the build may pass.
-
-        Raises
-        ------
-        ValueError
-            If `fail_on` has another word.
-
-        Examples
-        --------
-        >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
-        >>> found.failures()
-        ['regressed: Engine.ACK_DECODE', 'regressed: Engine.ENCODE', ...]
-        """
-        for word in fail_on:
-            if word not in FAIL_ON:
-                raise ValueError(f"fail_on must contain only {', '.join(map(repr, FAIL_ON))}, not {word!r}")
-        judged = self.judged
-        found = [
-            f"{word}: {name}"
-            for word in fail_on
-            for name in dict.fromkeys(map(str, judged.loc[judged["verdict"] == word, "operation"]))
-        ]
-        if "budget" in fail_on and self.budgets is not None:
-            found += [f"missed budget: {name}" for name in self.budgets.index[self.budgets["verdict"] == "missed"]]
-        for word, states in (("killed", ("killed",)), ("unfinished", ENDED_STATES)):
-            if word in fail_on:
-                names = (call.operation for call in self.unfinished.of_state(*states))
-                found += [f"{word}: {name}" for name in dict.fromkeys(names)]
-        return found
-
-    @property
-    def between_runs(self) -> bool:
-        """Whether variation from run to run is accounted for: a side has several runs, or a history knows it."""
-        return max(self.baseline_runs, self.current_runs) > 1 or self.history_runs > 0
-
-    @property
-    def summary(self) -> str:
-        """The verdict in a sentence or two, with its limits."""
-        return self.summarised(shown.visible)
-
-    def summarised(self, quoted: Callable[[str], str]) -> str:
-        """Return the summary, with names from outside made safe to show by `quoted`."""
-        if self.same_recording:
-            return "Both sides are the same recording, so there is nothing to compare."
-        operations = self.judged.groupby("operation", sort=False)["verdict"].agg(set)
-        order = (*VERDICTS, MOVED, BATCHED)
-        # Each operation counts once, for what matters most of it.
-        worst = [next(verdict for verdict in order if verdict in found) for found in operations]
-        counts = [f"{worst.count(verdict)} {verdict.replace('_', ' ')}" for verdict in order if verdict in worst]
-        text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
-        if set(self.table["verdict"]) <= {"added", "removed"}:
-            text += " No operation has calls on both sides, so nothing was compared."
-        if not self.between_runs:
-            text += (
-                " There is one run per side, so variation between runs is unknown and may explain the differences: "
-                f"record {ENOUGH_RUNS} runs per side, each at another time, or keep a history."
-            )
-        if len(self.warmup):
-            text += (
-                f" Excluded as warm-up: the first {int(self.warmup['set_aside'].sum()):,} of "
-                f"{int(self.warmup['samples'].sum()):,} samples of {self._named(self.warmup['operation'], quoted)}."
-            )
-        if self.differences:
-            text += f" The recording conditions differ: {'; '.join(map(quoted, self.differences))}."
-        return text
-
-    @staticmethod
-    def _named(operations: pd.Series[Any], quoted: Callable[[str], str]) -> str:
-        """Up to three of the operations by name."""
-        names = list(dict.fromkeys(map(str, operations)))
-        return ", ".join(map(quoted, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-    def _having(self, verdict: str, *, ascending: bool) -> pd.DataFrame:
-        judged = self.judged
-        rows = judged[judged["verdict"] == verdict]
-        return rows.sort_values("change", ascending=ascending, kind="stable")
 
 
 def compare_samples(

@@ -12,6 +12,7 @@ from quantum_pulse.analysis.correlation import LEAST_SKEW
 from quantum_pulse.analysis.series import normal_scores
 from quantum_pulse.analysis.significance import benjamini_hochberg, pearson_tail, student_quantile, student_tail
 from quantum_pulse.arguments import between
+from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,7 @@ UNLIKELY: Final = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """How a time interval differs from its surroundings.
+    """How a time interval differs from its surroundings: the result of `Capture.contrast`, which shows itself.
 
     Attributes
     ----------
@@ -67,6 +68,8 @@ class Contrast:
     >>> found = capture.contrast(1.05, 1.85, chosen_by=submit)
     >>> found.chosen["name"].unique().tolist()
     ['Engine.SUBMIT']
+    >>> print(found.summary)
+    800 ms from 18:03:24.770 UTC, compared with the 1.1 s before and the 371 ms after: ...
     """
 
     table: pd.DataFrame
@@ -87,6 +90,23 @@ class Contrast:
     def chosen(self) -> pd.DataFrame:
         """The rows of `table` about the operations that the interval was chosen by."""
         return self.table[(self.table["what"] == "operation") & self.table["name"].isin(self.chosen_by)]
+
+    @property
+    def summary(self) -> str:
+        """A sentence or two on what was compared, and how much of it differs."""
+        from quantum_pulse.view import contrasts
+
+        return contrasts.summary(self)
+
+    def __repr__(self) -> str:
+        from quantum_pulse.view import contrasts
+
+        return visible(contrasts.as_text(self))
+
+    def _repr_html_(self) -> str:
+        from quantum_pulse.view import contrasts
+
+        return contrasts.as_html(self)
 
 
 def contrast(values: pd.DataFrame, inside: npt.ArrayLike, *, alpha: float = 0.05) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from quantum_pulse.analysis.comparison import Comparison, compare_samples, directed
+from quantum_pulse.analysis.compared import Comparison, directed
+from quantum_pulse.analysis.comparison import compare_samples
 from quantum_pulse.analysis.correlation import effective_size
 from quantum_pulse.analysis.significance import benjamini_hochberg, student_tail
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from quantum_pulse.reading.self_time import Calls
+    from quantum_pulse.evidence import Calls
 
 Run: TypeAlias = "Mapping[str, Calls]"
 

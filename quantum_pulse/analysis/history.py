@@ -13,7 +13,7 @@ from quantum_pulse.analysis.significance import benjamini_hochberg, student_quan
 from quantum_pulse.analysis.warmup import settling
 
 if TYPE_CHECKING:
-    from quantum_pulse.reading.durations import Run
+    from quantum_pulse.evidence import Run
 
 #: Fewer runs say nothing of how much runs vary.
 FEWEST_RUNS: Final = 3

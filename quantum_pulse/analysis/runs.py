@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from quantum_pulse.analysis.budgets import check_budgets
-from quantum_pulse.analysis.comparison import compare_samples, directed
+from quantum_pulse.analysis.compared import directed
+from quantum_pulse.analysis.comparison import compare_samples
 from quantum_pulse.analysis.ratios import SHORTEST
 from quantum_pulse.analysis.significance import student_tail
+from quantum_pulse.evidence import Budget
 from quantum_pulse.operations import DEFAULT_BUDGET_QUANTILE
-from quantum_pulse.reading.budgets import Budget
 
 if TYPE_CHECKING:
     import pandas as pd

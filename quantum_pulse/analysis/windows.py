@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from quantum_pulse.analysis.correlation import COLUMNS, FEWEST, correlate
 from quantum_pulse.analysis.recommendations import NotApplicable, Recommendation
 from quantum_pulse.analysis.significance import benjamini_hochberg
+from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ MOST_WINDOWS: Final = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class Correlations:
-    """The metrics that move with the latency of operations.
+    """The metrics that move with the latency of operations: the result of `Capture.correlate`, which shows itself.
 
     Attributes
     ----------
@@ -47,6 +48,8 @@ class Correlations:
     >>> found = qp.sample("slow_exchange").correlate()
     >>> found.table.columns.tolist()
     ['operation', 'metric', 'lag_s', 'rho', 'ci_low', 'ci_high', 'p_value', 'q_value', 'n_effective']
+    >>> print(qp.sample("slow_exchange").correlate("50ms").summary)
+    2 of 383 pairs of an operation and a metric are correlated ...
     """
 
     table: pd.DataFrame
@@ -59,6 +62,23 @@ class Correlations:
     def found(self) -> pd.DataFrame:
         """The rows of `table` with a q-value of at most `alpha`."""
         return self.table[self.table["q_value"] <= self.alpha]
+
+    @property
+    def summary(self) -> str:
+        """A sentence on how much moves together, out of how much was tested."""
+        from quantum_pulse.view import correlations
+
+        return correlations.summary(self)
+
+    def __repr__(self) -> str:
+        from quantum_pulse.view import correlations
+
+        return visible(correlations.as_text(self))
+
+    def _repr_html_(self) -> str:
+        from quantum_pulse.view import correlations
+
+        return correlations.as_html(self)
 
 
 def length_s(metrics: pd.DataFrame) -> float:

@@ -117,13 +117,16 @@ def show(
     is_whole: bool = True,
 ) -> None:
     """Print statistics, and, where they are of the whole capture, notes on them."""
+    from quantum_pulse.facade import notes
     from quantum_pulse.reading import definitions
-    from quantum_pulse.view import numbers, text
+    from quantum_pulse.view import numbers, statistics, text
 
     priorities = definitions.priorities(capture._source).operations
-    say(text.stats_table(stats, capture.categories, unit=unit, keep_order=keep_order, priorities=priorities))
+    table = statistics.table(stats, capture.categories, unit=unit, keep_order=keep_order, priorities=priorities)
+    say(text.table(table))
     if is_whole:
-        _show_beside(capture)
+        for note in notes.below(capture):
+            say(f"\n{note}")
     losses = capture.losses()
     if len(losses):
         known = int(losses["count"].sum())
@@ -133,21 +136,3 @@ def show(
         for cause, rows in losses.groupby("cause", sort=False):
             lost = numbers.count(int(rows["count"].sum())) if rows["count"].notna().all() else "?"
             say(f"  {clean(str(cause))}: {lost}")
-
-
-def _show_beside(capture: qp.Capture) -> None:
-    from quantum_pulse.reading import expired, saves
-    from quantum_pulse.view import text, unfinished
-
-    hanging = unfinished.lines(unfinished.of(capture._source))
-    if hanging:
-        say(f"\n{hanging}")
-    budgets = text.budget_lines(capture.budgets(check=None))
-    if budgets:
-        say(f"\n{budgets}")
-    unexpected = text.validation_lines(capture.validate(expected_only=True))
-    if unexpected:
-        say(f"\n{unexpected}")
-    for sentence in (expired.sentence(capture._source), saves.sentence(capture._source)):
-        if sentence:
-            say(f"\n{sentence}")

@@ -10,15 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import quantum_pulse as qp
-from quantum_pulse.analysis.comparison import FAIL_ON, USUAL_FAIL_ON
+from quantum_pulse.analysis.compared import FAIL_ON, USUAL_FAIL_ON
 from quantum_pulse.cli.common import Misuse, add_operations, chosen_operations
 from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantum_pulse.analysis import Comparison
     from quantum_pulse.cli.common import Commands
-    from quantum_pulse.results import Comparison
 
 
 #: Exit status where a side has no calls, so that the comparison says nothing.

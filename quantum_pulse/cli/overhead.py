@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
 from quantum_pulse.cli.common import Misuse, add_captures, add_operations, add_times, chosen_operations, opened
-from quantum_pulse.shown import clean, say
+from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
@@ -55,7 +55,8 @@ def _here() -> int:
 
 
 def _of_capture(capture: qp.Capture, options: argparse.Namespace) -> int:
-    from quantum_pulse.view import numbers
+    from quantum_pulse.view import numbers, text
+    from quantum_pulse.view.document import Cell, Column, Name, Row, Table
 
     try:
         shares = capture.overhead(chosen_operations(capture, options), options.start, options.end)
@@ -68,12 +69,20 @@ def _of_capture(capture: qp.Capture, options: argparse.Namespace) -> int:
     if not recordings:
         say("the cost of a sample was not measured when this was recorded")
         return 0
-    width = max(map(len, map(str, shares.index)), default=len("operation"))
-    say(f"\n{'operation':<{width}}  {'calls':>10}  {'time':>9}  {'overhead':>9}  share")
-    for name, row in shares.head(SHOWN).to_dict("index").items():
-        own, total = numbers.duration(row["own_us"] * 1000), numbers.duration(row["total_us"] * 1000)
-        shown = f"{clean(str(name)):<{width}}  {numbers.count(row['count']):>10}"
-        say(f"{shown}  {total:>9}  {own:>9}  {row['share']:5.1%}")
+    rows = [
+        Row(
+            [
+                Cell(Name(str(name))),
+                Cell(numbers.count(row["count"])),
+                Cell(numbers.us(row["total_us"])),
+                Cell(numbers.us(row["own_us"])),
+                Cell(f"{row['share']:.1%}"),
+            ]
+        )
+        for name, row in shares.head(SHOWN).to_dict("index").items()
+    ]
+    columns = [Column("operation", is_number=False), *map(Column, ("calls", "time", "overhead", "share"))]
+    say(f"\n{text.table(Table('', columns, rows, empty='no samples'))}")
     if len(shares) > SHOWN:
         say(f"and {len(shares) - SHOWN} more with smaller shares")
     return 0

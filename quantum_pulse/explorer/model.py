@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.analysis import contrasts
+from quantum_pulse.diagnosis import budgets, findings
+from quantum_pulse.diagnosis.findings import Findings
 from quantum_pulse.explorer.places import Place
 from quantum_pulse.reading import budgets as budget_pass
 from quantum_pulse.reading import definitions, density, scan, slowest, statistics, tables, timeline
@@ -16,8 +18,7 @@ from quantum_pulse.reading.density import Density
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.selection import Recorded, Selection
 from quantum_pulse.reading.slowest import Slowest, SlowSample
-from quantum_pulse.view import budgets, findings, scales
-from quantum_pulse.view.findings import Findings
+from quantum_pulse.view import scales
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +111,9 @@ class ExplorerModel:
         with scan.silent():
             if known.is_rough:
                 stats = statistics.stats(self.source)
-                self._overview = Overview(stats, budgets.of(self.source, check=None), known.trends, is_rough=False)
+                self._overview = Overview(
+                    stats, budgets.check(self.source, is_tested=None), known.trends, is_rough=False
+                )
                 return True
             if known.findings is None and self.samples <= MOST_SAMPLES:
                 found = self._gather()
@@ -158,7 +161,7 @@ class ExplorerModel:
         # Few samples are read at once. Footers hold no budgets: with many samples they come with the exact statistics.
         is_rough = self.samples > _FEW_SAMPLES
         stats = statistics.stats(self.source, approximate=is_rough)
-        limits = pd.DataFrame() if is_rough else budgets.of(self.source)
+        limits = pd.DataFrame() if is_rough else budgets.check(self.source)
         most = max(_ROUGH_TRENDS // max(len(self.source.parts["samples"]), 1), 1)
         ordered = stats.sort_values("total_us", ascending=False).index[:most]
         trends = {

@@ -5,24 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from quantum_pulse.diagnosis import culprits, intervals, open_calls, verdict
+from quantum_pulse.diagnosis.sections import comparison
 from quantum_pulse.explorer.model import MOST_SAMPLES, ExplorerModel, Overview, View, on_one_scale
 from quantum_pulse.explorer.places import Place
 from quantum_pulse.reading import reader
 from quantum_pulse.reading.density import Density
-from quantum_pulse.view import closeup, numbers, operations, page, report, unfinished, verdict
+from quantum_pulse.statistics import shown_in
+from quantum_pulse.view import closeup, html, numbers, operations
+from quantum_pulse.view import open_calls as hanging
 from quantum_pulse.view.document import Beside, Block, Cell, Column, Fold, Name, Paragraph, Row, Table, plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.view.findings import Findings
-
-#: Operations that are listed in a time interval: those that lost the most time.
-_MOST_OTHERS: Final = 8
-#: A metric is listed when it differs from its overall value by at least this factor.
-_DIFFERS: Final = 1.5
+    from quantum_pulse.diagnosis.findings import Findings
 
 
 def write(model: ExplorerModel, place: Place, view: View | None, *, has_past: bool, busy: str = "") -> str:
@@ -43,7 +42,7 @@ def _page(
     return (
         f'<div class="bar">{_back(has_past)}{_trail(model, place)}'
         f'<span class="busy" role="status">{escape(busy)}</span></div>'
-        f'<h2 tabindex="-1"><bdi>{escape(plain(Name(title)))}</bdi></h2>{page.blocks(content)}'
+        f'<h2 tabindex="-1"><bdi>{escape(plain(Name(title)))}</bdi></h2>{html.blocks(content)}'
     )
 
 
@@ -57,12 +56,12 @@ def static(model: ExplorerModel) -> str:
     """Static content for saved notebooks: all operations, and the one that matters most."""
     overview = model.overview
     content = home(overview, model, is_static=True)
-    slow = None if overview.findings is None else verdict.culprit(overview.findings)
+    slow = None if overview.findings is None else culprits.culprit(overview.findings)
     name = slow.name if slow is not None else next(iter(model.names), None)
     if name is not None:
         view = model.view(Place(name), rough=False)
         content = [*content, Paragraph(["Details of ", Name(name)], "lead"), *operation(model, view, {})]
-    return page.fragment(content)
+    return html.fragment(content)
 
 
 def _back(has_past: bool) -> str:
@@ -125,9 +124,7 @@ def home(overview: Overview, model: ExplorerModel, *, is_static: bool = False) -
         model.priorities,
         lambda _category, name, _column: overview.trends.get(name, []),
     )
-    if found is not None and found.comparison is not None:
-        content += report.comparison(found.comparison, found.baseline, own)
-    return content
+    return content if found is None else content + comparison.blocks(found, own)
 
 
 def _unfinished(overview: Overview, model: ExplorerModel) -> Paragraph:
@@ -145,8 +142,8 @@ def _unfinished(overview: Overview, model: ExplorerModel) -> Paragraph:
 
 def _missing(model: ExplorerModel, found: Findings | None) -> list[Block]:
     """What is missing in the capture."""
-    hanging = unfinished.of(model.source)
-    content = unfinished.blocks(hanging) if hanging else []
+    unfinished = open_calls.find(model.source)
+    content = hanging.blocks(unfinished) if unfinished else []
     losses = reader.loss_frame(model.source)
     if len(losses):
         known = losses["count"].dropna().sum()
@@ -195,9 +192,10 @@ def _pictures(model: ExplorerModel, view: View) -> list[Block]:
     strips = closeup.metric_strips(
         lambda metric: view.metrics[metric].tolist() if metric in view.metrics.columns else [math.nan]
     )
-    moment = None if view.is_interval else verdict.slow_moment(density.counts.tolist(), density.totals_us.tolist())
+    moment = None if view.is_interval else culprits.slow_moment(density.counts.tolist(), density.totals_us.tolist())
+    slow = None if moment is None else (moment.first, moment.last + 1)
     content += closeup.over_time(
-        density.heatmap(), density.width_ns, lines, density.counts.tolist(), strips, view.budget_us, moment
+        density.heatmap(), density.width_ns, lines, density.counts.tolist(), strips, view.budget_us, slow
     )
     return [*content, Fold("Show as a table", [_windows(model, density, lines)], kind="small")]
 
@@ -221,8 +219,8 @@ def _windows(model: ExplorerModel, density: Density, lines: Mapping[str, Sequenc
 
 def _rough_row(view: View) -> dict[str, float]:
     """The percentiles that charts mark, from a density."""
-    shares = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99, "p999_us": 0.999}
-    return {name: view.density.overall_ns(q) / 1000 for name, q in shares.items()}
+    quantiles = {one.name: one.quantile for one in shown_in("details") if one.quantile is not None}
+    return {name: view.density.overall_ns(quantile) / 1000 for name, quantile in quantiles.items()}
 
 
 def _slowest(model: ExplorerModel, view: View, *, has_links: bool) -> list[Block]:
@@ -249,7 +247,7 @@ def _errors(errors: pd.DataFrame) -> Table:
             [
                 Cell(Name("no error" if name is None or name != name else str(name))),
                 Cell(numbers.count(row["count"]), row["count"]),
-                *(Cell(_us(row[key]), row[key]) for key in ("p50_us", "p99_us", "max_us")),
+                *(Cell(numbers.us(row[key]), row[key]) for key in ("p50_us", "p99_us", "max_us")),
             ]
         )
         for name, row in errors.iterrows()
@@ -260,14 +258,6 @@ def _errors(errors: pd.DataFrame) -> Table:
 def _inside(model: ExplorerModel, view: View, own: Mapping[str, str]) -> list[Block]:
     """The time that each operation lost in the interval, compared with its usual calls."""
     assert view.inside is not None
-    usually: dict[Any, Any] = model.overview.stats.to_dict("index")
-    here: dict[Any, Any] = view.inside.to_dict("index")
-    rows = [
-        (row["total_us"] - row["count"] * usual["mean_us"], str(key[1]), row, usual)
-        for key, row in here.items()
-        if (usual := usually.get(key)) is not None
-    ]
-    rows.sort(key=lambda one: -one[0])
     columns = [
         Column("operation", is_number=False),
         Column("calls"),
@@ -277,35 +267,24 @@ def _inside(model: ExplorerModel, view: View, own: Mapping[str, str]) -> list[Bl
         Column("p99 overall"),
         Column("time lost", title="time beyond that of the same number of usual calls"),
     ]
-    shown = [
-        Row(
-            [
-                Cell(Name(name, own.get(name, ""))),
-                Cell(numbers.count(row["count"]), row["count"]),
-                Cell(_us(row["p50_us"]), row["p50_us"], kind="bad" if row["p50_us"] > 2 * usual["p50_us"] else ""),
-                Cell(_us(usual["p50_us"]), usual["p50_us"]),
-                Cell(_us(row["p99_us"]), row["p99_us"], kind="bad" if row["p99_us"] > 2 * usual["p99_us"] else ""),
-                Cell(_us(usual["p99_us"]), usual["p99_us"]),
-                Cell(_us(lost) if lost > 0 else "–", lost),
+    rows = []
+    for one in intervals.losers(view.inside, model.overview.stats):
+        cells = [Cell(Name(one.name, own.get(one.name, ""))), Cell(numbers.count(one.here["count"]), one.here["count"])]
+        for key in ("p50_us", "p99_us"):
+            here, usual = one.here[key], one.usual[key]
+            cells += [
+                Cell(numbers.us(here), here, kind="bad" if one.is_slow(key) else ""),
+                Cell(numbers.us(usual), usual),
             ]
-        )
-        for lost, name, row, usual in rows[:_MOST_OTHERS]
-    ]
+        rows.append(Row([*cells, Cell(numbers.us(one.lost_us) if one.lost_us > 0 else "–", one.lost_us)]))
     return [
-        Table("All operations in this time interval; those that lost the most time come first", columns, shown, "grid")
+        Table("All operations in this time interval; those that lost the most time come first", columns, rows, "grid")
     ]
 
 
 def _metrics(metrics: pd.DataFrame) -> list[Block]:
     """System metrics of a time interval that differ from their overall values."""
-    differing = []
-    for name, here, overall, q in zip(metrics.index, *(metrics[key] for key in metrics.columns), strict=True):
-        if math.isnan(here) or math.isnan(overall) or not (here or overall):
-            continue
-        ratio = here / overall if overall else math.inf
-        strength = abs(math.log(ratio)) if 0 < ratio < math.inf else math.inf
-        if strength >= math.log(_DIFFERS):
-            differing.append((str(name), here, overall, ratio, q))
+    differing = intervals.differing(metrics)
     if metrics["here"].isna().all():
         return [Paragraph("No system metrics were recorded in this time interval.", "missing")]
     if not differing:
@@ -314,14 +293,14 @@ def _metrics(metrics: pd.DataFrame) -> list[Block]:
     rows = [
         Row(
             [
-                Cell(name),
-                Cell(numbers.metric(name, here)),
-                Cell(numbers.metric(name, overall)),
-                Cell(_ratio(ratio)),
-                Cell(numbers.probability(q)),
+                Cell(one.name),
+                Cell(numbers.metric(one.name, one.here)),
+                Cell(numbers.metric(one.name, one.overall)),
+                Cell(_ratio(one.ratio)),
+                Cell(numbers.probability(one.q_value)),
             ]
         )
-        for name, here, overall, ratio, q in differing
+        for one in differing
     ]
     return [
         Table("System metrics that differ here; counts are per second", columns, rows),
@@ -362,7 +341,3 @@ def _call(model: ExplorerModel, place: Place) -> tuple[str, list[Block]]:
     if others:
         content.append(Paragraph(others))
     return f"{place.operation}: {numbers.duration(float(sample['duration_ns']))}", content
-
-
-def _us(value: float) -> str:
-    return numbers.duration(value * 1000)

@@ -15,7 +15,7 @@ from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.explorer import pages, places
 from quantum_pulse.explorer.model import ExplorerModel
 from quantum_pulse.explorer.places import Place
-from quantum_pulse.view import numbers, page
+from quantum_pulse.view import html, numbers
 
 if TYPE_CHECKING:
     import anywidget
@@ -197,7 +197,7 @@ def _widget_class() -> Callable[..., anywidget.AnyWidget]:
     import anywidget
     import traitlets
 
-    script, style = (f"{page.asset(own)}\n{_asset(more)}" for own, more in _ASSETS)
+    script, style = (f"{html.asset(own)}\n{_asset(more)}" for own, more in _ASSETS)
 
     class ExplorerWidget(anywidget.AnyWidget):
         """A page of HTML. Steps come back as messages, see `places.follow`."""

@@ -19,12 +19,12 @@ from quantum_pulse.shown import visible
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantum_pulse.analysis import Comparison, Contrast, Correlations
     from quantum_pulse.explorer.widget import Explorer
     from quantum_pulse.export.exporting import Exported
     from quantum_pulse.facade.comparing import RunHistory
     from quantum_pulse.facade.operations import RecordedOperations
     from quantum_pulse.reading.slowest import Slowest
-    from quantum_pulse.results import Comparison, Contrast, Correlations
     from quantum_pulse.view.figures import Chart
     from quantum_pulse.view.formats import Report
 
@@ -107,7 +107,7 @@ class Capture:
         sort : str, optional
             A column (the largest first), a level of the index, or "priority".
         top : int, optional
-            Return only so many rows, by ``total_us`` if `sort` is not given.
+            The most rows to return, those with the largest ``total_us`` if `sort` is not given.
 
         Returns
         -------
@@ -425,9 +425,9 @@ class Capture:
         Engine.FEED_MESSAGE      200.0  0.001          kept
         Engine.SQL_COMMIT      20000.0  0.000       too_few
         """
-        from quantum_pulse.view import budgets
+        from quantum_pulse.diagnosis import budgets
 
-        return budgets.of(self._source, check=check, alpha=alpha)
+        return budgets.check(self._source, is_tested=check, alpha=alpha)
 
     def validate(
         self,
@@ -808,8 +808,9 @@ class Capture:
         >>> report.path.name
         'report.html'
         """
+        from quantum_pulse.diagnosis import report
         from quantum_pulse.facade import reporting
-        from quantum_pulse.view import formats, report
+        from quantum_pulse.view import formats
 
         if format is not None:
             formats.checked(format)
@@ -1237,23 +1238,13 @@ class Capture:
         return visible(f"<Capture {what}: {count:,} samples{older}>")
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.reading import definitions, expired, saves
-        from quantum_pulse.view import html, text, unfinished
+        from quantum_pulse.facade import notes
+        from quantum_pulse.reading import definitions
+        from quantum_pulse.view import html, statistics
 
-        table = html.stats_table(
-            self.stats(),
-            self.categories,
-            caption=f"Capture {self.path}",
-            priorities=definitions.priorities(self._source).operations,
-        )
-        below = (
-            unfinished.lines(unfinished.of(self._source)),
-            text.budget_lines(self.budgets(check=None)),
-            text.validation_lines(self.validate(expected_only=True)),
-            expired.sentence(self._source),
-            saves.sentence(self._source),
-        )
-        return table + "".join(map(html.lines, below))
+        priorities = definitions.priorities(self._source).operations
+        table = statistics.table(self.stats(), self.categories, f"Capture {self.path}", priorities=priorities)
+        return html.card([table]) + "".join(map(html.lines, notes.below(self)))
 
 
 def _sources(captures: object, name: str) -> list[reader.Source]:

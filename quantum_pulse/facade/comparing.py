@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from quantum_pulse import analysis, results
+from quantum_pulse import analysis
 from quantum_pulse.analysis import decomposition
 from quantum_pulse.analysis import environments as conditions
+from quantum_pulse.diagnosis import open_calls
+from quantum_pulse.evidence import Calls
 from quantum_pulse.reading import environments, requests, runs, selection, self_time, statistics
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.selection import Operations
-from quantum_pulse.view import unfinished
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,7 @@ def compare(
     alpha: float = 0.05,
     skip_warmup: bool = True,
     history: RunHistory | None = None,
-) -> results.Comparison:
+) -> analysis.Comparison:
     """The captures `after` against those `before`; see `Capture.compare`."""
     if not before:
         raise ValueError("baseline is empty; give a capture to compare with")
@@ -58,18 +59,18 @@ def compare(
         variation=None if history is None else history.variation(skip_warmup=skip_warmup),
     )
     differences = conditions.differences(*sides.environments())
-    found = replace(
+    return replace(
         found,
         differences=tuple(differences),
-        unfinished=unfinished.of_side(after),
+        unfinished=open_calls.of_side(after),
+        evidence=sides,
         same_recording=_recordings(before) == _recordings(after) and _all_equal(found.table),
     )
-    return results.Comparison.of(found, sides)
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The captures on the two sides of a comparison: its `results.Evidence`."""
+    """The captures on the two sides of a comparison: its `Evidence`."""
 
     before: Sequence[Source]
     after: Sequence[Source]
@@ -96,7 +97,7 @@ class Sides:
         )
         return before, after
 
-    def nested(self) -> tuple[list[dict[str, self_time.Calls]], list[dict[str, self_time.Calls]]]:
+    def nested(self) -> tuple[list[dict[str, Calls]], list[dict[str, Calls]]]:
         """Return, for each run of each side, the calls of each operation and what encloses them."""
         before, after = ([run for one in side for run in self_time.runs(one)] for side in (self.before, self.after))
         return before, after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quantum_pulse import arguments, metrics, results
+from quantum_pulse import analysis, arguments, metrics
 from quantum_pulse.analysis import contrasts, windows
 from quantum_pulse.reading import selection, tables, timeline
 from quantum_pulse.reading.reader import Source
@@ -23,7 +23,7 @@ def contrast(
     chosen_by: Operations = None,
     quantile: float = 0.95,
     alpha: float = 0.05,
-) -> results.Contrast:
+) -> analysis.Contrast:
     """Operations and metrics from `start` to `end` against the time around; see `Capture.contrast`."""
     import pandas as pd
 
@@ -50,7 +50,7 @@ def contrast(
     low, high = contrasts.surroundings(begin_ns, end_ns, first, last)
     begin, until, since, to = (pd.Timestamp(moment, tz="UTC") for moment in (begin_ns, end_ns, low, high))
     table = contrasts.ranked(parts, chosen)
-    return results.Contrast(table, begin, until, since, to, window / 1e9, alpha, tuple(chosen))
+    return analysis.Contrast(table, begin, until, since, to, window / 1e9, alpha, tuple(chosen))
 
 
 def _interval(source: Source, start: Moment, end: Moment) -> tuple[int, int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantum_pulse import arguments, metrics, results
+from quantum_pulse import analysis, arguments, metrics
 from quantum_pulse.analysis import recommendations, windows
 from quantum_pulse.reading import environments, selection, statistics, tables, timeline
 from quantum_pulse.reading.reader import Source
@@ -16,7 +16,7 @@ def correlate(
     *,
     quantile: float = 0.95,
     alpha: float = 0.05,
-) -> results.Correlations:
+) -> analysis.Correlations:
     """Metrics and other operations against the latency of each operation; see `Capture.correlate`."""
     alpha = arguments.between(alpha, "alpha", 0, 1)
     operations = selection.some(source, operations)
@@ -34,6 +34,6 @@ def correlate(
     advice = recommendations.recommend(
         statistics.stats(source), measured, table, memory_bytes=environments.memory_bytes(source), alpha=alpha
     )
-    return results.Correlations(
+    return analysis.Correlations(
         table, advice.recommendations, length_s, alpha, not_applicable=tuple(advice.not_applicable)
     )

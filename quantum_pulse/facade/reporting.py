@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from quantum_pulse.diagnosis import findings
 from quantum_pulse.facade import comparing, correlating
 from quantum_pulse.reading import overhead, scan, tables
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.view import findings
 
 
 def gather(source: Source, baseline: Source | None, detailed: int = findings.MOST_DETAILED) -> findings.Findings:

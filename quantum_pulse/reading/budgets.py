@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from quantum_pulse.evidence import Budget, Run
 from quantum_pulse.operations import DEFAULT_BUDGET_QUANTILE
 from quantum_pulse.reading import definitions, durations, scan, unfinished
-from quantum_pulse.reading.durations import Run
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class Budget(NamedTuple):
-    """`quantile` of the durations may be `limit_us` at most."""
-
-    limit_us: float
-    quantile: float
 
 
 def defined(source: Source, chosen: Selection = EVERYTHING) -> dict[str, Budget]:

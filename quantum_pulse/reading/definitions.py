@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.evidence import Priorities
 from quantum_pulse.operations import DEFAULT_PRIORITY, LARGEST_BUDGET_US, Category
 from quantum_pulse.reading.reader import Source
 
@@ -36,26 +36,6 @@ def categories(source: Source) -> dict[str, Category]:
         known = {name: fields[name] for name in Category._fields if name in fields}
         found[str(fields["name"])] = Category(**known)
     return found
-
-
-class Priorities(NamedTuple):
-    """Priorities by name, as they were defined last: 1 comes first."""
-
-    categories: Mapping[str, int]
-    operations: Mapping[str, int]
-
-    def category(self, name: str) -> int:
-        """That of a category."""
-        return self.categories.get(name, DEFAULT_PRIORITY)
-
-    def operation(self, name: str) -> int:
-        """That of an operation."""
-        return self.operations.get(name, DEFAULT_PRIORITY)
-
-    @property
-    def are_set(self) -> bool:
-        """Whether any is another than the usual one."""
-        return {*self.categories.values(), *self.operations.values()} - {DEFAULT_PRIORITY} != set()
 
 
 def priorities(source: Source) -> Priorities:

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.evidence import Run
 from quantum_pulse.reading import scan, tables
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    pass
 
 #: Samples of several operations that are read at once: about 400 MB while they are taken apart.
 AT_ONCE: Final = 8_000_000
-
-#: Durations in ns in the order recorded, and for how many calls each stands.
-Run = tuple["npt.NDArray[np.int64]", "npt.NDArray[np.int32]"]
 
 
 def of_each(source: Source, names: Sequence[str], chosen: Selection = EVERYTHING) -> Iterator[tuple[str, list[Run]]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from quantum_pulse.evidence import Calls
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.runs import by_run
 
@@ -14,19 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _COLUMNS: Final = ("operation", "start", "duration_ns", "span", "parent", "process", "weight")
-
-
-@dataclass(frozen=True)
-class Calls:
-    """The recorded calls of an operation in one run, in the order in which they started; arrays of shape (calls,)."""
-
-    #: ns, Unix time.
-    start: npt.NDArray[np.int64]
-    duration: npt.NDArray[np.int64]
-    #: ns that no call inside accounts for, never negative; empty where calls inside were recorded only now and then.
-    self_time: npt.NDArray[np.float64]
-    #: Time in ns that these calls took in all, by the operation that encloses them.
-    inside: dict[str, float]
 
 
 def runs(source: Source) -> list[dict[str, Calls]]:

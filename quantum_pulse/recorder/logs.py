@@ -25,7 +25,7 @@ def debug(text: str, *values: Any) -> None:
     """Log what only somebody who looks for a fault wants to know."""
     import sys
 
-    # Without `logging`, nobody has asked for it.
-    logging = sys.modules.get("logging")
-    if logging is not None:
-        logging.getLogger("quantum_pulse").debug(text, *values)
+    # Without `logging`, nobody has asked for it; nor where another thread has just begun to import it.
+    get_logger = getattr(sys.modules.get("logging"), "getLogger", None)
+    if get_logger is not None:
+        get_logger("quantum_pulse").debug(text, *values)

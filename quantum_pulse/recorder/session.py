@@ -191,7 +191,7 @@ def _warn_of_fallback() -> None:
 
     warnings.warn(
         "quantum_pulse records with its Python core, at 4 µs a sample rather than 0.15, because the native "
-        f"one is not installed ({cores.FALLBACK_REASON})",
+        f"one cannot be used ({cores.FALLBACK_REASON})",
         RuntimeWarning,
         stacklevel=_level_of_caller(),
     )

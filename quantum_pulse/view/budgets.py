@@ -1,41 +1,18 @@
-"""Check the budgets of a capture, and word the verdicts in the same way for every output format."""
+"""Word the verdicts on budgets, in the same way wherever they are shown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.reading import budgets as budget_pass
-from quantum_pulse.reading import scan
-from quantum_pulse.reading.reader import Source
-from quantum_pulse.reading.selection import EVERYTHING, Selection
-from quantum_pulse.view import numbers
+from quantum_pulse.view import numbers, text
+from quantum_pulse.view.document import Cell, Column, Name, Row, Table, Text, marked, with_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: A sign beside each verdict, so that colour is never the only cue. What needs attention comes first.
 SIGNS: Final = {"missed": "▲", "inconclusive": "?", "too_few": "·", "not_checked": "·", "kept": "="}
-#: Samples of operations with budgets that are checked without being asked for: some seconds.
-MOST_CHECKED: Final = 20_000_000
-
-
-def of(
-    source: Source, chosen: Selection = EVERYTHING, *, check: bool | None = True, alpha: float = 0.05
-) -> pd.DataFrame:
-    """Budgets of the samples in `chosen`; see `Capture.budgets`."""
-    counted = budget_pass.counted(source, chosen)
-    if check is None:
-        names = tuple(budget_pass.defined(source, chosen))
-        check = scan.rows_at_most(source, chosen._replace(names=names)) <= MOST_CHECKED
-    if not check:
-        return counted
-    from quantum_pulse import analysis
-
-    checked = analysis.check_budgets(budget_pass.defined(source, chosen), budget_pass.runs(source, chosen), alpha)
-    joined = counted.join(checked.drop(columns="quantile"))
-    # None of their calls in `chosen` has ended.
-    return joined.assign(verdict=joined["verdict"].fillna("too_few"))
 
 
 def verdict(row: Mapping[Any, Any]) -> str:
@@ -70,14 +47,14 @@ def details(row: Mapping[Any, Any]) -> str:
     """
     value = ""
     if "verdict" in row and row["count"]:
-        low, high = (_us(row[f"ci_{end}_us"]) for end in ("low", "high"))
-        value = f" {_us(row['value_us'])} ({low} to {high})"
+        low, high = (numbers.us(row[f"ci_{end}_us"]) for end in ("low", "high"))
+        value = f" {numbers.us(row['value_us'])} ({low} to {high})"
     above = f"; {share(row)} of its calls exceed it" if row["count"] else ""
     if open_over := int(row.get("open_over", 0)):
         verbs = "is unfinished and exceeds" if open_over == 1 else "are unfinished and exceed"
         more = " more" if row["count"] else ""
         above += f"; {numbers.count(open_over)}{more} {verbs} it already"
-    return f"{quantile(row)}{value}, budget {_us(row['budget_us'])}{above}"
+    return f"{quantile(row)}{value}, budget {numbers.us(row['budget_us'])}{above}"
 
 
 def ordered(budgets: pd.DataFrame) -> list[tuple[str, dict[Any, Any]]]:
@@ -91,5 +68,26 @@ def quantile(row: Mapping[Any, Any]) -> str:
     return f"p{row['quantile'] * 100:.10g}"
 
 
-def _us(value: float) -> str:
-    return numbers.duration(value * 1000)
+def lines(budgets: pd.DataFrame) -> str:
+    """Whether operations keep their budgets, and how many calls are above, as text; empty where none has a budget."""
+    rows = [
+        Row([Cell(f"{SIGNS[verdict(row)]} {word(row)}"), Cell(Name(name)), Cell(details(row))])
+        for name, row in ordered(budgets)
+    ]
+    columns = [Column("", is_number=False)] * 3
+    return text.listing("Budgets", text.table(Table("", columns, rows)).splitlines())
+
+
+def failing(budgets: pd.DataFrame) -> list[Text]:
+    """A line for each budget that is not shown to be kept, and the number of those that are."""
+    if budgets.empty:
+        return []
+    kept = int((budgets["verdict"] == "kept").sum())
+    return [
+        *(
+            with_names(f"{SIGNS[verdict(row)]} {word(row)}: {marked(name)}, {details(row)}")
+            for name, row in ordered(budgets)
+            if row["verdict"] != "kept"
+        ),
+        f"{SIGNS['kept']} kept: {kept} of {len(budgets)}",
+    ]

@@ -1,4 +1,4 @@
-"""Describe one operation: distribution of durations, course over time, callers and callees, slowest calls."""
+"""Show what is known of one operation and of single calls: durations, course over time, parents and children."""
 
 from __future__ import annotations
 
@@ -7,31 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from quantum_pulse import metrics
-from quantum_pulse.reading.slowest import SlowSample
+from quantum_pulse.statistics import shown_in
 from quantum_pulse.view import budgets as words
-from quantum_pulse.view import charts, numbers, verdict
-from quantum_pulse.view.charts import Mark, Strip
-from quantum_pulse.view.document import (
-    Beside,
-    Block,
-    Cell,
-    Column,
-    Fold,
-    Name,
-    Paragraph,
-    Picture,
-    Row,
-    Table,
-    Text,
-)
-from quantum_pulse.view.findings import Closeup, Findings
+from quantum_pulse.view import chart, numbers, statistics
+from quantum_pulse.view.chart import Distribution, Interval, Mark, OverTime, Strip
+from quantum_pulse.view.document import Block, Cell, Column, Figure, Name, Paragraph, Row, Table
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-#: Slow samples that are listed in a time interval, and rows of what ran concurrently.
-_SAMPLES_A_RANGE: Final = 3
+_STATISTICS: Final = shown_in("details")
+#: Rows of what ran concurrently, and of children.
 _MEANWHILE: Final = 5
 _FAMILY: Final = 6
 
@@ -48,27 +35,28 @@ class Spanning(Protocol):
         """When it ends."""
 
 
-def build(findings: Findings, category: str, name: str, anchors: Mapping[str, str]) -> list[Block]:
-    """The blocks that describe one operation."""
-    row = findings.row(category, name)
-    own = findings.closeups[name]
-    budget = findings.budget(name)
-    limit_us = None if budget is None else float(budget["budget_us"])
-    blocks: list[Block] = []
-    if findings.descriptions.get(name):
-        blocks.append(Paragraph([Name(findings.descriptions[name])]))
-    if own.heat.empty:
-        blocks.append(percentiles(row, limit_us, budget))
-    else:
-        calls = own.heat.to_numpy().sum(axis=1)
-        blocks.append(
-            Beside([distribution(charts.edges_ns(own.heat), calls, row, limit_us), percentiles(row, limit_us, budget)])
-        )
-        blocks += _over_time(findings, category, name)
-    blocks += _ranges(findings, category, name)
-    blocks += family(findings.tree, name, anchors)
-    blocks += _slowest(findings, own, anchors)
-    return blocks
+class Surrounded(Protocol):
+    """A slow sample and what surrounds it, as `reading.slowest.SlowSample` has it."""
+
+    @property
+    def sample(self) -> pd.Series[Any]:
+        """Its row of the raw samples."""
+
+    @property
+    def ancestors(self) -> pd.DataFrame:
+        """The samples that enclose it, outermost first."""
+
+    @property
+    def children(self) -> pd.DataFrame:
+        """The samples directly in it."""
+
+    @property
+    def meanwhile(self) -> pd.DataFrame:
+        """What else ran in any thread while it ran."""
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """Garbage collections and the like while it ran."""
 
 
 def distribution(
@@ -77,60 +65,36 @@ def distribution(
     row: Mapping[str, float],
     budget_us: float | None,
     baseline: npt.NDArray[Any] | None = None,
-) -> Picture:
+) -> Figure:
     """Distribution of durations; `row` is that of `Capture.stats`, `baseline` calls in the same bins."""
-    marks = [Mark(shown, float(row[key]) * 1000) for shown, key in _PERCENTILES if shown.startswith("p")]
+    quantiles = [one for one in _STATISTICS if one.quantile is not None]
+    marks = [Mark(one.title, float(row[one.name]) * 1000) for one in quantiles]
     if budget_us is not None:
         marks.append(Mark("budget", budget_us * 1000, "budget"))
-    return Picture(charts.distribution(edges_ns, calls, marks, baseline), "Distribution of durations")
-
-
-_PERCENTILES: Final = (
-    ("min", "min_us"),
-    ("p50", "p50_us"),
-    ("p90", "p90_us"),
-    ("p99", "p99_us"),
-    ("p99.9", "p999_us"),
-    ("max", "max_us"),
-)
+    return Figure(Distribution(edges_ns, calls, marks, baseline), "Distribution of durations")
 
 
 def percentiles(row: Mapping[str, float], budget_us: float | None, budget: Mapping[Any, Any] | None = None) -> Table:
     """The statistics of an operation, one per line; `budget` is its row of `Capture.budgets`, for all its calls."""
     rows = [
-        Row([Cell("calls"), Cell(numbers.count(row["count"]))]),
-        Row([Cell("errors"), Cell(numbers.count(row["errors"]), kind="bad" if row["errors"] else "")]),
-        Row([Cell("total"), Cell(_us(row["total_us"]))]),
-        Row([Cell("mean"), Cell(_us(row["mean_us"]))]),
-        *(Row([Cell(shown), Cell(_us(row[key]))]) for shown, key in _PERCENTILES),
+        Row(
+            [
+                Cell(one.title),
+                Cell(
+                    statistics.value(one.name, row[one.name]),
+                    kind="bad" if one.name == "errors" and row[one.name] else "",
+                ),
+            ]
+        )
+        for one in _STATISTICS
     ]
     if budget_us is not None:
-        rows.append(Row([Cell("budget"), Cell(_us(budget_us))]))
+        rows.append(Row([Cell("budget"), Cell(numbers.us(budget_us))]))
     if budget is not None:
         kind: Literal["", "bad"] = "bad" if words.verdict(budget) == "missed" else ""
         rows.append(Row([Cell(f"{words.quantile(budget)} within budget"), Cell(words.word(budget), kind=kind)]))
         rows.append(Row([Cell("calls over budget"), Cell(numbers.share(budget["share"]))]))
     return Table("Statistics", [Column("", is_number=False), Column("")], rows, "facts")
-
-
-def _over_time(findings: Findings, category: str, name: str) -> list[Block]:
-    lines = {
-        shown: [value * 1000 for value in findings.over_time(category, name, key)]
-        for shown, key in (("p50", "p50_us"), ("p99", "p99_us"))
-    }
-    calls = [0.0 if math.isnan(value) else value for value in findings.over_time(category, name, "count")]
-    strips = metric_strips(lambda metric: verdict.metric_over_time(findings, metric))
-    budget = findings.budget(name)
-    moment = verdict.slow_moment(calls, findings.over_time(category, name, "total_us"))
-    return over_time(
-        findings.closeups[name].heat,
-        findings.window_ns,
-        lines,
-        calls,
-        strips,
-        None if budget is None else float(budget["budget_us"]),
-        moment,
-    )
 
 
 def metric_strips(values_of: Callable[[str], Sequence[float]]) -> list[Strip]:
@@ -153,56 +117,20 @@ def over_time(
     calls: Sequence[float],
     strips: Sequence[Strip],
     budget_us: float | None,
-    moment: verdict.Moment | None,
+    slow: tuple[int, int] | None,
 ) -> list[Block]:
-    """Durations over time, with percentiles in ns, calls and metrics in each window of `heat`, a slow moment marked."""
+    """Durations over time, with percentiles in ns, calls and metrics in each window of `heat`.
+
+    `slow` is the first of some windows that are pointed out, and the first after them.
+    """
     window = numbers.duration(window_ns)
     own = [Strip(f"calls in {window}", calls, numbers.short(max(calls))), *strips]
-    slow = None if moment is None else (moment.first, moment.last + 1)
-    svg = charts.over_time(heat, window_ns, lines, own, None if budget_us is None else budget_us * 1000, slow)
-    began = f"Time after {clock(charts.first_ns(heat))} UTC. Each column is {window} wide."
-    picture = Picture(svg, "Durations over time, with p50 and p99 and system metrics", began)
+    began = f"Time after {clock(chart.first_ns(heat))} UTC. Each column is {window} wide."
+    shown = OverTime(heat, window_ns, lines, own, None if budget_us is None else budget_us * 1000, slow)
+    picture = Figure(shown, "Durations over time, with p50 and p99 and system metrics", began)
     if not strips:
         return [picture, Paragraph("No system metrics were recorded.", "missing")]
     return [picture]
-
-
-def _ranges(findings: Findings, category: str, name: str) -> list[Block]:
-    """Time intervals, each with its statistics; opening one shows its slowest samples."""
-    try:
-        own: Any = findings.ranges.xs((category, name), level=("category", "operation"))
-    except KeyError:
-        return []
-    slowest = findings.closeups[name].slowest
-    starts = slowest["start"].astype("datetime64[ns, UTC]").astype("int64")
-    worst = own["p99_us"].max()
-    folds: list[Block] = [Paragraph("Time intervals", "note")]
-    for begin, row in zip(own.index.as_unit("ns").asi8.tolist(), own.to_dict("records"), strict=True):
-        end = min(begin + findings.range_ns, findings.end_ns)
-        inside = slowest[(starts >= begin) & (starts < end)].head(_SAMPLES_A_RANGE)
-        shown = f"{since(findings, max(begin, findings.begin_ns))} to {since(findings, end)}"
-        aside = f"{numbers.count(row['count'])} calls, p50 {_us(row['p50_us'])}, p99 {_us(row['p99_us'])}"
-        aside += f", max {_us(row['max_us'])}"
-        aside += f", {numbers.count(row['errors'])} errors" if row["errors"] else ""
-        aside += " ← slowest" if row["p99_us"] == worst and len(own) > 1 else ""
-        block: Block = (
-            _samples(findings, inside, "Slowest calls in this interval")
-            if len(inside)
-            else Paragraph(f"The {len(slowest)} slowest calls of the operation lie in other intervals.", "missing")
-        )
-        folds.append(Fold(shown, [block], kind="small", aside=aside))
-    return folds
-
-
-def _samples(span: Spanning, rows: pd.DataFrame, caption: str) -> Table:
-    columns = [
-        Column("start", is_number=False),
-        Column("duration"),
-        Column("thread"),
-        Column("task"),
-        Column("error", is_number=False),
-    ]
-    return Table(caption, columns, [Row(sample(span, row)) for row in rows.to_dict("records")])
 
 
 def sample(span: Spanning, row: Mapping[Any, Any]) -> list[Cell]:
@@ -258,7 +186,7 @@ def family(tree: pd.DataFrame, name: str, anchors: Mapping[str, str]) -> list[Bl
                         Cell(Name(other, anchors.get(other, ""))),
                         Cell(role),
                         Cell(numbers.count(calls)),
-                        Cell(_us(total)),
+                        Cell(numbers.us(total)),
                         Cell(share),
                     ]
                 )
@@ -266,21 +194,7 @@ def family(tree: pd.DataFrame, name: str, anchors: Mapping[str, str]) -> list[Bl
     return [Table("Parents and children", columns, rows)]
 
 
-def _slowest(findings: Findings, own: Closeup, anchors: Mapping[str, str]) -> list[Block]:
-    blocks: list[Block] = [Paragraph("Slowest calls", "note")] if own.surroundings else []
-    for place, slow in enumerate(own.surroundings, 1):
-        sample = slow.sample
-        began = int(sample["start"].value)
-        error = sample["error"]
-        failed: Text = "" if error is None or error != error else ["Raised ", Name(str(error))]
-        aside = f"at {since(findings, began)} ({clock(began)} UTC), thread {sample['thread']}"
-        inner: list[Block] = [Paragraph(failed)] if failed else []
-        inner += surroundings(slow, anchors)
-        blocks.append(Fold(f"{place}. {numbers.duration(sample['duration_ns'])}", inner, kind="small", aside=aside))
-    return blocks
-
-
-def surroundings(slow: SlowSample, anchors: Mapping[str, str]) -> list[Block]:
+def surroundings(slow: Surrounded, anchors: Mapping[str, str]) -> list[Block]:
     """The ancestors and children of a sample, and what ran concurrently."""
     length = max(int(slow.sample["duration_ns"]), 1)
     begin = int(slow.sample["start"].value)
@@ -315,7 +229,7 @@ def _nested(one: Mapping[Any, Any], role: str, begin: int, length: int, anchors:
             Cell(f"{'+' if later >= 0 else '−'}{numbers.duration(abs(later))}"),
             Cell(numbers.duration(took)),
             Cell(numbers.share(took / length) if role == "child" else "–"),
-            Cell("", picture=charts.span_bar(later / length, (later + took) / length)),
+            Cell("", chart=Interval(later / length, (later + took) / length)),
         ]
     )
 
@@ -334,7 +248,7 @@ def _event(event: Mapping[Any, Any], begin: int, length: int) -> Row:
             Cell(f"{'+' if later >= 0 else '−'}{numbers.duration(abs(later))}"),
             Cell(numbers.duration(took)),
             Cell(numbers.share(took / length)),
-            Cell("", picture=charts.span_bar(later / length, (later + took) / length)),
+            Cell("", chart=Interval(later / length, (later + took) / length)),
         ]
     )
 
@@ -346,7 +260,7 @@ def _beside(other: Mapping[Any, Any], anchors: Mapping[str, str]) -> Row:
             Cell(Name(operation, anchors.get(operation, ""))),
             Cell(f"concurrent, thread {other['thread']}"),
             Cell(f"{numbers.count(other['calls'])} ×"),
-            Cell(_us(other["overlap_us"])),
+            Cell(numbers.us(other["overlap_us"])),
             Cell(numbers.share(other["share"])),
             Cell(""),
         ]
@@ -369,7 +283,3 @@ def clock(ns: int, *, date: bool = False) -> str:
 
     text = pd.Timestamp(ns, tz="UTC").strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     return text if date else text[11:]
-
-
-def _us(value: float) -> str:
-    return numbers.duration(value * 1000)

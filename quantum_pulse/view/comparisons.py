@@ -1,25 +1,37 @@
-"""Render a comparison as text, Markdown and HTML: the verdict first, then what changed, then all rows."""
+"""Show a comparison: unfinished calls and the verdict first, then what changed, then all rows."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
-from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from quantum_pulse.analysis.comparison import DIFFERS, ENDED_STATES, directed
-from quantum_pulse.shown import clean, markdown
+from quantum_pulse.analysis.compared import DIFFERS, ENDED_STATES, directed
+from quantum_pulse.shown import clean
 from quantum_pulse.view import budgets as words
-from quantum_pulse.view import html, numbers, text
+from quantum_pulse.view import html, markdown, numbers, text
+from quantum_pulse.view.document import (
+    Block,
+    Bullets,
+    Cell,
+    Column,
+    Fold,
+    Name,
+    Paragraph,
+    Row,
+    Table,
+    Text,
+    marked,
+    with_names,
+)
+from quantum_pulse.view.numbers import change
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from quantum_pulse.analysis import Comparison
-    from quantum_pulse.analysis.comparison import OpenCalls
-
-HEADINGS: Final = ("operation", "quantile", "baseline", "current", "change", "95 % interval", "q", "verdict")
+    from quantum_pulse.analysis.compared import OpenCalls
 
 #: A sign beside each verdict, so that colour is never the only cue.
 SIGNS: Final = {
@@ -45,21 +57,47 @@ _MOST_CAUSES: Final = 20
 UNREMARKABLE: Final = ("equivalent", "inconclusive", "too_few")
 
 
-def change(value: float) -> str:
-    """A ratio minus one, in percent with its sign: +12 %, -3.4 %; a dash where it is not known."""
-    if value != value:  # NaN
-        return "–"
-    if value == float("inf"):
-        return "+∞"
-    shown = f"{100 * value:+.1f}" if abs(value) < 0.1 else f"{100 * value:+,.0f}"
-    return f"{shown} %"
+#: Verdict -> how its cell is coloured.
+_KINDS: Final[dict[str, Literal["slower", "faster"]]] = {"regressed": "slower", "improved": "faster"}
 
 
-def reasons(comparison: Comparison, quoted: Callable[[str], str] = clean) -> list[str]:
-    """What got slower, a line per cause, which costs have merely moved, and what got faster together.
+def blocks(
+    comparison: Comparison,
+    *,
+    everything: bool = False,
+    baseline: Sequence[str | Name] = (),
+    links: Mapping[str, str] | None = None,
+) -> list[Block]:
+    """All that is to be said of a comparison.
 
-    `quoted` makes the name of an operation safe to show.
+    Remarkable rows are in a table, and all of them in a fold; or, with `everything`, all in a table that can be sorted.
+    `baseline` is said before the summary, and `links` are those of operations.
     """
+    content: list[Block] = [Paragraph(line, "warning") for line in unfinished_lines(comparison)]
+    content.append(Paragraph([*baseline, *summary(comparison)], "" if baseline else "lead"))
+    if lines := reasons(comparison):
+        content.append(Bullets(lines))
+    rows = _records(comparison)
+    short = [row for row in rows if row["verdict"] not in UNREMARKABLE]
+    if everything:
+        content.append(_table(comparison, rows, links or {}, "grid"))
+    else:
+        if short:
+            content.append(_table(comparison, short))
+        if len(short) < len(rows):
+            content.append(Fold(f"All {len(rows)} rows", [_table(comparison, rows)]))
+    if comparison.budgets is not None and (lines := words.failing(comparison.budgets)):
+        content.append(Bullets(lines, "Budgets"))
+    return content
+
+
+def summary(comparison: Comparison) -> list[str | Name]:
+    """The verdict in a sentence or two, with what limits it."""
+    return with_names(comparison.summarised(marked), are_code=False)
+
+
+def reasons(comparison: Comparison) -> list[Text]:
+    """What got slower, a line per cause, which costs have merely moved, and what got faster together."""
     found = comparison.explanation
     if found is None:
         return []
@@ -68,31 +106,31 @@ def reasons(comparison: Comparison, quoted: Callable[[str], str] = clean) -> lis
     lines = []
     for group in found.groups.to_dict("records"):
         lead, others = str(group["lead"]), [str(name) for name in group["with"]]
-        line = f"{slower} {quoted(lead)} {change(group['change'])} at p{group['quantile'] * 100:g}"
+        line = f"{slower} {marked(lead)} {change(group['change'])} at p{group['quantile'] * 100:g}"
         if causes[lead]["reason"] == "more calls inside":
-            line += f", because it spends more time in {quoted(causes[lead]['inside'])}, whose calls are not slower"
+            line += f", because it spends more time in {marked(causes[lead]['inside'])}, whose calls are not slower"
         if others:
-            line += f"; together with {_names([quoted(name) for name in others])}, {_TOGETHER[group['reason']]}"
+            line += f"; together with {_names([marked(name) for name in others])}, {_TOGETHER[group['reason']]}"
         lines.append(line)
     if len(lines) > _MOST_CAUSES:
         lines[_MOST_CAUSES:] = [f"{slower} and {len(lines) - _MOST_CAUSES} more"]
     for row in found.shifts.to_dict("records"):
         lines.append(
-            f"{SIGNS['moved']} time moved from {quoted(row['from'])} to {quoted(row['operation'])}: "
-            f"{numbers.duration(row['gained_us'] * 1000)} per call, out of {numbers.duration(row['given_us'] * 1000)} "
+            f"{SIGNS['moved']} time moved from {marked(row['from'])} to {marked(row['operation'])}: "
+            f"{numbers.us(row['gained_us'])} per call, out of {numbers.us(row['given_us'])} "
             "saved; not a regression"
         )
     for row in found.batches.to_dict("records"):
-        took = [numbers.duration(row[side] * 1000) for side in ("baseline_us", "current_us")]
+        took = [numbers.us(row[side]) for side in ("baseline_us", "current_us")]
         lines.append(
-            f"{SIGNS['batched']} fewer, larger calls of {quoted(row['operation'])} in {quoted(row['around'])}: "
+            f"{SIGNS['batched']} fewer, larger calls of {marked(row['operation'])} in {marked(row['around'])}: "
             f"{row['baseline_calls']:.3g} → {row['current_calls']:.3g} per call, which take "
             f"{took[0]} → {took[1]}; not a regression"
         )
-    return lines + _improvements(comparison, quoted)
+    return [with_names(line) for line in lines + _improvements(comparison)]
 
 
-def _improvements(comparison: Comparison, quoted: Callable[[str], str]) -> list[str]:
+def _improvements(comparison: Comparison) -> list[str]:
     """What got faster together, a line per group: several operations may share one cause."""
     rows = directed(comparison.judged)
     if (
@@ -103,13 +141,13 @@ def _improvements(comparison: Comparison, quoted: Callable[[str], str]) -> list[
     faster = SIGNS["improved" if comparison.between_runs else DIFFERS]
     lines = []
     for group in groups.to_dict("records"):
-        if others := [quoted(str(name)) for name in group["with"]]:
-            what = f"{quoted(str(group['lead']))} {change(group['change'])} at p{group['quantile'] * 100:g}"
+        if others := [marked(str(name)) for name in group["with"]]:
+            what = f"{marked(str(group['lead']))} {change(group['change'])} at p{group['quantile'] * 100:g}"
             lines.append(f"{faster} {what}; together with {_names(others)}, {_TOGETHER_FASTER[group['reason']]}")
     return lines[:_MOST_CAUSES]
 
 
-def unfinished_lines(comparison: Comparison, quoted: Callable[[str], str] = clean) -> list[str]:
+def unfinished_lines(comparison: Comparison) -> list[Text]:
     """Unfinished calls of the current side, which the statistics leave out: a line for each state."""
     found = comparison.unfinished
     lines = []
@@ -118,16 +156,16 @@ def unfinished_lines(comparison: Comparison, quoted: Callable[[str], str] = clea
             whose = "CURRENT" if found.processes <= 1 else "A process of CURRENT"
             many = sum(call.calls for call in calls)
             had = f"{numbers.count(many)} unfinished call{'s' if many > 1 else ''}"
-            lines.append(f"{UNFINISHED} {whose} was {state}; {had}: {_open(calls, quoted)}")
+            lines.append(f"{UNFINISHED} {whose} was {state}; {had}: {_open(calls)}")
     if found.still_recorded:
         line = f"{UNFINISHED} CURRENT is still being recorded, so the run is incomplete"
         if calls := found.of_state("running"):
-            line += f"; running for longer than any finished call: {_open(calls, quoted)}"
+            line += f"; running for longer than any finished call: {_open(calls)}"
         lines.append(line)
-    return lines
+    return [with_names(line) for line in lines]
 
 
-def _open(calls: list[OpenCalls], quoted: Callable[[str], str]) -> str:
+def _open(calls: list[OpenCalls]) -> str:
     """H.CALL for 3.2 s and H.STEP 12 times, for up to 1.0 s: an operation once, by its longest call."""
     counts = Counter[str]()
     for call in calls:
@@ -137,19 +175,8 @@ def _open(calls: list[OpenCalls], quoted: Callable[[str], str]) -> str:
         longest = next(call for call in calls if call.operation == name)
         times = f" {numbers.count(count)} times," if count > 1 else ""
         known = f" for {'up to ' if count > 1 else ''}{numbers.duration(longest.elapsed_ns)}"
-        shown.append(f"{quoted(name)}{times}{' just started' if math.isnan(longest.elapsed_ns) else known}")
+        shown.append(f"{marked(name)}{times}{' just started' if math.isnan(longest.elapsed_ns) else known}")
     return _names(shown)
-
-
-def budget_lines(budgets: pd.DataFrame, quoted: Callable[[str], str] = clean) -> list[str]:
-    """A line for each budget that is not shown to be kept, and the number of those that are."""
-    lines = [
-        f"{words.SIGNS[words.verdict(row)]} {words.word(row)}: {quoted(name)}, {words.details(row)}"
-        for name, row in words.ordered(budgets)
-        if row["verdict"] != "kept"
-    ]
-    kept = int((budgets["verdict"] == "kept").sum())
-    return [*lines, f"{words.SIGNS['kept']} kept: {kept} of {len(budgets)}"] if len(budgets) else []
 
 
 #: Why operations are reported together.
@@ -173,63 +200,19 @@ def _names(names: list[str]) -> str:
 
 
 def as_text(comparison: Comparison, *, everything: bool = False) -> str:
-    """The summary and a table for a terminal; rows without a finding only with `everything`."""
-    rows = list(_rows(comparison, everything=everything))
-    above = "\n".join(
-        [*unfinished_lines(comparison), comparison.summary, *(f"  {line}" for line in reasons(comparison))]
-    )
-    told = [] if comparison.budgets is None else budget_lines(comparison.budgets)
-    below = "".join(f"\n{line}" for line in (["", "Budgets", *(f"  {line}" for line in told)] if told else []))
-    if not rows:
-        return above + below
-    lines = [_headings(comparison), *rows]
-    widths = [max(text.width(line[column]) for line in lines) for column in range(len(HEADINGS))]
-
-    def aligned(line: tuple[str, ...]) -> str:
-        cells = []
-        for column, (cell, width) in enumerate(zip(line, widths, strict=True)):
-            space = " " * (width - text.width(cell))
-            cells.append(cell + space if column in (0, len(line) - 1) else space + cell)
-        return "  ".join(cells).rstrip()
-
-    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([above, "", aligned(lines[0]), rule, *map(aligned, rows)]) + below
+    """For a terminal; rows without a finding only with `everything`."""
+    return text.blocks(blocks(comparison, everything=everything))
 
 
 def as_markdown(comparison: Comparison, *, everything: bool = False) -> str:
-    """The same as Markdown, for a pull request: all rows are behind a fold when only some are remarkable."""
-    parts = [f"### {SIGNS[comparison.verdict]} Latency: {_title(comparison)}", ""]
-    # A paragraph each.
-    parts += [part for line in unfinished_lines(comparison, quoted=in_code) for part in (f"**{line}**", "")]
-    parts += [comparison.summarised(markdown), ""]
-    told = [f"- {line}" for line in reasons(comparison, quoted=in_code)]
-    parts += [*told, ""] if told else []
-    short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
-    if everything or len(short) == len(whole):
-        parts += _markdown_table(comparison, whole)
-    else:
-        parts += _markdown_table(comparison, short) if short else []
-        parts += ["", f"<details><summary>All {len(whole)} rows</summary>", "", *_markdown_table(comparison, whole)]
-        parts += ["", "</details>"]
-    if comparison.budgets is not None and (told := budget_lines(comparison.budgets, quoted=in_code)):
-        parts += ["", "#### Budgets", "", *(f"- {line}" for line in told)]
-    return "\n".join(parts).strip() + "\n"
+    """For a pull request: all rows are in a fold when only some are remarkable."""
+    title = f"### {SIGNS[comparison.verdict]} Latency: {_title(comparison)}"
+    return f"{title}\n\n{markdown.blocks(blocks(comparison, everything=everything))}\n"
 
 
 def as_html(comparison: Comparison) -> str:
-    """The same as self-contained HTML: remarkable rows, and all of them in a fold."""
-    short, whole = (list(_rows(comparison, everything=flag)) for flag in (False, True))
-    first = [*unfinished_lines(comparison), comparison.summary]
-    parts = [html.STYLE, *(f"<div><strong>{escape(line)}</strong></div>" for line in first)]
-    if told := reasons(comparison):
-        parts.append(f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in told)}</ul>")
-    if short:
-        parts.append(_html_table(comparison, short))
-    if len(short) < len(whole):
-        parts.append(f"<details><summary>All {len(whole)} rows</summary>{_html_table(comparison, whole)}</details>")
-    if comparison.budgets is not None and (told := budget_lines(comparison.budgets)):
-        parts.append(f"<div>Budgets</div><ul>{''.join(f'<li>{escape(line)}</li>' for line in told)}</ul>")
-    return "\n".join(parts)
+    """For a notebook."""
+    return html.card(blocks(comparison))
 
 
 def _title(comparison: Comparison) -> str:
@@ -247,56 +230,48 @@ def _title(comparison: Comparison) -> str:
     return words.get(comparison.verdict, "inconclusive")
 
 
-def _headings(comparison: Comparison) -> tuple[str, ...]:
-    interval = f"{numbers.share(1 - comparison.alpha)} interval"
-    return tuple(interval if name == "95 % interval" else name for name in HEADINGS)
-
-
-def _rows(comparison: Comparison, *, everything: bool) -> Iterable[tuple[str, ...]]:
+def _records(comparison: Comparison) -> list[dict[Any, Any]]:
+    """The rows of the comparison: what got slower most comes first."""
     records: list[dict[Any, Any]] = comparison.judged.to_dict("records")
     order = {verdict: place for place, verdict in enumerate(SIGNS)}
-    # What got slower most comes first.
-    records.sort(key=lambda row: (order[row["verdict"]], -abs(row["change"]) if row["change"] == row["change"] else 0))
-    for row in records:
-        if not everything and row["verdict"] in UNREMARKABLE:
-            continue
-        known = row["ci_low"] == row["ci_low"]
-        interval = f"{change(row['ci_low'])} to {change(row['ci_high'])}" if known else "–"
-        yield (
-            clean(str(row["operation"])),
-            f"p{row['quantile'] * 100:g}",
-            numbers.duration(row["baseline_us"] * 1000),
-            numbers.duration(row["current_us"] * 1000),
-            change(row["change"]),
-            interval,
-            numbers.probability(row["q_value"]),
-            f"{SIGNS[row['verdict']]} {row['verdict'].replace('_', ' ')}",
-        )
-
-
-def _markdown_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> list[str]:
-    def line(cells: Iterable[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-    rule = ["---", *["--:"] * (len(HEADINGS) - 2), "---"]
-    quoted = [(in_code(row[0]), *row[1:]) for row in rows]
-    return [line(_headings(comparison)), line(rule), *map(line, quoted)]
-
-
-def in_code(name: str) -> str:
-    """In code marks a name is a name, whatever characters it has."""
-    return f"`{clean(name).replace('`', chr(39))}`"
-
-
-def _html_table(comparison: Comparison, rows: list[tuple[str, ...]]) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in _headings(comparison))
-    body = "".join(
-        f'<tr><th scope="row"><bdi>{escape(row[0])}</bdi></th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>"
-        for row in rows
+    return sorted(
+        records, key=lambda row: (order[row["verdict"]], -abs(row["change"]) if row["change"] == row["change"] else 0)
     )
-    return f'<table class="qp-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _table(
+    comparison: Comparison,
+    rows: Sequence[Mapping[Any, Any]],
+    links: Mapping[str, str] | None = None,
+    kind: Literal["", "grid"] = "",
+) -> Table:
+    """A row for each operation and quantile."""
+    columns = [
+        Column("operation", is_number=False),
+        Column("quantile"),
+        Column("baseline"),
+        Column("current"),
+        Column("change"),
+        Column(f"{numbers.share(1 - comparison.alpha)} interval"),
+        Column("q", title="p-value of the change, corrected for all rows of the table"),
+        Column("verdict", is_number=False),
+    ]
+    shown = []
+    for row in rows:
+        name, verdict = str(row["operation"]), str(row["verdict"])
+        known = row["ci_low"] == row["ci_low"]
+        cells = [
+            Cell(Name(name, (links or {}).get(name, ""), is_code=True)),
+            Cell(f"p{row['quantile'] * 100:g}", row["quantile"]),
+            Cell(numbers.us(row["baseline_us"]), row["baseline_us"]),
+            Cell(numbers.us(row["current_us"]), row["current_us"]),
+            Cell(change(row["change"]), row["change"]),
+            Cell(f"{change(row['ci_low'])} to {change(row['ci_high'])}" if known else "–"),
+            Cell(numbers.probability(row["q_value"]), row["q_value"]),
+            Cell(f"{SIGNS[verdict]} {verdict.replace('_', ' ')}", kind=_KINDS.get(verdict, "")),
+        ]
+        shown.append(Row(cells))
+    return Table("Quantiles and their changes" if kind == "grid" else "", columns, shown, kind)
 
 
 def _request_lines(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
@@ -305,7 +280,7 @@ def _request_lines(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
     for name in after.index.intersection(before.index):
         then, now = before.loc[name], after.loc[name]
         figures = [
-            f"{what} {numbers.duration(then[key] * 1000)} → {numbers.duration(now[key] * 1000)} "
+            f"{what} {numbers.us(then[key])} → {numbers.us(now[key])} "
             f"({change(now[key] / then[key] - 1 if then[key] else float('nan'))})"
             for what, key in (("mean", "mean_us"), ("p50", "p50_us"), ("p99", "p99_us"))
         ]
@@ -321,7 +296,7 @@ def improvements(
     requests_before: pd.DataFrame,
     requests_after: pd.DataFrame,
 ) -> str:
-    """Requests, then each operation's mean before and after, and the sums: tables as of `results.Evidence`."""
+    """Requests, then each operation's mean before and after, and the sums: tables as of `Evidence`."""
     verdicts: dict[str, set[str]] = {}
     for operation, verdict in zip(comparison.judged["operation"], comparison.judged["verdict"], strict=True):
         verdicts.setdefault(str(operation), set()).add(str(verdict))
@@ -331,14 +306,14 @@ def improvements(
         name = str(key[1])  # type: ignore[index]  # (category, operation)
         usual = means.get(key)
         if usual is None:
-            lines.append(f"{clean(name)}: {numbers.duration(row['mean_us'] * 1000)} (new)")
+            lines.append(f"{clean(name)}: {numbers.us(row['mean_us'])} (new)")
             continue
         found = verdicts.get(name, set())
         shown = [
             f"{SIGNS[one]} {one}" for one in ("regressed", "improved", "differs", "moved", "batched") if one in found
         ] or ["no significant change"]
         lines.append(
-            f"{clean(name)}: {numbers.duration(usual * 1000)} → {numbers.duration(row['mean_us'] * 1000)} "
+            f"{clean(name)}: {numbers.us(usual)} → {numbers.us(row['mean_us'])} "
             f"({change(row['mean_us'] / usual - 1 if usual else float('nan'))}; {' and '.join(shown)})"
         )
     lines += [f"{clean(str(key[1]))}: removed" for key in before.index.difference(after.index)]
@@ -346,7 +321,7 @@ def improvements(
     failed = [float(side["errors"].sum() / max(side["count"].sum(), 1)) for side in (before, after)]
     lines += [
         "",
-        f"Total measured time per run: {numbers.duration(took[0] * 1000)} → {numbers.duration(took[1] * 1000)} "
+        f"Total measured time per run: {numbers.us(took[0])} → {numbers.us(took[1])} "
         f"({change(took[1] / took[0] - 1 if took[0] else float('nan'))})",
         f"Failed calls: {numbers.share(failed[0])} → {numbers.share(failed[1])}",
     ]

@@ -1,14 +1,13 @@
-"""Render the comparison of a time interval with its surroundings as text and HTML: slower operations come first."""
+"""Show the comparison of a time interval with its surroundings: slower operations come first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse import shown
-from quantum_pulse.view import comparisons, grouped, html, numbers
-from quantum_pulse.view.grouped import Group
+from quantum_pulse.shown import clean
+from quantum_pulse.view import html, numbers, text
+from quantum_pulse.view.document import Block, Cell, Column, Fold, Name, Paragraph, Row, Table
 
 if TYPE_CHECKING:
     from quantum_pulse.analysis import Contrast
@@ -36,37 +35,39 @@ def summary(contrast: Contrast) -> str:
     if not (before and after):
         said += " With data on one side only, a drift cannot be distinguished from a difference."
     if contrast.chosen_by:
-        names = " and ".join(map(shown.clean, contrast.chosen_by))
+        names = " and ".join(map(clean, contrast.chosen_by))
         said += f" It was chosen because of {names}: shown, but not tested."
     return said
 
 
+def blocks(contrast: Contrast) -> list[Block]:
+    """The summary, what differs, and in a fold all that was compared."""
+    short, whole = (list(_rows(contrast, everything=flag)) for flag in (False, True))
+    content: list[Block] = [Paragraph(summary(contrast), "lead")]
+    if short:
+        content.append(_table(contrast, short))
+    return [*content, Fold(f"All {len(contrast.table)} measures", [_table(contrast, whole)])]
+
+
 def as_text(contrast: Contrast) -> str:
-    """The summary, and a table of what differs."""
-    groups = list(_groups(contrast, everything=False))
-    table = [grouped.as_text(_headings(contrast), groups)] if groups else []
-    return "\n\n".join([summary(contrast), *table])
+    """For a terminal."""
+    return text.blocks(blocks(contrast))
 
 
 def as_html(contrast: Contrast) -> str:
-    """The same as self-contained HTML; all that was compared is in a fold."""
-    groups = list(_groups(contrast, everything=False))
-    parts = [html.STYLE, f"<div><strong>{escape(summary(contrast))}</strong></div>"]
-    if groups:
-        parts.append(grouped.as_html(_headings(contrast), groups))
-    whole = grouped.as_html(_headings(contrast), list(_groups(contrast, everything=True)))
-    parts.append(f"<details><summary>All {len(contrast.table)} measures</summary>{whole}</details>")
-    return "\n".join(parts)
+    """For a notebook."""
+    return html.card(blocks(contrast))
 
 
-def _headings(contrast: Contrast) -> tuple[str, ...]:
-    return ("", "inside", "around", "change", f"shift in σ, {numbers.share(1 - contrast.alpha)} interval", "q")
+def _table(contrast: Contrast, rows: list[Row]) -> Table:
+    names = ("inside", "around", "change", f"shift in σ, {numbers.share(1 - contrast.alpha)} interval", "q")
+    return Table("", [Column("", is_number=False), *map(Column, names)], rows)
 
 
-def _groups(contrast: Contrast, *, everything: bool) -> Iterable[Group]:
+def _rows(contrast: Contrast, *, everything: bool) -> Iterator[Row]:
     chosen: list[dict[Any, Any]] = contrast.chosen.to_dict("records")
     if chosen:
-        yield Group("Reason for the choice, not tested", [_cells(row) for row in chosen])
+        yield from _group("Reason for the choice, not tested", chosen)
     source = contrast.table.drop(contrast.chosen.index) if everything else contrast.found
     records: list[dict[Any, Any]] = source.to_dict("records")
     titles = ("Slower operations", "Faster operations", "Call rates", "Metrics")
@@ -85,10 +86,16 @@ def _groups(contrast: Contrast, *, everything: bool) -> Iterable[Group]:
         kept = rows if everything else rows[:_MOST]
         more = f", {len(rows) - len(kept)} more in .found" if len(kept) < len(rows) else ""
         if rows:
-            yield Group(title + more, [_cells(row) for row in kept])
+            yield from _group(title + more, kept)
 
 
-def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
+def _group(title: str, rows: list[dict[Any, Any]]) -> Iterator[Row]:
+    yield Row([Cell(title)], is_group=True)
+    for row in rows:
+        yield Row([Cell(cell) for cell in _cells(row)], level=2)
+
+
+def _cells(row: dict[Any, Any]) -> tuple[str | Name, ...]:
     name, measure = str(row["name"]), str(row["measure"])
     if row["what"] == "operation":
         shown = name if measure == _CALLS else f"{name}, {measure.removesuffix('_us')}"
@@ -97,10 +104,10 @@ def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
     shift = row["shift"]
     interval = f" ({row['ci_low']:+.1f} to {row['ci_high']:+.1f})" if row["ci_low"] == row["ci_low"] else ""
     return (
-        shown,
+        Name(shown),
         _value(name, measure, row["inside"]),
         _value(name, measure, row["around"]),
-        comparisons.change(row["change"]),
+        numbers.change(row["change"]),
         f"{shift:+.1f}{interval}" if shift == shift else "–",
         numbers.probability(row["q_value"]),
     )
@@ -111,4 +118,4 @@ def _value(name: str, measure: str, value: float) -> str:
         return f"{numbers.short(value)}/s" if value == value else "–"
     if measure in ("per_s", "level"):
         return numbers.metric(name, value) + ("/s" if measure == "per_s" else "")
-    return numbers.duration(value * 1000)
+    return numbers.us(value)

@@ -1,17 +1,16 @@
-"""Render correlations of latency with metrics, and recommendations, as text and HTML."""
+"""Show correlations of latency with metrics, and recommendations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse import shown
-from quantum_pulse.view import grouped, html, numbers
-from quantum_pulse.view.grouped import Group
+from quantum_pulse.view import html, numbers, text
+from quantum_pulse.view.document import Block, Bullets, Cell, Column, Entries, Fold, Name, Paragraph, Row, Table, Text
 
 if TYPE_CHECKING:
     from quantum_pulse.analysis import Correlations
+    from quantum_pulse.analysis.recommendations import Recommendation
 
 #: Operations, and metrics of each, that are shown at once.
 _MOST_OPERATIONS: Final = 10
@@ -30,80 +29,63 @@ def summary(correlations: Correlations) -> str:
     )
 
 
-def as_text(correlations: Correlations) -> str:
+def blocks(correlations: Correlations) -> list[Block]:
     """The summary, correlated pairs, recommendations, and the rules that do not apply."""
-    parts = [summary(correlations)]
-    groups = list(_groups(correlations))
-    if groups:
-        parts.append(grouped.as_text(_headings(correlations), groups))
+    content: list[Block] = [Paragraph(summary(correlations), "lead")]
+    if rows := list(_rows(correlations)):
+        interval = f"correlation, {numbers.share(1 - correlations.alpha)} interval"
+        names = (interval, "lag of the metric", "independent windows", "q")
+        content.append(Table("", [Column("", is_number=False), *map(Column, names)], rows))
     if correlations.recommendations:
-        advice = []
-        for one in correlations.recommendations:
-            lines = [f"{shown.clean(one.subject)}: {one.evidence}.", f"Why: {one.reason}.", f"Try: {one.action}."]
-            advice.append("- " + "\n  ".join([*lines, f"Record next time: {one.record_next}."]))
-        parts.append("\n".join(["Recommendations", *advice]))
-    if correlations.not_applicable:
-        rules = [f"- {one.rule}: {one.reason}." for one in correlations.not_applicable]
-        parts.append("\n".join(["Not applicable", *rules]))
-    return "\n\n".join(parts)
+        content += [Paragraph("Recommendations", "lead"), Entries(recommendations(correlations.recommendations))]
+    if left := correlations.not_applicable:
+        title = f"{len(left)} {'rule does' if len(left) == 1 else 'rules do'} not apply"
+        content.append(Fold(title, [Bullets([f"{one.rule}: {one.reason}" for one in left])], brief=True))
+    return content
+
+
+def recommendations(found: Sequence[Recommendation]) -> list[list[tuple[str | Name, Text]]]:
+    """Each as an entry: what to try, and why."""
+    return [
+        [
+            ("Try", Name(one.action)),
+            ("Evidence", [Name(one.subject), ": ", Name(one.evidence)]),
+            ("Why", Name(one.reason)),
+            ("Record next time", Name(one.record_next)),
+        ]
+        for one in found
+    ]
+
+
+def as_text(correlations: Correlations) -> str:
+    """For a terminal."""
+    return text.blocks(blocks(correlations))
 
 
 def as_html(correlations: Correlations) -> str:
-    """The same as self-contained HTML."""
-    parts = [html.STYLE, _STYLE, f"<div><strong>{escape(summary(correlations))}</strong></div>"]
-    groups = list(_groups(correlations))
-    if groups:
-        parts.append(grouped.as_html(_headings(correlations), groups))
-    if correlations.recommendations:
-        advice = "".join(
-            f"<li><strong><bdi>{escape(one.subject)}</bdi></strong>: {escape(one.evidence)}<dl>"
-            f"<dt>Why</dt><dd>{escape(one.reason)}</dd><dt>Try</dt><dd>{escape(one.action)}</dd>"
-            f"<dt>Record next time</dt><dd>{escape(one.record_next)}</dd></dl></li>"
-            for one in correlations.recommendations
-        )
-        parts.append(f'<div class="qp-advice"><div><strong>Recommendations</strong></div><ul>{advice}</ul></div>')
-    if correlations.not_applicable:
-        rules = "".join(f"<li>{escape(one.rule)}: {escape(one.reason)}</li>" for one in correlations.not_applicable)
-        count = len(correlations.not_applicable)
-        parts.append(
-            f'<details class="qp-advice"><summary>{count} {"rule does" if count == 1 else "rules do"} not apply'
-            f"</summary><ul>{rules}</ul></details>"
-        )
-    return "\n".join(parts)
+    """For a notebook."""
+    return html.card(blocks(correlations))
 
 
-_STYLE: Final = """<style>
-.qp-advice{max-width:60em;margin-top:.8em}
-.qp-advice ul{margin:.3em 0;padding-left:1.4em}
-.qp-advice li{margin:.3em 0}
-.qp-advice dl{display:grid;grid-template-columns:max-content 1fr;gap:.1em .8em;margin:.2em 0 .6em}
-.qp-advice dt{font-weight:400;opacity:.75}
-.qp-advice dd{margin:0}
-</style>"""
-
-
-def _headings(correlations: Correlations) -> tuple[str, ...]:
-    interval = f"correlation, {numbers.share(1 - correlations.alpha)} interval"
-    return ("", interval, "lag of the metric", "independent windows", "q")
-
-
-def _groups(correlations: Correlations) -> Iterable[Group]:
+def _rows(correlations: Correlations) -> Iterator[Row]:
     found = correlations.found
     operations = list(dict.fromkeys(found["operation"]))
     for operation in operations[:_MOST_OPERATIONS]:
         records: list[dict[Any, Any]] = found[found["operation"] == operation].to_dict("records")
         kept = records[:_MOST_METRICS]
         more = f", {len(records) - len(kept)} more in .found" if len(kept) < len(records) else ""
-        yield Group(f"{operation}{more}", [_cells(row) for row in kept])
+        yield Row([Cell([Name(str(operation)), more])], is_group=True)
+        for row in kept:
+            yield Row([Cell(cell) for cell in _cells(row)], level=2)
     if len(operations) > _MOST_OPERATIONS:
-        yield Group(f"{len(operations) - _MOST_OPERATIONS} more operations in .found", [])
+        yield Row([Cell(f"{len(operations) - _MOST_OPERATIONS} more operations in .found")], is_group=True)
 
 
-def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
+def _cells(row: dict[Any, Any]) -> tuple[str | Name, ...]:
     lag = row["lag_s"]
     when = "at the same time" if lag == 0 else f"{numbers.duration(abs(lag) * 1e9)} {'earlier' if lag > 0 else 'later'}"
     return (
-        str(row["metric"]),
+        Name(str(row["metric"])),
         f"{row['rho']:+.2f} ({row['ci_low']:+.2f} to {row['ci_high']:+.2f})",
         when,
         numbers.count(row["n_effective"]),

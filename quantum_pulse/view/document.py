@@ -1,20 +1,28 @@
-"""The parts of a report, independent of its format. Plain data: writers know nothing of captures."""
+"""What can be shown, independent of the format: text, tables, charts, and documents made of these.
+
+`html`, `markdown` and `text` render it. Plain data: they know nothing of captures, and captures nothing of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from quantum_pulse.shown import visible
+from quantum_pulse.view.chart import CellChart, FigureChart
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A text from outside quantum_pulse: an operation, a category, a path. `link` is the anchor of its section."""
+    """A text from outside quantum_pulse: an operation, a category, a path. `link` is the anchor of its section.
+
+    `is_code` asks for code marks in formats that have them.
+    """
 
     text: str
     link: str = ""
+    is_code: bool = False
 
 
 #: Running text, with names in it that are isolated in HTML.
@@ -30,6 +38,21 @@ def plain(text: Text) -> str:
     return "".join(visible(part if isinstance(part, str) else part.text) for part in text)
 
 
+#: Around each name in the marked text of a sentence; `visible` leaves none in a name.
+_MARK: Final = "\0"
+
+
+def marked(name: str) -> str:
+    """A name, marked in a sentence that is put together as a string, for `with_names`."""
+    return f"{_MARK}{visible(name)}{_MARK}"
+
+
+def with_names(sentence: str, *, are_code: bool = True) -> list[str | Name]:
+    """A sentence with its `marked` names as such."""
+    pieces = sentence.split(_MARK)
+    return [Name(piece, is_code=are_code) if place % 2 else piece for place, piece in enumerate(pieces) if piece]
+
+
 @dataclass(frozen=True, slots=True)
 class Paragraph:
     """Running text. Kind `missing` says what is not there, `note` how to read something."""
@@ -39,27 +62,43 @@ class Paragraph:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A trusted SVG element: it contains no text from a capture. `label` describes it; `caption` goes under it."""
+class Bullets:
+    """A list of short texts, under a title if it has one."""
 
-    svg: str
+    items: Sequence[Text]
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart. `label` describes it to those who do not see it; `caption` goes under it."""
+
+    chart: FigureChart
     label: str
     caption: Text = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One field of a table. `order` is what it is sorted by; a `picture` replaces the text where images are shown."""
+    """One field of a table. `order` is what it is sorted by; a `chart` goes before the text where charts are drawn.
+
+    Kinds `bad` and `good` have a sign where colours are shown, `slower` and `faster` have it in their text. `title`
+    explains the cell on demand.
+    """
 
     text: Text
     order: float | None = None
-    picture: str = ""
-    kind: Literal["", "bad", "good"] = ""
+    chart: CellChart | None = None
+    kind: Literal["", "bad", "good", "slower", "faster"] = ""
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`level` 1 is a group, 2 belongs to the group above; of a flat table all are 1. `more` is opened below the row."""
+    """`level` 1 is a group, 2 belongs to the group above; of a flat table all are 1.
+
+    A group with a single cell is a title across the whole table.
+    """
 
     cells: Sequence[Cell]
     level: int = 1
@@ -74,22 +113,31 @@ class Column:
     is_number: bool = True
     wide: bool = False
     title: str = ""
-    picture: str = ""
+    chart: CellChart | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of equally many cells; `kind` "grid" can be sorted, filtered and folded where scripts run."""
+    """Rows of cells, one for each column; `kind` "grid" can be sorted, filtered and folded where scripts run.
+
+    Columns without names have no headings. `empty` is said where there are no rows.
+    """
 
     caption: Text
     columns: Sequence[Column]
     rows: Sequence[Row]
     kind: Literal["", "grid", "facts"] = ""
+    empty: str = ""
+
+    @property
+    def has_headings(self) -> bool:
+        """Whether there are headings to show."""
+        return self.kind != "facts" and any(column.name for column in self.columns)
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Blocks that are shown on demand; static formats leave them out."""
+    """Blocks that are shown on demand. Text leaves them out, unless they are `brief`."""
 
     title: Text
     blocks: Sequence[Block]
@@ -98,6 +146,7 @@ class Fold:
     aside: str = ""
     #: Anchor of the section that links to it.
     up: str = "operations"
+    brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +160,10 @@ class Beside:
 class Entries:
     """A list of entries: each is pairs of a term and its text, the most important pair first."""
 
-    entries: Sequence[Sequence[tuple[str, Text]]]
+    entries: Sequence[Sequence[tuple[str | Name, Text]]]
 
 
-Block: TypeAlias = "Paragraph | Picture | Table | Fold | Beside | Entries"
+Block: TypeAlias = "Paragraph | Bullets | Figure | Table | Fold | Beside | Entries"
 
 
 @dataclass(frozen=True, slots=True)

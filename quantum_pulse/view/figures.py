@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from quantum_pulse.operations import Category
-from quantum_pulse.view import numbers, table
+from quantum_pulse.view import numbers, statistics
+from quantum_pulse.view.chart import Durations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,30 +55,31 @@ def latency(
     `stats` is that of `Capture.stats()`, in µs; `budgets` that of `Capture.budgets()`.
     """
     limits = {} if budgets is None else budgets["budget_us"].to_dict()
-    groups = table.groups(stats, categories, priorities=priorities)
+    groups = statistics.groups(stats, categories, priorities=priorities)
     rows = sum(len(group.rows) + 1 for group in groups)
     figure = Chart(figsize=(9.5, max(rows, 3) * ROW_INCHES + 1.1), layout=ConstrainedLayoutEngine(w_pad=0.12))
     axes = figure.subplots()
-    records: dict[Any, dict[Any, Any]] = stats.to_dict("index")
     place, names, places = 0, [], []
     for number, group in enumerate(groups):
         colour = group.category.colour or COLOURS[number % len(COLOURS)]
         place -= 1
         axes.text(-0.005, place, _escaped(group.category.name), transform=axes.get_yaxis_transform(), ha="right",
                   va="center", color=colour, fontweight="bold", fontsize=9)  # fmt: skip
-        for name, cells in group.rows:
+        for name, values in group.rows:
             place -= 1
-            values = records[(group.category.name, name)]
+            durations = Durations.of(values, limits.get(name))
             # A log scale has no place for a block of 0 ns.
-            low, p50, p99, high = (max(float(values[key]), 1e-3) for key in ("min_us", "p50_us", "p99_us", "max_us"))
+            low, p50, p99, high = (
+                max(ns / 1000, 1e-3) for ns in (durations.low, durations.p50, durations.p99, durations.high)
+            )
             axes.plot([low, high], [place, place], color=colour, linewidth=1, alpha=0.45, solid_capstyle="butt")
             axes.plot([p50, p99], [place, place], color=colour, linewidth=5, solid_capstyle="butt")
             axes.plot(p50, place, "o", color="white", markeredgecolor=colour, markersize=6, markeredgewidth=1.6)
-            if name in limits:
-                axes.plot(limits[name], place, "|", color="black", markersize=12, markeredgewidth=1.6)
-            shown = dict(zip(table.HEADINGS, cells, strict=True))
+            if durations.budget is not None:
+                axes.plot(durations.budget / 1000, place, "|", color="black", markersize=12, markeredgewidth=1.6)
             for where, key in ((1.1, "count"), (1.19, "p50_us"), (1.28, "p99_us")):
-                axes.text(where, place, shown[key], transform=axes.get_yaxis_transform(), ha="right", va="center",
+                shown = statistics.value(key, values[key])
+                axes.text(where, place, shown, transform=axes.get_yaxis_transform(), ha="right", va="center",
                           fontsize=8)  # fmt: skip
             names.append(_escaped(name))
             places.append(place)

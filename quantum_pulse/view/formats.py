@@ -9,13 +9,13 @@ from typing import Final
 
 from quantum_pulse import arguments, files
 from quantum_pulse.arguments import one_of
-from quantum_pulse.view import markdown, page, plain
+from quantum_pulse.view import markdown, page, text
 from quantum_pulse.view.document import Document
 
 WRITERS: Final[dict[str, Callable[[Document], str]]] = {
     "html": page.write,
     "markdown": markdown.write,
-    "text": plain.write,
+    "text": text.write,
 }
 _ENDINGS: Final = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown", ".txt": "text"}
 

@@ -1,61 +1,174 @@
-"""Render tables as self-contained HTML: no script, no request, every text escaped."""
+"""Render blocks as self-contained HTML: no script, no request, every text escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Sequence
+from functools import cache
 from html import escape
-from typing import TYPE_CHECKING, Final
+from importlib import resources
+from typing import Final
 
-from quantum_pulse.operations import Category
-from quantum_pulse.view import table
+from quantum_pulse.shown import visible
+from quantum_pulse.view import svg
+from quantum_pulse.view.document import (
+    Beside,
+    Block,
+    Bullets,
+    Cell,
+    Column,
+    Entries,
+    Figure,
+    Fold,
+    Name,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    Text,
+    plain,
+)
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-# Colours come from the text colour around the table, so that it fits a light page as well as a dark one.
-STYLE: Final = """<style>
-.qp-table{border-collapse:collapse;font-variant-numeric:tabular-nums;color:inherit;background:transparent}
-.qp-table caption{text-align:left;font-weight:600;padding:.3em 0;color:inherit}
-.qp-table th,.qp-table td{padding:.2em .7em;text-align:right;white-space:nowrap;color:inherit;background:transparent}
-.qp-table thead th{border-bottom:1px solid currentColor}
-.qp-table th[scope=row],.qp-table th[scope=rowgroup],.qp-table thead th:first-child{text-align:left}
-.qp-table th[scope=row]{font-weight:400;padding-left:1.6em}
-.qp-table th[scope=rowgroup]{padding-top:.6em}
-.qp-table tbody tr:hover{background:rgba(128,128,128,.15)}
-</style>"""
+#: Levels that rows can be indented to; deeper ones look the same.
+_DEEPEST: Final = 12
 
 
-def stats_table(
-    stats: pd.DataFrame,
-    categories: Mapping[str, Category] | None = None,
-    caption: str | None = None,
-    *,
-    unit: str = "auto",
-    keep_order: bool = False,
-    priorities: Mapping[str, int] | None = None,
-) -> str:
-    """The statistics by category and operation as an HTML table with its style; order and `unit` as in `text`."""
-    is_grouped = table.is_grouped(stats, keep_order=keep_order)
-    head = [table.row_heading(stats), *table.headings(stats).values()]
-    columns = len(head)
-    parts = [STYLE, '<table class="qp-table">']
-    if caption is not None:
-        parts.append(f"<caption>{escape(caption)}</caption>")
-    parts.append("<thead><tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in head) + "</tr></thead>")
-    for group in table.groups(stats, categories, unit, keep_order=keep_order, priorities=priorities):
-        parts.append("<tbody>")
-        if is_grouped:
-            title = f' title="{escape(group.category.description)}"' if group.category.description else ""
-            name = escape(group.category.name)
-            parts.append(f'<tr><th scope="rowgroup" colspan="{columns}"{title}>{name}</th></tr>')
-        for name, cells in group.rows:
-            values = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-            parts.append(f'<tr><th scope="row">{escape(name)}</th>{values}</tr>')
-        parts.append("</tbody>")
-    if stats.empty:
-        parts.append(f'<tbody><tr><td colspan="{columns}">no samples</td></tr></tbody>')
-    parts.append("</table>")
-    return "\n".join(parts)
+@cache
+def asset(name: str) -> str:
+    """Text of a file in `assets`."""
+    return resources.files("quantum_pulse.view").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def card(content: Sequence[Block]) -> str:
+    """Blocks as the output of a cell: in the font and the colours of the page that they are in."""
+    return f'<style>{asset("card.css")}</style><div class="qp-card">{blocks(content)}</div>'
+
+
+def fragment(content: Sequence[Block]) -> str:
+    """Blocks to embed in another page, with the style of reports; without scripts and links."""
+    return f'<div class="qp fragment"><style>{asset("report.css")}</style>{blocks(content)}</div>'
+
+
+def section(one: Section) -> str:
+    """A section with its heading."""
+    return (
+        f'<section id="{one.anchor}" aria-labelledby="{one.anchor}-title"><h2 id="{one.anchor}-title">'
+        f"{escape(one.title)}</h2>{blocks(one.blocks)}</section>"
+    )
+
+
+def blocks(content: Sequence[Block]) -> str:
+    """Blocks, one after the other."""
+    return "".join(block(one) for one in content)
+
+
+def block(content: Block) -> str:
+    """One block."""
+    match content:
+        case Paragraph(text, kind):
+            return f"<p{_class(kind)}>{inline(text)}</p>"
+        case Bullets(items, title):
+            heading = f"<p>{escape(title)}</p>" if title else ""
+            return f'{heading}<ul class="bullets">{"".join(f"<li>{inline(item)}</li>" for item in items)}</ul>'
+        case Figure(chart, label, caption):
+            under = f"<figcaption>{inline(caption)}</figcaption>" if caption else ""
+            # What is wider than the page scrolls by itself; it takes the focus, so that keys can scroll it.
+            return (
+                f'<figure><div class="scroll" role="img" tabindex="0" aria-label="{escape(label)}">'
+                f"{svg.draw(chart)}</div>{under}</figure>"
+            )
+        case Table():
+            return table(content)
+        case Fold():
+            return _fold(content)
+        case Beside(inner):
+            return f'<div class="beside">{blocks(inner)}</div>'
+        case Entries(entries):
+            items = "".join(f"<li><dl>{''.join(_term(*pair) for pair in pairs)}</dl></li>" for pairs in entries)
+            # Some screen readers ignore a list without bullets, unless it has the role.
+            return f'<ul class="entries" role="list">{items}</ul>'
+
+
+def _class(kinds: str) -> str:
+    return f' class="{kinds}"' if kinds else ""
+
+
+def _term(term: str | Name, text: Text) -> str:
+    return f"<dt>{inline(term)}</dt><dd>{inline(text)}</dd>"
+
+
+def _fold(fold: Fold) -> str:
+    aside = f'<span class="aside">{escape(fold.aside)}</span>' if fold.aside else ""
+    title = f"<h3>{inline(fold.title)}</h3>" if fold.kind == "operation" else f"<b>{inline(fold.title)}</b>"
+    # The anchor is inside: a browser opens what it must to show the target of a link, with scripts or without.
+    begin = ""
+    if fold.anchor:
+        begin = (
+            f'<p class="crumbs" id="{fold.anchor}" tabindex="-1"><a href="#{fold.up}">Operations</a> '
+            f'<span aria-hidden="true">›</span> {inline(fold.title)}</p>'
+        )
+    return (
+        f'<details class="fold {fold.kind}"><summary>{title}{aside}</summary><div class="inside">{begin}'
+        f"{blocks(fold.blocks)}</div></details>"
+    )
+
+
+def table(content: Table) -> str:
+    """A table; what is too wide scrolls inside its frame."""
+    head = f"<thead><tr>{''.join(map(_heading, content.columns))}</tr></thead>" if content.has_headings else ""
+    rows = "".join(_row(content, row) for row in content.rows)
+    if not content.rows and content.empty:
+        rows = f'<tr><td class="left" colspan="{len(content.columns)}">{escape(content.empty)}</td></tr>'
+    which = f' data-kind="{content.kind}"' if content.kind else ""
+    caption = f"<caption>{inline(content.caption)}</caption>" if content.caption else ""
+    label = escape(plain(content.caption)) or "table"
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table{which}>{caption}{head}'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _heading(column: Column) -> str:
+    name = f"<span>{escape(column.name)}</span>{_chart(column)}" if column.name else '<span class="hidden">value</span>'
+    return f'<th scope="col"{_class("" if column.is_number else "left")}{_title(column.title)}>{name}</th>'
+
+
+def _title(text: str) -> str:
+    return f' title="{escape(text)}"' if text else ""
+
+
+def _chart(one: Cell | Column) -> str:
+    return "" if one.chart is None else svg.draw(one.chart)
+
+
+def _row(content: Table, row: Row) -> str:
+    kind = _class("group" if row.is_group else "")
+    level = f' data-level="{row.level}"' if content.kind == "grid" else ""
+    first, *rest = row.cells
+    is_title = row.is_group and not rest and len(content.columns) > 1
+    scope = f'scope="rowgroup" colspan="{len(content.columns)}"' if is_title else 'scope="row"'
+    depth = f"left d{min(row.level, _DEEPEST)}" if content.kind == "grid" or row.level > 1 else "left"
+    cells = f"<th {scope}{_class(depth)}{_title(first.title)}>{_cell(first)}</th>"
+    for column, cell in zip(content.columns[1:], [] if is_title else rest, strict=not is_title):
+        kinds = " ".join(filter(None, ["" if column.is_number else "left", cell.kind]))
+        order = "" if cell.order is None or content.kind != "grid" else f' data-order="{cell.order:.6g}"'
+        cells += f"<td{_class(kinds)}{order}{_title(cell.title)}>{_cell(cell)}</td>"
+    return f"<tr{kind}{level}>{cells}</tr>"
+
+
+def _cell(cell: Cell) -> str:
+    return f"{_chart(cell)}{inline(cell.text)}"
+
+
+def inline(text: Text) -> str:
+    """Running text: everything escaped, names isolated, whatever direction they are written in."""
+    if isinstance(text, str):
+        # Text between backquotes is code, in quantum_pulse's own sentences only.
+        return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(visible(text)))
+    if isinstance(text, Name):
+        name = f"<bdi>{escape(visible(text.text))}</bdi>"
+        return f'<a href="#{text.link}">{name}</a>' if text.link else name
+    return "".join(inline(part) for part in text)
 
 
 def lines(text: str) -> str:

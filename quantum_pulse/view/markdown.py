@@ -1,59 +1,110 @@
-"""Write the brief sections of a document as GitHub Flavored Markdown, for pull requests and chat."""
+"""Render blocks as GitHub Flavored Markdown, for pull requests and chat."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from quantum_pulse import shown
-from quantum_pulse.view.document import Document, Entries, Name, Paragraph, Table, Text
+from quantum_pulse.view import sparks
+from quantum_pulse.view.document import (
+    Block,
+    Bullets,
+    Cell,
+    Document,
+    Entries,
+    Fold,
+    Name,
+    Paragraph,
+    Row,
+    Table,
+    Text,
+)
 
 
 def write(document: Document) -> str:
-    """The document as text that ends with a newline."""
+    """The brief sections of a document, as text that ends with a newline."""
     parts = [f"# {inline(document.title)}", inline(document.subtitle)]
     for section in document.sections:
         if section.brief:
-            parts.append(f"## {inline(section.title)}")
-            for block in section.blocks:
-                if isinstance(block, Paragraph):
-                    parts.append(inline(block.text))
-                elif isinstance(block, Table):
-                    parts.append(table(block))
-                elif isinstance(block, Entries):
-                    parts.append(entries(block))
+            parts += [f"## {inline(section.title)}", *_parts(section.blocks)]
     return "\n\n".join(parts) + "\n"
+
+
+def blocks(content: Sequence[Block]) -> str:
+    """Blocks with an empty line between them, without a newline at the end."""
+    return "\n\n".join(_parts(content))
+
+
+def _parts(content: Sequence[Block]) -> list[str]:
+    return [part for one in content if (part := block(one))]
+
+
+def block(content: Block) -> str:
+    """One block; empty for what Markdown has no form for."""
+    match content:
+        case Paragraph(text, "warning"):
+            return f"**{inline(text)}**"
+        case Paragraph(text):
+            return inline(text)
+        case Bullets(items, title):
+            heading = f"#### {inline(title)}\n\n" if title else ""
+            return heading + "\n".join(f"- {inline(item)}" for item in items)
+        case Table():
+            return table(content)
+        case Fold():
+            return f"<details><summary>{inline(content.title)}</summary>\n\n{blocks(content.blocks)}\n\n</details>"
+        case Entries():
+            return entries(content)
+        case _:
+            return ""
 
 
 def table(content: Table) -> str:
     """A table with a line of its own for each row."""
+    if not content.rows and content.empty:
+        return inline(content.empty)
     kept = [place for place, column in enumerate(content.columns) if not column.wide]
     heads = [content.columns[place] for place in kept]
     lines = [
         _line([head.name for head in heads]),
         _line(["--:" if head.is_number else "---" for head in heads]),
     ]
-    for row in content.rows:
-        cells = [inline(row.cells[place].text) for place in kept]
-        cells[0] = f"**{cells[0]}**" if row.is_group else "&emsp;" * (row.level - 1) + cells[0]
-        lines.append(_line(cells))
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_line(_cells(row, kept)) for row in content.rows)])
+
+
+def _cells(row: Row, kept: Sequence[int]) -> list[str]:
+    cells = [_cell(row.cells[place]) if place < len(row.cells) else "" for place in kept]
+    cells[0] = f"**{cells[0]}**" if row.is_group else "&emsp;" * (row.level - 1) + cells[0]
+    return cells
+
+
+def _cell(cell: Cell) -> str:
+    return inline(cell.text) or sparks.write(cell.chart)
 
 
 def entries(content: Entries) -> str:
     """A list: an item for each entry, its first term in bold, the others in a list below it."""
     lines = []
     for (term, text), *others in content.entries:
-        lines.append(f"- **{term}: {inline(text)}**")
-        lines += [f"  - {term}: {inline(text)}" for term, text in others]
+        lines.append(f"- **{inline(term)}: {inline(text)}**")
+        lines += [f"  - {inline(term)}: {inline(text)}" for term, text in others]
     return "\n".join(lines)
 
 
-def _line(cells: list[str]) -> str:
+def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
 def inline(text: Text) -> str:
-    """Running text; names are escaped, so that they are neither markup, nor HTML, nor a mention."""
+    """Running text; names are escaped or in code marks, so that they are neither markup, nor HTML, nor a mention."""
     if isinstance(text, str):
         return shown.visible(text).replace("|", "\\|").replace("<", "&lt;")
     if isinstance(text, Name):
-        return shown.markdown(text.text)
+        return in_code(text.text) if text.is_code else shown.markdown(text.text)
     return "".join(inline(part) for part in text)
+
+
+def in_code(name: str) -> str:
+    """A name in code marks, whatever characters it has."""
+    # A bar ends a cell of a table even there.
+    return f"`{shown.clean(name).replace('`', chr(39)).replace('|', chr(92) + '|')}`"

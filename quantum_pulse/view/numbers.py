@@ -39,6 +39,21 @@ def duration(ns: float, unit: str = "auto") -> str:
     return f"{sign}{_three(size / 3600e9, whole=False)} h"
 
 
+def us(value: float, unit: str = "auto") -> str:
+    """`value` microseconds, as `duration` writes nanoseconds."""
+    return duration(value * 1000, unit)
+
+
+def change(value: float) -> str:
+    """A ratio minus one, in percent with its sign: +12 %, -3.4 %; a dash where it is not known."""
+    if math.isnan(value):
+        return "–"
+    if value == math.inf:
+        return "+∞"
+    shown = f"{100 * value:+.1f}" if abs(value) < 0.1 else f"{100 * value:+,.0f}"
+    return f"{shown} %"
+
+
 def _three(value: float, *, whole: bool) -> str:
     return f"{value:.0f}" if whole or round(value, 1) >= 100 else f"{value:.1f}"
 

@@ -7,27 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from quantum_pulse.statistics import Statistic, shown_in
 from quantum_pulse.view import budgets as words
-from quantum_pulse.view import charts, numbers
+from quantum_pulse.view import numbers, statistics
+from quantum_pulse.view.chart import Axis, Durations, OnScale, Share, Trend
 from quantum_pulse.view.document import Block, Cell, Column, Name, Paragraph, Row, Table
 from quantum_pulse.view.scales import LogScale
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.reading.definitions import Priorities
+    from quantum_pulse.evidence import Priorities
 
+_STATISTICS: Final = shown_in("report")
 _PRIORITY: Final = Column("priority", title="1 is the most important")
 _COLUMNS: Final = (
     Column("operation", is_number=False),
     _PRIORITY,
     Column("share of time", wide=True),
-    Column("calls"),
-    Column("errors"),
-    Column("total"),
-    Column("p50"),
-    Column("p99"),
-    Column("max"),
+    *(Column(one.title) for one in _STATISTICS),
     Column("budget", title="whether the quantile keeps its budget, and the share of calls over budget"),
 )
 _NOTE: Final = (
@@ -39,7 +37,7 @@ _NOTE: Final = (
 )
 
 
-class Trend(Protocol):
+class OverTime(Protocol):
     """A statistic of an operation over time, an entry a window, NaN where it did not run."""
 
     def __call__(self, category: str, name: str, column: str, /) -> Sequence[float]:
@@ -51,7 +49,7 @@ def build(
     budgets: pd.DataFrame,
     links: Mapping[str, str],
     priorities: Priorities,
-    trend: Trend | None = None,
+    over_time: OverTime | None = None,
 ) -> list[Block]:
     """The table, with a note on how to read it. `stats` and `budgets` as of `Capture`; `links` to the details."""
     if stats.empty:
@@ -67,7 +65,7 @@ def build(
         own = own.sort_values(["priority", "total_us"], ascending=[True, False])
         rows.append(_category_row(str(category), own, sums[category], total, priorities.category(str(category))))
         for name, row in own.iterrows():
-            values = [] if trend is None else trend(str(category), str(name), "p99_us")
+            values = [] if over_time is None else over_time(str(category), str(name), "p99_us")
             rows.append(_operation_row(str(name), row, limits.get(name), total, scale, values, links))
     columns, order = [*_COLUMNS], "largest total first"
     if priorities.are_set:
@@ -75,33 +73,25 @@ def build(
     else:
         columns.remove(_PRIORITY)
         rows = [replace(row, cells=[*row.cells[:1], *row.cells[2:]]) for row in rows]
-    latency = Column(
-        "latency", False, wide=True, title="from min to max, bar from p50 to p99", picture=charts.ranges_axis(scale)
-    )
-    columns += [latency, Column("trend", False, wide=True, title="p99 over time")]
+    latency = Column("latency", False, wide=True, title="from min to max, bar from p50 to p99", chart=Axis(scale))
+    columns += [latency, Column("trend", False, title="p99 over time")]
     blocks: list[Block] = [Table(f"Operations by category, {order}", columns, rows, "grid")]
     blocks.append(Paragraph(_NOTE, "note"))
     return [*blocks, _budgets(budgets, links)] if len(budgets) else blocks
 
 
 def _category_row(category: str, own: pd.DataFrame, took: float, total: float, priority: int) -> Row:
-    count, errors = own["count"].sum(), own["errors"].sum()
     share = took / total
-    blank = Cell("")
+    together = {
+        one.name: math.nan if one.together is None else float(own[one.name].agg(one.together)) for one in _STATISTICS
+    }
     return Row(
         [
             Cell(Name(category)),
             Cell(str(priority), priority),
-            Cell(numbers.share(share), share, charts.share_bar(share)),
-            Cell(numbers.count(count), count),
-            _errors(errors, count),
-            Cell(_us(took), took),
-            blank,
-            blank,
-            Cell(_us(own["max_us"].max()), own["max_us"].max()),
-            blank,
-            blank,
-            blank,
+            Cell(numbers.share(share), share, Share(share)),
+            *(_statistic(one, together) for one in _STATISTICS),
+            *[Cell("")] * 3,
         ],
         is_group=True,
     )
@@ -117,25 +107,29 @@ def _operation_row(
     links: Mapping[str, str],
 ) -> Row:
     share = row["total_us"] / total
-    low, p50, p99, high = (float(row[key]) * 1000 for key in ("min_us", "p50_us", "p99_us", "max_us"))
-    picture = charts.ranges(scale, low, p50, p99, high, None if budget is None else budget["budget_us"] * 1000)
+    durations = Durations.of(row, None if budget is None else float(budget["budget_us"]))
     return Row(
         [
             Cell(Name(name, links.get(name, ""))),
             Cell(f"{row['priority']:.0f}", row["priority"]),
-            Cell(numbers.share(share), share, charts.share_bar(share)),
-            Cell(numbers.count(row["count"]), row["count"]),
-            _errors(row["errors"], row["count"]),
-            Cell(_us(row["total_us"]), row["total_us"]),
-            Cell(_us(row["p50_us"]), row["p50_us"]),
-            Cell(_us(row["p99_us"]), row["p99_us"]),
-            Cell(_us(row["max_us"]), row["max_us"]),
+            Cell(numbers.share(share), share, Share(share)),
+            *(_statistic(one, row) for one in _STATISTICS),
             _budget(budget),
-            Cell("", picture=picture),
-            Cell("", picture=charts.trend(trend)),
+            Cell("", chart=OnScale(scale, durations)),
+            Cell("", chart=Trend(trend)),
         ],
         level=2,
     )
+
+
+def _statistic(one: Statistic, row: Mapping[Any, Any]) -> Cell:
+    value = float(row[one.name])
+    if math.isnan(value):
+        return Cell("")
+    if one.name == "errors":
+        share = f" ({numbers.share(value / row['count'])})" if value else ""
+        return Cell(f"{numbers.count(value)}{share}", value, kind="bad" if value else "")
+    return Cell(statistics.value(one.name, value), value)
 
 
 def _budgets(budgets: pd.DataFrame, links: Mapping[str, str]) -> Table:
@@ -157,9 +151,9 @@ def _budgets(budgets: pd.DataFrame, links: Mapping[str, str]) -> Table:
                 [
                     Cell(Name(name, links.get(name, ""))),
                     Cell(words.quantile(row), row["quantile"]),
-                    Cell(_us(row["budget_us"]), row["budget_us"]),
-                    Cell(_us(value), value),
-                    Cell("–" if math.isnan(low) else f"{_us(low)} to {_us(high)}", low),
+                    Cell(numbers.us(row["budget_us"]), row["budget_us"]),
+                    Cell(numbers.us(value), value),
+                    Cell("–" if math.isnan(low) else f"{numbers.us(low)} to {numbers.us(high)}", low),
                     Cell(words.share(row), row["share"]),
                     Cell(words.word(row), kind=_kind(row)),
                 ]
@@ -176,12 +170,3 @@ def _budget(budget: Mapping[Any, Any] | None) -> Cell:
     if budget is None:
         return Cell("")
     return Cell(words.short(budget), words.rank(budget), kind=_kind(budget))
-
-
-def _errors(errors: float, count: float) -> Cell:
-    text = f"{numbers.count(errors)} ({numbers.share(errors / count)})" if errors else "0"
-    return Cell(text, errors, kind="bad" if errors else "")
-
-
-def _us(value: float) -> str:
-    return numbers.duration(value * 1000)

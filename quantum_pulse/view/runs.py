@@ -1,4 +1,4 @@
-"""Render the runs of a cell as text and HTML: how long it took, whether that was usual, what ran inside."""
+"""Show the runs of a cell: how long it took, whether that was usual, what ran inside."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Final, NamedTuple
 
 from quantum_pulse import shown
 from quantum_pulse.analysis.runs import MANY, Judgement, Runs, median_interval
-from quantum_pulse.view import numbers, text
+from quantum_pulse.view import chart, html, numbers, sparks, svg, text
+from quantum_pulse.view.document import Cell, Column, Name, Row, Table
 
-_BARS: Final = "▁▂▃▄▅▆▇█"
 #: Rows of what ran inside that are shown.
 _MOST_INSIDE: Final = 15
 _AMOUNT: Final = re.compile(r"\b[\d.,]+ (?:ns|µs|ms|s|min|h|%)(?!\w)")
-_HEADINGS: Final = ("inside", "calls", "total", "mean", "max")
 
 # Text has the colour of the page, except verdicts, which have a sign and a word as well.
 _STYLE: Final = """<style>
@@ -33,9 +32,13 @@ padding:0 0 0 .9em;margin:.35em 0 .5em;display:flex;flex-wrap:wrap;gap:.2em 2.2e
 gap:1.5em;font-size:.85em;line-height:1.3}
 .qp-pulse .inside{flex-basis:100%;overflow-x:auto}
 .qp-pulse table{border-collapse:collapse;margin:.25em 0 .1em;border:0;font-size:.95em}
+.qp-pulse .scroll{overflow-x:auto}
 .qp-pulse th,.qp-pulse td{padding:.1em 1.6em .1em 0;text-align:right;background:transparent;color:inherit;
 font-weight:400;white-space:nowrap;border:0}
-.qp-pulse th:first-child{text-align:left}.qp-pulse th:last-child,.qp-pulse td:last-child{padding-right:.3em}
+.qp-pulse .left{text-align:left}.qp-pulse th.d2{padding-left:2ch}.qp-pulse th.d3{padding-left:4ch}
+.qp-pulse th.d4{padding-left:6ch}.qp-pulse th.d5{padding-left:8ch}
+.qp-pulse :is(th.d6,th.d7,th.d8,th.d9,th.d10,th.d11,th.d12){padding-left:10ch}
+.qp-pulse th:last-child,.qp-pulse td:last-child{padding-right:.3em}
 .qp-pulse thead th{border-bottom:1px solid;border-color:light-dark(#b9c2cb,#56616c)}
 .qp-pulse thead th span{opacity:.78}
 </style>"""
@@ -71,18 +74,10 @@ def lines(runs: Runs) -> list[Line]:
 def as_text(runs: Runs) -> str:
     """For a terminal: the lines, and a table of what ran inside."""
     first, *others = map(str, lines(runs))
-    rows = [list(_HEADINGS), *_rows(runs)] if _count(runs) else []
-    widths = [max(text.width(row[place]) for row in rows) for place in range(len(_HEADINGS))] if rows else []
-    table = []
-    for row in rows:
-        room = [" " * (width - text.width(cell)) for cell, width in zip(row, widths, strict=True)]
-        cells = [space + cell for cell, space in zip(row[1:], room[1:], strict=True)]
-        table.append("  ".join([row[0] + room[0], *cells]))
-    shape = _bars(runs.durations_ns, 16)
-    if shape:
-        drawn = "".join(_BARS[math.ceil(one * (len(_BARS) - 1))] if one else " " for one in shape)
-        first += f"  {drawn}  {_span(min(runs.durations_ns), max(runs.durations_ns))}"
-    return "\n".join([first, *others, *table, *filter(None, [_left_out(runs)])])
+    if shape := sparks.write(_shape(runs)):
+        first += f"  {shape}  {_span(min(runs.durations_ns), max(runs.durations_ns))}"
+    table = text.table(_inside(runs)) if _count(runs) else ""
+    return "\n".join([first, *others, *filter(None, [table, _left_out(runs)])])
 
 
 def as_html(runs: Runs) -> str:
@@ -96,15 +91,8 @@ def as_html(runs: Runs) -> str:
         body += f'<div class="{line.kind or "plain"}"><b>{sign}{escape(line.found)}</b>{beside}</div>'
     body = f'<div class="lines">{body}</div>{_histogram(runs)}'
     if _count(runs):
-        rows = "".join(
-            f'<tr><th scope="row" style="padding-left:{len(cells[0]) - len(cells[0].lstrip())}ch">'
-            f"{escape(cells[0].strip())}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells[1:]) + "</tr>"
-            for cells in _rows(runs)
-        )
-        heads = "".join(f'<th scope="col"><span>{name}</span></th>' for name in _HEADINGS)
-        table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
         left = f'<div class="aside">{_left_out(runs)}</div>' if _left_out(runs) else ""
-        body += f'<div class="inside">{table}{left}</div>'
+        body += f'<div class="inside">{html.table(_inside(runs))}{left}</div>'
     return f'{_STYLE}<div class="qp-pulse">{body}</div>'
 
 
@@ -212,53 +200,43 @@ def _literal(name: str) -> str:
     return shown.clean(name).replace("{", "{{").replace("}", "}}")
 
 
-def _bars(values: Sequence[int], places: int) -> list[float]:
-    """Runs over the logarithm of their duration, as shares of the highest bar; empty when there is nothing to see."""
-    logs = [math.log(max(value, 1)) for value in values]
-    if not logs or max(logs) == min(logs):
-        return []
-    low, high = min(logs), max(logs)
-    counts = [0] * places
-    for value in logs:
-        counts[min(int((value - low) / (high - low) * places), places - 1)] += 1
-    return [count / max(counts) for count in counts]
+def _shape(runs: Runs) -> chart.Runs | None:
+    if not runs.durations_ns:
+        return None
+    return chart.Runs(runs.durations_ns, median_interval(runs.durations_ns)[0])
 
 
 def _histogram(runs: Runs) -> str:
     """A small chart; the text beside it has the same figures."""
-    shape = _bars(runs.durations_ns, 28)
-    if not shape:
+    shape = _shape(runs)
+    drawn = "" if shape is None else svg.draw(shape)
+    if not drawn:
         return ""
-    low, high = min(runs.durations_ns), max(runs.durations_ns)
-    middle = median_interval(runs.durations_ns)[0]
-    place = (math.log(max(middle, 1)) - math.log(max(low, 1))) / (math.log(high) - math.log(max(low, 1))) * 196
-    # What happened once is seen too.
-    heights = [max(one * 32, 1.5) if one else 0 for one in shape]
-    bars = "".join(
-        f'<rect x="{number * 7 + 0.5:g}" y="{36 - height:.1f}" width="6" height="{height:.1f}"/>'
-        for number, height in enumerate(heights)
-        if height
-    )
-    mark = f'<path d="M{place:.1f} 37l-4 6h8z"/>'
-    svg = '<svg viewBox="-4 0 204 44" width="204" height="44" fill="currentColor" aria-hidden="true">'
-    ends = f"<span>{numbers.duration(low)}</span><span>▲ median</span><span>{numbers.duration(high)}</span>"
-    return f'<div class="runs">{svg}<g opacity=".6">{bars}</g>{mark}</svg><div class="ends aside">{ends}</div></div>'
+    low, high = (numbers.duration(end(runs.durations_ns)) for end in (min, max))
+    ends = f"<span>{low}</span><span>▲ median</span><span>{high}</span>"
+    return f'<div class="runs">{drawn}<div class="ends aside">{ends}</div></div>'
 
 
 def _count(runs: Runs) -> int:
     return 0 if runs.inside is None else len(runs.inside)
 
 
-def _rows(runs: Runs) -> list[list[str]]:
+def _inside(runs: Runs) -> Table:
+    """What ran inside, a row for each path."""
     assert runs.inside is not None
-    return [
-        [
-            "  " * (int(row["depth"]) - 1) + shown.clean(str(row["operation"])),
-            numbers.count(row["count"]),
-            *(numbers.duration(row[key] * 1000) for key in ("total_us", "mean_us", "max_us")),
-        ]
+    columns = [Column("inside", is_number=False), *map(Column, ("calls", "total", "mean", "max"))]
+    rows = [
+        Row(
+            [
+                Cell(Name(str(row["operation"]))),
+                Cell(numbers.count(row["count"])),
+                *(Cell(numbers.us(row[key])) for key in ("total_us", "mean_us", "max_us")),
+            ],
+            level=int(row["depth"]),
+        )
         for _, row in runs.inside.head(_MOST_INSIDE).iterrows()
     ]
+    return Table("", columns, rows)
 
 
 def _left_out(runs: Runs) -> str:

@@ -1,18 +1,131 @@
-"""Render tables of statistics, budgets and validation as text for a terminal."""
+"""Render blocks as aligned plain text, for a terminal."""
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Final
 
-from quantum_pulse.operations import Category
-from quantum_pulse.shown import clean
-from quantum_pulse.view import budgets as words
-from quantum_pulse.view import numbers, table
+from quantum_pulse.shown import clean, visible
+from quantum_pulse.view import sparks
+from quantum_pulse.view.document import (
+    Block,
+    Bullets,
+    Cell,
+    Document,
+    Entries,
+    Fold,
+    Name,
+    Paragraph,
+    Row,
+    Table,
+    Text,
+)
 
-if TYPE_CHECKING:
-    import pandas as pd
+#: Columns that the running text of a document is broken at; tables are as wide as they are.
+_WIDTH: Final = 100
+#: Wider than any text: nothing is broken.
+_UNBROKEN: Final = 1 << 30
+
+
+def write(document: Document) -> str:
+    """The brief sections of a document, as text that ends with a newline."""
+    title = inline(document.title)
+    parts = [f"{title}\n{'═' * width(title)}\n{inline(document.subtitle)}"]
+    for section in document.sections:
+        if section.brief:
+            parts += [f"{section.title}\n{'─' * width(section.title)}", *_parts(section.blocks, _WIDTH)]
+    return "\n\n".join(parts) + "\n"
+
+
+def blocks(content: Sequence[Block]) -> str:
+    """Blocks with an empty line between them, in lines as long as they are, without a newline at the end."""
+    return "\n\n".join(_parts(content, _UNBROKEN))
+
+
+def _parts(content: Sequence[Block], room: int) -> list[str]:
+    return [part for one in content if (part := _block(one, room))]
+
+
+def _block(content: Block, room: int) -> str:
+    """One block in lines of `room` columns; empty for what text has no form for."""
+    match content:
+        case Paragraph(text):
+            return textwrap.fill(inline(text), room)
+        case Bullets(items, title):
+            return listing(title, [inline(item) for item in items])
+        case Table():
+            return table(content)
+        case Fold(title, inner, brief=True):
+            return "\n".join([inline(title), *_parts(inner, room)])
+        case Entries():
+            return entries(content, room)
+        case _:
+            return ""
+
+
+def listing(title: str, lines: Sequence[str]) -> str:
+    """Lines, indented below a title; nothing for no lines."""
+    return "\n".join([*([title] if title else []), *(f"  {line}" for line in lines)]) if lines else ""
+
+
+def entries(content: Entries, room: int = _WIDTH) -> str:
+    """A list: an item for each entry, a line for each term."""
+    lines = []
+    for pairs in content.entries:
+        for number, (term, text) in enumerate(pairs):
+            line = f"{inline(term)}: {inline(text)}".replace("\n", " ")
+            first = "  " if number else "- "
+            lines.append(textwrap.fill(line, room, initial_indent=first, subsequent_indent="    "))
+    return "\n".join(lines)
+
+
+def table(content: Table) -> str:
+    """A table with its columns aligned, text to the left and numbers to the right; no newline at the end."""
+    if not content.rows:
+        return content.empty
+    kept = [place for place, column in enumerate(content.columns) if not column.wide]
+    heads = [content.columns[place] for place in kept]
+    # A title across the table is as long as it is, and says nothing of how wide a column must be.
+    rows: list[list[str] | str] = [_cells(row, kept) for row in content.rows]
+    if content.has_headings:
+        rows.insert(0, [head.name for head in heads])
+    aligned = [row for row in rows if not isinstance(row, str)]
+    widths = [max((width(row[place]) for row in aligned), default=0) for place in range(len(heads))]
+    shown = []
+    for row in rows:
+        if isinstance(row, str):
+            shown.append(row)
+            continue
+        cells = []
+        for cell, space, head in zip(row, widths, heads, strict=True):
+            room = " " * (space - width(cell))
+            cells.append(room + cell if head.is_number else cell + room)
+        shown.append("  ".join(cells).rstrip())
+    if content.has_headings:
+        shown.insert(1, "─" * (sum(widths) + 2 * (len(widths) - 1)))
+    return "\n".join(shown)
+
+
+def _cells(row: Row, kept: Sequence[int]) -> list[str] | str:
+    first = "  " * (row.level - 1) + _cell(row.cells[0])
+    if row.is_group and len(row.cells) == 1:
+        return first
+    return [first, *(_cell(row.cells[place]) for place in kept[1:])]
+
+
+def _cell(cell: Cell) -> str:
+    return inline(cell.text).replace("\n", " ") or sparks.write(cell.chart)
+
+
+def inline(text: Text) -> str:
+    """Running text. Names are on one line and steer no terminal, and what is not shown is as wide as it was."""
+    if isinstance(text, str):
+        return visible(text)
+    if isinstance(text, Name):
+        return clean(text.text)
+    return "".join(inline(part) for part in text)
 
 
 def width(text: str) -> int:
@@ -25,73 +138,3 @@ def width(text: str) -> int:
         else 1
         for char in text
     )
-
-
-def budget_lines(budgets: pd.DataFrame) -> str:
-    """Whether operations keep their budgets, and how many calls are above, as lines; empty where none has a budget."""
-    rows = [
-        (f"{words.SIGNS[words.verdict(row)]} {words.word(row)}", clean(name), words.details(row))
-        for name, row in words.ordered(budgets)
-    ]
-    if not rows:
-        return ""
-    widths = [max(width(row[place]) for row in rows) for place in (0, 1)]
-    lines = ["Budgets"]
-    for found, name, told in rows:
-        cells = [cell + " " * (space - width(cell)) for cell, space in zip((found, name), widths, strict=True)]
-        lines.append(f"  {cells[0]}  {cells[1]}  {told}")
-    return "\n".join(lines)
-
-
-def validation_lines(validation: pd.DataFrame) -> str:
-    """Which operations took less or more time than is plausible, as lines; empty when none did."""
-    broken = validation[validation["below"] + validation["above"] > 0]
-    if broken.empty:
-        return ""
-    names = [clean(str(name)) for name in broken.index]
-    space = max(map(width, names))
-    lines = ["Outside the expected range"]
-    for name, (_, row) in zip(names, broken.iterrows(), strict=True):
-        low, high = (numbers.duration(row[f"expect_{side}_us"] * 1000) for side in ("low", "high"))
-        sides = [("below " + low, row["below"]), ("above " + high, row["above"])]
-        told = ", ".join(f"{numbers.count(calls)} {side}" for side, calls in sides if calls)
-        of_all = f"of {numbers.count(row['count'])} calls; {numbers.count(row['outliers'])} outliers"
-        lines.append(f"  {name}{' ' * (space - width(name))}  {numbers.share(row['share']):>6}  {told} ({of_all})")
-    return "\n".join(lines)
-
-
-def stats_table(
-    stats: pd.DataFrame,
-    categories: Mapping[str, Category] | None = None,
-    *,
-    unit: str = "auto",
-    keep_order: bool = False,
-    priorities: Mapping[str, int] | None = None,
-) -> str:
-    """The statistics by category and operation, aligned; by priority, then the slowest in total, or in their order.
-
-    `unit` is one of numbers.UNITS or "auto". No newline at the end.
-    """
-    is_grouped = table.is_grouped(stats, keep_order=keep_order)
-    lines: list[list[str]] = [[table.row_heading(stats), *table.headings(stats).values()]]
-    titles: set[int] = set()
-    for group in table.groups(stats, categories, unit, keep_order=keep_order, priorities=priorities):
-        if is_grouped:
-            titles.add(len(lines))
-            lines.append([clean(group.category.name)])
-        indent = "  " if is_grouped else ""
-        lines += [[indent + clean(name), *cells] for name, cells in group.rows]
-    if len(lines) == 1:
-        return "no samples"
-    rows = [line for number, line in enumerate(lines) if number not in titles]
-    widths = [max(width(row[column]) for row in rows) for column in range(len(lines[0]))]
-    shown = []
-    for number, line in enumerate(lines):
-        if number in titles:
-            shown.append(line[0])
-            continue
-        name = line[0] + " " * (widths[0] - width(line[0]))
-        cells = [" " * (space - width(cell)) + cell for cell, space in zip(line[1:], widths[1:], strict=True)]
-        shown.append("  ".join([name, *cells]))
-    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([shown[0], rule, *shown[1:]])

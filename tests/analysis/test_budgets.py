@@ -7,7 +7,7 @@ import pytest
 
 from quantum_pulse import analysis
 from quantum_pulse.analysis.significance import binomial_tail
-from quantum_pulse.reading.budgets import Budget
+from quantum_pulse.evidence import Budget
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 
 from quantum_pulse import analysis
 from quantum_pulse.analysis import history
-from quantum_pulse.analysis.comparison import COLUMNS, RunVariation, directed
+from quantum_pulse.analysis.compared import COLUMNS, directed
+from quantum_pulse.analysis.comparison import RunVariation
 from quantum_pulse.analysis.dependence import variance_inflation
 from quantum_pulse.analysis.significance import benjamini_hochberg, student_quantile, student_tail
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from quantum_pulse import analysis
-from quantum_pulse.analysis.comparison import directed
-from quantum_pulse.reading.self_time import Calls
+from quantum_pulse.analysis.compared import directed
+from quantum_pulse.evidence import Calls
 
 CALLS = 3000
 RUN_NS = 10**10

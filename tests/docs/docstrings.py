@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import json
 import sys
 from typing import Any
 
@@ -41,8 +42,29 @@ def _problems(name: str, value: Any) -> list[str]:
         skipped |= {"PR01", "PR02", "PR03"}
     wrong = [f"{code} {text}" for code, text in found["errors"] if code not in skipped]
     if inspect.isclass(value) and value not in MADE_BY_USERS:
-        wrong += [f"the attribute {one} is not documented" for one in _undocumented(value)]
+        return wrong + [f"the attribute {one} is not documented" for one in _undocumented(value)]
+    return wrong if is_property else wrong + _wrong_defaults(value)
+
+
+def _wrong_defaults(value: Any) -> list[str]:
+    """Parameters whose documented default is not the one that they have."""
+    documented = {
+        name.strip(): kind.rpartition(", default ")[2] if ", default " in kind else None
+        for names, kind, _ in get_doc_object(value if inspect.isclass(value) else face.function_of(value))["Parameters"]
+        for name in names.split(",")
+        if "optional" not in kind
+    }
+    wrong = []
+    for name, parameter in inspect.signature(value).parameters.items():
+        has_default = parameter.default not in (inspect.Parameter.empty, None)
+        if name in documented and documented[name] != (_written(parameter.default) if has_default else None):
+            wrong.append(f"the default of {name} is {parameter.default!r}, documented as {documented[name]}")
     return wrong
+
+
+def _written(default: object) -> str:
+    """A default as docstrings have it."""
+    return json.dumps(default) if isinstance(default, str) else repr(default).replace("'", '"')
 
 
 def _undocumented(owner: type) -> list[str]:

@@ -90,7 +90,7 @@ def _returned(value: Any) -> Iterator[tuple[str, Any]]:
 
 @cache
 def _modules() -> dict[str, str]:
-    """Public classes of the package, and the module of each. Of two classes of one name, the one that shows itself."""
+    """Public classes of the package, and the module of each."""
     found = {}
     for file in sorted(PACKAGE.rglob("*.py")):
         module = ".".join(("quantum_pulse", *file.relative_to(PACKAGE).with_suffix("").parts))

@@ -17,7 +17,7 @@ import quantum_pulse as qp
 from quantum_pulse import analysis
 from quantum_pulse.analysis import warmup, windows
 from quantum_pulse.analysis.significance import student_quantile
-from quantum_pulse.reading.budgets import Budget
+from quantum_pulse.evidence import Budget
 from tests.analysis import step_cases
 from tests.analysis.series import persistent
 from tests.perf import statistics

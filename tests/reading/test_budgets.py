@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
+from quantum_pulse.diagnosis import budgets as budget_checks
 from quantum_pulse.operations import Category, Definition
 from quantum_pulse.reading import budgets as counting
 from quantum_pulse.reading import durations as reading
 from quantum_pulse.reading import unfinished
 from quantum_pulse.reading.selection import Selection
-from quantum_pulse.view import budgets, text
+from quantum_pulse.view import budgets
 from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
 
@@ -83,11 +84,11 @@ def test_calls_that_have_not_ended_and_are_above_already(hanging):
 def test_an_interval_in_which_no_call_has_ended(hanging):
     source = qp.open(hanging())._source
     began_ns = int(unfinished.frame(source)["start"].min().value)
-    found = budgets.of(source, Selection(None, began_ns - 1000, None))
+    found = budget_checks.check(source, Selection(None, began_ns - 1000, None))
     assert found[["count", "over", "share", "open_over", "verdict"]].to_numpy().tolist() == [[0, 0, 0.0, 2, "too_few"]]
-    assert text.budget_lines(found).endswith("p99, budget 10.0 µs; 2 are unfinished and exceed it already")
-    assert budgets.of(source, Selection(None, began_ns - 1000, began_ns + 1000))["open_over"].tolist() == [1]
-    assert budgets.of(source, Selection(None, began_ns + 5 * 10**9, None)).empty
+    assert budgets.lines(found).endswith("p99, budget 10.0 µs; 2 are unfinished and exceed it already")
+    assert budget_checks.check(source, Selection(None, began_ns - 1000, began_ns + 1000))["open_over"].tolist() == [1]
+    assert budget_checks.check(source, Selection(None, began_ns + 5 * 10**9, None)).empty
 
 
 def test_each_by_its_own_quantile(write_capture):  # noqa: F811 - the fixture

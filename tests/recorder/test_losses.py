@@ -76,8 +76,9 @@ def test_many_short_lived_threads_lose_nothing(tmp_path):
             thread.start()
             thread.join()
             give_up = time.monotonic() + 10
-            while recorder.account()["pending"] > segments // 2 and time.monotonic() < give_up:
-                time.sleep(0.005)  # on a machine that is busy with something else
+            # The machine may be busy with something else. What is written may not have been given back yet.
+            while recorder.account()["pending"] > segments // 3 and time.monotonic() < give_up:
+                time.sleep(0.005)
     (process,) = processes(tmp_path / "capture")
     assert process["account"]["written"] == threads
     assert qp.open(tmp_path / "capture").losses().empty

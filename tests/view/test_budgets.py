@@ -8,8 +8,9 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.cli import main
+from quantum_pulse.diagnosis import budgets as checks
 from quantum_pulse.operations import Category, Definition
-from quantum_pulse.view import budgets, text
+from quantum_pulse.view import budgets
 from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
 
@@ -41,7 +42,7 @@ def test_lines_and_cells():
         ci_high_us=[9.5, 21.0, 55.0, float("inf")],
         verdict=["kept", "inconclusive", "missed", "too_few"],
     )
-    assert text.budget_lines(checked).splitlines() == [
+    assert budgets.lines(checked).splitlines() == [
         "Budgets",
         "  ▲ missed        A.\ufffdC    p99.9 50.0 µs (45.0 µs to 55.0 µs), budget 30.0 µs; 30 % of its calls "
         "exceed it",
@@ -52,16 +53,16 @@ def test_lines_and_cells():
     rows = dict(budgets.ordered(checked))
     assert budgets.short(rows["A.LONG"]) == "kept, 1.1 %"
     assert budgets.short(rows["A.D"]) == "too few, 0 %"
-    assert text.budget_lines(counted[1:2]).splitlines()[1] == (
+    assert budgets.lines(counted[1:2]).splitlines()[1] == (
         "  · not checked  A.B  p50, budget 20.0 µs; 50 % of its calls exceed it"
     )
-    assert text.budget_lines(counted[:0]) == ""
+    assert budgets.lines(counted[:0]) == ""
     for more, told in (
         (0, ""),
         (1, "; 1 more is unfinished and exceeds it already"),
         (959, "; 959 more are unfinished and exceed it already"),
     ):
-        line = text.budget_lines(counted[1:2].assign(open_over=more))
+        line = budgets.lines(counted[1:2].assign(open_over=more))
         assert line.endswith(f"50 % of its calls exceed it{told}")
 
 
@@ -97,7 +98,7 @@ def words(page):
 
 def test_what_would_take_long_is_checked_where_it_is_asked_for(capture, monkeypatch):
     assert "verdict" in capture.budgets(check=None)
-    monkeypatch.setattr(budgets, "MOST_CHECKED", 3999)
+    monkeypatch.setattr(checks, "MOST_CHECKED", 3999)
     assert "verdict" not in capture.budgets(check=None)
     assert "verdict" in capture.budgets()
     assert "· not checked  W.MISSED  p99, budget 10.0 µs; 25 % of its calls exceed it" in capture._repr_html_()

@@ -11,8 +11,9 @@ from axe_playwright_python.sync_playwright import Axe
 
 import quantum_pulse as qp
 from quantum_pulse.cli import main
-from quantum_pulse.view import document, markdown, plain
-from quantum_pulse.view import page as html_page
+from quantum_pulse.view import document, markdown
+from quantum_pulse.view import html as html_blocks
+from quantum_pulse.view import text as plain
 from tests.browser import pages
 from tests.view import captures
 
@@ -172,8 +173,8 @@ def test_entries_in_each_format():
     name = document.Name("<b>Op*</b>")
     entries = document.Entries([[("Try", "less"), ("Evidence", [name, ": " + "slow " * 30])], [("Try", "more")]])
     whole = document.Document("T", "", [document.Section("advice", "Advice", [entries])])
-    assert "<dd><bdi>&lt;b&gt;Op*&lt;/b&gt;</bdi>: slow" in html_page.block(entries)
-    assert html_page.block(entries).count("<li>") == 2
+    assert "<dd><bdi>&lt;b&gt;Op*&lt;/b&gt;</bdi>: slow" in html_blocks.block(entries)
+    assert html_blocks.block(entries).count("<li>") == 2
     assert "- **Try: less**\n  - Evidence: \\<b\\>Op\\*\\</b\\>: slow" in markdown.write(whole)
     lines = plain.write(whole).splitlines()
     assert lines[lines.index("- Try: less") + 1].startswith("  Evidence: <b>Op*</b>: slow")

@@ -7,9 +7,10 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.cli import main
+from quantum_pulse.diagnosis import open_calls as finding
 from quantum_pulse.explorer import pages
 from quantum_pulse.explorer.model import ExplorerModel
-from quantum_pulse.view import unfinished
+from quantum_pulse.view import open_calls
 from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
 BLOCK = {"operation": "Work.READ", "category": "Input", "start": 0, "thread": 7, "task": 0, "span": 100, "parent": 0}
@@ -34,18 +35,18 @@ def left(write_capture):  # noqa: F811 - the fixture
 
 def test_lines(left):
     outer, inner = {"task": 3}, {"operation": "Work.<LOCK>", "span": 101, "parent": 100, "start": None, "task": 3}
-    found = unfinished.of(qp.open(left(outer, inner))._source)
-    assert unfinished.lines(found).splitlines() == [
+    found = finding.find(qp.open(left(outer, inner))._source)
+    assert open_calls.lines(found).splitlines() == [
         "Unfinished calls, which these statistics leave out",
         "  Work.<LOCK>  just started, when the recording stopped  "
         "(inside Work.READ; thread 7, task 3, process 1; longest finished call: none)",
     ]
     exact = qp.open(left({"start": STARTED_NS + 1}, {"span": 101, "start": None})).unfinished()["start"]
     assert exact.dropna().astype("int64").tolist() == [STARTED_NS + 1]
-    killed = unfinished.of(qp.open(left({}, state="recovered"))._source)
-    assert "at least, when the process was killed" in unfinished.lines(killed)
-    assert "longest finished call: 1.0 ms" in unfinished.lines(killed)
-    assert unfinished.lines([]) == ""
+    killed = finding.find(qp.open(left({}, state="recovered"))._source)
+    assert "at least, when the process was killed" in open_calls.lines(killed)
+    assert "longest finished call: 1.0 ms" in open_calls.lines(killed)
+    assert open_calls.lines([]) == ""
 
 
 def test_calls_in_the_same_place_are_one_line(left):
@@ -59,23 +60,23 @@ def test_calls_in_the_same_place_are_one_line(left):
         )
     ]
     culprit = {"span": 90, "operation": "Work.QUERY", "start": STARTED_NS - 10**9, "thread": 8}
-    found = unfinished.of(qp.open(left(culprit, *waiting))._source)
+    found = finding.find(qp.open(left(culprit, *waiting))._source)
     assert [(one.operation, one.path, one.calls, one.thread) for one in found] == [
         ("Work.QUERY", (), 1, 8),
         ("Work.LOCK", ("Work.READ",), 45, 7),
     ]
-    assert "  Work.LOCK × 45  the first 10.0 s, when" in unfinished.lines(found)
+    assert "  Work.LOCK × 45  the first 10.0 s, when" in open_calls.lines(found)
 
 
 def test_many_places_are_added_up(left):
     blocks = [
         {"span": 100 + number, "operation": f"Work.OP_{number}", "start": STARTED_NS + number} for number in range(25)
     ]
-    found = unfinished.of(qp.open(left(*blocks))._source)
-    told = unfinished.lines(found).splitlines()
-    assert len(told) == 1 + unfinished.MOST_LINES + 1
+    found = finding.find(qp.open(left(*blocks))._source)
+    told = open_calls.lines(found).splitlines()
+    assert len(told) == 1 + open_calls.MOST_LINES + 1
     assert told[-1] == "  and 20 more: capture.unfinished() lists all"
-    assert "5 more are not shown" in unfinished.blocks(found)[-1].text
+    assert "5 more are not shown" in open_calls.blocks(found)[-1].text
 
 
 def test_what_runs_is_told_when_it_takes_longer_than_any_that_ended(left):
@@ -83,9 +84,9 @@ def test_what_runs_is_told_when_it_takes_longer_than_any_that_ended(left):
     block = {**BLOCK, "start": STARTED_NS, "weight": 1}
     for elapsed_ns, is_told in ((900_000, False), (1_100_000, True)):
         source.note_open("1-abcd", [block], STARTED_NS + elapsed_ns)
-        assert bool(unfinished.of(source)) == is_told
+        assert bool(finding.find(source)) == is_told
     source.note_open("1-abcd", [{**block, "operation": "Work.NEVER_ENDED"}], STARTED_NS + 1)
-    assert [one.operation for one in unfinished.of(source)] == ["Work.NEVER_ENDED"]
+    assert [one.operation for one in finding.find(source)] == ["Work.NEVER_ENDED"]
 
 
 def test_every_home_tells(left, tmp_path, capsys):

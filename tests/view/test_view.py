@@ -7,10 +7,10 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse import shown
+from quantum_pulse.evidence import Priorities
 from quantum_pulse.operations import Category
-from quantum_pulse.reading.definitions import Priorities
 from quantum_pulse.statistics import COLUMNS
-from quantum_pulse.view import html, numbers, operations, text
+from quantum_pulse.view import html, numbers, operations, statistics, text
 from tests.view.captures import ENGINE
 
 
@@ -50,19 +50,27 @@ def stats():
     return frame.set_index(["category", "operation"])
 
 
+def as_text(*arguments, **options):
+    return text.table(statistics.table(*arguments, **options))
+
+
+def as_html(*arguments, **options):
+    return html.card([statistics.table(*arguments, **options)])
+
+
 CATEGORIES = {"High": Category("High", "says & more", priority=1), "Low": Category("Low", priority=3)}
 
 
 def test_text_is_aligned_and_in_order(stats):
-    lines = text.stats_table(stats, CATEGORIES).splitlines()
+    lines = as_text(stats, CATEGORIES).splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["High", "Op.<b>", "Op.小さい", "Low", "Op.A"]
     assert len({text.width(line) for line in lines if len(line.split()) > 1}) == 1
     assert shown.clean("a\x1b[31m") == "a\ufffd[31m"
-    assert text.stats_table(stats.iloc[:0]) == "no samples"
+    assert as_text(stats.iloc[:0]) == "no samples"
 
 
 def test_html_is_escaped(stats):
-    shown = html.stats_table(stats, CATEGORIES, caption="<script>")
+    shown = as_html(stats, CATEGORIES, caption="<script>")
     assert "<script>" not in shown
     assert "Op.&lt;b&gt;" in shown
     assert "says &amp; more" in shown
@@ -70,7 +78,7 @@ def test_html_is_escaped(stats):
 
 
 def test_the_order_can_be_kept(stats):
-    lines = text.stats_table(stats, CATEGORIES, keep_order=True, unit="ms").splitlines()
+    lines = as_text(stats, CATEGORIES, keep_order=True, unit="ms").splitlines()
     assert [line.split()[0] for line in lines] == [
         "operation",
         "─" * text.width(lines[1]),
@@ -79,20 +87,20 @@ def test_the_order_can_be_kept(stats):
         "Op.<b>",
     ]
     assert "0.009000 ms" in lines[2]
-    shown = html.stats_table(stats, CATEGORIES, keep_order=True)
+    shown = as_html(stats, CATEGORIES, keep_order=True)
     assert shown.index("Op.A") < shown.index("Op.小さい")
     assert "rowgroup" not in shown.partition("</style>")[2]
 
 
 def test_other_rows_and_quantiles_are_shown(stats):
     threads = stats.drop(columns=["p90_us", "p95_us", "p999_us"]).reset_index().assign(thread=[7, 8, 9])
-    shown = text.stats_table(threads.set_index(["thread"]).drop(columns=["category", "operation"]))
+    shown = as_text(threads.set_index(["thread"]).drop(columns=["category", "operation"]))
     assert shown.splitlines()[0].split() == ["thread", "count", "errors", "total", "mean", "p50", "p99", "max"]
     assert "category" not in shown
-    both = text.stats_table(threads.set_index(["category", "operation", "thread"]), CATEGORIES).splitlines()
+    both = as_text(threads.set_index(["category", "operation", "thread"]), CATEGORIES).splitlines()
     assert both[0].split()[:2] == ["operation", "thread"]
     assert both[3].split()[:2] == ["Op.<b>", "9"]
-    assert "p90" in text.stats_table(stats.drop(columns="p99_us"))
+    assert "p90" in as_text(stats.drop(columns="p99_us"))
 
 
 def test_priorities_decide_the_order_everywhere(tmp_path):

@@ -6,11 +6,11 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.diagnosis import budgets
 from quantum_pulse.export.chosen import Wanted, moment
 from quantum_pulse.export.exporter import Exporter
 from quantum_pulse.reading import definitions, reader, unfinished
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.view import budgets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def build(source: Source, wanted: Wanted) -> dict[str, Any]:
             "end": _time(chosen.end_ns),
         },
         "operations": _records(operations),
-        "budgets": _records(budgets.of(source, chosen).reset_index()),
+        "budgets": _records(budgets.check(source, chosen).reset_index()),
         # After the statistics: a part that turns out to be damaged is a loss too.
         "losses": _records(reader.loss_frame(source)),
         "unfinished": _records(unfinished.frame(source)),

@@ -1,20 +1,32 @@
-"""Draw charts as SVG. Colours are classes of the style sheet, so that a chart fits light pages and dark ones.
-
-No text from a capture gets in here: labels are fixed, numbers are formatted.
-"""
+"""Draw charts as SVG. Colours are classes of the style sheet, so that a chart fits light pages and dark ones."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from quantum_pulse.view import numbers
+from quantum_pulse.view.chart import (
+    Axis,
+    CellChart,
+    Distribution,
+    FigureChart,
+    Interval,
+    Mark,
+    OnScale,
+    OverTime,
+    Runs,
+    Share,
+    Strip,
+    Trend,
+    edges_ns,
+    first_ns,
+)
 from quantum_pulse.view.scales import LogScale, Tick, TimeScale
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import pandas as pd
 
 #: Shades of a heat map, from few calls to many.
@@ -28,16 +40,28 @@ _RIGHT: Final = 14.0
 _MOST_ROWS: Final = 40
 
 
-class Mark(NamedTuple):
-    """A duration in ns that is pointed out: a percentile, a budget."""
+def draw(chart: CellChart | FigureChart) -> str:
+    """The chart as an SVG element; empty where there is nothing to see."""
+    match chart:
+        case OnScale():
+            return _on_scale(chart)
+        case Axis():
+            return _axis(chart.scale)
+        case Share():
+            return _share(chart.share)
+        case Interval():
+            return _interval(chart)
+        case Trend():
+            return _trend(chart)
+        case Runs():
+            return _runs(chart)
+        case Distribution():
+            return _distribution(chart)
+        case OverTime():
+            return _over_time(chart)
 
-    name: str
-    ns: float
-    kind: str = "mark"
 
-
-def ranges_axis(scale: LogScale) -> str:
-    """The labels of the axis that `ranges` are drawn on, for the head of their column."""
+def _axis(scale: LogScale) -> str:
     labels = [tick for tick in scale.ticks() if tick.label]
     # So narrow a chart has room for three.
     shown = labels if len(labels) <= 3 else [labels[0], labels[len(labels) // 2], labels[-1]]
@@ -48,28 +72,26 @@ def ranges_axis(scale: LogScale) -> str:
     )
 
 
-def ranges(scale: LogScale, low: float, p50: float, p99: float, high: float, budget: float | None) -> str:
-    """One operation: a thin line from the fastest to the slowest, a bar from p50 to p99, a dot at p50. In ns."""
-    width = scale.end + scale.start
-    grid = "".join(_line(tick.position, 0, tick.position, 18, "grid") for tick in scale.ticks() if tick.label)
-    at = scale.at
+def _on_scale(chart: OnScale) -> str:
+    at, one = chart.scale.at, chart.durations
+    width = chart.scale.end + chart.scale.start
     parts = [
-        grid,
-        _line(at(low), 9, at(high), 9, "whisker"),
-        f'<rect class="bar" x="{at(p50):.1f}" y="6" width="{max(at(p99) - at(p50), 1):.1f}" height="6" rx="1"/>',
-        f'<circle class="dot" cx="{at(p50):.1f}" cy="9" r="3.5"/>',
+        *(_line(tick.position, 0, tick.position, 18, "grid") for tick in chart.scale.ticks() if tick.label),
+        _line(at(one.low), 9, at(one.high), 9, "whisker"),
+        f'<rect class="bar" x="{at(one.p50):.1f}" y="6" width="{max(at(one.p99) - at(one.p50), 1):.1f}" height="6" '
+        'rx="1"/>',
+        f'<circle class="dot" cx="{at(one.p50):.1f}" cy="9" r="3.5"/>',
     ]
-    if budget is not None:
-        parts.append(_line(at(budget), 2, at(budget), 16, "budget"))
+    if one.budget is not None:
+        parts.append(_line(at(one.budget), 2, at(one.budget), 16, "budget"))
     body = "".join(parts)
     return (
         f'<svg class="ranges" viewBox="0 0 {width:g} 18" width="{width:g}" height="18" aria-hidden="true">{body}</svg>'
     )
 
 
-def span_bar(begin: float, end: float) -> str:
-    """A bar from `begin` to `end`, as shares of the time shown; what lies outside is cut off."""
-    low, high = (min(max(one, 0.0), 1.0) * 120 for one in (begin, end))
+def _interval(chart: Interval) -> str:
+    low, high = (min(max(one, 0.0), 1.0) * 120 for one in (chart.begin, chart.end))
     bar = f'<rect class="share" x="{low:.1f}" y="5" width="{max(high - low, 1):.1f}" height="8" rx="1"/>'
     return (
         '<svg class="trend" viewBox="0 0 121 18" width="121" height="18" aria-hidden="true">'
@@ -77,29 +99,39 @@ def span_bar(begin: float, end: float) -> str:
     )
 
 
-def trend(values: Sequence[float]) -> str:
-    """A line without axes through values over time, NaN where there is none."""
-    known = [value for value in values if not math.isnan(value) and value > 0]
-    if len(known) < 2:
+def _trend(chart: Trend) -> str:
+    heights = chart.heights()
+    if not heights:
         return ""
-    low, high = math.log(min(known)), math.log(max(known))
-    # Do not magnify a change of less than a fifth.
-    if high - low < 0.2:
-        low, high = low - 0.1, high + 0.1
-    step = 76 / max(len(values) - 1, 1)
+    step = 76 / max(len(heights) - 1, 1)
     points = [
-        None
-        if math.isnan(value) or value <= 0
-        else (2 + place * step, 16 - 14 * (math.log(value) - low) / (high - low))
-        for place, value in enumerate(values)
+        None if math.isnan(height) else (2 + place * step, 16 - 14 * height) for place, height in enumerate(heights)
     ]
     return (
         f'<svg class="trend" viewBox="0 0 80 18" width="80" height="18" aria-hidden="true">{_path(points, "p99")}</svg>'
     )
 
 
-def share_bar(share: float) -> str:
-    """A bar of 40 pixels, filled in part."""
+def _runs(chart: Runs) -> str:
+    shape = chart.heights(28)
+    if not shape:
+        return ""
+    low, high = math.log(max(min(chart.durations), 1)), math.log(max(chart.durations))
+    place = (math.log(max(chart.median, 1)) - low) / (high - low) * 196
+    # What happened once is seen too.
+    heights = [max(one * 32, 1.5) if one else 0 for one in shape]
+    bars = "".join(
+        f'<rect x="{number * 7 + 0.5:g}" y="{36 - height:.1f}" width="6" height="{height:.1f}"/>'
+        for number, height in enumerate(heights)
+        if height
+    )
+    return (
+        '<svg viewBox="-4 0 204 44" width="204" height="44" fill="currentColor" aria-hidden="true">'
+        f'<g opacity=".6">{bars}</g><path d="M{place:.1f} 37l-4 6h8z"/></svg>'
+    )
+
+
+def _share(share: float) -> str:
     filled = f'<rect class="share" x="0" y="4" width="{max(share * 40, 0.5):.1f}" height="10" rx="1"/>'
     return (
         '<svg class="trend share-bar" viewBox="0 0 40 18" width="40" height="18" aria-hidden="true">'
@@ -107,17 +139,8 @@ def share_bar(share: float) -> str:
     )
 
 
-def distribution(
-    edges: Sequence[float],
-    calls: npt.NDArray[Any],
-    marks: Sequence[Mark],
-    baseline: npt.NDArray[Any] | None = None,
-) -> str:
-    """Distribution of durations: bars over a logarithmic axis, with `marks` above it.
-
-    `edges` are those of the bins in ns, one more than `calls`. `baseline`, in the same bins, is drawn as a line, as
-    high as if it had as many calls.
-    """
+def _distribution(chart: Distribution) -> str:
+    edges, calls, baseline = chart.edges, chart.calls, chart.baseline
     width, height, top, bottom = 740.0, 270.0, 54.0, 230.0
     scale = LogScale.around(edges[0], edges[-1], _LEFT, width - _RIGHT)
     before = None if baseline is None or not baseline.sum() else baseline * (calls.sum() / baseline.sum())
@@ -140,7 +163,7 @@ def distribution(
         parts.append(f'<path class="{kind}" d="{"".join(outline)}V{bottom:g}Z"/>')
     if before is not None:
         parts += [_line(_LEFT, height - 8, _LEFT + 24, height - 8, "before"), _text(_LEFT + 30, height - 4, "baseline")]
-    parts += [_line(_LEFT, bottom, width - _RIGHT, bottom, "axis"), *_marks(scale, marks, top, bottom, width)]
+    parts += [_line(_LEFT, bottom, width - _RIGHT, bottom, "axis"), *_marks(scale, chart.marks, top, bottom, width)]
     parts += _labels(scale.ticks(), bottom + 17, width)
     parts.append(_text(width - _RIGHT, height - 4, "duration, logarithmic", "end", "faint"))
     parts.append(_text(_LEFT - 8, top - 12, "calls", "end", "faint"))
@@ -165,29 +188,10 @@ def _marks(scale: LogScale, marks: Sequence[Mark], top: float, bottom: float, wi
     return parts
 
 
-class Strip(NamedTuple):
-    """A metric under a heat map: its name, one value a window (NaN where unknown), and the largest as text."""
-
-    name: str
-    values: Sequence[float]
-    largest: str
-
-
-def over_time(
-    heat: pd.DataFrame,
-    window_ns: int,
-    lines: Mapping[str, Sequence[float]],
-    strips: Sequence[Strip],
-    budget: float | None,
-    slow: tuple[int, int] | None = None,
-) -> str:
-    """A heat map of durations over time, percentiles over it, metrics under it, all on one axis of time.
-
-    `heat` as `Capture.heatmap` gives it, a column a window of `window_ns`; `lines` p50 and p99 of each window, in ns;
-    `slow` the first of some windows that are pointed out, and the first after them.
-    """
+def _over_time(chart: OverTime) -> str:
+    window_ns, budget, slow = chart.window_ns, chart.budget, chart.slow
     width, top, map_height, strip_height = 1060.0, 26.0, 210.0, 46.0
-    heat = _coarse(heat)
+    heat = _coarse(chart.heat)
     begin = first_ns(heat)
     time = TimeScale(begin, begin + window_ns * len(heat.columns), _LEFT, width - _RIGHT)
     edges = edges_ns(heat)
@@ -204,7 +208,7 @@ def over_time(
     parts.append(_cells(heat, edges, scale, time, window_ns))
     if budget is not None and scale.low < budget < scale.high:
         parts.append(_line(_LEFT, scale.at(budget), width - _RIGHT, scale.at(budget), "budget"))
-    for name, values in lines.items():
+    for name, values in chart.lines.items():
         points = [
             None if math.isnan(value) else (time.at(begin + (place + 0.5) * window_ns), scale.at(value))
             for place, value in enumerate(values)
@@ -215,7 +219,7 @@ def over_time(
         parts.append(f'<path class="moment" d="M{x:.1f} {top:g}V{top - 5:g}H{end_x:.1f}V{top:g}"/>')
         parts.append(_text(x, top - 9, "slow", "start", "moment"))
     y = bottom
-    for strip in strips:
+    for strip in chart.strips:
         parts += _strip(strip, y + 22, strip_height - 22, time, begin, window_ns, width)
         y += strip_height
     parts.append(_line(_LEFT, y + 6, width - _RIGHT, y + 6, "axis"))
@@ -337,18 +341,3 @@ def _svg(width: float, height: float, body: str, attributes: str = "") -> str:
         f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" width="{width:g}" aria-hidden="true" {attributes}>'
         f"{body}</svg>"
     )
-
-
-def first_ns(heat: pd.DataFrame) -> int:
-    """When the first column of a heat map begins, Unix time."""
-    import pandas as pd
-
-    return int(pd.Timestamp(heat.columns[0]).value)
-
-
-def edges_ns(heat: pd.DataFrame) -> list[float]:
-    """Edges of the rows of a heat map (of `Capture.heatmap`) in ns, one more than rows; at least 1, as axes need it."""
-    edges = [float(edge) * 1000 for edge in heat.index]
-    # Rows are equally high on a logarithmic axis, but for those below 64 ns, which are of 8 ns.
-    above = edges[-1] * 2**0.125 if len(edges) < 2 or not edges[-2] else edges[-1] * edges[-1] / edges[-2]
-    return [max(edge, 1.0) for edge in (*edges, max(above, edges[-1] + 8))]

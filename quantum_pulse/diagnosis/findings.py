@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.diagnosis import budgets, open_calls
+from quantum_pulse.evidence import Priorities
 from quantum_pulse.operations import Category
 from quantum_pulse.reading import (
     definitions,
@@ -25,13 +27,13 @@ from quantum_pulse.reading import (
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.selection import Recorded
 from quantum_pulse.reading.slowest import SlowSample
-from quantum_pulse.view import budgets, scales, unfinished
-from quantum_pulse.view.unfinished import Unfinished
+from quantum_pulse.view import scales
+from quantum_pulse.view.open_calls import Unfinished
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.analysis.comparison import Comparison
+    from quantum_pulse.analysis import Comparison
     from quantum_pulse.analysis.recommendations import Recommendation
 
 #: Operations that get charts: those that took the most time. The others have their statistics. Each takes up to
@@ -70,7 +72,7 @@ class Findings:
     categories: Mapping[str, Category]
     budgets: pd.DataFrame
     descriptions: dict[str, str]
-    priorities: definitions.Priorities
+    priorities: Priorities
     begin_ns: int
     end_ns: int
     window_ns: int
@@ -162,7 +164,7 @@ def gather(
         path=source.path,
         stats=stats,
         categories=definitions.categories(source),
-        budgets=budgets.of(source),
+        budgets=budgets.check(source),
         descriptions={str(one["name"]): str(one.get("description") or "") for one in source.definitions()},
         priorities=definitions.priorities(source),
         begin_ns=begin,
@@ -176,7 +178,7 @@ def gather(
         metrics=tables.whole(source, "metrics", "time"),
         events=tables.whole(source, "events", "start"),
         losses=reader.loss_frame(source),
-        unfinished=unfinished.of(source),
+        unfinished=open_calls.find(source),
         processes=list(source.processes),
         comparison=comparison,
         baseline=baseline,

@@ -1,0 +1,171 @@
+"""Charts as data: what they show, independent of how they are drawn. `svg` draws them, `sparks` writes them as text.
+
+Durations are in ns. No text from a capture gets in here: labels are fixed, numbers are formatted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from quantum_pulse.view.scales import LogScale
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """One operation: a thin line from the fastest to the slowest, a bar from p50 to p99, a dot at p50, its budget."""
+
+    low: float
+    p50: float
+    p99: float
+    high: float
+    budget: float | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[Any, Any], budget_us: float | None) -> Durations:
+        """Those of a row of `Capture.stats`."""
+        low, p50, p99, high = (float(row[key]) * 1000 for key in ("min_us", "p50_us", "p99_us", "max_us"))
+        return cls(low, p50, p99, high, None if budget_us is None else budget_us * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class OnScale:
+    """Durations on an axis that several rows share."""
+
+    scale: LogScale
+    durations: Durations
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The labels of the axis that several rows share, for the head of their column."""
+
+    scale: LogScale
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A bar that is filled in part."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A bar from `begin` to `end`, as shares of the time shown; what lies outside is cut off."""
+
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A line through values over time, NaN where there is none."""
+
+    values: Sequence[float]
+
+    def heights(self) -> list[float]:
+        """The logarithms as shares of their range, NaN where there is none; empty for less than two values."""
+        known = [value for value in self.values if not math.isnan(value) and value > 0]
+        if len(known) < 2:
+            return []
+        low, high = math.log(min(known)), math.log(max(known))
+        # Do not magnify a change of less than a fifth.
+        if high - low < 0.2:
+            low, high = low - 0.1, high + 0.1
+        return [
+            math.nan if math.isnan(value) or value <= 0 else (math.log(value) - low) / (high - low)
+            for value in self.values
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """A few durations over a logarithmic axis, with a mark at their median."""
+
+    durations: Sequence[int]
+    median: float
+
+    def heights(self, bins: int) -> list[float]:
+        """How many are in each of `bins`, as shares of the highest; empty where all are the same."""
+        logs = [math.log(max(value, 1)) for value in self.durations]
+        if not logs or max(logs) == min(logs):
+            return []
+        low, high = min(logs), max(logs)
+        counts = [0] * bins
+        for value in logs:
+            counts[min(int((value - low) / (high - low) * bins), bins - 1)] += 1
+        return [count / max(counts) for count in counts]
+
+
+class Mark(NamedTuple):
+    """A duration that is pointed out: a percentile, a budget."""
+
+    name: str
+    ns: float
+    kind: str = "mark"
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Bars over a logarithmic axis, with `marks` above it.
+
+    `edges` are those of the bins, one more than `calls`. `baseline`, in the same bins, is drawn as a line, as high as
+    if it had as many calls.
+    """
+
+    edges: Sequence[float]
+    calls: npt.NDArray[Any]
+    marks: Sequence[Mark]
+    baseline: npt.NDArray[Any] | None = None
+
+
+class Strip(NamedTuple):
+    """A metric under a heat map: its name, one value a window (NaN where unknown), and the largest as text."""
+
+    name: str
+    values: Sequence[float]
+    largest: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """A heat map of durations over time, percentiles over it, metrics under it, all on one axis of time.
+
+    `heat` as `Capture.heatmap` gives it, a column a window of `window_ns`; `lines` p50 and p99 of each window; `slow`
+    the first of some windows that are pointed out, and the first after them.
+    """
+
+    heat: pd.DataFrame
+    window_ns: int
+    lines: Mapping[str, Sequence[float]]
+    strips: Sequence[Strip]
+    budget: float | None = None
+    slow: tuple[int, int] | None = None
+
+
+#: Fits into a cell of a table.
+CellChart: TypeAlias = OnScale | Axis | Share | Interval | Trend | Runs
+#: Needs room of its own.
+FigureChart: TypeAlias = Distribution | OverTime
+
+
+def first_ns(heat: pd.DataFrame) -> int:
+    """When the first column of a heat map begins, Unix time."""
+    import pandas as pd
+
+    return int(pd.Timestamp(heat.columns[0]).value)
+
+
+def edges_ns(heat: pd.DataFrame) -> list[float]:
+    """Edges of the rows of a heat map (of `Capture.heatmap`) in ns, one more than rows; at least 1, as axes need it."""
+    edges = [float(edge) * 1000 for edge in heat.index]
+    # Rows are equally high on a logarithmic axis, but for those below 64 ns, which are of 8 ns.
+    above = edges[-1] * 2**0.125 if len(edges) < 2 or not edges[-2] else edges[-1] * edges[-1] / edges[-2]
+    return [max(edge, 1.0) for edge in (*edges, max(above, edges[-1] + 8))]
