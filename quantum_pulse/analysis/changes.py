@@ -298,7 +298,7 @@ class _Candidate(NamedTuple):
 
 
 def _clearest(found: Sequence[seeded.Steps], count: int) -> list[int]:
-    """Places that may be steps, the clearest first; one whose interval has a clearer one is none."""
+    """Places that may be steps, the clearest first; each has an interval without a clearer one."""
     import numpy as np
 
     least = math.sqrt(2 * wandering.STEP_COST * math.log(count))

@@ -130,9 +130,11 @@ def compare_samples(
     >>> after = {"Shop.PARSE": 1.5 * rng.lognormal(10, 0.3, 2000)}
     >>> found = analysis.compare_samples(before, after)
     >>> found.verdict
+    'differs'
+    >>> analysis.compare_samples([before] * 2, [after] * 2).verdict
     'regressed'
     >>> found.table[["quantile", "verdict"]].values.tolist()
-    [[0.5, 'regressed'], [0.95, 'regressed'], [0.99, 'regressed']]
+    [[0.5, 'differs'], [0.95, 'differs'], [0.99, 'differs']]
     """
     import pandas as pd
 
