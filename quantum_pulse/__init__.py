@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from quantum_pulse.facade import last as last
     from quantum_pulse.facade import open as open  # noqa: A004 - qp.open is the name that reads best
     from quantum_pulse.facade import sample as sample
+    from quantum_pulse.facade.importing import import_trace as import_trace
     from quantum_pulse.history import History as History
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Recorder",
     "__version__",
     "analysis",
+    "import_trace",
     "last",
     "op",
     "open",
@@ -47,6 +49,7 @@ __all__ = [
 _LAZY = {
     "Capture": "quantum_pulse.facade",
     "History": "quantum_pulse.history",
+    "import_trace": "quantum_pulse.facade.importing",
     "last": "quantum_pulse.facade",
     "open": "quantum_pulse.facade",
     "sample": "quantum_pulse.facade",

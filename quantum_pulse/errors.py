@@ -109,3 +109,17 @@ class DefinitionError(QuantumPulseError, TypeError):
     ...
     quantum_pulse.errors.DefinitionError: op() got an unexpected keyword argument 'budget'; did you mean budget_us?
     """
+
+
+class TraceError(QuantumPulseError):
+    """A file cannot be imported: it is no trace of a known format, or it is damaged.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("notes.txt").write_text("no trace")
+    >>> qp.import_trace("notes.txt", "captures/notes")
+    Traceback (most recent call last):
+    ...
+    quantum_pulse.errors.TraceError: notes.txt is of no format that can be imported; there are chrome, ...
+    """

@@ -10,6 +10,10 @@ from quantum_pulse import arguments, schema
 from quantum_pulse.directories import Folder
 from quantum_pulse.errors import RecordingError
 
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def is_deleted(capture: str | os.PathLike[str]) -> bool:
     """Whether there is no directory `capture` any more. One that may not be looked at is there."""
@@ -78,8 +82,11 @@ def _empty(target: str) -> None:
     os.unlink(f"{target}/{schema.MANIFEST}")
 
 
-def make(path: str, created_ns: int) -> None:
-    """Make the folders of a capture and its manifest, as far as they are not there. Raises OSError."""
+def make(path: str, created_ns: int, imported: dict[str, Any] | None = None) -> None:
+    """Make the folders of a capture and its manifest, as far as they are not there. Raises OSError.
+
+    `imported`: what the manifest says of the trace that the capture was made of.
+    """
     for folder in (schema.PROCESSES, *schema.RECORDED):
         os.makedirs(f"{path}/{folder}", exist_ok=True)
     if not os.path.exists(f"{path}/{schema.MANIFEST}"):
@@ -87,6 +94,7 @@ def make(path: str, created_ns: int) -> None:
             "format": schema.FORMAT_VERSION,
             "writer": f"quantum_pulse {_version()}",
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created_ns / 1e9)),
+            **({} if imported is None else {"imported": imported}),
         }
         with Folder.at(path) as root:
             root.write_json(schema.MANIFEST, content)

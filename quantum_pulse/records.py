@@ -56,7 +56,7 @@ def checked_process(content: dict[str, Any]) -> dict[str, Any]:
     for key in ("overhead", "operations"):
         numbers = content.get(key)
         _expect(numbers is None or (isinstance(numbers, dict) and all(map(_is_amount, numbers.values()))), key)
-    for key in ("host", "python", "state", "parent", "failure", "core", "clock", "level", "on_full"):
+    for key in ("host", "title", "python", "state", "parent", "failure", "core", "clock", "level", "on_full"):
         _expect(isinstance(content.get(key), str | None), key)
     _expect(_is_texts(content.get("argv")), "argv")
     # Of workers, how many ended in each way.

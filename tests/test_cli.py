@@ -43,6 +43,35 @@ def script(tmp_path):
     return write
 
 
+def test_import_and_plan(tmp_path, capfd):
+    trace = tmp_path / "t.json"
+    trace.write_text('[{"ph": "X", "name": "load", "cat": "io", "pid": 1, "tid": 1, "ts": 5, "dur": 2}, {"ph": "X"}]')
+    target = tmp_path / "c"
+    arguments = ["import", str(trace), "-o", str(target), "--enum", str(tmp_path / "operations.py")]
+    assert main(arguments) == 0
+    shown = capfd.readouterr()
+    assert "1 samples of 2 events" in shown.out
+    assert "LOST" in shown.out
+    assert "missing in the capture" in shown.err
+    assert "class Io(qp.Operation)" in (tmp_path / "operations.py").read_text()
+    assert main(["stats", str(target)]) == 0
+    assert "refused when the trace was imported" in capfd.readouterr().out
+    assert main(arguments) == 2
+    assert "--force replaces it" in capfd.readouterr().err
+    assert main([*arguments, "--force"]) == 0
+    assert main(["import", str(trace), "-o", str(target), "--format", "crome", "--force"]) == 2
+    assert "'chrome'" in capfd.readouterr().err
+    assert main(["import", str(tmp_path / "none.json"), "-o", str(target)]) == 2
+    capfd.readouterr()
+    plan = ["plan", "--rate", "20000", "--operations", "40", "--hosts", "100", "--days", "30"]
+    assert main(plan) == 0
+    shown = capfd.readouterr().out
+    for line in ("samples a day, each host", "disk for 30 days, 100 hosts", "upload, 100 hosts", "timeline of an hour"):
+        assert line in shown
+    assert main(["plan", "--rate", "-1"]) == 2
+    assert "rate must be" in capfd.readouterr().err
+
+
 def test_help_shows_examples(capsys):
     assert main(["--help"]) == 0
     assert "quantum-pulse run --into captures/t -m tests" in capsys.readouterr().out

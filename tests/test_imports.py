@@ -22,6 +22,7 @@ FORBIDDEN = HEAVY | {
     "quantum_pulse.export",
     "quantum_pulse.facade",
     "quantum_pulse.history",
+    "quantum_pulse.integrations",
     "quantum_pulse.notebook",
     "quantum_pulse.records",
     "quantum_pulse.diagnosis",

@@ -185,7 +185,7 @@ class Agent:
         except FileNotFoundError:
             return  # it has just been taken over
         except (OSError, ValueError) as error:
-            logger.debug("%s is left alone: %s", path.name, error)
+            logger.debug("%s is ignored: %s", path.name, error)
             return
         self.recordings[name] = recording
         if recording.described.get("keep") and not recording.is_forked:
@@ -432,7 +432,7 @@ class Agent:
         ):
             if now < self._failing_since + GIVE_UP_S:
                 return False
-            logger.error("%s: what is in the rings stays there, to be recovered", self.capture)
+            logger.error("%s: the rings are kept, to be recovered", self.capture)
         elif self._is_finishing and all(one.pid != os.getpid() for one in self.recordings.values()):
             if self.recordings:
                 return True  # a thread of a program that ends: the others start another agent

@@ -167,7 +167,7 @@ class Expiry:
             # Errors of the system may pass. pyarrow raises OSError for damage as well, without a number.
             if not isinstance(error, OSError) or error.errno is None:
                 self._refused.add(_path(piece.table, piece.name))
-            logger.debug("%s stays: %s", piece.name, error)
+            logger.debug("%s is kept: %s", piece.name, error)
             return None
         until_ns = None if piece.part.last_ns is None else piece.part.last_ns + 1
         return summaries.nothing()._replace(rows=rows, until_ns=until_ns, operations=operations, expired=expired)
@@ -224,7 +224,7 @@ class Expiry:
             except (pa.ArrowException, ValueError, OverflowError) as error:
                 # They can be read one by one, as far as they can be read at all.
                 self._refused.update(_path(schema.ROLLED_UP, name) for name in names)
-                logger.debug("%s stay: %s", ", ".join(names), error)
+                logger.debug("%s are kept: %s", ", ".join(names), error)
                 continue
             self._write(root, found.next_number, whole._replace(merged=names))
             _delete(root, schema.ROLLED_UP, names)

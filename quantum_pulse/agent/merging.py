@@ -72,7 +72,7 @@ class Merger:
             else:
                 self.merge()
         except Exception as error:  # noqa: BLE001 - the disk's errors, pyarrow's, and those of a damaged part
-            logger.debug("parts are not merged any more: %s", error)
+            logger.debug("parts are no longer merged: %s", error)
             self._has_failed = True
 
     def merge(self) -> None:

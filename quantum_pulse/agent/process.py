@@ -37,7 +37,7 @@ def main(capture: str) -> None:
     try:
         Agent(place, core, lock).run()
     except Exception:
-        logging.getLogger("quantum_pulse").exception("the agent of %s has ended", capture)
+        logging.getLogger("quantum_pulse").exception("the agent of %s has failed", capture)
         sys.exit(1)
 
 

@@ -49,7 +49,7 @@ class AgentThread:
         try:
             self._agent.run()
         except Exception:
-            logger.exception("the thread that writes has ended, the program goes on")
+            logger.exception("the agent's thread has failed; the program continues")
 
     def is_alive(self) -> bool:
         """Whether it is at work."""

@@ -10,14 +10,14 @@ from typing import Any, Final, NoReturn
 
 import quantum_pulse as qp
 from quantum_pulse import files
-from quantum_pulse.cli import compare, demo, export, lab, overhead, recover, report, run, stats
+from quantum_pulse.cli import compare, demo, export, import_trace, lab, overhead, plan, recover, report, run, stats
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.operations import nearest
 from quantum_pulse.shown import say
 
 #: In the order in which --help shows them.
-COMMANDS: Final = (demo, run, stats, report, lab, compare, export, overhead, recover)
+COMMANDS: Final = (demo, run, stats, report, lab, compare, export, import_trace, plan, overhead, recover)
 
 _EXAMPLES = """\
 examples:
@@ -31,6 +31,8 @@ examples:
   quantum-pulse lab captures/t                    explore it in JupyterLab, down to single calls
   quantum-pulse compare captures/main captures/branch --format markdown
   quantum-pulse export captures/t -o t.trace.json every sample, for Perfetto; also parquet csv arrow json prom
+  quantum-pulse import trace.json -o captures/t   make a capture of a trace of Chrome, PyTorch, Perfetto, OpenTelemetry
+  quantum-pulse plan --rate 20000 --hosts 100     what a fleet's captures take: disk, upload, time of queries
 
 a script records what it marks with `with Op.MEMBER:` or `@Op.MEMBER`, where Op is a quantum_pulse.Operation.
 """

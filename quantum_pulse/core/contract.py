@@ -102,6 +102,15 @@ class Core(Protocol):
         none is in production.
         """
 
+    @property
+    def Block(self) -> type[_native.Block]:  # noqa: N802 - a class of the module
+        """``Block(probe)`` is a block that is open from now on, and an object: what no ``with`` can enclose.
+
+        `end`, in whatever context or thread, records it, and a second time does nothing. What begins after that is not
+        inside of it, also in tasks that were created while it was open. `become` makes it a block of another probe, as
+        if it had always been one. A block that is given up is ended with GeneratorExit. One thread at a time uses it.
+        """
+
     def now(self) -> int:
         """Nanoseconds on the monotonic clock that samples are taken with."""
 

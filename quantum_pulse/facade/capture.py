@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from quantum_pulse.facade.operations import RecordedOperations
     from quantum_pulse.reading.slowest import Slowest
     from quantum_pulse.view.figures import Chart
+    from quantum_pulse.view.flame import Flame
     from quantum_pulse.view.formats import Report
 
     #: A capture, opened or by its path.
@@ -330,6 +331,64 @@ class Capture:
         from quantum_pulse.reading import nesting
 
         return nesting.tree(self._source, operations, start, end)
+
+    def flame(
+        self,
+        operations: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
+        *,
+        by: Literal["total", "self"] = "total",
+        baseline: CaptureOrPath | None = None,
+    ) -> Flame:
+        """Draw the call tree as an icicle, which a notebook shows and a terminal prints.
+
+        Parameters
+        ----------
+        operations : operation, enum, or iterable of operations, optional
+            Begin paths at these operations.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+        by : {"total", "self"}, default "total"
+            "total": from the outermost calls in; frames are as wide as the calls take with all inside them. "self":
+            from the operations that spend the time themselves, with the calls around them below.
+        baseline : Capture, str or path-like, optional
+            Another capture to compare with. Frames are then coloured by how much longer they take than they would
+            in the baseline, had it made as many of the outermost calls.
+
+        Returns
+        -------
+        Flame
+            The icicle, also as text, folded stacks and a file for speedscope.
+
+        Raises
+        ------
+        TypeError
+            If `operations` contains a string.
+        ValueError
+            If `by` or a moment is invalid.
+
+        See Also
+        --------
+        Capture.tree : The same as a table.
+
+        Examples
+        --------
+        >>> flame = qp.sample("engine").flame()
+        >>> flame.table.index[1]
+        'Engine.ORDER > Engine.SUBMIT'
+        """
+        from quantum_pulse.analysis import stacks
+        from quantum_pulse.view.flame import Flame
+
+        arguments.one_of(by, "by", stacks.KINDS)
+        before = None if baseline is None else Capture(_source_of(baseline, "baseline"))
+        return Flame(
+            stacks.of_tree(self.tree(operations, start, end)),
+            None if before is None else stacks.of_tree(before.tree(operations)),
+            by,
+            self.path.resolve().name,
+        )
 
     def slowest(
         self, n: int = 10, operation: Operations = None, *, start: Moment = None, end: Moment = None

@@ -47,7 +47,8 @@ pl.scan_parquet("monday/samples/*.parquet").group_by("operation").agg(pl.col("du
 
 | Path | What it is |
 | --- | --- |
-| `{schema.MANIFEST}` | Marks the directory as a capture: `format` (version), `writer`, `created` (ISO 8601, UTC). |
+| `{schema.MANIFEST}` | Marks the directory as a capture: `format` (version), `writer`, `created` (ISO 8601, UTC); \
+of an imported trace `imported`: `file`, `format`, `events`, `samples`, `refused` (reason and number) and `notes`. |
 | `{schema.PROCESSES}/*.json` | One for each recording of a process: who it was, its clock, its account, its losses. \
 Forked processes that end before anything of theirs is written share one, `*{schema.WORKERS}.json`. |
 {{tables}}
@@ -62,6 +63,7 @@ A process file is a JSON object:
 | Key | What it is |
 | --- | --- |
 | `pid`, `host`, `argv`, `python` | Which process it was. |
+| `title` | Of an imported trace: what the trace calls the process, or null. |
 | `state` | `recording`, `finished`, `recovered` (it was killed) or `snapshot`; in version 1 also `starting` and \
 `failed`. |
 | `ended` | Null while it is running, or how it ended, as far as that can be known: `stop`, `exec`, `exit status 3`, \

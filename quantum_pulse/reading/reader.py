@@ -90,6 +90,10 @@ class Source:
         """What each recording's process file says."""
         return list(self.recordings.values())
 
+    def process_of(self, part: Part) -> dict[str, Any]:
+        """What the process file says of the recording that `part` is of; nothing where there is none."""
+        return self.recordings.get(part.origin if self.captures else part.recording, {})
+
     def report_damage(self, path: Path, error: BaseException, rows: int | None = None) -> None:
         """Note that the file `path` is left out, and why. `rows` is how many samples it held, if that is known."""
         shown = path.relative_to(self.path) if path.is_relative_to(self.path) else path.name

@@ -247,6 +247,16 @@ def steps(total: int, label: str) -> Iterator[Callable[[], object]]:
         yield bar.update
 
 
+@contextlib.contextmanager
+def reading_bytes(total: int, label: str, least: int) -> Iterator[Callable[[int], object]]:
+    """A bar over the bytes of a file, as `progress`; a file of fewer than `least` is read before it would show."""
+    if total < least:
+        yield lambda _: None
+        return
+    with _bar(total=total, desc=label, unit="B", unit_scale=True) as bar:
+        yield bar.update
+
+
 def _bar(**options: Any) -> Any:
     from tqdm.auto import tqdm
 

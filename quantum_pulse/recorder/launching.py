@@ -1,4 +1,4 @@
-"""See to it that an agent serves a capture: a process, or where that is impossible a thread that does the same."""
+"""Keep an agent running for a capture: a process, or a thread of the program if no process can be started."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
     from typing import Any, Final
 
-#: A process that was started needs so long until it holds the lock, in seconds, on a machine that is busy.
+#: The longest that a new process takes to hold the lock on a busy machine, in seconds.
 STARTING_S: Final = 5.0
-#: How often a process, and then a thread, is started that never comes to hold the lock.
+#: How many processes, and then threads, are started that never come to hold the lock.
 MOST_ATTEMPTS: Final = 2
 
-#: Variables that make a process record itself: the agent must not.
+#: Variables that make a process record itself, which the agent must not.
 _OWN_VARIABLES: Final = ("QUANTUM_PULSE", "QUANTUM_PULSE_INHERITED", "QUANTUM_PULSE_LEVEL", "QUANTUM_PULSE_RINGS")
 #: With more threads than one, OpenBLAS ends a process in which no thread can be started, and nothing here needs them.
 _SINGLE_THREADED: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -34,10 +34,10 @@ main(sys.argv[1])
 
 
 class Launcher:
-    """Keeps an agent at work for one capture."""
+    """Keeps an agent running for one capture."""
 
     def __init__(self, place: Place, *, is_thread: bool) -> None:
-        """`is_thread`: never start a process."""
+        """With `is_thread`, never start a process."""
         self._place = place
         self._is_thread = is_thread
         self._attempts = 0
@@ -47,7 +47,7 @@ class Launcher:
         self._threads = 0
 
     def ensure(self, seen_ns: int = 0) -> None:
-        """Start an agent unless there is one. Raises RecordingError where nothing can be started at all.
+        """Start an agent unless one is running. Raises RecordingError if neither a process nor a thread can be started.
 
         `seen_ns` is when an agent last looked at the rings, on the core's clock.
         """
@@ -55,7 +55,7 @@ class Launcher:
             self._attempts = 0
             return
         if seen_ns > self._launched_ns:
-            # The one that was started last has come to hold the lock, and has been killed since.
+            # The last one came to hold the lock, and was killed later.
             self._attempts = 0
             self._launched_at = float("-inf")
         if time.monotonic() < self._launched_at + STARTING_S:
@@ -71,17 +71,17 @@ class Launcher:
             else:
                 return
         elif not self._is_thread:
-            self._fall_back("the process that was started to write has ended")
+            self._fall_back("the agent that was started has ended")
         self._start_thread()
 
     def close(self) -> None:
-        """End the thread, if there is one, once what it has begun is written."""
+        """End the thread, if there is one, once it has written what it began."""
         if self._thread is not None:
             self._thread.close()
             self._thread = None
 
     def abandon(self) -> None:
-        """In a forked child: the thread is not there."""
+        """In a forked child: forget the thread, which only the parent has."""
         if self._thread is not None:
             self._thread.abandon()
             self._thread = None
@@ -91,7 +91,7 @@ class Launcher:
         import warnings
 
         warnings.warn(
-            f"quantum_pulse writes with a thread of this program, because no process could be started ({why})",
+            f"quantum_pulse writes from a thread of this program, because no process could be started ({why})",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -103,18 +103,18 @@ class Launcher:
             return
         self._threads += 1
         if self._threads > MOST_ATTEMPTS:
-            return  # whatever ends it is in the log
+            return  # the log says why they ended
         try:
             self._thread = AgentThread(self._place)
         except (RuntimeError, ImportError) as error:
-            raise RecordingError(f"nothing can write into {self._place.capture}: {error}") from error
+            raise RecordingError(f"cannot write into {self._place.capture}: {error}") from error
 
 
 def _launch(capture: str) -> None:
-    """Start the process. Raises OSError, and ValueError where it is not known how to start Python."""
+    """Start the process. Raises OSError, and ValueError if no Python is found."""
     python = _python()
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    # Behind its own, so that nothing in them hides a module of the standard library.
+    # After its own, so that nothing in them hides a module of the standard library.
     folders = [root, *(path for path in sys.path[1:] if os.path.isabs(path) and os.path.exists(path))]
     arguments = [python, "-I", "-S", "-c", _PROGRAM, capture, *dict.fromkeys(folders)]
     environment = {
@@ -127,10 +127,10 @@ def _launch(capture: str) -> None:
 
 
 def _python() -> str:
-    """The interpreter. Where Python is part of another program, that is not what `sys.executable` names."""
+    """Return the path of the interpreter. If Python is embedded, `sys.executable` names another program."""
     candidates = [sys.executable, getattr(sys, "_base_executable", None)]
     candidates += [f"{prefix}/bin/python3" for prefix in (sys.prefix, sys.base_prefix)]
     for path in candidates:
         if path and os.path.basename(path).startswith(("python", "pypy")) and os.access(path, os.X_OK):
             return path
-    raise ValueError("no Python was found to run it with")
+    raise ValueError("no Python interpreter was found to run the agent")

@@ -521,7 +521,7 @@ class Recorder:
             self._on_stop(self)
         logs.debug("stopped %s: %s", self._target, account)
         if not is_written and folders.is_deleted(self._target):
-            logs.error("what was recorded into %s is lost: it was deleted meanwhile", self._target)
+            logs.error("the samples recorded into %s are lost: its directory was deleted", self._target)
             self._place.leave()
         elif not is_written:
             why = failure or f"nothing has been written for {LONGEST_WAIT_S:.0f} s"
@@ -604,7 +604,7 @@ class Recorder:
             folder.write_json(f"{self._name}.request", entry)
         try:
             if not self._wait_for(core.ask()):
-                return "nothing is written at the moment"
+                return "nothing can be written at the moment"
             with open(answer, encoding="utf-8") as file:
                 return str(json.load(file)["failure"])
         finally:
@@ -639,12 +639,16 @@ class Recorder:
         logs.warning("nothing was recorded into %s: %s", self._target, why)
 
     def _is_alone(self) -> bool:
-        """Whether no other process has recorded into the capture."""
-        try:
-            names = os.listdir(f"{self._target}/{schema.PROCESSES}")
-        except OSError:
-            return False
-        return [name for name in names if not name.startswith(".")] == [f"{self._name}.json"]
+        """Whether no other process has recorded into the capture, nor left a ring that is yet to be taken over."""
+        names: set[str] = set()
+        # In this order: a ring goes when its process file is there.
+        for folder, suffix in (
+            (self._place.rings, schema.RING_SUFFIX),
+            (f"{self._target}/{schema.PROCESSES}", ".json"),
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                names.update(name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix))
+        return {name for name in names if not name.startswith(".")} == {self._name}
 
     def _continue_in_child(self) -> None:
         """In a forked child, after `_abandon`: record on, under a name of its own. Raises OSError."""

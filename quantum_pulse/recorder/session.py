@@ -313,7 +313,7 @@ def _take_part() -> None:
             _active = Recorder._from_invitation(invitation, _release)
             _last_path = _active._target
     except (OSError, ValueError, KeyError, TypeError, RecordingError) as error:
-        logs.warning("this process does not take part in the recording of the one that started it: %s", error)
+        logs.warning("this process cannot join the recording of the process that started it: %s", error)
 
 
 def _forget_inherited() -> None:
@@ -348,7 +348,9 @@ def _level_of_caller() -> int:
 
 
 def _at_exit() -> None:
-    if _active is not None:
+    # An interpreter that ends together with the main one must not release the interpreter lock any more: CPython ends
+    # the thread that does, and the process hangs. The agent takes over what is in its rings once the process is gone.
+    if _active is not None and not sys.is_finalizing():
         _active._stop_at_exit()
 
 
@@ -373,7 +375,7 @@ def _in_child() -> None:
     try:
         parents._continue_in_child()
     except (OSError, RecordingError) as error:
-        logs.warning("the forked process %d is not recorded into %s: %s", os.getpid(), parents.path, error)
+        logs.warning("the forked process %d cannot record into %s: %s", os.getpid(), parents.path, error)
         return
     _active = parents
     util = sys.modules.get("multiprocessing.util")

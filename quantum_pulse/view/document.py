@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from quantum_pulse.analysis.stacks import Frame
 from quantum_pulse.shown import visible
 from quantum_pulse.view.chart import CellChart, FigureChart
 
@@ -38,13 +39,14 @@ def plain(text: Text) -> str:
     return "".join(visible(part if isinstance(part, str) else part.text) for part in text)
 
 
-#: Around each name in the marked text of a sentence; `visible` leaves none in a name.
+#: Around each name in the marked text of a sentence, and what a name has in its place.
 _MARK: Final = "\0"
+_REPLACEMENT: Final = "\ufffd"
 
 
 def marked(name: str) -> str:
     """A name, marked in a sentence that is put together as a string, for `with_names`."""
-    return f"{_MARK}{visible(name)}{_MARK}"
+    return f"{_MARK}{name.replace(_MARK, _REPLACEMENT)}{_MARK}"
 
 
 def with_names(sentence: str, *, are_code: bool = True) -> list[str | Name]:
@@ -76,6 +78,15 @@ class Figure:
     chart: FigureChart
     label: str
     caption: Text = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Icicle:
+    """Calls inside the calls that made them, as `analysis.stacks.icicle` builds them."""
+
+    whole: Frame
+    label: str
+    is_differential: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +174,7 @@ class Entries:
     entries: Sequence[Sequence[tuple[str | Name, Text]]]
 
 
-Block: TypeAlias = "Paragraph | Bullets | Figure | Table | Fold | Beside | Entries"
+Block: TypeAlias = "Paragraph | Bullets | Figure | Icicle | Table | Fold | Beside | Entries"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Final
 
 from quantum_pulse.shown import visible
-from quantum_pulse.view import svg
+from quantum_pulse.view import icicle, svg
 from quantum_pulse.view.document import (
     Beside,
     Block,
@@ -20,6 +20,7 @@ from quantum_pulse.view.document import (
     Entries,
     Figure,
     Fold,
+    Icicle,
     Name,
     Paragraph,
     Row,
@@ -39,6 +40,11 @@ def asset(name: str) -> str:
     return resources.files("quantum_pulse.view").joinpath("assets", name).read_text(encoding="utf-8")
 
 
+def page_style() -> str:
+    """The style of reports."""
+    return asset("report.css") + asset("icicle.css")
+
+
 def card(content: Sequence[Block]) -> str:
     """Blocks as the output of a cell: in the font and the colours of the page that they are in."""
     return f'<style>{asset("card.css")}</style><div class="qp-card">{blocks(content)}</div>'
@@ -46,7 +52,7 @@ def card(content: Sequence[Block]) -> str:
 
 def fragment(content: Sequence[Block]) -> str:
     """Blocks to embed in another page, with the style of reports; without scripts and links."""
-    return f'<div class="qp fragment"><style>{asset("report.css")}</style>{blocks(content)}</div>'
+    return f'<div class="qp fragment"><style>{page_style()}</style>{blocks(content)}</div>'
 
 
 def section(one: Section) -> str:
@@ -77,6 +83,8 @@ def block(content: Block) -> str:
                 f'<figure><div class="scroll" role="img" tabindex="0" aria-label="{escape(label)}">'
                 f"{svg.draw(chart)}</div>{under}</figure>"
             )
+        case Icicle(whole, label, is_differential):
+            return icicle.html(whole, label, is_differential=is_differential)
         case Table():
             return table(content)
         case Fold():

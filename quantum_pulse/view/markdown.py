@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quantum_pulse import shown
-from quantum_pulse.view import sparks
+from quantum_pulse.view import icicle, sparks
 from quantum_pulse.view.document import (
     Block,
     Bullets,
@@ -13,6 +13,7 @@ from quantum_pulse.view.document import (
     Document,
     Entries,
     Fold,
+    Icicle,
     Name,
     Paragraph,
     Row,
@@ -49,6 +50,8 @@ def block(content: Block) -> str:
         case Bullets(items, title):
             heading = f"#### {inline(title)}\n\n" if title else ""
             return heading + "\n".join(f"- {inline(item)}" for item in items)
+        case Icicle(whole, _, is_differential):
+            return icicle.markdown(whole, is_differential=is_differential).rstrip()
         case Table():
             return table(content)
         case Fold():

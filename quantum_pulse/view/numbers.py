@@ -72,7 +72,7 @@ def count(value: float) -> str:
 
 def short(value: float) -> str:
     """A count in little room: 950, 1.2 k, 34 k, 5.6 M."""
-    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for factor, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
             size = value / factor
             return f"{size:.0f} {unit}" if size >= 10 or size == round(size) else f"{size:.1f} {unit}"

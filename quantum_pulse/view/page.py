@@ -14,8 +14,8 @@ from quantum_pulse.view.html import asset, inline
 
 def write(document: Document) -> str:
     """The page. Its content security policy allows its own style and script, by their hashes, and nothing else."""
-    style = asset("report.css")
-    script = f'(() => {{\n"use strict";\n{asset("grid.js")}\n{asset("report.js")}}})();\n'
+    style = html.page_style()
+    script = f'(() => {{\n"use strict";\n{asset("grid.js")}\n{asset("report.js")}}})();\n{asset("icicle.js")}'
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
 from quantum_pulse.shown import clean, visible
-from quantum_pulse.view import sparks
+from quantum_pulse.view import icicle, sparks
 from quantum_pulse.view.document import (
     Block,
     Bullets,
@@ -16,12 +15,14 @@ from quantum_pulse.view.document import (
     Document,
     Entries,
     Fold,
+    Icicle,
     Name,
     Paragraph,
     Row,
     Table,
     Text,
 )
+from quantum_pulse.view.widths import width
 
 #: Columns that the running text of a document is broken at; tables are as wide as they are.
 _WIDTH: Final = 100
@@ -55,6 +56,8 @@ def _block(content: Block, room: int) -> str:
             return textwrap.fill(inline(text), room)
         case Bullets(items, title):
             return listing(title, [inline(item) for item in items])
+        case Icicle(whole, _, is_differential):
+            return icicle.text(whole, is_differential=is_differential).rstrip()
         case Table():
             return table(content)
         case Fold(title, inner, brief=True):
@@ -126,15 +129,3 @@ def inline(text: Text) -> str:
     if isinstance(text, Name):
         return clean(text.text)
     return "".join(inline(part) for part in text)
-
-
-def width(text: str) -> int:
-    """Columns that `text` takes in a terminal: East Asian wide characters take two, combining ones none."""
-    return sum(
-        0
-        if unicodedata.category(char) in ("Mn", "Me", "Cf")
-        else 2
-        if unicodedata.east_asian_width(char) in "WF"
-        else 1
-        for char in text
-    )

@@ -7,6 +7,8 @@ import threading
 import pytest
 
 import quantum_pulse as qp
+from quantum_pulse import statistics
+from quantum_pulse.export import formats
 from tests.docs import face
 
 EXAMPLES = {
@@ -41,3 +43,10 @@ def test_each_function_and_class_has_an_example():
     }  # fmt: skip
     assert len(needed) > 60
     assert needed - set(EXAMPLES) == RUN_ELSEWHERE
+
+
+def test_docstrings_name_all_formats_and_statistics():
+    for name in formats.FORMATS:
+        assert f'"{name}"' in qp.Capture.export.__doc__, name
+    for column in statistics.COLUMNS:
+        assert f"``{column}``" in qp.Capture.stats.__doc__, column

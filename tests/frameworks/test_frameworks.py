@@ -63,7 +63,7 @@ def ask(port, times, within_s=20):
 def checked(folder):
     """The capture, once its agent has gone: all of its processes ended in good order, with nothing lost."""
     path = folder / "capture"
-    agents.wait_until_gone(path)
+    agents.wait_until_taken(path)
     for process in processes(path):
         assert process["state"] == "finished", process
         assert_balances(process["account"])
@@ -210,6 +210,6 @@ def test_workers_of_joblib(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(LOKY)
     subprocess.run([sys.executable, script, tmp_path / "capture"], check=True, timeout=60)
-    agents.wait_until_gone(tmp_path / "capture")
+    agents.wait_until_taken(tmp_path / "capture")
     samples = qp.open(tmp_path / "capture").samples()
     assert samples["operation"].tolist() == ["Work.STEP"] * 100

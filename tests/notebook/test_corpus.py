@@ -50,7 +50,10 @@ async def executed(sources, folder):
     return await client.async_execute()
 
 
-@pytest.mark.parametrize("application", APPLICATIONS)
+# Both show answers in test_in_browsers.py; that all cells do the same in the second one as well is a long run.
+@pytest.mark.parametrize(
+    "application", [pytest.param(one, marks=[pytest.mark.slow] if one == "notebook" else []) for one in APPLICATIONS]
+)
 def test_in_a_browser(application, tmp_path):
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     names = ("plain.ipynb", "timed.ipynb")

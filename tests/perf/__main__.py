@@ -8,6 +8,7 @@ import sys
 BENCHMARKS = {
     "stalls": "what recording does to the tail of a program",
     "recording": "what one sample costs the program, beside others",
+    "web": "what the ASGI integration costs a request, beside OpenTelemetry's",
     "parallel": "threads that record at the same time, without the interpreter lock",
     "clock": "a minute of the clock beside CLOCK_MONOTONIC",
     "footprint": "import, start, stop and memory of a recording",
@@ -16,6 +17,8 @@ BENCHMARKS = {
     "metrics": "what a row of system metrics costs the agent",
     "statistics": "large captures, beside DuckDB, Polars and pandas",
     "keeping": "a week and a year into a capture that is bounded: files, bytes, memory",
+    "importing": "ten million events of a Chrome trace: time and memory",
+    "plan": "the constants of `quantum-pulse plan`",
     "exploring": "how long the explorer makes one wait",
     "calibration": "how often the analysis is wrong, and how often it finds what is there",
     "real_runs": "how often runs of the demo seem to differ though nothing has changed",

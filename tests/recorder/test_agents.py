@@ -350,7 +350,7 @@ def refuse(*_):
 def test_where_no_process_can_be_started(tmp_path, monkeypatch):
     monkeypatch.setattr(launching.core, "launch", refuse)
     path = tmp_path / "capture"
-    with pytest.warns(RuntimeWarning, match=r"writes with a thread of this program.*not permitted") as said:  # noqa: PT031 - one warning in all
+    with pytest.warns(RuntimeWarning, match=r"writes from a thread of this program.*not permitted") as said:  # noqa: PT031 - one warning in all
         recorder = qp.start(path)
         work(100)
         recorder.flush()
@@ -371,7 +371,7 @@ def test_where_processes_end_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(launching, "STARTING_S", 0.1)
     monkeypatch.setattr(launching.core, "launch", lambda *arguments: launched.append(arguments))
     path = tmp_path / "capture"
-    with pytest.warns(RuntimeWarning, match="the process that was started to write has ended") as said:  # noqa: PT031 - one warning in all
+    with pytest.warns(RuntimeWarning, match="the agent that was started has ended") as said:  # noqa: PT031 - one warning in all
         recorder = qp.start(path)
         work(100)
         recorder.flush()
@@ -405,7 +405,7 @@ def test_where_nothing_can_be_started(tmp_path, monkeypatch, writer):
         patch.setattr(launching.core, "launch", refuse)
         patch.setattr(threading.Thread, "start", no_thread)
         context = pytest.warns(RuntimeWarning) if writer == "agent" else contextlib.nullcontext()
-        with context, pytest.raises(RecordingError, match=r"nothing can write into .*: can't start new thread"):
+        with context, pytest.raises(RecordingError, match=r"cannot write into .*: can't start new thread"):
             qp.start(path, writer=writer)
         assert session.active() is None
         work(10)
@@ -430,14 +430,14 @@ def test_where_nothing_can_be_started_any_more(tmp_path, monkeypatch, caplog):
         patch.setattr(launching.core, "launch", refuse)
         patch.setattr(threading.Thread, "start", no_thread)
         agents.kill(path)
-        with pytest.warns(RuntimeWarning, match="writes with a thread"):  # noqa: PT031
+        with pytest.warns(RuntimeWarning, match="writes from a thread"):  # noqa: PT031
             for _ in range(2):
                 work(10)
                 recorder.flush()
         account = recorder.account()
     assert_balances(account)
     assert (account["started"], account["written"], account["pending"]) == (30, 10, 20)
-    assert len([record for record in caplog.records if "nothing can write" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "cannot write into" in record.getMessage()]) == 1
     assert_has(path, 30)  # a reader finds what is in the rings
     recorder.stop()  # by now there is room for a thread
     assert recorder.account()["written"] == 30

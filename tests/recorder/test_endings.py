@@ -3,11 +3,13 @@
 import os
 import platform
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import quantum_pulse as qp
+from quantum_pulse.recorder import recording
 from tests import agents
 from tests.recorder.programs import run
 from tests.recorder.work import assert_balances, assert_is_whole, processes
@@ -42,7 +44,7 @@ def ended(tmp_path, end, code):
     done = run(tmp_path, BEGIN + end)
     assert done.returncode == code, done.stderr
     path = tmp_path / "capture"
-    agents.wait_until_gone(path)
+    agents.wait_until_taken(path)
     assert_is_whole(path)
     (process,) = processes(path)
     assert_balances(process["account"])
@@ -123,7 +125,7 @@ def test_a_program_that_dies_at_once(tmp_path):
     """Before the agent has looked at it at all."""
     done = run(tmp_path, "qp.start(path)\nwork(10)\nos.kill(os.getpid(), signal.SIGKILL)\n")
     assert done.returncode == -9
-    agents.wait_until_gone(tmp_path / "capture")
+    agents.wait_until_taken(tmp_path / "capture")
     (process,) = processes(tmp_path / "capture")
     assert process["account"] == {"started": 10, "written": 10, "pending": 0, "open": 0, "lost": 0}
     assert len(qp.open(tmp_path / "capture").samples()) == 10
@@ -148,7 +150,7 @@ with qp.record(path) as recorder:
 """
     done = run(tmp_path, body)
     assert (done.returncode, done.stderr) == (0, b"")
-    agents.wait_until_gone(tmp_path / "capture")
+    agents.wait_until_taken(tmp_path / "capture")
     assert_is_whole(tmp_path / "capture")
     parent, workers = processes(tmp_path / "capture")
     assert parent["account"]["written"] == 20
@@ -175,7 +177,7 @@ if os.fork() == 0:
 """
     done = run(tmp_path, body, stdout=None, stderr=None, capture_output=False)
     assert done.returncode == 0
-    agents.wait_until_gone(tmp_path / "capture", within_s=20)
+    agents.wait_until_taken(tmp_path / "capture", within_s=20)
     samples = qp.open(tmp_path / "capture").samples()
     assert sorted(samples.groupby("process").size()) == [7, 10]
     assert {process["state"] for process in processes(tmp_path / "capture")} == {"finished"}
@@ -190,3 +192,18 @@ def test_this_process_is_not_alone(tmp_path):
             os._exit(0 if qp.last is not None and recorder.is_recording and recorder._is_inherited else 1)
         assert os.waitpid(pid, 0)[1] == 0
         assert not recorder._is_inherited
+
+
+@pytest.mark.parametrize("others", ["nobody else", "one that was killed"])
+def test_where_nothing_ran_it_says_so_unless_others_have_recorded(tmp_path, monkeypatch, caplog, others):
+    """What one left that was killed may still be in its ring."""
+    monkeypatch.setattr(recording, "SAY_EMPTY_AFTER_NS", 0)
+    recorder = qp.start(tmp_path / "capture")
+    if others == "one that was killed":
+        ring = recorder._place.rings + "/1-0000ffff.ring"
+        Path(ring).write_bytes(b"not yet taken over")
+    qp.stop()
+    said = any(message.startswith("nothing was recorded into") for message in caplog.messages)
+    assert said == (others == "nobody else")
+    if others == "one that was killed":
+        Path(ring).unlink()

@@ -177,7 +177,7 @@ def test_a_capture_that_is_deleted_while_recording(tmp_path, caplog):
     assert_balances(recorder.account())
     assert session.active() is None
     assert not path.exists()
-    agents.wait_until_gone(path)
+    agents.wait_until_taken(path)
     assert not folder.exists()
     with qp.record(tmp_path / "next"):
         work()
@@ -216,7 +216,7 @@ def test_the_link_to_the_rings_that_is_deleted(tmp_path):
     recorder.stop()
     assert recorder.account() == {"started": 43, "written": 43, "pending": 0, "open": 0, "lost": 0}
     assert len(qp.open(path).samples()) == 43
-    agents.wait_until_gone(path)
+    agents.wait_until_taken(path)
     (process,) = processes(path)
     assert process["state"] == "finished"
 

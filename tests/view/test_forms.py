@@ -50,7 +50,7 @@ def table():
 
 def test_a_table_as_text(table):
     lines = text.table(table).splitlines()
-    assert lines[0] == "operation      calls  trend"
+    assert lines[0] == "operation     calls  trend"
     assert lines[1] == "─" * text.width(lines[0])
     assert lines[2] == "Work", "a group with one cell is a title across the table"
     assert lines[3] == "  A.小|`<b>\ufffd  1,234  ▁ █", "nothing steers a terminal, wide letters count for two"

@@ -439,7 +439,7 @@ span_at_copy(const Stack *stack, int64_t span)
     while (i >= 0 && stack->open[i].span != span)
         i--;
     if (i < 0)
-        return span == stack->abandoned ? innermost(stack) : span;
+        return span != stack->abandoned ? span : stack->replacement >= 0 ? stack->replacement : innermost(stack);
     int64_t task = stack->open[i].task;
     while (i >= 0 && (is_suspended(&stack->open[i]) ||
                       (stack->open[i].task != task && stack->open[i].task != 0 && !stack->open[i].outlives)))
@@ -456,12 +456,33 @@ inherited_span(const Mark *mark)
     if (span == 0)
         return 0;
     take_latch(&mark->stack->latch);
+    mark->stack->has_heirs = 1;
     span = span_at_copy(mark->stack, span);
     release_latch(&mark->stack->latch);
     return span;
 }
 
-/* Nothing is open in `stack` any more. Returns how many references to it generators had, which are the caller's now. */
+void
+disinherit(Stack *stack, int64_t span, int64_t parent)
+{
+    take_latch(&stack->latch);
+    stack->abandoned = span; /* for contexts that are copied already and have recorded nothing yet */
+    stack->replacement = parent;
+    int has_heirs = stack->has_heirs;
+    release_latch(&stack->latch);
+    if (!has_heirs)
+        return;
+    take_latch(&stacks_latch);
+    for (Stack *other = stacks.next; other != &stacks; other = other->next) {
+        take_latch(&other->latch);
+        if (other->root_parent == span && other->session == stack->session)
+            other->root_parent = parent;
+        release_latch(&other->latch);
+    }
+    release_latch(&stacks_latch);
+}
+
+/* Nothing is open in `stack` any more. Returns how many references to it their holders had, which are the caller's now. */
 static Py_ssize_t
 drop_open_spans(Stack *stack)
 {
@@ -561,6 +582,7 @@ find_stack(Thread *thread, PyThreadState *tstate, int create)
         give_up(stack, drop_open_spans(stack) + 1);
         tell(stack->session, seen(ring.session));
         stack->root_parent = 0;
+        stack->has_heirs = 0;
         if (new_mark(tstate, stack) < 0)
             return NULL;
     }

@@ -29,8 +29,8 @@ typedef struct {
     int32_t thread;      /* that entered it */
     int64_t task;        /* that entered it; 0: none */
     struct Slot *slot; /* where readers of the file find it, or NULL */
-    /* That holds it open, or NULL. Borrowed: a generator closes its blocks before it dies. The span keeps its stack
-     * alive, because a generator may outlive the context that it was started in. */
+    /* That holds it open, or NULL: a generator or a `Block`. Borrowed: both close their blocks before they die. The span
+     * keeps its stack alive, because they may outlive the context that they were started in. */
     PyObject *generator;
 } Open;
 
@@ -44,9 +44,11 @@ typedef struct Stack {
     Py_ssize_t capacity;
     int64_t root_parent; /* span that was open where this context was copied from */
     int64_t abandoned;   /* span that was closed from another context last, so that the mark may still name it */
+    int64_t replacement; /* what such a mark means: the span around one that was held; -1: what is innermost */
     int64_t task;        /* number of the asyncio task that runs in the context; 0: none */
     int is_shared;       /* several tasks run in the context, and spans are open that another one may have entered */
     uint64_t session;
+    int has_heirs;       /* whether another context may have inherited what was open here */
     struct Mark *mark; /* in the current context's variable, borrowed from there: only we set it */
     int place;         /* of the mark in the first node of the context's tree, when it was last seen there */
     PyObject *context_ref;
@@ -139,6 +141,10 @@ innermost(const Stack *stack)
     const Open *top = &stack->open[stack->depth - 1];
     return top->generator == NULL && !stack->is_shared ? top->span : innermost_at_work(stack);
 }
+
+/* `span`, which was open in `stack`, encloses nothing that begins from now on, wherever its context was copied to: that
+ * is inside of `parent`. */
+void disinherit(Stack *stack, int64_t span, int64_t parent);
 
 /* A recording is over: no generator that is still open keeps its stack any longer. */
 void forget_open_spans(void);

@@ -27,7 +27,7 @@ execute(PyObject *module)
     if (!is_prepared) {
         prepare_clock();
         if (prepare_threads() < 0 || prepare_contexts() < 0 || prepare_spans() < 0 || prepare_probes() < 0 ||
-            prepare_timed() < 0)
+            prepare_timed() < 0 || prepare_blocks() < 0)
             return -1;
         is_prepared = 1;
     }
@@ -38,7 +38,8 @@ execute(PyObject *module)
         PyModule_AddIntMacro(module, SLOT_BYTES) < 0 || PyModule_AddIntMacro(module, SLOTS_OFFSET) < 0 ||
         PyModule_AddIntConstant(module, "MARKS_IN_PLACE", bitmap_type != NULL) < 0 ||
         PyModule_AddIntMacro(module, FIRST_SLOTS_OFFSET) < 0 || PyModule_AddIntMacro(module, ERROR_NAMES_OFFSET) < 0 ||
-        PyModule_AddObjectRef(module, "Probe", (PyObject *)&ProbeType) < 0)
+        PyModule_AddObjectRef(module, "Probe", (PyObject *)&ProbeType) < 0 ||
+        PyModule_AddObjectRef(module, "Block", (PyObject *)&BlockType) < 0)
         return -1;
     return 0;
 }

@@ -55,4 +55,8 @@ PyObject *plain_attributes(PyObject *module, PyObject *metaclass);
 PyObject *timed(PyObject *module, PyObject *args);
 int prepare_timed(void);
 
+/* A block as an object. */
+extern PyTypeObject BlockType;
+int prepare_blocks(void);
+
 #endif

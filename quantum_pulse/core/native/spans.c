@@ -92,27 +92,27 @@ grow(Stack *stack)
 /* Nearly every call into Python from here may collect garbage, run a finaliser, and so come back here: to open and close
  * other spans on the same stack, which moves when it grows. So what may do that comes first, or looks at the stack
  * anew afterwards. */
-void
-enter(uint32_t probe_id, int32_t weight)
+static inline Stack *
+begin_span(uint32_t probe_id, int32_t weight, PyObject *holder)
 {
     Thread *thread = current_thread();
     if (thread == NULL)
-        return;
+        return NULL;
     PyThreadState *tstate = PyThreadState_Get();
     Stack *stack = ready_stack(thread, tstate);
     if (stack == NULL) {
         PyErr_Clear();
-        return;
+        return NULL;
     }
-    PyObject *generator = running_generator(tstate);
-    int encloses = generator != NULL && is_context_manager();
+    PyObject *generator = holder != NULL ? holder : running_generator(tstate);
+    int encloses = holder != NULL || (generator != NULL && is_context_manager());
     if (is_stale(thread))
-        return; /* the recording was ended meanwhile */
+        return NULL; /* the recording was ended meanwhile */
     Count *count = count_of(thread, probe_id);
     take_latch(&stack->latch);
     if (count == NULL || (stack->depth == stack->capacity && grow(stack) < 0)) {
         release_latch(&stack->latch);
-        return;
+        return NULL;
     }
     int64_t parent = innermost(stack), span = parent;
     Slot *slot = NULL;
@@ -151,7 +151,7 @@ enter(uint32_t probe_id, int32_t weight)
         Py_INCREF(stack);
     release_latch(&stack->latch);
     if (weight == 0)
-        return; /* contexts that are copied from here are children of its parent, which the mark names */
+        return stack; /* contexts that are copied from here are children of its parent, which the mark names */
     if (set_mark(tstate, stack) < 0)
         PyErr_Clear();
     if (index < stack->depth && stack->open[index].span == span && !(PARALLEL && is_stale(thread))) {
@@ -160,6 +160,19 @@ enter(uint32_t probe_id, int32_t weight)
         if (slot != NULL)
             slot->open.start = start;
     }
+    return stack;
+}
+
+void
+enter(uint32_t probe_id, int32_t weight)
+{
+    begin_span(probe_id, weight, NULL);
+}
+
+Stack *
+enter_held(uint32_t probe_id, int32_t weight, PyObject *holder)
+{
+    return begin_span(probe_id, weight, holder);
 }
 
 /* The innermost open span of `probe_id` that belongs to `generator` (NULL: to none), or -1; one that the present task has
@@ -203,8 +216,8 @@ find_elsewhere(uint32_t probe_id, const PyObject *generator, Py_ssize_t *index)
     return stack;
 }
 
-void
-leave(uint32_t probe_id, PyObject *error_type)
+static inline void
+end_span(uint32_t probe_id, PyObject *error_type, PyObject *holder, Stack *held_in)
 {
     int64_t end = now_ns();
     Thread *thread = current_thread(); /* a generator may be closed by a thread that has recorded nothing yet */
@@ -214,16 +227,16 @@ leave(uint32_t probe_id, PyObject *error_type)
     if (is_stale(thread))
         return;
     PyThreadState *tstate = PyThreadState_Get();
-    Stack *current = current_stack(thread, tstate, 0), *stack = current;
-    if (stack != NULL && stack->is_shared) {
+    Stack *current = current_stack(thread, tstate, 0), *stack = holder != NULL ? held_in : current;
+    if (holder == NULL && stack != NULL && stack->is_shared) {
         if (know_task(thread, tstate, stack) < 0)
             PyErr_Clear();
         if (is_stale(thread))
             return;
     }
-    PyObject *generator = running_generator(tstate);
+    PyObject *generator = holder != NULL ? holder : running_generator(tstate);
     Py_ssize_t index = stack == NULL ? -1 : find_and_latch(stack, probe_id, generator);
-    if (index < 0 && generator != NULL)
+    if (index < 0 && generator != NULL && holder == NULL)
         stack = find_elsewhere(probe_id, generator, &index);
     if (index < 0) {
         PyErr_Clear();
@@ -252,15 +265,58 @@ leave(uint32_t probe_id, PyObject *error_type)
     if (sample.weight > 0) {
         if (entered_by != thread->id)
             move_start(thread, probe_id, entered_by);
-        if (stack != current)
+        if (holder != NULL) {
+            disinherit(stack, sample.span, sample.parent);
+        } else if (stack != current) {
             stack->abandoned = sample.span;
-        else if (set_mark(tstate, stack) < 0)
+            stack->replacement = -1;
+        }
+        if (stack == current && set_mark(tstate, stack) < 0)
             PyErr_Clear();
         if (seen(ring.recording) && seen(ring.session) == session && commit(thread, &sample) && sample.slot != NULL)
             free_slot(thread, sample.slot); /* last: for a moment it is known twice, rather than not at all */
     }
     if (generator != NULL)
         Py_DECREF(stack);
+}
+
+void
+leave(uint32_t probe_id, PyObject *error_type)
+{
+    end_span(probe_id, error_type, NULL, NULL);
+}
+
+void
+leave_held(uint32_t probe_id, PyObject *error_type, PyObject *holder, Stack *stack)
+{
+    end_span(probe_id, error_type, holder, stack);
+}
+
+int
+rename_held(uint32_t probe_id, uint32_t new_id, const PyObject *holder, Stack *stack)
+{
+    Thread *thread = current_thread();
+    if (thread == NULL || count_of(thread, probe_id) == NULL || count_of(thread, new_id) == NULL || is_stale(thread))
+        return 0;
+    Py_ssize_t index = find_and_latch(stack, probe_id, holder);
+    if (index < 0)
+        return 0; /* entered before the recording began */
+    Open *open = &stack->open[index];
+    int32_t entered_by = open->thread, weight = open->weight;
+    open->probe_id = new_id;
+    open->thread = (int32_t)thread->id;
+    if (open->slot != NULL) {
+        open->slot->probe_id = new_id;
+        open->slot->thread = thread->id;
+    }
+    release_latch(&stack->latch);
+    if (weight > 0) {
+        if (entered_by != thread->id)
+            move_start(thread, probe_id, entered_by);
+        count_up(count_of(thread, probe_id)->started, -1);
+        count_up(count_of(thread, new_id)->started, 1);
+    }
+    return 1;
 }
 
 int32_t

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -51,6 +52,50 @@ class Probe:
             except ValueError:  # as above
                 if session is _latest:
                     raise
+
+
+class Block:
+    """A block as an object. See the contract."""
+
+    _entry: spans.Open | None = None
+
+    def __init__(self, probe: Probe, /) -> None:
+        _check(probe)
+        session = _session
+        if session is not None:
+            with _unless_over(session):
+                self._entry = spans.hold(session, probe)
+
+    def become(self, probe: Probe, /) -> None:
+        _check(probe)
+        entry = self._entry
+        if entry is not None and entry.session is _session and entry.probe_id != probe.probe_id:
+            with _unless_over(entry.session):
+                spans.rename(entry, probe)
+
+    def end(self, error: type[BaseException] | None = None, /) -> None:
+        entry, self._entry = self._entry, None
+        if entry is not None and entry.session is _session:
+            with _unless_over(entry.session):
+                spans.let_go(entry, error)
+
+    def __del__(self) -> None:
+        self.end(GeneratorExit)
+
+
+def _check(probe: object) -> None:
+    if not isinstance(probe, Probe):
+        raise TypeError(f"a Probe is required, not {probe!r}")
+
+
+@contextlib.contextmanager
+def _unless_over(session: Session) -> Iterator[None]:
+    """Another thread may close the rings meanwhile."""
+    try:
+        yield
+    except ValueError:
+        if session is _latest:
+            raise
 
 
 def add(probe: Any, start_ns: int, duration_ns: int, error: type[BaseException] | None) -> None:
@@ -125,6 +170,17 @@ def close() -> None:
         session.close()
 
 
+def _outlive_interpreter() -> None:
+    """Keep the mapping from being closed by an interpreter that ends together with the main one.
+
+    That would release the interpreter lock, and CPython ends the thread that asks for it again: the process hangs.
+    """
+    if _latest is not None and sys.is_finalizing():
+        cycle: list[Any] = [_latest.memory]
+        cycle.append(cycle)
+        gc.freeze()  # no collection takes it apart
+
+
 def forget() -> None:
     """In a forked child: let go of the parent's rings without touching them."""
     if _latest is not None:
@@ -174,6 +230,9 @@ if os.fork() == 0:
     os.execv(sys.argv[1], sys.argv[1:])
 os._exit(0)
 """
+
+
+atexit.register(_outlive_interpreter)
 
 
 def clock() -> str:

@@ -504,6 +504,14 @@ class Session:
             self.ended.add(entry.probe_id, entry.thread, -1, 0, 0)
         count.started += 1
 
+    def rename(self, thread: Thread, entry: Open, probe_id: int) -> None:
+        """An open block is one of another probe, and belongs to `thread` from now on."""
+        count = thread.counts.get(probe_id) or thread.counts.setdefault(probe_id, Count())
+        with self.lock:
+            self.ended.add(entry.probe_id, entry.thread, -1, 0, 0)
+        count.started += 1
+        self.slots.rename(entry.slot, probe_id, thread.id)
+
     def lose(self, thread: Thread, count: Count, entry: Open, end: int) -> None:
         """Count a sample for which there is no room."""
         # First of all it is open no longer: whoever dies in here leaves one sample unreported, and none twice.

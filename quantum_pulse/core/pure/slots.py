@@ -65,6 +65,12 @@ class Slots:
         if slot is not None:
             self._words[(slot + _START_OFFSET) // 8] = start
 
+    def rename(self, slot: int | None, probe_id: int, thread: int) -> None:
+        """The block that it tells of is one of another probe and thread."""
+        if slot is not None:
+            self._halves[slot // 4 + 1] = probe_id
+            self._words[slot // 8 + 1] = thread
+
     def hide(self, slot: int | None) -> None:
         """Nobody reads it any more; it is not free yet."""
         if slot is not None:

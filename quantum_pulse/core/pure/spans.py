@@ -69,6 +69,7 @@ class Open:
         "frame",
         "home",
         "is_abandoned",
+        "is_held",
         "is_open",
         "owner",
         "parent",
@@ -87,7 +88,8 @@ class Open:
     frame: FrameType | None  # of the generator that holds it open, if one does
     encloses: bool  # also while its generator is suspended
     home: int  # task or thread that opened it
-    is_abandoned: bool  # closed from another task or thread
+    is_abandoned: bool  # closed from another task or thread, or for good: it encloses nothing any more
+    is_held: bool  # by a Block
     is_open: bool
     owner: weakref.ref[Any] | None  # the task that opened it, if one did
     parent: int
@@ -223,12 +225,15 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
     top = _top.get()
     if top is not None and top.session is not session:
         top = None
+    # What was closed elsewhere is forgotten here.
+    while top is not None and not top.is_open and _encloses_nothing(top, visit, is_foreign=top.home != entry.home):
+        top = top.below
     entry.below = top
     while top is not None and _encloses_nothing(top, visit, is_foreign=top.home != entry.home):
         top = top.below
     entry.parent = 0 if top is None else top.span
     entry.frame = None
-    entry.encloses = entry.is_open = entry.is_abandoned = False
+    entry.encloses = entry.is_open = entry.is_abandoned = entry.is_held = False
     entry.span = entry.parent
     entry.slot = None
     if entry.weight > 0 and not session.begin(thread, count, entry, keeps_slot=keeps_slot):
@@ -256,6 +261,10 @@ def enter(session: Session, probe: Any, caller: FrameType) -> None:
         entry.frame = caller
         entry.encloses = _is_context_manager(caller)
         session.by_frame.setdefault(caller, []).append(entry)
+    _open(session, entry)
+
+
+def _open(session: Session, entry: Open) -> None:
     entry.is_open = True
     _set(_top, entry)
     entry.start = now()
@@ -273,14 +282,43 @@ def leave(session: Session, probe: Any, caller: FrameType, kind: type[BaseExcept
     entry = _find(session, probe.probe_id, caller, home)
     if entry is None:
         return
-    entry.is_open = False
     entry.is_abandoned = entry.home != home
+    _close(session, entry, end, kind)
+
+
+def _close(session: Session, entry: Open, end: int, kind: type[BaseException] | None) -> None:
+    entry.is_open = False
     _set(_top, _without(entry, _top.get()))
     if entry.weight > 0:
+        thread = this_thread(session)
         if entry.thread != thread.id:
             session.move_start(thread, entry)
         if session.commit(thread, entry, end, 0 if kind is None else session.error_number(kind)):
             session.slots.free(entry.slot)  # last: for a moment it is known twice, rather than not at all
+
+
+def hold(session: Session, probe: Any) -> Open | None:
+    """Open a span that is left by `let_go`, in whatever context."""
+    entry = new_entry(session, this_thread(session), probe, keeps_slot=True)
+    if entry is not None:
+        entry.is_held = True
+        _open(session, entry)
+    return entry
+
+
+def let_go(entry: Open, kind: type[BaseException] | None) -> None:
+    end = now()
+    entry.is_abandoned = True
+    _close(entry.session, entry, end, kind)
+
+
+def rename(entry: Open, probe: Any) -> None:
+    """An open span becomes one of `probe`, and of the thread that says so."""
+    session = entry.session
+    thread = this_thread(session)
+    if entry.weight > 0:
+        session.rename(thread, entry, probe.probe_id)
+    entry.probe_id, entry.thread = probe.probe_id, thread.id
 
 
 def _without(entry: Open, top: Open | None) -> Open | None:
@@ -309,7 +347,7 @@ def _find(session: Session, probe_id: int, caller: FrameType, home: int) -> Open
     of_another_task = None
     top = _top.get()
     while top is not None and top.session is session:
-        if top.is_open and top.probe_id == probe_id and top.frame is None:
+        if top.is_open and top.probe_id == probe_id and top.frame is None and not top.is_held:
             if top.home == home:
                 return top
             of_another_task = of_another_task or top

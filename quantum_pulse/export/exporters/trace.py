@@ -42,7 +42,7 @@ _PROGRESS_ROWS: Final = 200_000
 def write(source: Source, wanted: Wanted, out: Any) -> int:
     """Write a trace to `out`; the number of samples in it. Raises OSError, scan.UnreadablePartError."""
     chosen = wanted.selection
-    events = _Events(out, _begin_ns(source, chosen))
+    events = _Events(out, _begin_ns(source, chosen), _titles(source))
     recordings: dict[str, list[Part]] = defaultdict(list)
     for part in scan.parts(source, chosen):
         recordings[part.origin].append(part)
@@ -72,6 +72,16 @@ def _begin_ns(source: Source, chosen: Selection) -> int:
     return min([first_ns(source), *known])
 
 
+def _titles(source: Source) -> dict[str, str]:
+    """What recordings that were imported are called in their traces, by origin."""
+    return {
+        part.origin: process["title"]
+        for table in schema.RECORDED
+        for part in source.sound(table)
+        if (process := source.process_of(part)).get("title")
+    }
+
+
 class _Process(NamedTuple):
     """A recording in the trace: its number there, and the one that it had."""
 
@@ -83,8 +93,9 @@ class _Process(NamedTuple):
 class _Events:
     """Writes events, and names processes and tracks as they are first met."""
 
-    def __init__(self, out: Any, begin_ns: int) -> None:
+    def __init__(self, out: Any, begin_ns: int, titles: dict[str, str]) -> None:
         self.begin_ns = begin_ns
+        self._titles = titles
         self._out = out
         self._separator = ""
         self._numbers = count(_FIRST_OWN)
@@ -111,18 +122,20 @@ class _Events:
         if found is None:
             pid = int(part.footer.get("process") or 0)
             found = self._processes[part.origin] = _Process(self._number(pid, self._pids), pid, {})
-            details = _json({"name": f"{part.capture}, process {pid}"})
+            # Whoever imports the trace needs more than the name: the numbers may be taken, and the time comes last.
+            title = self._titles.get(part.origin) or f"{part.capture}, process {pid}"
+            details = _json({"name": title, "process": pid, "ts_0_unix_ns": str(self.begin_ns)})
             self.add([f'{{"ph":"M","name":"process_name","pid":{found.number},"args":{details}}}'])
         return found
 
-    def track(self, process: _Process, key: Any, tid: int | None, name: str) -> int:
+    def track(self, process: _Process, key: Any, tid: int | None, name: str, thread: int) -> int:
         """The number of a new track of `process`: `tid` if that is free."""
         number = process.tracks[key] = self._number(tid, self._tids)
         where = f'"pid":{process.number},"tid":{number}'
         order = len(process.tracks)
         self.add(
             [
-                f'{{"ph":"M","name":"thread_name",{where},"args":{_json({"name": name})}}}',
+                f'{{"ph":"M","name":"thread_name",{where},"args":{_json({"name": name, "thread": thread})}}}',
                 f'{{"ph":"M","name":"thread_sort_index",{where},"args":{{"sort_index":{order}}}}}',
             ]
         )
@@ -197,7 +210,7 @@ class _Recording:
         elif track.thread == self._process.pid:
             name = f"main thread {track.thread}"
         shown = f"{name} ({lane + 1})" if lane else name
-        return self._events.track(self._process, (track, lane), None if lane else track.thread, shown)
+        return self._events.track(self._process, (track, lane), None if lane else track.thread, shown, track.thread)
 
 
 def _add_events(source: Source, events: _Events, part: Part, chosen: Selection) -> None:
@@ -212,7 +225,7 @@ def _add_events(source: Source, events: _Events, part: Part, chosen: Selection) 
         tid = process.tracks.get(key)
         if tid is None:
             name = f"events of thread {row['thread']}" if row["thread"] else "events of the process"
-            tid = events.track(process, key, None, name)
+            tid = events.track(process, key, None, name, row["thread"])
         details = _json({name: row[name] for name in _ABOUT_EVENTS if row[name] is not None})
         found.append(
             f'{{"ph":"X","name":{_json(row["event"])},"cat":"events","pid":{process.number},"tid":{tid},'
@@ -226,14 +239,15 @@ def _add_counters(source: Source, events: _Events, part: Part, chosen: Selection
     process = events.process(part)
     found = []
     for row in sorted(_rows(source, part, "metrics"), key=lambda row: row["time"]):
-        since = row["time"] - row["interval_ns"]
+        since = max(row["time"] - row["interval_ns"], events.begin_ns)
         if row["time"] <= events.begin_ns or (chosen.end_ns is not None and since >= chosen.end_ns):
             continue
-        when = f'"pid":{process.number},"ts":{_us(max(since - events.begin_ns, 0))}'
+        when = f'"pid":{process.number},"ts":{_us(since - events.begin_ns)}'
+        values = {"interval_ns": row["time"] - since, **{name: row[name] for name in metrics.NAMES}}
         found += [
-            f'{{"ph":"C","name":"{name}",{when},"args":{{"value":{_json(row[name])}}}}}'
-            for name in metrics.NAMES
-            if row[name] is not None and math.isfinite(row[name])
+            f'{{"ph":"C","name":"{name}",{when},"args":{{"value":{_json(value)}}}}}'
+            for name, value in values.items()
+            if value is not None and math.isfinite(value)
         ]
     events.add(found)
 
