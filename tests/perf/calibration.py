@@ -15,7 +15,7 @@ import pandas as pd
 
 import quantum_pulse as qp
 from quantum_pulse import analysis
-from quantum_pulse.analysis import warmup, windows
+from quantum_pulse.analysis import history, warmup, windows
 from quantum_pulse.analysis.significance import student_quantile
 from quantum_pulse.evidence import Budget
 from tests.analysis import step_cases
@@ -25,6 +25,8 @@ from tests.perf import statistics
 TRIALS = 200
 MANY_TRIALS = 1000
 FEW_TRIALS = 60
+#: Verdicts that say that something changed; with one run per side, in these two runs.
+ALARMS = ("regressed", "improved", "differs")
 
 
 def report(case: str, hits: int, trials: int, bar: str) -> None:
@@ -114,7 +116,7 @@ def same_against_same(trials: int, only: str | None = None) -> None:
         rng, hits = np.random.default_rng(1), 0
         for _ in range(trials):
             found = analysis.compare_samples(run(draw(rng, 2000, 64)), run(draw(rng, 2000, 64)), min_effect=0)
-            hits += found.verdict in ("regressed", "improved")
+            hits += found.verdict in ALARMS
         report(f"compare: same against same, {name}, 64 operations of 2,000", hits, trials, "≤ 5 %")
 
 
@@ -123,9 +125,28 @@ def other_series(trials: int) -> None:
         rng, hits = np.random.default_rng(7), 0
         for _ in range(trials):
             sides = [[run(draw(rng, size, 64)) for size in sizes] for sizes in (before, after)]
-            hits += analysis.compare_samples(*sides, min_effect=0).verdict in ("regressed", "improved")
+            hits += analysis.compare_samples(*sides, min_effect=0).verdict in ALARMS
         sizes = " against ".join(" + ".join(f"{size:,}" for size in side) for side in (before, after))
         report(f"compare: same against same, {name}, 64 operations of {sizes}", hits, trials, "none set")
+
+
+def histories_of_runs(trials: int) -> None:
+    """Runs that differ, with what ten earlier runs say of how much, and without."""
+    for runs in (1, 2, 3):
+        for known in (True, False):
+            rng, hits = np.random.default_rng(10), 0
+            for _ in range(trials):
+                past: dict[tuple[str, float], list[float]] = {}
+                for _ in range(10 if known else 0):
+                    for name, durations in run(unlike_runs(rng, 300, 16)).items():
+                        for level in (0.5, 0.95):
+                            past.setdefault((name, level), []).append(float(np.quantile(durations, level)))
+                sides = [[run(unlike_runs(rng, 300, 16)) for _ in range(runs)] for _ in range(2)]
+                variation = history.variation(past)
+                found = analysis.compare_samples(*sides, quantiles=(0.5, 0.95), variation=variation)
+                hits += bool({"regressed", "improved"} & set(found.table["verdict"]))
+            what = "a history of 10" if known else "no history"
+            report(f"compare: runs that differ, {runs} per side, {what}, 16 operations", hits, trials, "≤ 5 %")
 
 
 def starts(trials: int) -> None:
@@ -173,12 +194,12 @@ def planted_regressions(trials: int) -> None:
     hits = tails = medians = 0
     for _ in range(trials):
         table = analysis.compare_samples({"a": latency(rng, 5000)[:, 0]}, {"a": 1.1 * latency(rng, 5000)[:, 0]}).table
-        hits += table["verdict"][0] == "regressed"
+        hits += table["verdict"][0] in ("regressed", "differs")
         slow = latency(rng, 50_000)[:, 0]
         slow = np.where(slow > np.quantile(slow, 0.97), 1.3 * slow, slow)
         table = analysis.compare_samples({"a": latency(rng, 50_000)[:, 0]}, {"a": slow}).table
-        tails += table["verdict"][2] == "regressed"
-        medians += table["verdict"][0] == "regressed"
+        tails += table["verdict"][2] in ("regressed", "differs")
+        medians += table["verdict"][0] in ("regressed", "differs")
     report("compare: +10 %, 5,000 samples, p50", hits, trials, "≥ 95 %")
     report("compare: tail +30 %, 50,000 samples, p99", tails, trials, "≥ 90 %")
     report("compare: the same, p50", medians, trials, "0 %")
@@ -459,6 +480,7 @@ def main() -> None:
     starts(MANY_TRIALS)
     limits(MANY_TRIALS)
     other_series(FEW_TRIALS)
+    histories_of_runs(TRIALS)
     steps(MANY_TRIALS)
     kinds_of_steps(FEW_TRIALS)
     histories(TRIALS)
