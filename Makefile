@@ -37,14 +37,15 @@ bench: $(VENV)/.bench  ## benchmarks; nothing else should run meanwhile
 	$(BIN)/python -m tests.perf $(ONLY)
 
 # The native core under AddressSanitizer and UBSan; CPython leaks on purpose as it ends, so leaks are not looked for, and
-# a sanitizer keeps what is freed for a while, so how memory grows is not looked at either.
+# a sanitizer keeps what is freed for a while, so how memory grows is not looked at either. What it finds ends the process
+# and is in files, because tests look at what programs write to stderr, and it also warns there of what is no fault.
 SANITIZED := build/sanitized
 sanitize: $(VENV)/.test  ## the recorder's tests with a core that checks each of its accesses
 	rm -rf $(SANITIZED)
 	CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1" \
 		$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --target $(SANITIZED) .
 	cd $(SANITIZED) && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:handle_segv=0 PYTHONPATH=$(CURDIR)/$(SANITIZED) QUANTUM_PULSE_CORE=native \
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:handle_segv=0:log_path=$(CURDIR)/$(SANITIZED)/found PYTHONPATH=$(CURDIR)/$(SANITIZED) QUANTUM_PULSE_CORE=native \
 		$(CURDIR)/$(BIN)/pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider --timeout 600 \
 		--deselect tests/recorder/test_session.py::test_a_thousand_recordings_leave_nothing \
 		$(addprefix $(CURDIR)/tests/,core recorder faults operations test_timers.py)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from quantum_pulse.analysis import Comparison
+    from quantum_pulse.analysis.comparison import RunVariation
     from quantum_pulse.facade import Capture
 
 FILE: Final = "history.jsonl"
@@ -265,10 +266,56 @@ class History:
             unfinished=open_calls.of_side([capture._source]),
         )
 
+    def variation(self, *, recent: int = RECENT, skip_warmup: bool = True) -> dict[tuple[str, float], RunVariation]:
+        """Return how much operations vary from run to run, for `Capture.compare`.
+
+        Parameters
+        ----------
+        recent : int, default 20
+            How many runs to use, the newest.
+        skip_warmup : bool, default True
+            Whether to leave out the first calls that were still settling, if all runs know of them.
+
+        Returns
+        -------
+        dict of (str, float) to RunVariation
+            For operations and quantiles that at least three runs have, the variance of the logarithm
+            and its degrees of freedom.
+
+        Raises
+        ------
+        CaptureError
+            If a line of the history is invalid.
+        ValueError
+            If `recent` is not a whole number of at least 1.
+
+        Examples
+        --------
+        >>> history = qp.History("baselines/")
+        >>> history.variation()
+        {}
+        """
+        from quantum_pulse.analysis import history
+
+        recent = arguments.whole(recent, "recent", 1)
+        entries = [entry for entry in self._entries() if entry["operations"]][-recent:]
+        past = _frame(entries, skip_warmup=skip_warmup and all(_WARMUP in entry for entry in entries))
+        figures = {
+            (str(name), level): runs[column].tolist()
+            for name, runs in past.groupby("operation", sort=False)
+            for level, column in QUANTILES.items()
+        }
+        return history.variation(figures)
+
     def change_points(
-        self, *, quantiles: Sequence[float] = tuple(QUANTILES), alpha: float = 0.02, skip_warmup: bool = True
+        self,
+        *,
+        quantiles: Sequence[float] = tuple(QUANTILES),
+        alpha: float = 0.02,
+        sensitivity: str = "medium",
+        skip_warmup: bool = True,
     ) -> pd.DataFrame:
-        """Find the runs from which on operations changed.
+        """Find the runs from which on operations changed, and operations that drift.
 
         Parameters
         ----------
@@ -277,19 +324,22 @@ class History:
         alpha : float, default 0.02
             Probability of a false report, for each operation and quantile. It must be above 0 and
             below 0.5.
+        sensitivity : {"low", "medium", "high"}, default "medium"
+            Whether small steps or slow wandering are likelier; see `analysis.change_points`.
         skip_warmup : bool, default True
             Whether to leave out the first calls that were still settling, if all runs know of them.
 
         Returns
         -------
         pandas.DataFrame
-            One row per step, the newest last: ``operation``, ``quantile``, ``label`` (of the first run
-            after the step), ``before_us``, ``after_us``, ``change`` (a share) and ``p_value``.
+            One row per step or drift, the newest last: ``operation``, ``quantile``, ``kind`` ("step" or
+            "drift"), ``label`` (of the first run after the step, or of the drift), ``before_us``,
+            ``after_us``, ``change`` (a share) and ``p_value``.
 
         Raises
         ------
         ValueError
-            If a quantile is not kept, or `alpha` is out of range.
+            If a quantile is not kept, `alpha` is out of range, or `sensitivity` is another word.
         CaptureError
             If a line of the history is invalid.
 
@@ -302,12 +352,12 @@ class History:
         >>> history = qp.History("baselines/")
         >>> history.change_points()
         Empty DataFrame
-        Columns: [operation, quantile, label, before_us, after_us, change, p_value]
+        Columns: [operation, quantile, kind, label, before_us, after_us, change, p_value]
         Index: []
         """
         import pandas as pd
 
-        from quantum_pulse import analysis
+        from quantum_pulse.analysis.changes import steps_and_drift
 
         for level in quantiles:
             if level not in QUANTILES:
@@ -317,13 +367,18 @@ class History:
         known = _frame(entries, skip_warmup=skip_warmup and all(_WARMUP in entry for entry in entries))
         for name, runs in known.groupby("operation", sort=False):
             for level in quantiles:
-                for point in analysis.change_points(runs[QUANTILES[level]].to_numpy(), alpha=alpha):
-                    first = runs.iloc[point.index]
-                    change = point.after / point.before - 1 if point.before else math.nan
-                    row = (name, level, first["label"], point.before, point.after, change, point.p_value)
-                    found.append((int(first["run"]), row))
+                values = runs[QUANTILES[level]].to_numpy()
+                steps, drift = steps_and_drift(values, alpha=alpha, sensitivity=sensitivity)
+                changes = [("step", step.index, step.before, step.after, step.p_value) for step in steps]
+                changes += [("drift", 0, drift.start, drift.end, drift.p_value)] if drift else []
+                for kind, index, before, after, p_value in changes:
+                    first = runs.iloc[index]
+                    change = after / before - 1 if before else math.nan
+                    found.append(
+                        (int(first["run"]), (name, level, kind, first["label"], before, after, change, p_value))
+                    )
         found.sort(key=lambda pair: pair[0])
-        columns = ["operation", "quantile", "label", "before_us", "after_us", "change", "p_value"]
+        columns = ["operation", "quantile", "kind", "label", "before_us", "after_us", "change", "p_value"]
         return pd.DataFrame([row for _, row in found], columns=columns)
 
     def __repr__(self) -> str:

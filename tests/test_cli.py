@@ -61,8 +61,6 @@ def test_import_and_plan(tmp_path, capfd):
     assert main([*arguments, "--force"]) == 0
     assert main(["import", str(trace), "-o", str(target), "--format", "crome", "--force"]) == 2
     assert "'chrome'" in capfd.readouterr().err
-    assert main(["import", str(tmp_path / "none.json"), "-o", str(target)]) == 2
-    capfd.readouterr()
     plan = ["plan", "--rate", "20000", "--operations", "40", "--hosts", "100", "--days", "30"]
     assert main(plan) == 0
     shown = capfd.readouterr().out
@@ -70,6 +68,9 @@ def test_import_and_plan(tmp_path, capfd):
         assert line in shown
     assert main(["plan", "--rate", "-1"]) == 2
     assert "rate must be" in capfd.readouterr().err
+    # Last, because output is dropped after an error of a file.
+    assert main(["import", str(tmp_path / "none.json"), "-o", str(target)]) == 2
+    assert "none.json: No such file" in capfd.readouterr().err
 
 
 def test_help_shows_examples(capsys):

@@ -1,7 +1,7 @@
 """Statistical analyses, as pure functions of samples and frames. Derived and calibrated in `docs/statistics.md`."""
 
 from quantum_pulse.analysis.budgets import check_budgets
-from quantum_pulse.analysis.changes import ChangePoint, change_points
+from quantum_pulse.analysis.changes import ChangePoint, Drift, change_points, drift
 from quantum_pulse.analysis.compared import Comparison
 from quantum_pulse.analysis.comparison import compare_samples
 from quantum_pulse.analysis.contrasts import Contrast, contrast
@@ -15,6 +15,7 @@ __all__ = [
     "Comparison",
     "Contrast",
     "Correlations",
+    "Drift",
     "Explanation",
     "change_points",
     "check_budgets",
@@ -22,5 +23,6 @@ __all__ = [
     "contrast",
     "correlate",
     "decompose",
+    "drift",
     "explain",
 ]

@@ -3,49 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from quantum_pulse.analysis.series import normal_scores
+from quantum_pulse.analysis import nulls, seeded, wandering
+from quantum_pulse.analysis.seeded import SHORTEST
 from quantum_pulse.arguments import between
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-#: Values that a level needs on each side of a step: fewer are outliers.
-SHORTEST: Final = 5
-#: Simulated series behind a p-value; the smallest p-value is one in so many.
-SIMULATIONS: Final = 4000
-#: Share of the error probability that the search of a whole interval gets; the searches of its halves share the rest.
-WHOLE: Final = 0.7
-#: Noise that is considered: autocorrelation of first order, its share of the variance, the rest being white, and how
-#: likely that is before anything is seen, in proportion. Slow wandering under white noise is the hardest to recognise.
-NOISES: Final = (
-    (0.0, 0.0, 200),
-    (0.5, 1.0, 40),
-    (0.5, 0.5, 20),
-    (0.7, 1.0, 13),
-    (0.7, 0.5, 7),
-    *((persistence, share, 1) for persistence in (0.85, 0.93, 0.97) for share in (0.35, 0.5, 0.7, 1.0)),
-)
-#: Noise of less than this share of the likelihood is left out.
-UNLIKELY: Final = 1e-6
-#: Longer lags, whose mean autocorrelation distinguishes what wanders from what merely follows the value before.
-LAGS: Final = range(2, 9)
-#: Cosines that the noise's long-run variance is estimated from as well, at most, and values that each needs.
-COSINES: Final = 12
-VALUES_A_COSINE: Final = 8
-#: Lengths at which it is simulated: these, each 25 % longer than the last; the statistic hardly changes in between.
-LONGEST_SIMULATED: Final = 1000
+    from quantum_pulse.analysis.wandering import Explained
+
+    Floats = npt.NDArray[np.float64]
+
+#: Share of the error probability that the search of the whole series gets; those of its parts share the rest.
+WHOLE: Final = 0.75
+#: What the odds of noise that wanders are multiplied by.
+SENSITIVITIES: Final = {"low": 5.0, "medium": 1.0, "high": 0.2}
+#: What a trend costs in the likelihood, times the logarithm of the number of values: more than a step, as most changes
+#: of a program are at once.
+TREND_COST: Final = 2.0
+#: Places that are taken together where a step is small.
+NEAR: Final = 7
 
 
 @dataclass(frozen=True)
 class ChangePoint:
-    """One step in a series of results, as `change_points` finds it.
+    """A step in a series.
 
     Attributes
     ----------
@@ -56,8 +45,8 @@ class ChangePoint:
     after : float
         Median from this step to the next one, or to the end of the series.
     p_value : float
-        Probability of so large a step if the interval that was searched holds nothing but
-        persistent noise. It accounts for all positions in the interval.
+        Probability of so clear a step anywhere in the series if it holds nothing but noise. It
+        accounts for all positions and lengths that were searched.
 
     Examples
     --------
@@ -73,7 +62,46 @@ class ChangePoint:
     p_value: float
 
 
-def change_points(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.02) -> list[ChangePoint]:
+@dataclass(frozen=True)
+class Drift:
+    """A steady change over a whole series.
+
+    Attributes
+    ----------
+    start, end : float
+        Where the line begins and ends, in the unit of the values. Steps are not part of it.
+    p_value : float
+        Probability of so steep a line if the series holds nothing but noise.
+
+    Examples
+    --------
+    >>> from quantum_pulse import analysis
+    >>> found = analysis.drift([100 + 0.5 * run + run % 2 for run in range(60)])
+    >>> round(found.end - found.start)
+    30
+    """
+
+    start: float
+    end: float
+    p_value: float
+
+
+class _Searched(NamedTuple):
+    """A series in which steps were sought."""
+
+    #: Without outliers.
+    quiet: Floats
+    series: seeded.Prepared
+    #: The best steps of each length of intervals, ascending.
+    found: list[seeded.Steps]
+    #: Places that may be steps, the clearest first.
+    splits: list[int]
+    noise: Explained
+
+
+def change_points(
+    values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.02, sensitivity: str = "medium"
+) -> list[ChangePoint]:
     """Find the steps in a series of results.
 
     Parameters
@@ -81,45 +109,45 @@ def change_points(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.0
     values : array-like of float, shape (n,)
         Results of successive runs, in any unit. NaN is left out.
     alpha : float, default 0.02
-        Probability of any report on a series that only fluctuates, even if it is skewed, has
-        outliers or is moderately autocorrelated, with or without white noise on top. It must be
-        above 0 and below 0.5.
+        Probability of any report on a series that only fluctuates from run to run, even if it is
+        skewed, has outliers or is moderately autocorrelated. It must be above 0 and below 0.5.
+    sensitivity : {"low", "medium", "high"}, default "medium"
+        What to make of a series that either has small steps or wanders slowly, as results of a busy
+        machine do: "low" takes it for wandering, "high" for steps. Clear steps are found at any
+        sensitivity.
 
     Returns
     -------
     list of ChangePoint
         The steps in order of position; empty if there are none. A step has at least 5 values on
-        each side.
+        each side; what lasts for less is an outlier. A steady change is not a step but a `drift`.
 
     Raises
     ------
     ValueError
-        If `values` is not one-dimensional or not finite, or `alpha` is out of range.
+        If `values` is not one-dimensional or not finite, `alpha` is out of range, or
+        `sensitivity` is another word.
 
     See Also
     --------
+    drift : Find a steady change in a series of results.
     History.change_points : Find the steps of the operations in a history.
 
     Notes
     -----
-    The statistic is the largest CUSUM of ranks (Pettitt 1979) as normal scores (van der Waerden
-    1952), over the long-run standard deviation of the noise around the best step. Its null
-    distribution is simulated, a parametric bootstrap, for several kinds of noise that are partly
-    persistent and partly white. Each is weighted by its likelihood given the autocorrelations
-    around the step (Meng 1994). Binary segmentation (Vostrikova 1981) searches halves of an
-    interval as well (Kovács et al. 2023); each interval is tested at the share of `alpha` that
-    it has of the series.
+    Steps are sought in seeded intervals of all lengths (Kovács et al. 2023), and of intervals
+    that show one the narrowest are chosen (Baranowski et al. 2019). How large a step chance makes
+    is simulated for each length, for several kinds of noise that are partly persistent and partly
+    white. Each kind is weighted by its likelihood with as many steps as explain the series best
+    (Whittle 1953; Meng 1994).
 
     References
     ----------
-    - A. N. Pettitt (1979). A non-parametric approach to the change-point problem. Applied
-      Statistics 28.
-    - B. L. van der Waerden (1952). Order tests for the two-sample problem and their power.
-      Indagationes Mathematicae 14.
-    - X.-L. Meng (1994). Posterior predictive p-values. Annals of Statistics 22.
-    - L. Ju. Vostrikova (1981). Detecting disorder in multidimensional random processes. Soviet
-      Mathematics Doklady 24.
     - S. Kovács, P. Bühlmann, H. Li & A. Munk (2023). Seeded binary segmentation. Biometrika 110.
+    - R. Baranowski, Y. Chen & P. Fryzlewicz (2019). Narrowest-over-threshold detection of
+      multiple change points. Journal of the Royal Statistical Society B 81.
+    - P. Whittle (1953). Estimation and information in stationary time series. Arkiv för Matematik 2.
+    - X.-L. Meng (1994). Posterior predictive p-values. Annals of Statistics 22.
 
     Examples
     --------
@@ -129,6 +157,67 @@ def change_points(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.0
     ...     print(f"run {step.index}: {step.before:g} -> {step.after:g}")
     run 7: 100 -> 130
     """
+    return steps_and_drift(values, alpha=alpha, sensitivity=sensitivity)[0]
+
+
+def drift(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.02, sensitivity: str = "medium") -> Drift | None:
+    """Find a steady change over a series of results, which may have steps besides.
+
+    Parameters
+    ----------
+    values : array-like of float, shape (n,)
+        Results of successive runs, in any unit. NaN is left out.
+    alpha : float, default 0.02
+        Probability of a report on a series that only fluctuates. It must be above 0 and below 0.5.
+    sensitivity : {"low", "medium", "high"}, default "medium"
+        As for `change_points`.
+
+    Returns
+    -------
+    Drift or None
+        The line, if it explains the series better than steps do; None otherwise.
+
+    Raises
+    ------
+    ValueError
+        As for `change_points`.
+
+    See Also
+    --------
+    change_points : Find the steps in a series of results.
+
+    Examples
+    --------
+    >>> from quantum_pulse import analysis
+    >>> rss_mb = [200 + 3 * run + (7 * run) % 5 for run in range(40)]
+    >>> found = analysis.drift(rss_mb)
+    >>> print(f"{found.start:.0f} -> {found.end:.0f}, steps: {analysis.change_points(rss_mb)}")
+    202 -> 319, steps: []
+    """
+    return steps_and_drift(values, alpha=alpha, sensitivity=sensitivity)[1]
+
+
+def steps_and_drift(
+    values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.02, sensitivity: str = "medium"
+) -> tuple[list[ChangePoint], Drift | None]:
+    """What `change_points` and `drift` find."""
+    import numpy as np
+
+    known, places = _known(values, alpha, sensitivity)
+    found, drifts = _analysed(known, alpha, SENSITIVITIES[sensitivity])
+    edges = [0, *(split for split, _ in found), known.size]
+    levels = [float(np.median(known[a:b])) for a, b in pairwise(edges) if b > a]
+    points = [
+        ChangePoint(int(places[split]), levels[number], levels[number + 1], p_value)
+        for number, (split, p_value) in enumerate(found)
+    ]
+    return points, drifts
+
+
+def _known(
+    values: Sequence[float] | npt.ArrayLike, alpha: float, sensitivity: str
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """The values that are not NaN, and their places."""
     import numpy as np
 
     series = np.asarray(values, dtype=np.float64)
@@ -136,179 +225,163 @@ def change_points(values: Sequence[float] | npt.ArrayLike, *, alpha: float = 0.0
         raise ValueError(f"values must be one-dimensional, not of shape {series.shape}")
     if np.any(np.isinf(series)):
         raise ValueError("values must be finite (NaN is left out)")
-    alpha = between(alpha, "alpha", 0, 0.5)
+    between(alpha, "alpha", 0, 0.5)
+    if sensitivity not in SENSITIVITIES:
+        raise ValueError(f"sensitivity must be one of {', '.join(map(repr, SENSITIVITIES))}, not {sensitivity!r}")
     places = np.flatnonzero(~np.isnan(series))
-    known = series[places]
-    found: dict[int, float] = {}
-    intervals = [(0, known.size)]
-    while intervals:
-        start, end = intervals.pop()
-        if end - start < 2 * SHORTEST or np.ptp(known[start:end]) == 0:
-            continue
-        split, p_value = _search(known[start:end])
-        if p_value <= alpha * (end - start) / known.size:
-            found[start + split] = p_value
-            intervals += [(start, start + split), (start + split, end)]
-    edges = [0, *sorted(found), known.size]
-    levels = [float(np.median(known[a:b])) for a, b in pairwise(edges) if b > a]
-    return [
-        ChangePoint(int(places[edge]), levels[number], levels[number + 1], found[edge])
-        for number, edge in enumerate(edges[1:-1])
-    ]
+    return series[places], places
 
 
-def _search(values: npt.NDArray[np.float64]) -> tuple[int, float]:
-    """The place of the likeliest step in the whole or in one of three overlapping halves, and its p-value.
-
-    A step up and one down hide each other from a CUSUM over both; half the length sees one of them (Kovács, Bühlmann,
-    Li & Munk 2023, with two layers). The p-values are divided by weights of sum 1, as Bonferroni's.
-    """
+def _analysed(values: Floats, alpha: float, caution: float) -> tuple[list[tuple[int, float]], Drift | None]:
+    """Steps, each with its p-value, and the drift."""
     import numpy as np
 
     count = values.size
-    intervals = [(0, count, WHOLE)]
-    if count >= 8 * SHORTEST:
-        intervals += [(start, start + count // 2, (1 - WHOLE) / 3) for start in (0, count // 4, count - count // 2)]
-    found = []
-    for start, end, weight in intervals:
-        if np.ptp(values[start:end]) > 0:
-            split, p_value = step(values[start:end])
-            found.append((min(p_value / weight, 1.0), start + split))
-    p_value, split = min(found, key=lambda pair: pair[0])
-    return split, p_value
+    if count < 2 * SHORTEST or np.ptp(values) == 0:
+        return [], None
+    # Equal values were rounded: they hide noise of the width of the steps between values.
+    distinct = np.unique(values)
+    least = float(np.min(np.diff(distinct))) / math.sqrt(12)
+    searched = _searched(values, least, caution)
+    drifts = None
+    if searched.splits:
+        searched, drifts = _with_trend(values, searched, least, alpha, caution)
+    chosen = _narrowest(_significant(searched, alpha))
+    return _placed(searched, chosen), drifts
 
 
-def step(values: npt.NDArray[np.float64]) -> tuple[int, float]:
-    """The place of the likeliest step in values that are not all equal, and its p-value."""
+def _searched(values: Floats, least: float, caution: float) -> _Searched:
+    quiet, series = seeded.prepared(values[None, :], least)
+    found = [seeded.steps(series, length) for length in seeded.lengths(values.size)]
+    splits = _clearest(found, values.size)
+    return _Searched(quiet[0], series, found, splits, wandering.explained(quiet[0], splits, least**2, caution))
+
+
+def _with_trend(
+    values: Floats, searched: _Searched, least: float, alpha: float, caution: float
+) -> tuple[_Searched, Drift | None]:
+    """The search without the trend and the trend, where a trend explains more of the series than steps do."""
     import numpy as np
 
-    statistics, splits, correlations = largest_cusum(normal_scores(values)[None, :])
-    nulls = [_null(_length(values.size), persistence, share) for persistence, share, _ in NOISES]
-    likely = np.array([math.log(odds) for *_, odds in NOISES])
-    likely += [null.log_density(correlations[0]) for null in nulls]
-    likely = np.exp(likely - likely.max())
-    likely /= likely.sum()
-    p_value = sum(
-        share * null.tail(float(statistics[0]))
-        for share, null in zip(likely.tolist(), nulls, strict=True)
-        if share >= UNLIKELY
-    )
-    return _placed(values, int(splits[0])), min(p_value, 1.0)
+    count = values.size
+    places: Floats = np.arange(count, dtype=np.float64) - (count - 1) / 2
+    best, drifts = searched, None
+    score = searched.noise.score
+    for splits in ([], searched.splits[: searched.noise.steps]) if searched.noise.steps else ([],):
+        within = wandering.without_levels(places, splits)
+        power = float(within @ within)
+        slope = float(within @ searched.quiet) / power
+        straight = _searched(values - slope * places, least, caution)
+        cost = TREND_COST * math.log(count)
+        if straight.noise.score - cost <= score:
+            continue
+        rest = wandering.without_levels(straight.quiet, splits)
+        variance = max(float(rest @ rest) / (count - 2), float(straight.series.noise[0, -1]) / count, least**2)
+        tails = nulls.trend_null(count).tails(np.array([abs(slope) * math.sqrt(power / variance)]))
+        p_value = float(straight.noise.weights @ tails[:, 0])
+        if p_value <= alpha:
+            middle = float(np.median(values - slope * places))
+            reach = slope * (count - 1) / 2
+            best, score = straight, straight.noise.score - cost
+            drifts = Drift(middle - reach, middle + reach, p_value)
+    return best, drifts
 
 
-def _placed(values: npt.NDArray[np.float64], split: int) -> int:
-    """The place near `split` that fits best two levels by absolute distance: ranks blur where a large step is."""
+class _Candidate(NamedTuple):
+    """A step that some interval shows."""
+
+    order: float
+    start: int
+    end: int
+    split: int
+    p_value: float = 1.0
+
+
+def _clearest(found: Sequence[seeded.Steps], count: int) -> list[int]:
+    """Places that may be steps, the clearest first; each has an interval without a clearer one."""
     import numpy as np
 
-    before, after = float(np.median(values[:split])), float(np.median(values[split:]))
-    first, last = max(split - SHORTEST, SHORTEST), min(split + SHORTEST, values.size - SHORTEST)
-    near = values[first:last]
-    gains = np.concatenate(([0.0], np.cumsum(np.abs(near - before) - np.abs(near - after))))
-    places = np.flatnonzero(gains <= gains.min())
-    return first + int(min(places, key=lambda place: abs(first + int(place) - split)))
+    least = math.sqrt(2 * wandering.STEP_COST * math.log(count))
+    candidates = []
+    for steps in found:
+        statistics = steps.statistics[0]
+        if statistics.max() <= least:
+            continue
+        for number in np.flatnonzero(statistics > least).tolist():
+            start = int(steps.starts[number])
+            candidates.append(
+                _Candidate(-float(statistics[number]), start, start + steps.length, int(steps.splits[0, number]))
+            )
+    return [one.split for one in _apart(candidates)]
 
 
-def largest_cusum(
-    scores: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """For each row of scores (shape (m, n)): the largest CUSUM, its place, and autocorrelations of the noise around the
-    step (shape (m, 2)): that of first order, and the mean over LAGS.
+def _apart(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Those whose interval has none before them in order."""
+    taken: list[int] = []
+    chosen = []
+    for one in sorted(candidates):
+        if bisect_right(taken, one.start) == bisect_left(taken, one.end):
+            insort(taken, one.split)
+            chosen.append(one)
+    return chosen
 
-    The CUSUM at k is the difference of the means before and after k, over its standard error for independent values,
-    times what dependence does to that. The long-run variance of the noise is the larger of two estimates, each of which
-    sees what the other misses: that of a first-order autoregression, and the mean square of the projections on the
-    slowest cosines (Lazarus, Lewis, Stock & Watson 2018).
-    """
+
+def _significant(searched: _Searched, alpha: float) -> list[_Candidate]:
+    """Steps that noise does not make, with probability `alpha` of any mistake; the narrowest intervals first."""
     import numpy as np
 
-    count = scores.shape[1]
-    centred = scores - scores.mean(axis=1, keepdims=True)
-    lengths = np.arange(SHORTEST, count - SHORTEST + 1)
-    sums = np.cumsum(centred, axis=1)[:, SHORTEST - 1 : count - SHORTEST]
-    cusums = np.abs(sums) / np.sqrt(lengths * (count - lengths) / count)
-    best = np.argmax(cusums, axis=1)
-    rows = np.arange(scores.shape[0])
-    splits = lengths[best]
-    total = sums[rows, best]
-    after = np.arange(count) >= splits[:, None]
-    noise = centred - np.where(after, (-total / (count - splits))[:, None], (total / splits)[:, None])
-    power = np.sum(noise**2, axis=1)
-    first, *longer = (
-        np.sum(noise[:, lag:] * noise[:, :-lag], axis=1) / np.maximum(power, 1e-300) for lag in (1, *LAGS)
-    )
-    follows = np.clip(first, 0, 0.97)
-    variances = power * (1 + follows) / (1 - follows)
-    if (waves := _cosines(count)) is not None:
-        variances = np.maximum(variances, np.mean((noise @ waves) ** 2, axis=1) * count)
-    deviations = np.sqrt(np.maximum(variances / (count - 2), 1e-12))
-    return cusums[rows, best] / deviations, splits, np.stack((first, np.mean(longer, axis=0)), axis=1)
+    count = searched.quiet.size
+    parts = len(searched.found) - 1
+    candidates = []
+    for steps in searched.found:
+        share = 1.0 if not parts else WHOLE if steps.length == count else (1 - WHOLE) / parts
+        null = nulls.null(count, steps.length)
+        statistics = steps.statistics[0]
+        # Other noise makes larger steps than white noise does.
+        large = np.flatnonzero(statistics >= null.exceeded(alpha * share))
+        if not large.size:
+            continue
+        p_values = searched.noise.weights @ null.tails(statistics[large]) / share
+        for number, p_value in zip(large.tolist(), p_values.tolist(), strict=True):
+            if p_value <= alpha:
+                start, statistic = int(steps.starts[number]), float(statistics[number])
+                # Of one length, the clearest first.
+                order = steps.length - statistic / (1 + statistic)
+                split = int(steps.splits[0, number])
+                candidates.append(_Candidate(order, start, start + steps.length, split, p_value))
+    return candidates
 
 
-@lru_cache(maxsize=64)
-def _cosines(count: int) -> npt.NDArray[np.float64] | None:
-    """The slowest cosines, each a column of length 1; None for too few values."""
+def _narrowest(candidates: list[_Candidate]) -> list[_Candidate]:
+    """One candidate for each step (Baranowski, Chen & Fryzlewicz 2019), in order of place."""
+    return sorted(_apart(candidates), key=lambda one: one.split)
+
+
+def _placed(searched: _Searched, chosen: list[_Candidate]) -> list[tuple[int, float]]:
+    """Each step where it most likely is between its neighbours."""
+    count = searched.quiet.size
+    splits = [one.split for one in chosen]
+    for _ in range(2):
+        for number in range(len(splits)):
+            low = splits[number - 1] if number else 0
+            high = splits[number + 1] if number + 1 < len(splits) else count
+            if high - low >= 2 * SHORTEST:
+                splits[number] = _likeliest_place(searched.series, low, high)
+    return [(split, one.p_value) for split, one in zip(splits, chosen, strict=True)]
+
+
+def _likeliest_place(series: seeded.Prepared, low: int, high: int) -> int:
+    """The likeliest place of one step in [low, high), among the NEAR neighbours that are likeliest together:
+    of a small step, no single place is likely."""
     import numpy as np
 
-    waves = np.arange(1, min(COSINES, count // VALUES_A_COSINE) + 1)
-    if not waves.size:
-        return None
-    places = (np.arange(count) + 0.5) / count
-    cosines: npt.NDArray[np.float64] = np.cos(np.pi * np.outer(places, waves)) * np.sqrt(2 / count)
-    return cosines
-
-
-def _length(count: int) -> int:
-    """The length among those simulated that is nearest below `count`."""
-    length = 2 * SHORTEST
-    while (longer := length + max(1, length // 4)) <= min(count, LONGEST_SIMULATED):
-        length = longer
-    return length
-
-
-class _Null(NamedTuple):
-    """What `largest_cusum` finds in noise without a step: statistics, ascending, and the distribution of the
-    autocorrelations, taken for normal."""
-
-    statistics: npt.NDArray[np.float64]
-    means: npt.NDArray[np.float64]
-    precision: npt.NDArray[np.float64]
-    log_scale: float
-
-    def tail(self, statistic: float) -> float:
-        """The probability of at least so large a statistic."""
-        below = int(self.statistics.searchsorted(statistic))
-        return (1 + self.statistics.size - below) / (self.statistics.size + 1)
-
-    def log_density(self, correlations: npt.NDArray[np.float64]) -> float:
-        """But for a constant."""
-        distance = correlations - self.means
-        return self.log_scale - float(distance @ self.precision @ distance) / 2
-
-
-@lru_cache(maxsize=512)
-def _null(count: int, persistence: float, share: float) -> _Null:
-    """Simulated of series of `count` values of one of NOISES."""
-    import numpy as np
-
-    # Its own generator with a fixed seed: the same values always give the same answer.
-    rng = np.random.default_rng(count)
-    noise = rng.standard_normal((count, SIMULATIONS))
-    if share > 0:
-        scale = np.sqrt(1 - persistence**2)
-        for place in range(1, count):
-            noise[place] = persistence * noise[place - 1] + scale * noise[place]
-    if 0 < share < 1:
-        noise = np.sqrt(share) * noise + np.sqrt(1 - share) * rng.standard_normal((count, SIMULATIONS))
-    statistics, _, correlations = largest_cusum(_row_scores(noise.T))
-    precision: npt.NDArray[np.float64] = np.linalg.inv(np.cov(correlations.T)).astype(np.float64)
-    return _Null(np.sort(statistics), correlations.mean(axis=0), precision, float(np.linalg.slogdet(precision)[1]) / 2)
-
-
-def _row_scores(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Normal scores of each row, none of which has equal values."""
-    import numpy as np
-
-    scores = normal_scores(np.arange(values.shape[1], dtype=np.float64))
-    result = np.empty(values.shape)
-    np.put_along_axis(result, np.argsort(values, axis=1), scores[None, :], axis=1)
-    return result
+    sums = series.sums[0]
+    places = np.arange(low + SHORTEST, high - SHORTEST + 1)
+    left, right = (sums[places] - sums[low]) / (places - low), (sums[high] - sums[places]) / (high - places)
+    gains = (left - right) ** 2 * ((places - low) * (high - places) / (high - low))
+    variance = max(float(series.noise[0, high] - series.noise[0, low]) / (high - low), float(series.least[0, 0]))
+    likely = np.exp((gains - gains.max()) / (2 * variance))
+    together = np.convolve(likely, np.ones(NEAR), "same")[: likely.size] if likely.size >= NEAR else likely
+    middle = int(np.argmax(together))
+    first = max(middle - NEAR // 2, 0)
+    return int(places[first + np.argmax(likely[first : middle + NEAR // 2 + 1])])

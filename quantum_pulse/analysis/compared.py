@@ -38,18 +38,33 @@ WARMUP: Final = {
 }
 
 #: The worst first: the verdict on the whole is the first of these that some row has.
-VERDICTS: Final = ("regressed", "improved", "inconclusive", "too_few", "equivalent", "added", "removed")
+VERDICTS: Final = ("regressed", "improved", "differs", "inconclusive", "too_few", "equivalent", "added", "removed")
 #: Of a regression: the operation took over time of the one around it, and together they are not slower.
 MOVED: Final = "moved"
+#: Of a regression: its calls are fewer and larger than before, and what calls them spends less time in them.
+BATCHED: Final = "batched"
+#: Different in these two runs: how much runs of the same program differ is unknown, so it may be the runs.
+DIFFERS: Final = "differs"
+#: Runs per side that make false alarms rare without a history.
+ENOUGH_RUNS: Final = 5
 
 #: What `Comparison.failures` may name: verdicts, budgets that the current side misses, and its open calls.
-FAIL_ON: Final = ("regressed", "improved", "inconclusive", "removed", "budget", "killed", "unfinished")
+FAIL_ON: Final = ("regressed", "improved", "differs", "inconclusive", "removed", "budget", "killed", "unfinished")
 #: What fails a build unless it says otherwise.
 USUAL_FAIL_ON: Final = ("regressed", "budget", "killed")
 #: States of a call whose process or recording ended before it did; one that is "running" may still end.
 ENDED_STATES: Final = ("killed", "stopped")
 
 SIDES: Final = ("baseline", "current")
+
+
+def directed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with "regressed" or "improved" in place of "differs": what that is to be explained as."""
+    differs = table["verdict"] == DIFFERS
+    if not differs.any():
+        return table
+    words = (table["change"] > 0).map({True: "regressed", False: "improved"})
+    return table.assign(verdict=table["verdict"].where(~differs, words))
 
 
 def warmup_frame(rows: Sequence[tuple[str, int, str, int, int, float]] = ()) -> pd.DataFrame:
@@ -144,6 +159,9 @@ class Evidence(Protocol):
     def nested(self) -> tuple[Sequence[Run], Sequence[Run]]:
         """Return, for each run of each side, the calls of each operation and what encloses them."""
 
+    def requests(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return, for each side, the calls that nothing encloses, one row per operation."""
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -177,6 +195,10 @@ class Comparison:
         Unfinished calls of the current side, of all operations.
     evidence : Evidence or None
         The captures; None if only samples, or the figures of past runs, were compared.
+    history_runs : int
+        How many earlier runs say how much runs vary; 0 without a history.
+    same_recording : bool
+        Whether both sides are the same recordings, so that there is nothing to compare.
 
     See Also
     --------
@@ -207,6 +229,8 @@ class Comparison:
     budgets: pd.DataFrame | None = None
     unfinished: StillOpen = StillOpen()
     evidence: Evidence | None = None
+    history_runs: int = 0
+    same_recording: bool = False
 
     @property
     def before(self) -> pd.DataFrame | None:
@@ -233,7 +257,7 @@ class Comparison:
         """
         from quantum_pulse.analysis import explanation
 
-        wanted = self.evidence is not None and self.table["verdict"].isin(["regressed", "added"]).any()
+        wanted = self.evidence is not None and directed(self.table)["verdict"].isin(["regressed", "added"]).any()
         return explanation.explain(
             self, *(self.evidence.nested() if wanted and self.evidence is not None else ([], []))
         )
@@ -246,6 +270,15 @@ class Comparison:
         of ``from``), and ``verdict``, as in `table`.
         """
         return self.explanation.shifts
+
+    @property
+    def batches(self) -> pd.DataFrame:
+        """Operations whose calls became fewer and larger, which are not regressions.
+
+        The columns are ``operation``, ``around``, ``baseline_calls``, ``current_calls``, ``baseline_us`` and
+        ``current_us`` (number of calls and time per call of ``around``), and ``verdict``, as in `table`.
+        """
+        return self.explanation.batches
 
     @property
     def groups(self) -> pd.DataFrame:
@@ -266,19 +299,21 @@ class Comparison:
         """
         from quantum_pulse.analysis import explanation
 
-        wanted = self.evidence is not None and self.table["verdict"].isin(["improved", "removed"]).any()
+        wanted = self.evidence is not None and directed(self.table)["verdict"].isin(["improved", "removed"]).any()
         sides = self.evidence.nested() if wanted and self.evidence is not None else ([], [])
         return explanation.improved_groups(self, *sides)
 
     @property
     def judged(self) -> pd.DataFrame:
-        """The rows of `table`, with the verdict "moved" for regressions that are `shifts`."""
-        regressed = self.table["verdict"] == "regressed"
+        """The rows of `table`, with "moved" for regressions that are `shifts` and "batched" for `batches`."""
+        regressed = directed(self.table)["verdict"] == "regressed"
         # Only captures tell where a cost has moved.
         if self.evidence is None or not regressed.any():
             return self.table
-        moved = regressed & self.table["operation"].isin(self.shifts["operation"])
-        return self.table.assign(verdict=self.table["verdict"].where(~moved, MOVED))
+        words = self.table["verdict"]
+        for excused, word in ((self.shifts, MOVED), (self.batches, BATCHED)):
+            words = words.where(~(regressed & self.table["operation"].isin(excused["operation"])), word)
+        return self.table.assign(verdict=words)
 
     @property
     def decomposition(self) -> pd.DataFrame:
@@ -321,7 +356,7 @@ class Comparison:
 
         before, after = self._sides
         chosen = after[after["mean_us"] >= min_mean_us].sort_values("mean_us", ascending=False).head(n)
-        verdicts = (*VERDICTS, MOVED)
+        verdicts = (*VERDICTS, MOVED, BATCHED)
         order = {verdict: place for place, verdict in enumerate(verdicts)}
         worst = {
             str(name): min(rows["verdict"], key=lambda verdict: order[verdict])
@@ -343,7 +378,9 @@ class Comparison:
         )
 
     def improvement_report(self) -> str:
-        """Report how the mean of each operation changed, and the total time and errors, as text.
+        """Report how requests and each operation changed, as text.
+
+        Requests are the calls that nothing encloses: their mean, p50, p99 and share of errors come first.
 
         An improvement is only called so if the comparison shows it.
 
@@ -361,14 +398,17 @@ class Comparison:
         --------
         >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
         >>> print(found.improvement_report())
-        Operations, before and after
+        Requests, before and after
         <BLANKLINE>
-        Engine.ORDER: 1.6 ms → 2.0 ms (+28 %; ▲ regressed)
+        ...
+        Engine.ORDER: 1.6 ms → 2.0 ms (+28 %; ≠ differs)
         ...
         """
         from quantum_pulse.view import comparisons
 
-        return shown.visible(comparisons.improvements(self, *self._sides))
+        sides = self._sides
+        requests = self.evidence.requests() if self.evidence is not None else (sides[0].head(0), sides[1].head(0))
+        return shown.visible(comparisons.improvements(self, *sides, *requests))
 
     @cached_property
     def _sides(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -390,9 +430,12 @@ class Comparison:
     def verdict(self) -> str:
         """The verdict on the whole, as one word.
 
-        It is the first of "regressed", "improved", "inconclusive", "too_few", "equivalent", "added"
-        and "removed" that some row has, and "too_few" for an empty table.
+        It is the first of "regressed", "improved", "differs", "inconclusive", "too_few", "equivalent",
+        "added" and "removed" that some row has, and "too_few" for an empty table. Of a recording and
+        itself, it is "same_recording".
         """
+        if self.same_recording:
+            return "same_recording"
         present = set(self.judged["verdict"])
         return next((verdict for verdict in VERDICTS if verdict in present), "too_few")
 
@@ -404,7 +447,8 @@ class Comparison:
         fail_on : sequence of str, default ("regressed", "budget", "killed")
             What counts as a failure:
 
-            - "regressed", "improved", "inconclusive" and "removed": operations with this verdict;
+            - "regressed", "improved", "differs", "inconclusive" and "removed": operations with this
+              verdict;
             - "budget": budgets that the current side is shown to miss, if `budgets` are known;
             - "killed": calls that were open when a process of the current side was killed;
             - "unfinished": these, and calls that were open when its recording stopped. A thread that
@@ -424,7 +468,9 @@ class Comparison:
         --------
         >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
         >>> found.failures()
-        ['regressed: Engine.ACK_DECODE', 'regressed: Engine.ENCODE', ...]
+        []
+        >>> found.failures(["differs"])
+        ['differs: Engine.ACK_DECODE', 'differs: Engine.ENCODE', ...]
         """
         for word in fail_on:
             if word not in FAIL_ON:
@@ -445,8 +491,8 @@ class Comparison:
 
     @property
     def between_runs(self) -> bool:
-        """Whether variation from run to run is accounted for, because some side has several runs."""
-        return max(self.baseline_runs, self.current_runs) > 1
+        """Whether variation from run to run is accounted for, by several runs of a side or by a history."""
+        return max(self.baseline_runs, self.current_runs) > 1 or self.history_runs > 0
 
     @property
     def summary(self) -> str:
@@ -455,14 +501,21 @@ class Comparison:
 
     def summarised(self, quoted: Callable[[str], str]) -> str:
         """Return the summary, with names from outside made safe to show by `quoted`."""
+        if self.same_recording:
+            return "Both sides are the same recording, so there is nothing to compare."
         operations = self.judged.groupby("operation", sort=False)["verdict"].agg(set)
-        order = (*VERDICTS, MOVED)
+        order = (*VERDICTS, MOVED, BATCHED)
         # Each operation counts once, for what matters most of it.
         worst = [next(verdict for verdict in order if verdict in found) for found in operations]
         counts = [f"{worst.count(verdict)} {verdict.replace('_', ' ')}" for verdict in order if verdict in worst]
         text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
+        if set(self.table["verdict"]) <= {"added", "removed"}:
+            text += " No operation has calls on both sides, so nothing was compared."
         if not self.between_runs:
-            text += " There is one run per side, so variation between runs is unknown and may explain the differences."
+            text += (
+                " There is one run per side, so variation between runs is unknown and may explain the differences: "
+                f"record {ENOUGH_RUNS} runs per side, each at another time, or keep a history."
+            )
         if len(self.warmup):
             text += (
                 f" Excluded as warm-up: the first {int(self.warmup['set_aside'].sum()):,} of "
@@ -500,9 +553,9 @@ class Comparison:
         --------
         >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
         >>> print(found.to_markdown())
-        ### ▲ Latency: slower
+        ### ≠ Latency: differs in these two runs
         <BLANKLINE>
-        Of 17 operations: 15 regressed, 2 inconclusive. ...
+        Of 17 operations: 15 differs, 2 inconclusive. ...
         """
         from quantum_pulse.view import comparisons
 
@@ -525,7 +578,7 @@ class Comparison:
         --------
         >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
         >>> print(found.to_text())
-        Of 17 operations: 15 regressed, 2 inconclusive. ...
+        Of 17 operations: 15 differs, 2 inconclusive. ...
         """
         from quantum_pulse.view import comparisons
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from quantum_pulse.analysis.compared import COLUMNS, SIDES, Comparison, warmup_frame
+from quantum_pulse.analysis.compared import COLUMNS, DIFFERS, SIDES, Comparison, warmup_frame
 from quantum_pulse.analysis.ratios import Between, Side, Within, ratio_of
 from quantum_pulse.analysis.significance import benjamini_hochberg
 from quantum_pulse.analysis.warmup import settling
@@ -24,6 +24,26 @@ Run: TypeAlias = "Mapping[str, npt.ArrayLike]"
 FEWEST_BEYOND: Final = 5
 
 
+class RunVariation(NamedTuple):
+    """How much a quantile of an operation varies from run to run, as earlier runs show.
+
+    Attributes
+    ----------
+    variance : float
+        Variance of the logarithm of the quantile.
+    freedom : float
+        Its degrees of freedom: the number of earlier runs, minus 1.
+
+    Examples
+    --------
+    >>> qp.History("baselines/").variation()
+    {}
+    """
+
+    variance: float
+    freedom: float
+
+
 def compare_samples(
     baseline: Run | Sequence[Run],
     current: Run | Sequence[Run],
@@ -32,6 +52,7 @@ def compare_samples(
     min_effect: float = 0.05,
     alpha: float = 0.05,
     skip_warmup: bool = True,
+    variation: Mapping[tuple[str, float], RunVariation] | None = None,
 ) -> Comparison:
     """Compare the durations of operations between two sets of runs, quantile by quantile.
 
@@ -51,6 +72,9 @@ def compare_samples(
     skip_warmup : bool, default True
         Whether to set aside the first samples of each operation and run that are still settling.
         `Comparison.warmup` counts them.
+    variation : mapping of (str, float) to RunVariation, optional
+        For operations and quantiles, how much they vary from run to run, as `History.variation`
+        knows it.
 
     Returns
     -------
@@ -58,6 +82,8 @@ def compare_samples(
         One row per operation and quantile, with a verdict each:
 
         - "regressed" and "improved": the quantiles differ by more than `min_effect`;
+        - "differs": they differ by more than `min_effect` in these two runs, one per side, and as
+          nothing shows how much runs vary, it may be the runs;
         - "equivalent": they are shown to differ by less;
         - "inconclusive": neither is shown;
         - "too_few": fewer than 5 samples are expected beyond the quantile on a side;
@@ -104,9 +130,11 @@ def compare_samples(
     >>> after = {"Shop.PARSE": 1.5 * rng.lognormal(10, 0.3, 2000)}
     >>> found = analysis.compare_samples(before, after)
     >>> found.verdict
+    'differs'
+    >>> analysis.compare_samples([before] * 2, [after] * 2).verdict
     'regressed'
     >>> found.table[["quantile", "verdict"]].values.tolist()
-    [[0.5, 'regressed'], [0.95, 'regressed'], [0.99, 'regressed']]
+    [[0.5, 'differs'], [0.95, 'differs'], [0.99, 'differs']]
     """
     import pandas as pd
 
@@ -117,21 +145,30 @@ def compare_samples(
         warmup = [row for side, runs in zip(SIDES, sides, strict=True) for row in _set_aside(side, runs)]
     names = sorted({name for side in sides for run in side for name in run})
     rows: list[_Row] = []
+    known = variation or {}
     for name in names:
         before, after = (Side.of([run[name] for run in side if name in run]) for side in sides)
-        rows += [_row(name, level, before, after, min_effect, alpha) for level in levels]
+        rows += [_row(name, level, before, after, min_effect, alpha, known.get((name, level))) for level in levels]
     q_values = benjamini_hochberg([row.p_change for row in rows])
     # A false "equivalent" hides a regression: corrected in the same way, as a family of its own.
     q_equivalent = benjamini_hochberg([row.p_equivalent for row in rows])
     table = pd.DataFrame(
         [
-            (*row.cells, q, row.verdict or verdict(row.slower, q, equivalent, alpha))
+            (*row.cells, q, row.verdict or _reserved(verdict(row.slower, q, equivalent, alpha), row))
             for row, q, equivalent in zip(rows, q_values.tolist(), q_equivalent.tolist(), strict=True)
         ],
         columns=list(COLUMNS),
     )
     table = table.astype(dict.fromkeys(COLUMNS[1:-1], "float64"))
-    return Comparison(table, min_effect, alpha, len(sides[0]), len(sides[1]), warmup=warmup_frame(warmup))
+    return Comparison(
+        table,
+        min_effect,
+        alpha,
+        len(sides[0]),
+        len(sides[1]),
+        warmup=warmup_frame(warmup),
+        history_runs=1 + round(max((one.freedom for one in known.values()), default=-1)),
+    )
 
 
 def _set_aside(side: str, runs: list[dict[str, npt.NDArray[Any]]]) -> list[tuple[str, int, str, int, int, float]]:
@@ -196,6 +233,11 @@ def verdict(slower: bool, q: float, q_equivalent: float, alpha: float) -> str:
     return "equivalent" if q_equivalent <= alpha else "inconclusive"
 
 
+def _reserved(found: str, row: _Row) -> str:
+    """The verdict, reserved where nothing shows how much runs vary."""
+    return DIFFERS if found in ("regressed", "improved") and not row.between_runs else found
+
+
 @dataclass(frozen=True)
 class _Row:
     """A row of the table before the correction over all rows. `verdict` is empty where that decides."""
@@ -205,9 +247,13 @@ class _Row:
     p_equivalent: float = math.nan
     slower: bool = False
     verdict: str = ""
+    #: Whether variation from run to run was seen.
+    between_runs: bool = False
 
 
-def _row(name: str, level: float, before: Side, after: Side, min_effect: float, alpha: float) -> _Row:
+def _row(
+    name: str, level: float, before: Side, after: Side, min_effect: float, alpha: float, known: RunVariation | None
+) -> _Row:
     low, high = before.quantile(level), after.quantile(level)
     unknown = (name, level, low / 1000, high / 1000, math.nan, math.nan, math.nan)
     if not before.count or not after.count:
@@ -216,8 +262,8 @@ def _row(name: str, level: float, before: Side, after: Side, min_effect: float, 
     if min(before.count, after.count) * min(level, 1 - level) < FEWEST_BEYOND - 1e-9:
         return _Row((*unknown[:4], ratio - 1, math.nan, math.nan), verdict="too_few")
     views: list[Within | Between] = [Within.of(before, after, level)]
-    if len(before.runs) + len(after.runs) > 2:
-        views.append(Between.of(before, after, level))
+    if known is not None or len(before.runs) + len(after.runs) > 2:
+        views.append(Between.of(before, after, level, *(known or ())))
     # Each view sees something that the other may not: the less certain one counts.
     margin = 1 + min_effect
     slower = max(view.p_greater(margin) for view in views)
@@ -226,4 +272,4 @@ def _row(name: str, level: float, before: Side, after: Side, min_effect: float, 
     bounds = [view.interval(alpha) for view in views]
     interval = (min(bound[0] for bound in bounds) - 1, max(bound[1] for bound in bounds) - 1)
     cells = (*unknown[:4], ratio - 1, *interval)
-    return _Row(cells, min(1.0, 2 * min(slower, faster)), equivalent, slower < faster)
+    return _Row(cells, min(1.0, 2 * min(slower, faster)), equivalent, slower < faster, between_runs=len(views) > 1)

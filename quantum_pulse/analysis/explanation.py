@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from quantum_pulse.analysis.compared import Comparison
+from quantum_pulse.analysis.compared import Comparison, directed
 from quantum_pulse.analysis.comparison import compare_samples
 from quantum_pulse.analysis.correlation import effective_size
 from quantum_pulse.analysis.significance import benjamini_hochberg, student_tail
@@ -26,11 +26,14 @@ Run: TypeAlias = "Mapping[str, Calls]"
 
 CAUSES: Final = ("operation", "change_us", "own_us", "inside_us", "reason", "inside")
 SHIFTS: Final = ("operation", "from", "gained_us", "given_us", "verdict")
+BATCHES: Final = ("operation", "around", "baseline_calls", "current_calls", "baseline_us", "current_us", "verdict")
 GROUPS: Final = ("lead", "with", "change", "quantile", "reason")
 
 #: Parts of a run's time that two operations are compared in, and how their shares of slow calls must correlate there.
 WINDOWS: Final = 64
 TOGETHER: Final = 0.7
+#: Calls inside another are fewer where there are at most this share of them.
+FEWER: Final = 0.9
 #: Operations that are compared so, at most: those that got slower by most time.
 MOST: Final = 30
 
@@ -54,6 +57,11 @@ class Explanation:
         One row per thing that got slower: ``lead``, the operation that explains it; ``with``, a tuple
         of the operations that moved with it; ``change`` and ``quantile`` of the row of the lead that
         changed most; and ``reason``, why they belong together: "nested", "same time", both, or "".
+    batches : pandas.DataFrame
+        Operations whose calls became fewer and larger, one row per operation: ``around``, the operation
+        that encloses them; their number and time per call of that, before and now,
+        ``baseline_calls``, ``current_calls``, ``baseline_us`` and ``current_us``; and ``verdict``, the one
+        they would have by themselves.
 
     Examples
     --------
@@ -65,6 +73,7 @@ class Explanation:
     causes: pd.DataFrame
     shifts: pd.DataFrame
     groups: pd.DataFrame
+    batches: pd.DataFrame
 
 
 def explain(comparison: Comparison, before: Sequence[Run], after: Sequence[Run]) -> Explanation:
@@ -126,12 +135,13 @@ def explain(comparison: Comparison, before: Sequence[Run], after: Sequence[Run])
     """
     import pandas as pd
 
+    comparison = replace(comparison, table=directed(comparison.table))
     table = comparison.table
     slower = set(table.loc[table["verdict"] == "regressed", "operation"])
     new = set(table.loc[table["verdict"] == "added", "operation"])
     sides = [_Means.of(before), _Means.of(after)]
     if not slower and not new:
-        return Explanation(*(pd.DataFrame(columns=list(names)) for names in (CAUSES, SHIFTS, GROUPS)))
+        return Explanation(*(pd.DataFrame(columns=list(names)) for names in (CAUSES, SHIFTS, GROUPS, BATCHES)))
     outer = {name for side in sides for inner in slower | new for name in side.around(inner)}
     own = _own_verdicts(comparison, before, after, slower | outer)
     shifts = [
@@ -141,12 +151,15 @@ def explain(comparison: Comparison, before: Sequence[Run], after: Sequence[Run])
         if around
     ]
     slower -= {row[0] for row in shifts}
+    batches = [row for name in sorted(slower) if (row := _batch(name, sides, slower)) is not None]
+    slower -= {row[0] for row in batches}
     causes = [_cause(name, sides, slower, own) for name in sorted(slower)]
     groups = _groups(comparison, {row[0]: row[5] for row in causes if row[4] == "slower inside"}, slower, after)
     return Explanation(
         pd.DataFrame(causes, columns=list(CAUSES)),
         pd.DataFrame(shifts, columns=list(SHIFTS)),
         pd.DataFrame(groups, columns=list(GROUPS)),
+        pd.DataFrame(batches, columns=list(BATCHES)),
     )
 
 
@@ -157,7 +170,7 @@ def improved_groups(comparison: Comparison, before: Sequence[Run], after: Sequen
     each other, and operations that were slow at the same times before. An operation that merely gave its time to the
     one around it is in no group. `change` is that of the comparison.
     """
-    table = comparison.table
+    table = directed(comparison.table)
     other = {"regressed": "improved", "improved": "regressed", "added": "removed", "removed": "added"}
     exchanged = table.rename(columns={"baseline_us": "current_us", "current_us": "baseline_us"})
     inverse = 1 / (1 + table[["change", "ci_low", "ci_high"]]) - 1
@@ -177,6 +190,7 @@ class _Means:
     own: dict[str, float]
     #: (around, inside) -> time inside a call of the operation around.
     inside: dict[tuple[str, str], float]
+    calls: dict[str, int]
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> _Means:
@@ -197,6 +211,7 @@ class _Means:
             {name: total / calls[name] / 1000 for name, total in whole.items()},
             {name: total / calls[name] / 1000 for name, total in own.items()},
             {pair: time / calls[pair[0]] / 1000 for pair, time in inside.items()},
+            calls,
         )
 
     def around(self, name: str) -> list[str]:
@@ -220,7 +235,7 @@ def _own_verdicts(
         min_effect=comparison.min_effect,
         alpha=comparison.alpha,
     ).table
-    return {str(name): set(verdicts) for name, verdicts in own.groupby("operation")["verdict"]}
+    return {str(name): set(verdicts) for name, verdicts in directed(own).groupby("operation")["verdict"]}
 
 
 def _shift(
@@ -238,6 +253,26 @@ def _shift(
         if gained[inner] > found[1] and all_gained / 2 <= given <= 2 * all_gained:
             found = (around, gained[inner], given)
     return found
+
+
+def _batch(
+    inner: str, sides: list[_Means], slower: set[str]
+) -> tuple[str, str, float, float, float, float, str] | None:
+    """A row of `Explanation.batches`: everything that calls `inner` calls it less often, spends less time in it, and is
+    not slower. A single call of a batch takes longer, and that is what it is for."""
+    before, after = sides
+    around = after.around(inner)
+    nested = sum(after.inside[outer, inner] * after.calls[outer] for outer in around)
+    if not around or nested < FEWER * after.whole[inner] * after.calls[inner]:
+        return None
+    rows = []
+    for outer in around:
+        then, now = before.inside.get((outer, inner), 0.0), after.inside[outer, inner]
+        calls = then / before.whole[inner], now / after.whole[inner]
+        if outer in slower or now > then or calls[1] > FEWER * calls[0]:
+            return None
+        rows.append((inner, outer, *calls, then, now, "regressed"))
+    return max(rows, key=lambda row: row[5] * after.calls[row[1]])
 
 
 def _gain(sides: list[_Means], around: str, inner: str) -> float:

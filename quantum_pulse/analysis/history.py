@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Final
 
-from quantum_pulse.analysis.comparison import check_shares, verdict
+from quantum_pulse.analysis.comparison import RunVariation, check_shares, verdict
 from quantum_pulse.analysis.ratios import ratio_of
 from quantum_pulse.analysis.significance import benjamini_hochberg, student_quantile, student_tail
 from quantum_pulse.analysis.warmup import settling
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Fewer runs say nothing of how much runs vary.
 FEWEST_RUNS: Final = 3
+#: Of logarithms: runs that happen to be all alike are not all alike for ever.
+LEAST_DEVIATION: Final = 1e-3
 
 Checked = tuple[str, float, float, float, float, float, float, float, str]
 
@@ -43,8 +45,7 @@ def check(
             tails.append((math.nan, math.nan, False, verdict_))
             continue
         logs = [math.log(value) for value in known]
-        # Runs that happen to be all alike are not all alike for ever: a resolution of a tenth of a percent.
-        error = max(stdev(logs), 1e-3) * math.sqrt(1 + 1 / len(logs))
+        error = max(stdev(logs), LEAST_DEVIATION) * math.sqrt(1 + 1 / len(logs))
         freedom = len(logs) - 1
         shift, margin = math.log1p(change), math.log1p(min_effect)
 
@@ -63,6 +64,16 @@ def check(
         (*row, q, known or verdict(is_slower, q, other, alpha))
         for row, (_, _, is_slower, known), q, other in zip(rows, tails, q_values, q_equivalent, strict=True)
     ]
+
+
+def variation(figures: Mapping[tuple[str, float], Sequence[float]]) -> dict[tuple[str, float], RunVariation]:
+    """Return how much figures of past runs vary, by operation and quantile, in µs; of FEWEST_RUNS at least."""
+    found = {}
+    for key, past in figures.items():
+        logs = [math.log(value) for value in past if value > 0]
+        if len(logs) >= FEWEST_RUNS:
+            found[key] = RunVariation(max(stdev(logs), LEAST_DEVIATION) ** 2, len(logs) - 1)
+    return found
 
 
 def settled(runs: Sequence[Run], levels: Mapping[str, float]) -> dict[str, float] | None:

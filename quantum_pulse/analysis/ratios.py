@@ -206,11 +206,11 @@ class Between:
     freedom: float
 
     @classmethod
-    def of(cls, before: Side, after: Side, level: float) -> Between:
-        """Estimate it from the quantiles of the runs of both sides."""
+    def of(cls, before: Side, after: Side, level: float, variance: float = 0.0, freedom: float = 0.0) -> Between:
+        """Estimate it from the quantiles of the runs of both sides, and from the variance of earlier runs."""
         import numpy as np
 
-        squares = freedom = share = 0.0
+        squares, share = variance * freedom, 0.0
         for side in (before, after):
             logs = np.log([max(interpolated(np.sort(run), level), SHORTEST) for run in side.runs])
             weights = np.array([run.size for run in side.runs]) / side.count

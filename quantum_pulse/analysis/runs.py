@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from quantum_pulse.analysis.budgets import check_budgets
+from quantum_pulse.analysis.compared import directed
 from quantum_pulse.analysis.comparison import compare_samples
 from quantum_pulse.analysis.ratios import SHORTEST
 from quantum_pulse.analysis.significance import student_tail
@@ -124,6 +125,7 @@ def judge(now: Sequence[float], earlier: Sequence[float]) -> Judgement:
 
 def _compared(now: Sequence[float], earlier: Sequence[float]) -> Judgement:
     table = compare_samples({"": earlier}, {"": now}, min_effect=MIN_EFFECT, alpha=ALPHA).table
+    table = directed(table)
     rows = list(zip(table["verdict"], table["change"], table["q_value"], table["quantile"], strict=True))
     # The median comes first; the tail has its say where that has none.
     verdict, change, q_value, quantile = next((row for row in rows if row[0] in ("regressed", "improved")), rows[0])

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import quantum_pulse as qp
 from quantum_pulse.analysis.compared import FAIL_ON, USUAL_FAIL_ON
@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from quantum_pulse.cli.common import Commands
 
 
+#: Exit status where a side has no calls, so that the comparison says nothing.
+NOTHING_COMPARED: Final = 3
+
+
 def add_command(commands: Commands) -> None:
     compare = commands.add_parser(
         "compare",
         help="compare captures: what got slower?",
         description="Compare captures, operation by operation and quantile by quantile: what regressed, what improved, "
         "what is unchanged, and what is inconclusive. Several captures per side, separated by commas, account for the "
-        "variation from run to run. Exit status: 0, 1 if anything named by --fail-on was found, 2 for misuse.",
+        "variation from run to run; with one each, --history does. Exit status: 0, 1 if anything named by --fail-on "
+        "was found, 2 for misuse, 3 if nothing could be compared because a side has no calls.",
     )
     compare.add_argument("baseline", metavar="BASE", help="a capture, or several: captures/a,captures/b")
     compare.add_argument("current", metavar="CURRENT", help="the captures to judge, in the same form")
@@ -46,6 +51,9 @@ def add_command(commands: Commands) -> None:
     compare.add_argument("--alpha", metavar="SHARE", type=float, default=0.05, help="accepted false discovery rate")
     compare.add_argument(
         "--keep-warmup", action="store_true", help="include the first samples, which are still warming up"
+    )
+    compare.add_argument(
+        "--history", metavar="DIR", help="earlier runs, which show how much runs of the same program differ"
     )
     compare.add_argument("--all", action="store_true", help="also show rows without a finding")
     compare.set_defaults(command=_compare)
@@ -84,6 +92,7 @@ def _compare(options: argparse.Namespace) -> int:
             min_effect=options.min_effect,
             alpha=options.alpha,
             skip_warmup=not options.keep_warmup,
+            history=None if options.history is None else qp.History(options.history),
         )
     except ValueError as error:
         raise Misuse(f"compare: {error}") from error
@@ -98,7 +107,9 @@ def _compare(options: argparse.Namespace) -> int:
         say(found.to_markdown(everything=options.all))
     else:
         say(found.to_text(everything=options.all))
-    return 1 if found.failures(options.fail_on) else 0
+    if found.failures(options.fail_on):
+        return 1
+    return NOTHING_COMPARED if set(found.table["verdict"]) <= {"added", "removed"} else 0
 
 
 def _budgets(captures: list[qp.Capture], alpha: float) -> pd.DataFrame:
@@ -118,6 +129,7 @@ def _as_json(found: Comparison) -> dict[str, Any]:
         "groups": rows(found.groups),
         "improvement_groups": rows(found.improvement_groups),
         "shifts": rows(found.shifts),
+        "batches": rows(found.batches),
         "warmup": rows(found.warmup),
         "unfinished": {
             "still_recorded": found.unfinished.still_recorded,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from quantum_pulse.analysis import Comparison, Contrast, Correlations
     from quantum_pulse.explorer.widget import Explorer
     from quantum_pulse.export.exporting import Exported
+    from quantum_pulse.facade.comparing import RunHistory
     from quantum_pulse.facade.operations import RecordedOperations
     from quantum_pulse.reading.slowest import Slowest
     from quantum_pulse.view.figures import Chart
@@ -591,6 +592,7 @@ class Capture:
         min_effect: float = 0.05,
         alpha: float = 0.05,
         skip_warmup: bool = True,
+        history: RunHistory | None = None,
     ) -> Comparison:
         """Compare this capture with a baseline, to see whether operations got slower.
 
@@ -613,6 +615,9 @@ class Capture:
         skip_warmup : bool, default True
             Whether to set aside the first samples of an operation that are still settling;
             ``warmup`` of the result counts them.
+        history : History, optional
+            Earlier runs, which show how much runs of the same program differ. They are not compared
+            with.
 
         Returns
         -------
@@ -624,7 +629,8 @@ class Capture:
         Raises
         ------
         TypeError
-            If something is neither a capture nor a path, or `operations` contains a string.
+            If something is neither a capture nor a path, `operations` contains a string, or `history` is
+            not a History.
         ValueError
             If a side has a capture twice, because a run counts once, or a number is out of range.
 
@@ -635,16 +641,17 @@ class Capture:
 
         Notes
         -----
-        With several runs per side, variation from run to run is accounted for. With one run each it is
-        unknown, and the result says so.
+        With several runs per side, or with a history, variation from run to run is accounted for. With
+        one run each and no history it is unknown: then an operation "differs", and a build does not
+        fail by default. Processes of one night are alike; runs at several times show what varies.
 
         Examples
         --------
         >>> found = qp.sample("engine").compare(qp.sample("slow_exchange"))
         >>> found.verdict
-        'regressed'
-        >>> found.regressions[["operation", "quantile"]].values.tolist()[0]
-        ['Engine.LEDGER_LOCK', 0.5]
+        'differs'
+        >>> found.groups["lead"].tolist()[0]
+        'Engine.LEDGER_LOCK'
         """
         from quantum_pulse.facade import comparing
 
@@ -657,6 +664,7 @@ class Capture:
             min_effect=min_effect,
             alpha=alpha,
             skip_warmup=skip_warmup,
+            history=history,
         )
 
     def correlate(

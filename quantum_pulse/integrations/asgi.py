@@ -132,13 +132,13 @@ class Instrumented:
 class _Exchange(Request):
     """A request, as the application sees it. There is one coroutine for each message, because each costs."""
 
-    __slots__ = ("_has_left", "_has_trailers", "_receive", "_scope", "_send")
+    _has_left = False
+    _has_trailers = False
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._has_left = self._has_trailers = False
         scope[REQUEST_KEY] = self
         super().__init__()
 
@@ -152,7 +152,8 @@ class _Exchange(Request):
         kind = message["type"]
         if kind == "http.response.start":
             self.status = message["status"]
-            self._has_trailers = message.get("trailers", False)
+            if "trailers" in message:
+                self._has_trailers = message["trailers"]
             template = self._scope.get("path_template")
             if template:
                 self.routed(template)

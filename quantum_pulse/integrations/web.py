@@ -98,14 +98,14 @@ class Request:
     It begins as one of no known route, because only the framework's router knows better, and middleware runs before it.
     """
 
-    __slots__ = ("_block", "_first_byte_ns", "_prefix", "is_over", "root", "status")
+    # What most requests leave as it is costs nothing that way, as it would if each set it.
+    status = 0
+    is_over = False
+    _prefix = ""
+    _first_byte_ns = 0
 
     def __init__(self, root: str = "") -> None:
         self.root = root  # what the server has taken off the path
-        self.status = 0
-        self.is_over = False
-        self._prefix = ""
-        self._first_byte_ns = 0
         self._block = core.Block(Http.UNMATCHED)
 
     def routed(self, template: str) -> None:

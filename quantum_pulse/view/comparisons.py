@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from quantum_pulse.analysis.compared import ENDED_STATES
+from quantum_pulse.analysis.compared import DIFFERS, ENDED_STATES, directed
 from quantum_pulse.shown import clean
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import html, markdown, numbers, text
@@ -37,12 +37,15 @@ if TYPE_CHECKING:
 SIGNS: Final = {
     "regressed": "▲",
     "improved": "▼",
+    "differs": "≠",
     "moved": "⇄",
+    "batched": "⊞",
     "equivalent": "=",
     "inconclusive": "?",
     "too_few": "·",
     "added": "+",
     "removed": "-",
+    "same_recording": "=",
 }
 #: Before unfinished calls: they say something about the run rather than about an operation.
 UNFINISHED: Final = "✗"
@@ -99,37 +102,48 @@ def reasons(comparison: Comparison) -> list[Text]:
     if found is None:
         return []
     causes = {str(row["operation"]): row for row in found.causes.to_dict("records")}
+    slower = SIGNS["regressed" if comparison.between_runs else DIFFERS]
     lines = []
     for group in found.groups.to_dict("records"):
         lead, others = str(group["lead"]), [str(name) for name in group["with"]]
-        line = f"{SIGNS['regressed']} {marked(lead)} {change(group['change'])} at p{group['quantile'] * 100:g}"
+        line = f"{slower} {marked(lead)} {change(group['change'])} at p{group['quantile'] * 100:g}"
         if causes[lead]["reason"] == "more calls inside":
             line += f", because it spends more time in {marked(causes[lead]['inside'])}, whose calls are not slower"
         if others:
             line += f"; together with {_names([marked(name) for name in others])}, {_TOGETHER[group['reason']]}"
         lines.append(line)
     if len(lines) > _MOST_CAUSES:
-        lines[_MOST_CAUSES:] = [f"{SIGNS['regressed']} and {len(lines) - _MOST_CAUSES} more"]
+        lines[_MOST_CAUSES:] = [f"{slower} and {len(lines) - _MOST_CAUSES} more"]
     for row in found.shifts.to_dict("records"):
         lines.append(
             f"{SIGNS['moved']} time moved from {marked(row['from'])} to {marked(row['operation'])}: "
             f"{numbers.us(row['gained_us'])} per call, out of {numbers.us(row['given_us'])} "
             "saved; not a regression"
         )
+    for row in found.batches.to_dict("records"):
+        took = [numbers.us(row[side]) for side in ("baseline_us", "current_us")]
+        lines.append(
+            f"{SIGNS['batched']} fewer, larger calls of {marked(row['operation'])} in {marked(row['around'])}: "
+            f"{row['baseline_calls']:.3g} → {row['current_calls']:.3g} per call, which take "
+            f"{took[0]} → {took[1]}; not a regression"
+        )
     return [with_names(line) for line in lines + _improvements(comparison)]
 
 
 def _improvements(comparison: Comparison) -> list[str]:
     """What got faster together, a line per group: several operations may share one cause."""
-    if comparison.improvements["operation"].nunique() < 2 or (groups := comparison.improvement_groups) is None:
+    rows = directed(comparison.judged)
+    if (
+        rows.loc[rows["verdict"] == "improved", "operation"].nunique() < 2
+        or (groups := comparison.improvement_groups) is None
+    ):
         return []
+    faster = SIGNS["improved" if comparison.between_runs else DIFFERS]
     lines = []
     for group in groups.to_dict("records"):
         if others := [marked(str(name)) for name in group["with"]]:
             what = f"{marked(str(group['lead']))} {change(group['change'])} at p{group['quantile'] * 100:g}"
-            lines.append(
-                f"{SIGNS['improved']} {what}; together with {_names(others)}, {_TOGETHER_FASTER[group['reason']]}"
-            )
+            lines.append(f"{faster} {what}; together with {_names(others)}, {_TOGETHER_FASTER[group['reason']]}")
     return lines[:_MOST_CAUSES]
 
 
@@ -205,9 +219,15 @@ def _title(comparison: Comparison) -> str:
     found = set(comparison.judged["verdict"])
     if {"regressed", "improved"} <= found:
         return "some operations are slower, some faster"
-    return {"regressed": "slower", "improved": "faster", "equivalent": "unchanged"}.get(
-        comparison.verdict, "inconclusive"
-    )
+    if comparison.same_recording:
+        return "the same recording"
+    words = {
+        "regressed": "slower",
+        "improved": "faster",
+        "equivalent": "unchanged",
+        "differs": "differs in these two runs",
+    }
+    return words.get(comparison.verdict, "inconclusive")
 
 
 def _records(comparison: Comparison) -> list[dict[Any, Any]]:
@@ -254,13 +274,34 @@ def _table(
     return Table("Quantiles and their changes" if kind == "grid" else "", columns, shown, kind)
 
 
-def improvements(comparison: Comparison, before: pd.DataFrame, after: pd.DataFrame) -> str:
-    """Each operation's mean before and after, and the sums; `before` and `after` as of `Comparison`."""
+def _request_lines(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+    """Calls that nothing encloses, of operations that both sides have: mean, p50, p99 and share of errors."""
+    lines = []
+    for name in after.index.intersection(before.index):
+        then, now = before.loc[name], after.loc[name]
+        figures = [
+            f"{what} {numbers.us(then[key])} → {numbers.us(now[key])} "
+            f"({change(now[key] / then[key] - 1 if then[key] else float('nan'))})"
+            for what, key in (("mean", "mean_us"), ("p50", "p50_us"), ("p99", "p99_us"))
+        ]
+        errors = f"errors {numbers.share(then['error_share'])} → {numbers.share(now['error_share'])}"
+        lines.append(f"{clean(str(name))}: {', '.join(figures)}; {errors}")
+    return ["Requests, before and after", "", *lines, ""] if lines else []
+
+
+def improvements(
+    comparison: Comparison,
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    requests_before: pd.DataFrame,
+    requests_after: pd.DataFrame,
+) -> str:
+    """Requests, then each operation's mean before and after, and the sums: tables as of `Evidence`."""
     verdicts: dict[str, set[str]] = {}
     for operation, verdict in zip(comparison.judged["operation"], comparison.judged["verdict"], strict=True):
         verdicts.setdefault(str(operation), set()).add(str(verdict))
     means: dict[Any, float] = before["mean_us"].to_dict()
-    lines = ["Operations, before and after", ""]
+    lines = [*_request_lines(requests_before, requests_after), "Operations, before and after", ""]
     for key, row in after.sort_values("total_us", ascending=False).iterrows():
         name = str(key[1])  # type: ignore[index]  # (category, operation)
         usual = means.get(key)
@@ -268,9 +309,9 @@ def improvements(comparison: Comparison, before: pd.DataFrame, after: pd.DataFra
             lines.append(f"{clean(name)}: {numbers.us(row['mean_us'])} (new)")
             continue
         found = verdicts.get(name, set())
-        shown = [f"{SIGNS[one]} {one}" for one in ("regressed", "improved", "moved") if one in found] or [
-            "no significant change"
-        ]
+        shown = [
+            f"{SIGNS[one]} {one}" for one in ("regressed", "improved", "differs", "moved", "batched") if one in found
+        ] or ["no significant change"]
         lines.append(
             f"{clean(name)}: {numbers.us(usual)} → {numbers.us(row['mean_us'])} "
             f"({change(row['mean_us'] / usual - 1 if usual else float('nan'))}; {' and '.join(shown)})"

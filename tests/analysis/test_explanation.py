@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from quantum_pulse import analysis
+from quantum_pulse.analysis.compared import directed
 from quantum_pulse.evidence import Calls
 
 CALLS = 3000
@@ -43,6 +44,12 @@ def explained(before, after, **options):
     return found, analysis.explain(found, *sides)
 
 
+def slower(found):
+    """Operations that got slower, be it in these two runs."""
+    table = directed(found.table)
+    return set(table.loc[table["verdict"] == "regressed", "operation"])
+
+
 def two(rng, outer=50_000, inner=50_000, **more):
     """OUTER calls INNER, and the others are by themselves."""
     times = {"INNER": around(inner, rng), "OUTER": around(outer, rng)}
@@ -58,7 +65,7 @@ def test_nothing_to_explain(rng):
 
 def test_what_is_slower_because_of_a_call_inside_is_one_finding(rng):
     table, found = explained(two(rng), two(rng, inner=80_000))
-    assert set(table.regressions["operation"]) == {"INNER", "OUTER"}
+    assert slower(table) == {"INNER", "OUTER"}
     causes = found.causes.set_index("operation")
     assert causes.loc["OUTER", ["reason", "inside"]].tolist() == ["slower inside", "INNER"]
     assert causes.loc["OUTER", "own_us"] == pytest.approx(0, abs=2)
@@ -86,7 +93,7 @@ def test_a_parent_that_is_slower_by_itself_too(rng):
 
 def test_a_cost_that_moved_is_no_regression(rng):
     table, found = explained(two(rng, outer=60_000, inner=20_000), two(rng, outer=30_000, inner=50_000))
-    assert set(table.table.loc[table.table["verdict"] == "regressed", "operation"]) == {"INNER"}
+    assert slower(table) == {"INNER"}
     (shift,) = found.shifts.to_dict("records")
     assert (shift["operation"], shift["from"], shift["verdict"]) == ("INNER", "OUTER", "regressed")
     assert shift["gained_us"] == pytest.approx(30, abs=3)
@@ -105,7 +112,7 @@ def test_no_excuse_for_what_nobody_gave(rng):
     """The parent's own time did not fall, or fell by something else, or the parent is slower as well."""
     for outer, inner in ((50_000, 5_000), (20_000, 5_000), (40_000, 40_000)):
         table, found = explained(two(rng, outer=50_000, inner=3_000), two(rng, outer=outer, inner=inner))
-        assert "INNER" in set(table.regressions["operation"])
+        assert "INNER" in slower(table)
         assert found.shifts.empty
         assert "INNER" in set(found.groups["lead"])
 
@@ -124,6 +131,37 @@ def test_more_calls_inside(rng):
     ]
 
 
+def calling(rng, times, each):
+    """OUTER calls INNER so many times, `each` ns long."""
+    inner, own = around(each, rng, times * CALLS), around(1000, rng)
+    start = np.linspace(0, RUN_NS, times * CALLS, endpoint=False).astype(np.int64)
+    outer = own + inner.reshape(CALLS, times).sum(axis=1)
+    return {
+        "INNER": Calls(start, inner, inner, {"OUTER": float(inner.sum())}),
+        "OUTER": Calls(start[::times], outer, own, {}),
+    }
+
+
+def test_fewer_and_larger_calls_are_no_regression(rng):
+    table, found = explained(calling(rng, 8, 10_000), calling(rng, 1, 25_000))
+    assert slower(table) == {"INNER"}
+    (batch,) = found.batches.to_dict("records")
+    assert (batch["operation"], batch["around"]) == ("INNER", "OUTER")
+    assert (batch["baseline_calls"], batch["current_calls"]) == pytest.approx((8, 1))
+    assert batch["current_us"] < batch["baseline_us"] / 2
+    assert found.causes.empty
+    assert found.groups.empty
+
+
+def test_no_excuse_for_larger_calls_that_cost_more(rng):
+    """Fewer calls that take more time in all, and slower ones that are as many."""
+    for times, each in ((2, 60_000), (8, 20_000)):
+        table, found = explained(calling(rng, 8, 10_000), calling(rng, times, each))
+        assert "INNER" in slower(table)
+        assert found.batches.empty
+        assert "INNER" in set(found.groups["lead"])
+
+
 def test_slow_at_the_same_times(rng):
     """Three operations that do not enclose each other: two are slow at the same times, again and again."""
     before = run({name: around(50_000, rng) for name in "ABC"}, {})
@@ -134,7 +172,7 @@ def test_slow_at_the_same_times(rng):
         for name, when, factor in (("A", moments, 4), ("B", moments, 3), ("C", others, 3))
     }
     table, found = explained(before, run(after, {}))
-    assert set(table.regressions["operation"]) == set("ABC")
+    assert slower(table) == set("ABC")
     groups = {(row["lead"], *row["with"]): row["reason"] for row in found.groups.to_dict("records")}
     assert groups == {("A", "B"): "same time", ("C",): ""}
 

@@ -53,7 +53,7 @@ class Client:
     def _is_closed(self):
         """Whether the server has closed the connection, as some do after an error."""
         try:
-            return self._socket.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b""
+            return self._socket.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
             return False
         except ConnectionError:
@@ -68,6 +68,7 @@ class Client:
     def connect(self):
         self._socket = socket.create_connection(("127.0.0.1", self.port), timeout=20)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setblocking(False)
         self._buffer = b""
         time.sleep(0.01)  # until the server has accepted it
 
@@ -118,7 +119,7 @@ class Client:
         give_up = time.monotonic() + 20
         while True:
             try:
-                more = self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
+                more = self._socket.recv(1 << 16)
                 break
             except BlockingIOError:
                 assert time.monotonic() < give_up, "the server does not answer"

@@ -156,14 +156,12 @@ def test_plain(traffic):
     assert [answer.status for answer in traffic.answers["plain"]] == [200] * 2 * REQUESTS
     assert calls["error"].isna().all()
     assert (calls["parent"] == 0).all()
-    assert 0 < traffic.overhead_s(False) < 2e-3
 
 
 def test_streaming(traffic):
     calls = traffic.of("streaming")
     assert len(calls) == REQUESTS
     assert (calls["duration_ns"] >= CHUNKS * CHUNK_S * 1e9).all()
-    check_durations(traffic, "streaming")
     check_parents(traffic, "Work.CHUNK", "streaming")
     parts = traffic.named("Http.STREAMING")
     parts = parts[parts["parent"].isin(set(calls["span"]))]
@@ -181,14 +179,12 @@ def test_background_task(traffic):
     assert len(tasks) == REQUESTS
     assert (tasks["parent"] == 0).all()
     assert (in_ns(tasks["start"]) >= in_ns(calls["start"]) + calls["duration_ns"].to_numpy()).all()
-    check_durations(traffic, "background task")
 
 
 def test_error(traffic):
     calls = traffic.of("error")
     assert [answer.status for answer in traffic.answers["error"]] == [500] * REQUESTS
     assert list(calls["error"]) == ["HTTP 500"] * REQUESTS
-    check_durations(traffic, "error")
 
 
 def test_404_storm(traffic):
@@ -218,20 +214,26 @@ def test_thread_pool_endpoint(traffic):
     inside = check_parents(traffic, "Work.STEP", "thread-pool endpoint")
     assert len(inside) == REQUESTS
     assert (inside["duration_ns"] >= STEP_S * 1e9).all()
-    check_durations(traffic, "thread-pool endpoint")
 
 
 def test_dependency(traffic):
     assert len(traffic.of("dependency")) == REQUESTS
     assert len(check_parents(traffic, "Work.DEPENDENCY", "dependency")) == REQUESTS
-    check_durations(traffic, "dependency")
 
 
 def test_nested_mount(traffic):
     calls = traffic.of("nested mount")
     assert len(calls) == REQUESTS
     assert len(check_parents(traffic, "Work.STEP", "nested mount")) == REQUESTS
-    check_durations(traffic, "nested mount")
+
+
+@pytest.mark.slow  # microseconds between two processes, on a machine that does nothing else
+@pytest.mark.parametrize(
+    "situation",
+    ["plain", "streaming", "background task", "error", "thread-pool endpoint", "dependency", "nested mount"],
+)
+def test_requests_take_as_long_as_their_client_has_seen(traffic, situation):
+    check_durations(traffic, situation)
 
 
 def test_everything_is_counted_once(traffic):

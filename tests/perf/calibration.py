@@ -15,15 +15,18 @@ import pandas as pd
 
 import quantum_pulse as qp
 from quantum_pulse import analysis
-from quantum_pulse.analysis import warmup, windows
+from quantum_pulse.analysis import history, warmup, windows
 from quantum_pulse.analysis.significance import student_quantile
 from quantum_pulse.evidence import Budget
+from tests.analysis import step_cases
 from tests.analysis.series import persistent
 from tests.perf import statistics
 
 TRIALS = 200
 MANY_TRIALS = 1000
 FEW_TRIALS = 60
+#: Verdicts that say that something changed; with one run per side, in these two runs.
+ALARMS = ("regressed", "improved", "differs")
 
 
 def report(case: str, hits: int, trials: int, bar: str) -> None:
@@ -113,7 +116,7 @@ def same_against_same(trials: int, only: str | None = None) -> None:
         rng, hits = np.random.default_rng(1), 0
         for _ in range(trials):
             found = analysis.compare_samples(run(draw(rng, 2000, 64)), run(draw(rng, 2000, 64)), min_effect=0)
-            hits += found.verdict in ("regressed", "improved")
+            hits += found.verdict in ALARMS
         report(f"compare: same against same, {name}, 64 operations of 2,000", hits, trials, "≤ 5 %")
 
 
@@ -122,9 +125,28 @@ def other_series(trials: int) -> None:
         rng, hits = np.random.default_rng(7), 0
         for _ in range(trials):
             sides = [[run(draw(rng, size, 64)) for size in sizes] for sizes in (before, after)]
-            hits += analysis.compare_samples(*sides, min_effect=0).verdict in ("regressed", "improved")
+            hits += analysis.compare_samples(*sides, min_effect=0).verdict in ALARMS
         sizes = " against ".join(" + ".join(f"{size:,}" for size in side) for side in (before, after))
         report(f"compare: same against same, {name}, 64 operations of {sizes}", hits, trials, "none set")
+
+
+def histories_of_runs(trials: int) -> None:
+    """Runs that differ, with what ten earlier runs say of how much, and without."""
+    for runs in (1, 2, 3):
+        for known in (True, False):
+            rng, hits = np.random.default_rng(10), 0
+            for _ in range(trials):
+                past: dict[tuple[str, float], list[float]] = {}
+                for _ in range(10 if known else 0):
+                    for name, durations in run(unlike_runs(rng, 300, 16)).items():
+                        for level in (0.5, 0.95):
+                            past.setdefault((name, level), []).append(float(np.quantile(durations, level)))
+                sides = [[run(unlike_runs(rng, 300, 16)) for _ in range(runs)] for _ in range(2)]
+                variation = history.variation(past)
+                found = analysis.compare_samples(*sides, quantiles=(0.5, 0.95), variation=variation)
+                hits += bool({"regressed", "improved"} & set(found.table["verdict"]))
+            what = "a history of 10" if known else "no history"
+            report(f"compare: runs that differ, {runs} per side, {what}, 16 operations", hits, trials, "≤ 5 %")
 
 
 def starts(trials: int) -> None:
@@ -172,33 +194,41 @@ def planted_regressions(trials: int) -> None:
     hits = tails = medians = 0
     for _ in range(trials):
         table = analysis.compare_samples({"a": latency(rng, 5000)[:, 0]}, {"a": 1.1 * latency(rng, 5000)[:, 0]}).table
-        hits += table["verdict"][0] == "regressed"
+        hits += table["verdict"][0] in ("regressed", "differs")
         slow = latency(rng, 50_000)[:, 0]
         slow = np.where(slow > np.quantile(slow, 0.97), 1.3 * slow, slow)
         table = analysis.compare_samples({"a": latency(rng, 50_000)[:, 0]}, {"a": slow}).table
-        tails += table["verdict"][2] == "regressed"
-        medians += table["verdict"][0] == "regressed"
+        tails += table["verdict"][2] in ("regressed", "differs")
+        medians += table["verdict"][0] in ("regressed", "differs")
     report("compare: +10 %, 5,000 samples, p50", hits, trials, "≥ 95 %")
     report("compare: tail +30 %, 50,000 samples, p99", tails, trials, "≥ 90 %")
     report("compare: the same, p50", medians, trials, "0 %")
 
 
+def stationary(rng: np.random.Generator, count: int, trials: int) -> dict[str, tuple[np.ndarray, str]]:
+    """Series without a step, as columns, and how many may have a report."""
+    normal = 100 + 5 * rng.standard_normal((count, trials))
+    white = rng.standard_normal((count, trials))
+    return {
+        "normal cv 5 %": (normal, "≤ 2 %"),
+        "lognormal 0.3": (np.exp(0.3 * rng.standard_normal((count, trials))), "≤ 5 %"),
+        "3 % spikes x2": (normal * np.where(rng.random((count, trials)) < 0.03, 2, 1), "≤ 5 %"),
+        "AR(1) 0.5": (persistent(rng, count, trials, 0.5), "≤ 3 %"),
+        "AR(1) 0.7": (persistent(rng, count, trials, 0.7), "none set"),
+        "AR(1) 0.9": (persistent(rng, count, trials, 0.9), "≤ 8 %"),
+        "AR(1) 0.8 and white noise": (persistent(rng, count, trials, 0.8) + 0.6 * white, "none set"),
+        "AR(1) 0.95 and white noise": (persistent(rng, count, trials, 0.95) + white, "≤ 12 %"),
+    }
+
+
 def steps(trials: int) -> None:
     rng = np.random.default_rng(3)
-    normal = 100 + 5 * rng.standard_normal((100, trials))
-    stationary = {
-        "normal cv 5 %": normal,
-        "lognormal 0.3": np.exp(0.3 * rng.standard_normal((100, trials))),
-        "AR(1) 0.5": persistent(rng, 100, trials, 0.5),
-        "3 % spikes x2": normal * np.where(rng.random((100, trials)) < 0.03, 2, 1),
-        "AR(1) 0.9": persistent(rng, 100, trials, 0.9),
-        "AR(1) 0.8 and white noise": persistent(rng, 100, trials, 0.8) + 0.6 * rng.standard_normal((100, trials)),
-        "AR(1) 0.95 and white noise": persistent(rng, 100, trials, 0.95) + rng.standard_normal((100, trials)),
-    }
-    for name, series in stationary.items():
-        hits = sum(bool(analysis.change_points(column)) for column in series.T)
-        within = "≤ 5 %" if name in ("normal cv 5 %", "lognormal 0.3", "AR(1) 0.5", "3 % spikes x2") else "none set"
-        report(f"change points: stationary, {name}", hits, trials, within)
+    for count, own in ((40, trials), (100, trials), (300, trials // 2)):
+        for name, (series, within) in stationary(rng, count, own).items():
+            hits = sum(bool(analysis.change_points(column)) for column in series.T)
+            report(
+                f"change points: stationary, {name}, {count} values", hits, own, within if count >= 100 else "none set"
+            )
     for size, bar in ((0.05, "≥ 50 %"), (0.10, "≥ 90 %"), (0.20, "≥ 99 %")):
         hits = 0
         for _ in range(trials):
@@ -207,6 +237,39 @@ def steps(trials: int) -> None:
             series[place:] *= 1 + size
             hits += any(abs(point.index - place) <= 3 for point in analysis.change_points(series))
         report(f"change points: one step of {size:.0%}, within ±3", hits, trials, bar)
+
+
+def kinds_of_steps(trials: int) -> None:
+    right = 0
+    for case in step_cases.CASES:
+        draws = [case.draw(np.random.default_rng(seed)) for seed in range(trials)]
+        hits = sum(case.found([point.index for point in analysis.change_points(values)]) for values in draws)
+        right += hits >= 0.85 * trials
+        report(f"change points: {case.name}, exactly its steps", hits, trials, "none set")
+    report("change points: kinds whose steps are right in at least 85 %", right, len(step_cases.CASES), "≥ 25 of 27")
+
+
+def histories(trials: int) -> None:
+    """What sensitivity is for: steps of histories against reports where nothing but noise wanders."""
+    for sensitivity in ("low", "medium", "high"):
+        found = reported = steps = clear_found = clear_steps = 0
+        for seed in range(trials):
+            values, own, clear = step_cases.history(np.random.default_rng(seed))
+            places = [point.index for point in analysis.change_points(values, sensitivity=sensitivity)]
+            found, reported = found + step_cases.matched(places, own), reported + len(places)
+            clear_found, clear_steps = clear_found + step_cases.matched(places, clear), clear_steps + len(clear)
+            steps += len(own)
+        what = f"change points: histories, sensitivity {sensitivity}"
+        report(f"{what}, reports that are steps (precision)", found, reported, "≥ 90 %")
+        report(f"{what}, clear steps found", clear_found, clear_steps, "≥ 80 %")
+        report(f"{what}, steps found", found, steps, "none set")
+        rng = np.random.default_rng(6)
+        series = persistent(rng, 100, trials, 0.95) + rng.standard_normal((100, trials))
+        hits = sum(bool(analysis.change_points(column, sensitivity=sensitivity)) for column in series.T)
+        report(f"{what}, AR(1) 0.95 and white noise, any report", hits, trials, "none set")
+        small = rng.standard_normal((100, trials)) + (np.arange(100) >= 50)[:, None]
+        hits = sum(bool(analysis.change_points(column, sensitivity=sensitivity)) for column in small.T)
+        report(f"{what}, one step of one deviation, any report", hits, trials, "none set")
 
 
 def random_walk(rng: np.random.Generator, count: int, columns: int) -> np.ndarray:
@@ -393,15 +456,22 @@ def speed() -> None:
         for name, factor in (("before", 1.0), ("after", 1.1)):
             statistics.write(Path(folder) / name, 10_000_000, slower_nested(factor))
         begin = time.perf_counter()
-        found = qp.open(Path(folder) / "after").compare(qp.open(Path(folder) / "before"))
+        compared = qp.open(Path(folder) / "after").compare(qp.open(Path(folder) / "before"))
         print(f"Capture.compare of two such captures, read from disk: {time.perf_counter() - begin:.1f} s")
         begin = time.perf_counter()
-        found.to_text()
+        compared.to_text()
         print(f"what explains what in them, on top of it: {time.perf_counter() - begin:.1f} s")
     begin = time.perf_counter()
     for _ in range(1000):
         analysis.change_points(rng.standard_normal(300))
-    print(f"change_points, 1,000 series of 300: {time.perf_counter() - begin:.1f} s")
+    print(f"change_points, 1,000 series of 300: {time.perf_counter() - begin:.1f} s (bar: 5 s)")
+    values = rng.standard_normal(100_000)
+    for number in range(1, 11):
+        values[9000 * number :] += 3 * (-1) ** number
+    begin = time.perf_counter()
+    found = analysis.change_points(values)
+    seconds = time.perf_counter() - begin
+    print(f"change_points, 100,000 values with ten steps: {seconds:.2f} s (bar: 1 s), {len(found)} found")
 
 
 def main() -> None:
@@ -410,7 +480,10 @@ def main() -> None:
     starts(MANY_TRIALS)
     limits(MANY_TRIALS)
     other_series(FEW_TRIALS)
+    histories_of_runs(TRIALS)
     steps(MANY_TRIALS)
+    kinds_of_steps(FEW_TRIALS)
+    histories(TRIALS)
     same_against_same(TRIALS)
     correlations(MANY_TRIALS)
     contrasts(TRIALS)

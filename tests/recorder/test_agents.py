@@ -386,7 +386,7 @@ def test_where_it_is_not_known_how_to_start_python(tmp_path, monkeypatch):
     monkeypatch.setattr(launching.sys, "executable", "")
     for name in ("_base_executable", "prefix", "base_prefix"):
         monkeypatch.setattr(launching.sys, name, "/nowhere", raising=False)
-    with pytest.warns(RuntimeWarning, match="no Python was found"):
+    with pytest.warns(RuntimeWarning, match="no Python interpreter was found"):
         recorder = qp.start(tmp_path / "capture")
     work(5)
     recorder.stop()
