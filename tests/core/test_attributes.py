@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from quantum_pulse import attributes, schema
+from quantum_pulse import attributes, operations, schema
 from quantum_pulse.agent import attributes as columns
 from quantum_pulse.core import contract
 from quantum_pulse.operations import Category, Definition
@@ -37,7 +37,8 @@ def declare(rig):
 
     declared.given = {}
     rig.core.set_refusal(refuse)
-    return declared
+    yield declared
+    rig.core.set_refusal(operations._refuse_attribute)
 
 
 def drained(rig, given):
@@ -50,11 +51,11 @@ def drained(rig, given):
 def rows_of(batch, given, texts):
     own = batch.columns
     most = max([*given, *own["operation"].tolist()], default=0) + 1
-    operations = [
+    definitions = [
         Definition(str(number), "", "", Category("?"), attributes=attributes.declared(given.get(number)))
         for number in range(most)
     ]
-    maps, _ = columns.column(own, own["operation"].astype("int64"), operations, texts)
+    maps, _ = columns.column(own, own["operation"].astype("int64"), definitions, texts)
     names = [name for name in own if name not in VALUES]
     rows = [
         dict(zip(names, values, strict=True)) for values in zip(*(own[name].tolist() for name in names), strict=True)
