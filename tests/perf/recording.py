@@ -21,6 +21,8 @@ CHART = Path("docs/images/recording-cost.png")
 
 class Bench(qp.Operation):
     BLOCK = qp.op("An empty block")
+    ATTRIBUTED = qp.op("An empty block with attributes", attributes={"route": str, "status": int})
+    CPU_TIME = qp.op("An empty block with its CPU time", cpu_time=True)
 
 
 clock = time.perf_counter_ns
@@ -61,6 +63,20 @@ def by_hand(function):
             durations.append(clock() - start)
 
     return wrapper
+
+
+def attributed(turns: range) -> None:
+    member = Bench.ATTRIBUTED
+    for _ in turns:
+        with member(route="/orders", status=200):
+            pass
+
+
+def with_cpu_time(turns: range) -> None:
+    member = Bench.CPU_TIME
+    for _ in turns:
+        with member:
+            pass
 
 
 def calls(function) -> Contender:
@@ -151,7 +167,7 @@ def _viztracer() -> Contender:
     return contender
 
 
-def _opentelemetry() -> Contender:
+def _opentelemetry(attributes: dict[str, str | int] | None = None) -> Contender:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
@@ -164,7 +180,7 @@ def _opentelemetry() -> Contender:
         provider.add_span_processor(BatchSpanProcessor(Nowhere()))
         tracer = provider.get_tracer("bench")
         for _ in turns:
-            with tracer.start_as_current_span("block"):
+            with tracer.start_as_current_span("block", attributes=attributes):
                 pass
         provider.shutdown()
 
@@ -203,6 +219,7 @@ PEERS = {
     "prometheus_client": _prometheus,
     "VizTracer log_event": _viztracer,
     "OpenTelemetry (batch)": _opentelemetry,
+    "OpenTelemetry (batch), two attributes": lambda: _opentelemetry({"route": "/orders", "status": 200}),
 }
 
 
@@ -219,6 +236,8 @@ def main() -> None:
                 "plain call": calls(function),
                 "decorated": calls(timed),
                 "decorated by hand": calls(by_hand(function)),
+                "two attributes": attributed,
+                "CPU time": with_cpu_time,
                 "plain Python timer": plain,
                 "with member, in a task": in_task,
             },
@@ -239,6 +258,8 @@ def main() -> None:
             "with member": member,
             "with Bench.BLOCK (attribute included)": on["with Bench.BLOCK"],
             "with member, in a task": on["with member, in a task"],
+            "with member(route=, status=): two attributes": on["two attributes"],
+            "with member of cpu_time=True": on["CPU time"],
             "with member around an await that switches": in_switching,
             "plain Python timer": on["plain Python timer"],
             "plain Python timer around the same await": plain_switching,
@@ -253,6 +274,7 @@ def main() -> None:
 
     print("\nBeside others, the same empty block\n")
     others = {"plain Python timer": on["plain Python timer"], **peers}
+    others["quantum_pulse, two attributes"] = on["two attributes"]
     sides = {"quantum_pulse": member, **dict(sorted(others.items(), key=lambda item: item[1]))}
     print(
         table(
@@ -271,7 +293,7 @@ def _chart(sides: dict[str, float]) -> None:
 
     names, values = list(sides)[::-1], list(sides.values())[::-1]
     figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
-    colours = ["#0b6e99" if name == "quantum_pulse" else "#b8bfc6" for name in names]
+    colours = ["#0b6e99" if name.startswith("quantum_pulse") else "#b8bfc6" for name in names]
     bars = axes.barh(names, values, color=colours)
     axes.bar_label(bars, [f"{value / sides['quantum_pulse']:.0f}×" for value in values], padding=4)
     axes.set_xscale("log")
