@@ -39,15 +39,15 @@ _TAKEN: Final = {"elapsed": "an argument of timer()", **{one.name: "a column of 
 class Attribute(NamedTuple):
     """An attribute that an operation declares.
 
-    Parameters
+    Attributes
     ----------
     name : str
         Its name, which is a keyword argument of the operation.
     type : {"str", "int", "float", "bool"}
         The type of its values.
-    choices : tuple of str, optional
+    choices : tuple of str or None
         The texts that its values can be, if an Enum or a Literal was declared.
-    optional : bool, default False
+    optional : bool
         Whether its value may be None.
 
     See Also

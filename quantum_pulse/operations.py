@@ -96,6 +96,10 @@ class Definition(NamedTuple):
         The range of plausible durations, in microseconds.
     budget_quantile : float
         The share of calls that must keep the budget.
+    attributes : tuple of Attribute
+        The attributes that it declares.
+    cpu_time : bool
+        Whether the CPU time of its blocks is recorded.
 
     Examples
     --------
@@ -360,24 +364,36 @@ core.set_refusal(_refuse_attribute)
 if TYPE_CHECKING:
 
     def annotate(*, error: str | BaseException | None = None, **attributes: AttributeValue) -> None:
-        """Say what is known of the innermost open block of this execution context, as ``annotate(status=201)``.
+        """Describe the innermost open block of this execution context.
+
+        Where no block is open, and where nothing is recorded, it does nothing.
 
         Parameters
         ----------
-        error
-            What failed, as ``"http 502"``, or an exception, whose type is named. The call then counts as failed,
-            whether or not an exception leaves the block. None takes it back.
-        **attributes
-            Values of attributes that the block's operation declares. Those given before are replaced.
+        error : str, BaseException or None, optional
+            What failed, such as ``"http 502"``, or an exception, whose type is named. The call then
+            counts as failed, whether or not an exception leaves the block. None takes it back.
+        **attributes : str, int, float, bool, enum member or None
+            Values of attributes that the operation of the block declares. They replace earlier ones.
 
         Raises
         ------
         TypeError
             For an attribute that the operation does not declare, or a value of another type.
 
-        Notes
-        -----
-        It does nothing where no block is open or nothing is recorded.
+        See Also
+        --------
+        op : Declare the attributes of an operation.
+
+        Examples
+        --------
+        >>> class Api(qp.Operation):
+        ...     REQUEST = qp.op("One request", attributes={"status": int})
+        >>> with qp.record("captures/api"):
+        ...     with Api.REQUEST:
+        ...         qp.annotate(status=502, error="http 502")
+        >>> qp.open("captures/api").stats()["errors"].item()
+        1
         """
 
 else:

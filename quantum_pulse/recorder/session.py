@@ -229,7 +229,7 @@ def record(*arguments: Any, **given: Any) -> Recorder:
         Directory of the capture. It is created if it does not exist.
     if_exists, budget_bytes, metrics_interval_s, level, on_full : optional
         Options of `start`, by keyword.
-    save_on, save_last_s, ring_folder, writer, keep : optional
+    save_on, save_last_s, ring_folder, writer, keep, cpu_time, attribute_values : optional
         Options of `start`, by keyword.
 
     Returns

@@ -1,13 +1,16 @@
 """Docstrings of the face: each has examples, and these run as they are printed."""
 
+import ast
 import doctest
 import inspect
 import threading
+from pathlib import Path
 
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse import statistics
+from quantum_pulse import operations, statistics
+from quantum_pulse.core import _native, pure
 from quantum_pulse.export import formats
 from tests.docs import face
 
@@ -50,3 +53,12 @@ def test_docstrings_name_all_formats_and_statistics():
         assert f'"{name}"' in qp.Capture.export.__doc__, name
     for column in statistics.COLUMNS:
         assert f"``{column}``" in qp.Capture.stats.__doc__, column
+
+
+def test_annotate_is_described_alike_wherever_it_is_defined():
+    """A function of the core: what `?` shows comes from there, and what type checkers and the site see from a stub."""
+    module = ast.parse(Path(operations.__file__).read_text(encoding="utf-8"))
+    (stub,) = [one for one in ast.walk(module) if isinstance(one, ast.FunctionDef) and one.name == "annotate"]
+    described = ast.get_docstring(stub)
+    assert inspect.getdoc(pure.annotate) == described
+    assert inspect.getdoc(_native.annotate) == described

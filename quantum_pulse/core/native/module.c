@@ -21,8 +21,37 @@ times_cpu(PyObject *module, PyObject *unused)
 
 static PyMethodDef probe_functions[] = {
     {"annotate", (PyCFunction)(void (*)(void))annotate, METH_FASTCALL | METH_KEYWORDS,
-     "annotate(*, error=None, **attributes)\n--\n\nSay what is known of the innermost open block: values of its attributes, and "
-     "what failed."},
+     "annotate(*, error=None, **attributes)\n--\n\n"
+     "Describe the innermost open block of this execution context.\n"
+     "\n"
+     "Where no block is open, and where nothing is recorded, it does nothing.\n"
+     "\n"
+     "Parameters\n"
+     "----------\n"
+     "error : str, BaseException or None, optional\n"
+     "    What failed, such as ``\"http 502\"``, or an exception, whose type is named. The call then\n"
+     "    counts as failed, whether or not an exception leaves the block. None takes it back.\n"
+     "**attributes : str, int, float, bool, enum member or None\n"
+     "    Values of attributes that the operation of the block declares. They replace earlier ones.\n"
+     "\n"
+     "Raises\n"
+     "------\n"
+     "TypeError\n"
+     "    For an attribute that the operation does not declare, or a value of another type.\n"
+     "\n"
+     "See Also\n"
+     "--------\n"
+     "op : Declare the attributes of an operation.\n"
+     "\n"
+     "Examples\n"
+     "--------\n"
+     ">>> class Api(qp.Operation):\n"
+     "...     REQUEST = qp.op(\"One request\", attributes={\"status\": int})\n"
+     ">>> with qp.record(\"captures/api\"):\n"
+     "...     with Api.REQUEST:\n"
+     "...         qp.annotate(status=502, error=\"http 502\")\n"
+     ">>> qp.open(\"captures/api\").stats()[\"errors\"].item()\n"
+     "1"},
     {"set_refusal", set_refusal, METH_O, "What is called where an attribute is refused."},
     {"times_cpu", times_cpu, METH_NOARGS, "Whether the CPU time of all blocks is recorded."},
     {"cpu_now", cpu_now, METH_NOARGS, "CPU time of this thread in nanoseconds."},

@@ -119,6 +119,37 @@ class Attributed:
 
 
 def annotate(*, error: str | BaseException | object | None = _NOTHING, **values: Any) -> None:
+    """Describe the innermost open block of this execution context.
+
+    Where no block is open, and where nothing is recorded, it does nothing.
+
+    Parameters
+    ----------
+    error : str, BaseException or None, optional
+        What failed, such as ``"http 502"``, or an exception, whose type is named. The call then
+        counts as failed, whether or not an exception leaves the block. None takes it back.
+    **attributes : str, int, float, bool, enum member or None
+        Values of attributes that the operation of the block declares. They replace earlier ones.
+
+    Raises
+    ------
+    TypeError
+        For an attribute that the operation does not declare, or a value of another type.
+
+    See Also
+    --------
+    op : Declare the attributes of an operation.
+
+    Examples
+    --------
+    >>> class Api(qp.Operation):
+    ...     REQUEST = qp.op("One request", attributes={"status": int})
+    >>> with qp.record("captures/api"):
+    ...     with Api.REQUEST:
+    ...         qp.annotate(status=502, error="http 502")
+    >>> qp.open("captures/api").stats()["errors"].item()
+    1
+    """
     session = _session
     entry = None if session is None else spans.innermost(session)
     if session is None or entry is None:
