@@ -21,10 +21,12 @@ class CaptureError(QuantumPulseError):
 
     Examples
     --------
-    >>> qp.last("nowhere")
-    Traceback (most recent call last):
-    ...
-    quantum_pulse.errors.CaptureError: nothing was recorded in this process, and ...
+    >>> from quantum_pulse.errors import CaptureError
+    >>> try:
+    ...     qp.open("nowhere")
+    ... except CaptureError as error:
+    ...     print(type(error).__name__)
+    NotACaptureError
     """
 
 

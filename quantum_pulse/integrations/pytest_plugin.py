@@ -5,6 +5,7 @@ pytest finds it by its entry point. Without its options and its fixture it does 
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -37,6 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="compare what --pulse-record records with the capture DIR, or with several that a pattern names, and fail "
         "the run where it is slower",
     )
+    group.addoption(
+        "--pulse-fail-on",
+        metavar="WORDS",
+        default="regressed,killed",
+        help="what fails the run, as --fail-on of quantum-pulse compare (default: %(default)s). One run against one "
+        "can only show that the two differ: name several runs as the baseline, or add differs here",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,13 +53,26 @@ def pytest_configure(config: pytest.Config) -> None:
     if baseline and not target:
         raise pytest.UsageError("--pulse-baseline needs --pulse-record DIR, where this run is recorded")
     if target:
-        config.pluginmanager.register(_RecordedRun(config, target, baseline), "quantum_pulse_recorded_run")
+        fail_on = _fail_on(config.getoption("pulse_fail_on"))
+        config.pluginmanager.register(_RecordedRun(config, target, baseline, fail_on), "quantum_pulse_recorded_run")
+
+
+def _fail_on(words: str) -> list[str]:
+    """What `--pulse-fail-on` names. Raises UsageError."""
+    from quantum_pulse.analysis.compared import FAIL_ON
+
+    named = [word.strip() for word in words.split(",") if word.strip()]
+    for word in named:
+        if word not in FAIL_ON:
+            raise pytest.UsageError(f"--pulse-fail-on: {word!r} is not among {', '.join(FAIL_ON)}")
+    return named
 
 
 class _RecordedRun:
     """A run that is recorded. Under pytest-xdist each worker records into the one capture."""
 
-    def __init__(self, config: pytest.Config, target: str, baseline: str | None) -> None:
+    def __init__(self, config: pytest.Config, target: str, baseline: str | None, fail_on: list[str]) -> None:
+        self._fail_on = fail_on
         self._is_worker = hasattr(config, "workerinput")
         folder = config.invocation_params.dir
         self._target = folder / target
@@ -97,7 +118,7 @@ class _RecordedRun:
             failures = ["no comparison"]
         else:
             self._report = found.to_text()
-            failures = found.failures(("regressed", "killed"))
+            failures = found.failures(self._fail_on)
         if failures and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -134,7 +155,7 @@ class Pulse:
         self._since_ns = recorder.now_ns()
 
     def stats(self, **options: Any) -> pd.DataFrame:
-        """The table of `Capture.stats`, of what has finished since the test began.
+        """The table of `Capture.stats`, of what this process has finished since the test began.
 
         Parameters
         ----------
@@ -149,7 +170,12 @@ class Pulse:
         from datetime import UTC, datetime, timedelta
 
         since = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._since_ns // 1000)
-        return self._recorder.stats(start=since, **options)
+        by = options.pop("by", "operation")
+        levels = [by] if isinstance(by, str) else list(by)
+        # Under pytest-xdist other workers record into the same capture meanwhile.
+        everybody = self._recorder.stats(start=since, by=["process", *levels], **options)
+        own = everybody[everybody.index.get_level_values("process") == os.getpid()]
+        return own.droplevel("process")
 
     def capture(self) -> Capture:
         """The capture as it is now, with what other tests have recorded into it.

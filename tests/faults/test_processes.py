@@ -31,8 +31,9 @@ class Crowd(qp.Operation):
 FOLDER = Path(sys.argv[1])
 
 def work(seconds, then=lambda: None):
-    # Counted after each block: there may be one more in the capture, where a process died in between.
-    with open(FOLDER / f"{os.getpid()}.count", "w+b") as file:
+    # Counted after each block: there may be one more in the capture, where a process died in between. A worker of a
+    # pool may have work more than once.
+    with open(FOLDER / f"{os.getpid()}.count", "a+b") as file:
         file.truncate(8)
         counter = memoryview(mmap.mmap(file.fileno(), 8)).cast("Q")
     end = time.monotonic() + seconds

@@ -72,11 +72,14 @@ def test_a_test_that_fails_is_an_error(tmp_path):
     assert list(qp.open(tmp_path / "run").samples()["error"]) == ["KeyError"]
 
 
-def test_a_slower_run_fails_and_says_why(tmp_path):
+def test_a_slower_run_says_why_and_fails_where_that_is_asked_for(tmp_path):
+    """One run against one cannot tell a slower commit from a slower hour."""
     assert run(tmp_path, "--pulse-record", "base").returncode == 0
     same = run(tmp_path, "--pulse-record", "same", "--pulse-baseline", "base", sleep=0.00101)
-    slower = run(tmp_path, "--pulse-record", "slower", "--pulse-baseline", "base", sleep=0.01)
+    compared = ("--pulse-record", "slower", "--pulse-baseline", "base", "--pulse-fail-on", "differs")
+    slower = run(tmp_path, *compared, sleep=0.01)
     assert slower.returncode == 1, slower.stdout
+    assert run(tmp_path, "--pulse-record", "again", "--pulse-baseline", "base", sleep=0.01).returncode == 0
     assert "Shop.PARSE" in slower.stdout.partition("quantum_pulse")[2]
     assert "62 passed" in slower.stdout
     assert "= quantum_pulse =" in same.stdout
@@ -87,6 +90,12 @@ def test_a_baseline_that_is_not_there(tmp_path):
     assert done.returncode == 1
     assert "no comparison" in done.stdout
     assert "nowhere" in done.stdout
+
+
+def test_what_fails_a_run_is_one_of_the_verdicts(tmp_path):
+    done = run(tmp_path, "--pulse-record", "run", "--pulse-fail-on", "slower")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--pulse-fail-on: 'slower' is not among regressed, improved" in done.stderr + done.stdout
 
 
 def test_a_baseline_needs_a_recording(tmp_path):

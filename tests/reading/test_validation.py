@@ -33,7 +33,7 @@ def test_violations_are_counted_on_both_sides_in_calls(write_capture, capsys):
     assert list(found.index) == ["Work.READ", "Work.COUNT"]
 
     assert main(["stats", str(path)]) == 0
-    assert "Work.READ    75 %  4 below 1.0 µs, 2 above 10.0 µs (of 8 calls; 0 outliers)" in capsys.readouterr().out
+    assert "Work.READ  75 %  4 below 1.0 µs, 2 above 10.0 µs (of 8 calls; 0 outliers)" in capsys.readouterr().out
     assert "4 below 1.0 µs" in qp.open(path)._repr_html_()
 
 
