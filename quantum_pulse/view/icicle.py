@@ -16,7 +16,7 @@ from quantum_pulse.view.widths import width as text_width
 _NARROWEST: Final = 0.0005
 #: Rows and frames of a drawing; of text, lines, and the share of a line.
 _MOST_ROWS: Final = 48
-_MOST_FRAMES: Final = 2000
+_MOST_FRAMES: Final = 600
 _MOST_LINES: Final = 40
 _SHORTEST_LINE: Final = 0.005
 ROW_PIXELS: Final = 22
