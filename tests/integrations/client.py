@@ -39,8 +39,14 @@ class Client:
             self.connect()
         request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n".encode()
         begin = time.perf_counter()
-        self._socket.sendall(request)
-        head = self._until(b"\r\n\r\n")
+        try:
+            self._socket.sendall(request)
+            head = self._until(b"\r\n\r\n")
+        except ConnectionError:
+            if is_first or self._buffer:
+                raise
+            self.close()  # the server has closed it just now, and has not seen the request
+            return self.get(path, headers)
         status = int(head.split(None, 2)[1])
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
         first = time.perf_counter() - begin

@@ -169,7 +169,10 @@ def said(client, code, *, whole=False):
         error = "\n".join(content.get("traceback", ())) if whole else content.get("evalue", "")
         shown.append(content.get("text") or content.get("data", {}).get("text/plain", "") or error)
 
-    client.execute_interactive(code, timeout=60, output_hook=hook)
+    # For a moment after an error a kernel aborts whatever was sent to it meanwhile.
+    give_up = time.monotonic() + 20
+    while client.execute_interactive(code, timeout=60, output_hook=hook)["content"]["status"] == "aborted":
+        assert time.monotonic() < give_up
     return re.sub(r"\x1b\[[0-9;]*m", "", "".join(shown))
 
 
