@@ -121,12 +121,12 @@ def test_a_timed_function_is_a_celery_task(rig):
 
     app = celery.Celery("tests", broker="memory://", set_as_current=False)
     timed = rig.core.timed(rig.probe(1), add)
-    task = app.task(timed, bind=True)
+    task = app.task(timed, bind=True, shared=False)
     assert task.name == f"{__name__}.add"
     assert task.apply((1,), {"b": 5}).get() == (task.name, 6)
     with pytest.raises(TypeError):
         task(1, 2, 3, 4)
-    task = app.task(rig.core.timed(rig.probe(2), to_be_pickled))
+    task = app.task(rig.core.timed(rig.probe(2), to_be_pickled), shared=False)
     assert task.apply((1,)).get() == 2
     assert [row.operation for row in rig.drain()][-1] == 2
 
