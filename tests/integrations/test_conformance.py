@@ -21,6 +21,8 @@ pytestmark = pytest.mark.alone
 
 REQUESTS = 40
 STORM = 300
+#: So much earlier than asked for may a loop wake a task: uvloop's timers count in milliseconds.
+EARLY_S = 0.001
 #: Of the difference between the two views of a request.
 BOUND_S = 50e-6
 BOUND = 0.01
@@ -161,12 +163,12 @@ def test_plain(traffic):
 def test_streaming(traffic):
     calls = traffic.of("streaming")
     assert len(calls) == REQUESTS
-    assert (calls["duration_ns"] >= CHUNKS * CHUNK_S * 1e9).all()
+    assert (calls["duration_ns"] >= CHUNKS * (CHUNK_S - EARLY_S) * 1e9).all()
     check_parents(traffic, "Work.CHUNK", "streaming")
     parts = traffic.named("Http.STREAMING")
     parts = parts[parts["parent"].isin(set(calls["span"]))]
     assert len(parts) == REQUESTS
-    assert (parts["duration_ns"] >= (CHUNKS - 1.5) * CHUNK_S * 1e9).all()
+    assert (parts["duration_ns"] >= (CHUNKS - 1) * (CHUNK_S - EARLY_S) * 1e9).all()
     first_bytes = in_ns(parts["start"]) - in_ns(calls["start"])
     assert CHUNK_S / 2 < median(first_bytes) / 1e9 < median(calls["duration_ns"]) / 2e9
 
@@ -295,4 +297,4 @@ def test_graceful_sigterm(framework, tmp_path):
     calls = calls[calls["operation"] == "Routes.SLOW"]
     assert len(calls) == 3
     assert calls["error"].isna().all()
-    assert (calls["duration_ns"] >= 0.5e9).all()
+    assert (calls["duration_ns"] >= (0.5 - EARLY_S) * 1e9).all()
