@@ -16,7 +16,7 @@ test: $(VENV)/.test  ## run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone"
 	$(BIN)/python -m pytest -m "not slow and alone"
 
-quick: $(VENV)/.test  ## while you work: less than a minute of tests, of recording and of reading
+quick: $(VENV)/.test  ## while you work: two minutes of tests, of recording and of reading
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not alone and not browser and not thorough" $(QUICK)
 
 test-all: $(VENV)/.test  ## all tests, with the long fault runs: more than an hour
