@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,20 +59,6 @@ def _is_mapped(ring: Path) -> bool:
         return False
     except OSError:
         return True  # somebody else's process of that number
-
-
-def is_unused(ring: Path) -> bool:
-    """Whether the recording of `ring` entered no block. Raises OSError, ValueError."""
-    files.check(ring)
-    with open(ring, "rb", buffering=0) as file:
-        start = file.read(schema.RING_HEADER_BYTES)
-    if not start.startswith(schema.RING_MAGIC) or len(start) < schema.RING_HEADER_BYTES:
-        raise ValueError(f"{ring.name} is not a ring file")
-    header = {name: struct.unpack_from(code, start, offset)[0] for name, code, offset in schema.RING_FIELDS}
-    # A header that was damaged must not pass for one that counted nothing.
-    slots = start[schema.FIRST_SLOTS_OFFSET : schema.FIRST_SLOTS_END]
-    is_untouched = not header["drained_rows"] and not any(slots[:: schema.SLOT_BYTES])
-    return bool(header["first_span"] == header["last_span"] and is_untouched)
 
 
 def process_of(ring: Path) -> int:
