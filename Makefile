@@ -10,11 +10,15 @@ SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 demo: $(VENV)/.base  ## record a real program and show what is slow in it
 	$(BIN)/quantum-pulse demo
 
-# What measures time runs when nothing else does. Much of the rest waits for agents, servers and browsers.
+# What measures time runs when nothing else does. Much of the rest waits for agents, servers and browsers. What fails is
+# run once more by itself, as CPython's own suite does: a machine that others share may stop any test for seconds. The
+# first failure stays on the screen.
 WORKERS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
+tested = $(BIN)/python -m pytest $(1) || { test $$? = 1 && echo "once more, by itself:" && \
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(2); }
 test: $(VENV)/.test  ## run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone"
-	$(BIN)/python -m pytest -m "not slow and alone"
+	$(call tested,-n $(WORKERS) --dist worksteal -m "not slow and not alone",-m "not slow and not alone")
+	$(call tested,-m "not slow and alone",-m "not slow and alone")
 
 quick: $(VENV)/.test  ## while you work: two minutes of tests, of recording and of reading
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not alone and not browser and not thorough" $(QUICK)
