@@ -203,8 +203,8 @@ def _no_windows(stats: pd.DataFrame) -> pd.DataFrame:
 
 def times(source: Source) -> tuple[int, int, int, int]:
     """When a capture began and ended, at whole windows, the length of a window and that of a range; all in ns."""
-    first = selection.first_ns(source) if any(part.rows for part in source.parts["samples"]) else 0
-    last = max((part.last_ns or first for part in source.parts["samples"]), default=first) + 1
+    first, last = selection.extent_ns(source) if any(part.rows for part in source.parts["samples"]) else (0, 0)
+    last += 1
     window = int(max(scales.step((last - first) / _WINDOWS, up=True), _SHORTEST_WINDOW))
     wide = int(max(scales.step((last - first) / _RANGES, up=True), window))
     return first // window * window, -(-last // window) * window, window, wide
