@@ -394,7 +394,7 @@ class Source:
 
     def losses(self) -> list[dict[str, Any]]:
         """One dictionary with the keys of LOSS_COLUMNS a loss; what is not known is None. Times are Unix ns."""
-        return [loss for loss in self.whole._all_losses() if self.within.overlaps(loss["start"], loss["end"])]
+        return [loss for loss in self.whole._all_losses() if self.within.overlaps(loss.get("start"), loss.get("end"))]
 
     def _all_losses(self) -> list[dict[str, Any]]:
         """Those of the whole."""
