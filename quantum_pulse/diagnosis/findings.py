@@ -92,6 +92,8 @@ class Findings:
     overhead: Sequence[Mapping[str, Any]]
     #: What has expired or was overwritten, in sentences; empty for nothing.
     expired: str = ""
+    #: What the capture was restricted to, in words; empty for nothing.
+    restriction: str = ""
 
     @property
     def operations(self) -> list[tuple[str, str]]:
@@ -185,6 +187,7 @@ def gather(
         recommendations=recommendations,
         overhead=overhead,
         expired=" ".join(filter(None, (expired.sentence(source), saves.sentence(source)))),
+        restriction=source.within.described(),
     )
 
 

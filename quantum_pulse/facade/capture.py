@@ -1141,6 +1141,7 @@ class Capture:
         self,
         baseline: CaptureOrPath | None = None,
         *,
+        operation: Operation | Recorded | None = None,
         start: Moment = None,
         end: Moment = None,
         where: Where = None,
@@ -1155,6 +1156,8 @@ class Capture:
         ----------
         baseline : capture or path, optional
             Another capture to compare with.
+        operation : operation, optional
+            The operation to begin with, instead of all of them.
         start, end : moment, optional
             Explore calls that started in ``[start, end)``, as in `samples`; the pages say so. The baseline is
             whole: give `between` of it to restrict it.
@@ -1169,7 +1172,9 @@ class Capture:
         Raises
         ------
         TypeError
-            If `baseline` is neither a capture nor a path.
+            If `baseline` is neither a capture nor a path, or `operation` is not an operation.
+        ValueError
+            If `operation` did not run, or a moment is invalid.
 
         See Also
         --------
@@ -1185,7 +1190,8 @@ class Capture:
 
         source = self._restricted(start, end, where)
         other = None if baseline is None else selection.restricted(_source_of(baseline, "baseline"), where=where)
-        return Explorer(ExplorerModel(source, other, lambda: reporting.gather(source, other, detailed=0)))
+        model = ExplorerModel(source, other, lambda: reporting.gather(source, other, detailed=0))
+        return Explorer(model, None if operation is None else model.name_of(operation))
 
     def samples(
         self,
