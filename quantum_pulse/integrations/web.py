@@ -17,7 +17,7 @@ REQUEST_KEY: Final = "quantum_pulse.request"
 
 #: What is known of each request. The route is None where the path has none, the status where no response was begun.
 _ATTRIBUTES: Final = {"method": str, "route": str | None, "status": int | None}
-#: Methods that are told apart; a client may send any text, and all others are one (RFC 9110, section 9; RFC 5789).
+#: Methods of RFC 9110, part 9, and RFC 5789. A client may send any text; all others are recorded as one.
 _METHODS: Final = {
     name: name for name in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE")
 }
