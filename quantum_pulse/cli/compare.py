@@ -114,7 +114,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _budgets(captures: list[qp.Capture], alpha: float) -> pd.DataFrame:
     """Those of one side: several captures are several runs."""
-    one = captures[0] if len(captures) == 1 else qp.open([capture.path for capture in captures])
+    one = captures[0] if len(captures) == 1 else qp.open([capture._source.name for capture in captures])
     return one.budgets(alpha=alpha)
 
 

@@ -18,9 +18,9 @@ def find(source: Source) -> list[Unfinished]:
     That is all that a stopped or killed program was in the middle of, and in one that goes on what has taken longer
     than any call that ended; and of these the innermost.
     """
-    frame = unfinished.frame(source, ["recording", "around", "path"])
-    if frame.empty:
+    if not unfinished.rows(source):
         return []
+    frame = unfinished.frame(source, ["recording", "around", "path"])
     # From what the parts say of themselves: the longest is exact there.
     longest = statistics.stats(source, approximate=True)["max_us"].groupby(level="operation").max()
     rows: list[Any] = [

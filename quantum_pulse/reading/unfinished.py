@@ -39,17 +39,24 @@ def frame(source: Source, more: Sequence[str] = ()) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = []
-    for name, own in source.by_capture():
-        for recording in sorted({*own.recordings, *own.open}):
-            rows += [{**row, "capture": name} for row in _of_recording(own, recording)]
+    calls = rows(source)
     columns = [*COLUMNS, *(["capture"] if source.captures else []), *more]
-    found = pd.DataFrame(rows, columns=columns)
+    found = pd.DataFrame(calls, columns=columns)
     # From the rows, as a column of numbers with gaps would be of floats, which do not hold each ns of Unix time.
-    starts = pd.Series(pd.array([row["start"] for row in rows], dtype="Int64"))
+    starts = pd.Series(pd.array([row["start"] for row in calls], dtype="Int64"))
     found["start"] = pd.to_datetime(starts, unit="ns", utc=True).astype("datetime64[ns, UTC]")
     integers = dict.fromkeys(("thread", "task", "span", "parent", "process"), "int64")
     return found.astype({**integers, "elapsed_us": "float64"}).sort_values("start", ignore_index=True, kind="stable")
+
+
+def rows(source: Source) -> list[dict[str, Any]]:
+    """The same as dictionaries, with all of the further columns; times are Unix ns, None where they are not known."""
+    return [
+        {**row, "capture": name}
+        for name, own in source.by_capture()
+        for recording in sorted({*own.recordings, *own.open})
+        for row in _of_recording(own, recording)
+    ]
 
 
 def _of_recording(source: Source, recording: str) -> list[dict[str, Any]]:
