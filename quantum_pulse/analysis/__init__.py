@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quantum_pulse.analysis.budgets import check_budgets
+    from quantum_pulse.analysis.causes import Causes
     from quantum_pulse.analysis.changes import ChangePoint, Drift, change_points, drift
     from quantum_pulse.analysis.compared import Comparison
     from quantum_pulse.analysis.comparison import compare_samples
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from quantum_pulse.analysis.windows import Correlations
 
 __all__ = [
+    "Causes",
     "ChangePoint",
     "Comparison",
     "Contrast",
@@ -38,6 +40,7 @@ __all__ = [
 
 #: Name -> the module of this package that has it.
 _MODULES = {
+    "Causes": "causes",
     "ChangePoint": "changes",
     "Comparison": "compared",
     "Contrast": "contrasts",

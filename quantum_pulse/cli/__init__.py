@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "stats": "stats",
     "report": "report",
     "lab": "lab",
+    "why": "why",
     "compare": "compare",
     "export": "export",
     "import": "import_trace",
