@@ -118,7 +118,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _parser(command: str | None) -> argparse.ArgumentParser:
+def _parser(command: str | None = None) -> argparse.ArgumentParser:
     """With that command alone, as importing the others may take longer than it runs; None: with all of them."""
     parser = _Parser(
         prog="quantum-pulse",
