@@ -91,6 +91,24 @@ def array(numbers: npt.NDArray[Any], kind: pa.DataType, none: npt.NDArray[np.boo
     return pa.Array.from_buffers(kind, len(numbers), [valid, pa.py_buffer(np.ascontiguousarray(numbers).data)])
 
 
+def flags(truths: npt.NDArray[np.bool_]) -> pa.Array[Any]:
+    """`truths` as an Arrow array, to filter by."""
+    import numpy as np
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(
+        pa.bool_(), len(truths), [None, pa.py_buffer(np.packbits(truths, bitorder="little").data)]
+    )
+
+
+def truths(flags: Any) -> npt.NDArray[np.bool_]:
+    """The values of an Arrow array of truth values without nulls."""
+    import numpy as np
+
+    bits = np.frombuffer(flags.buffers()[1], np.uint8) if len(flags) else np.zeros(0, np.uint8)
+    return np.unpackbits(bits, bitorder="little", count=flags.offset + len(flags))[flags.offset :].astype(np.bool_)
+
+
 def strings(texts: Sequence[str]) -> pa.Array[Any]:
     """`texts` as an Arrow array."""
     import numpy as np

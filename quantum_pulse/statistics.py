@@ -5,12 +5,13 @@ Reading calculates a column with `of`. Tables and reports show it under `title`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pandas as pd
 
 #: "table": statistics in a terminal and a notebook; "report": all operations of a report; "details": one operation.
 Place: TypeAlias = Literal["table", "report", "details"]
@@ -115,3 +116,57 @@ QUANTILES: Final = {one.name: one.quantile for one in STATISTICS if one.quantile
 def shown_in(place: Place) -> list[Statistic]:
     """The statistics that are shown in a place, in their order."""
     return [one for one in STATISTICS if place in one.shown_in]
+
+
+class Grouped(NamedTuple):
+    """Statistics before they are a frame: importing pandas takes longer than reading a small capture.
+
+    `keys` are the groups, each with a value for each of `levels`; `columns` have an entry a group.
+    """
+
+    levels: tuple[str, ...]
+    keys: Sequence[tuple[Any, ...]]
+    columns: Mapping[str, npt.NDArray[Any]]
+
+    def taken(self, places: Sequence[int]) -> Grouped:
+        """The groups at these places, in this order."""
+        import numpy as np
+
+        own = np.array(places, np.int64)
+        columns = {name: values[own] for name, values in self.columns.items()}
+        return Grouped(self.levels, [self.keys[place] for place in places], columns)
+
+    def by_key(self) -> Grouped:
+        """In the order of the keys."""
+        return self.taken(self.order())
+
+    def order(self, first: str | None = None) -> list[int]:
+        """The places in the order of the keys, or of their level `first` and then of the others; no value is last."""
+        levels = sorted(range(len(self.levels)), key=lambda place: self.levels[place] != first)
+
+        def rank(place: int) -> list[tuple[bool, Any]]:
+            values = [self.keys[place][level] for level in levels]
+            return [(value is None, value) for value in values]
+
+        return sorted(range(len(self.keys)), key=rank)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The statistics of each group, by their names."""
+        columns = [values.tolist() for values in self.columns.values()]
+        return [dict(zip(self.columns, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def frame(self) -> pd.DataFrame:
+        """As a DataFrame with the keys as its index."""
+        import pandas as pd
+
+        return pd.DataFrame(dict(self.columns), index=index(self.levels, self.keys))
+
+
+def index(levels: Sequence[str], keys: Sequence[tuple[Any, ...]]) -> pd.Index[Any]:
+    """Keys as an index with a level for each of `levels`."""
+    import pandas as pd
+
+    arrays = [pd.Index([key[place] for key in keys], name=level) for place, level in enumerate(levels)]
+    if not keys:
+        arrays = [pd.Index([], dtype="object", name=level) for level in levels]
+    return arrays[0] if len(arrays) == 1 else pd.MultiIndex.from_arrays(arrays)

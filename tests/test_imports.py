@@ -180,3 +180,33 @@ def test_what_tests_start_imports_the_package_that_they_import(tmp_path):
     script = "import quantum_pulse, tests; print(quantum_pulse.__file__)"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == qp.__file__
+
+
+#: What takes longer to import than a small capture takes to read.
+SLOW = {"pandas", "matplotlib", "pyarrow.dataset", "quantum_pulse.analysis.compared", "quantum_pulse.export"}
+
+
+def loaded_by(*command: str) -> set[str]:
+    """Modules that a command of the command line has imported once it has run."""
+    script = (
+        "import sys\nfrom quantum_pulse import cli\n"
+        f"code = cli.main({list(command)!r})\nprint(*sys.modules, sep='\\n', file=sys.stderr)\nsys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--by", "thread,operation", "--sort", "p99_us", "--top", "3"), ("--approximate",)],
+)
+def test_statistics_of_a_small_capture_import_nothing_that_takes_longer_than_they_do(options):
+    assert not SLOW & loaded_by("stats", str(qp.sample("engine").path), *options)
+
+
+def test_a_command_imports_no_other():
+    loaded = loaded_by("stats", str(qp.sample("engine").path))
+    assert [name for name in sorted(loaded) if name.startswith("quantum_pulse.cli.")] == [
+        "quantum_pulse.cli.common",
+        "quantum_pulse.cli.stats",
+    ]

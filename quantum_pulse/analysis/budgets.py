@@ -93,19 +93,29 @@ def check_budgets(
     """
     import pandas as pd
 
+    found = checked(budgets, runs, alpha)
+    rows = [list(row.values()) for row in found.values()]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS), index=pd.Index(list(found), dtype="object", name="operation"))
+    return frame.astype(dict.fromkeys(COLUMNS[:-1], "float64"))
+
+
+def checked(
+    budgets: Mapping[str, Budget], runs: Iterable[tuple[str, Sequence[Run]]], alpha: float
+) -> dict[str, dict[str, Any]]:
+    """What `check_budgets` says of each operation, by the names of its columns."""
     alpha = between(alpha, "alpha", 0, 0.5)
     found = {name: _Checked.of(budgets[name], own, alpha) for name, own in runs}
     q_values = benjamini_hochberg([min(1.0, 2 * min(one.p_missed, one.p_kept)) for one in found.values()])
     level = level_after_selection(q_values, alpha)
-    rows = []
+    rows = {}
     for (name, one), q in zip(found.items(), q_values.tolist(), strict=True):
         verdict = "inconclusive" if one.enough else "too_few"
         if q <= alpha:
             verdict = "missed" if one.p_missed < one.p_kept else "kept"
         low, high = one.interval(level)
-        rows.append((budgets[name].quantile, one.value / 1000, low / 1000, high / 1000, q, verdict))
-    frame = pd.DataFrame(rows, columns=list(COLUMNS), index=pd.Index(list(found), dtype="object", name="operation"))
-    return frame.astype(dict.fromkeys(COLUMNS[:-1], "float64"))
+        values = (budgets[name].quantile, one.value / 1000, low / 1000, high / 1000, q, verdict)
+        rows[name] = dict(zip(COLUMNS, values, strict=True))
+    return rows
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -11,41 +12,26 @@ from typing import Any, Final, NoReturn
 import quantum_pulse as qp
 from quantum_pulse import files
 from quantum_pulse.arguments import nearest
-from quantum_pulse.cli import (
-    compare,
-    demo,
-    export,
-    import_trace,
-    lab,
-    overhead,
-    plan,
-    recover,
-    report,
-    run,
-    serve,
-    stats,
-    why,
-)
 from quantum_pulse.cli.common import NOTHING_MEASURED, Misuse
 from quantum_pulse.errors import EmptyCaptureError, QuantumPulseError
 from quantum_pulse.shown import say
 
-#: In the order in which --help shows them.
-COMMANDS: Final = (
-    demo,
-    run,
-    stats,
-    report,
-    lab,
-    why,
-    serve,
-    compare,
-    export,
-    import_trace,
-    plan,
-    overhead,
-    recover,
-)
+#: Command -> its module in this package, in the order in which --help shows them.
+COMMANDS: Final = {
+    "demo": "demo",
+    "run": "run",
+    "stats": "stats",
+    "report": "report",
+    "lab": "lab",
+    "why": "why",
+    "serve": "serve",
+    "compare": "compare",
+    "export": "export",
+    "import": "import_trace",
+    "plan": "plan",
+    "overhead": "overhead",
+    "recover": "recover",
+}
 
 _EXAMPLES = """\
 examples:
@@ -96,9 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = _parser()
+    arguments = sys.argv[1:] if argv is None else argv
+    parser = _parser(arguments[0] if arguments and arguments[0] in COMMANDS else None)
     try:
-        options = parser.parse_args(argv)
+        options = parser.parse_args(arguments)
     except SystemExit as error:  # argparse has said why
         return error.code if isinstance(error.code, int) else 2
     if options.command is None:
@@ -118,7 +105,7 @@ def _drop_output() -> None:
 class _Parser(argparse.ArgumentParser):
     """A parser that reports an error in one line."""
 
-    #: Options of all commands: the top-level parser reports those that a command does not have.
+    #: Options of the commands: the top-level parser reports those that a command does not have.
     options_of_commands: Sequence[str] = ()
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -136,7 +123,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str | None = None) -> argparse.ArgumentParser:
+    """With that command alone, as importing the others may take longer than it runs; None: with all of them."""
     parser = _Parser(
         prog="quantum-pulse",
         description="Record every sample of named operations, and read the recordings.",
@@ -146,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"quantum-pulse {qp.__version__}")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_command(commands)
+    for module in COMMANDS.values() if command is None else [COMMANDS[command]]:
+        importlib.import_module(f"quantum_pulse.cli.{module}").add_command(commands)
     parser.options_of_commands = [name for one in commands.choices.values() for name in one._option_string_actions]
     return parser

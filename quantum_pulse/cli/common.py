@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from quantum_pulse.reading.selection import Recorded
+    from quantum_pulse.statistics import Grouped
 
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -55,7 +56,7 @@ def moment(text: str) -> str | float:
 def add_captures(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
     """The captures that a command is about."""
     parser.add_argument(
-        "captures", metavar="CAPTURE", nargs=nargs, help="the directory of a capture; several are read as one"
+        "captures", metavar="CAPTURE", nargs=nargs, help="the directory or URL of a capture; several are read as one"
     )
 
 
@@ -164,7 +165,7 @@ def into(wanted: str | None, name: str) -> Path:
 
 def show(
     capture: qp.Capture,
-    stats: pd.DataFrame,
+    stats: pd.DataFrame | Grouped,
     unit: str = "auto",
     *,
     keep_order: bool = False,
@@ -181,8 +182,8 @@ def show(
     if is_whole:
         for note in notes.below(capture):
             say(f"\n{note}")
-    losses = capture.losses()
-    if len(losses):
+    if capture._source.losses():
+        losses = capture.losses()
         known = int(losses["count"].sum())
         how_many = [numbers.count(known)] if known else []
         how_many += ["an unknown number of"] if losses["count"].isna().any() else []

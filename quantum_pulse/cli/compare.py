@@ -131,7 +131,7 @@ def _budgets(captures: list[qp.Capture], options: argparse.Namespace) -> pd.Data
     """Those of one side: several captures are several runs."""
     if len(captures) == 1:
         return captures[0].budgets(alpha=options.alpha)
-    together = qp.open([capture.path for capture in captures])
+    together = qp.open([capture._source.name for capture in captures])
     return restricted(together, options.start, options.end, chosen_where(options)).budgets(alpha=options.alpha)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse import analysis
+from quantum_pulse.analysis import budgets as checks
 from quantum_pulse.reading import budgets as budget_pass
 from quantum_pulse.reading import scan
 from quantum_pulse.reading.reader import Source
@@ -21,13 +22,29 @@ def check(
     source: Source, chosen: Selection = EVERYTHING, *, is_tested: bool | None = True, alpha: float = 0.05
 ) -> pd.DataFrame:
     """Budgets of the samples in `chosen`; see `Capture.budgets`."""
-    counted = budget_pass.counted(source, chosen)
-    if is_tested is None:
-        names = tuple(budget_pass.defined(source, chosen))
-        is_tested = scan.rows_at_most(source, chosen._replace(names=names)) <= MOST_CHECKED
-    if not is_tested:
+    is_tested = _is_tested(source, chosen, is_tested)
+    found = rows(source, chosen, is_tested=is_tested, alpha=alpha)
+    more = [name for name in checks.COLUMNS if name not in budget_pass.COLUMNS]
+    frame = budget_pass.frame(found, more if is_tested else ())
+    return frame.astype({name: "str" if name == "verdict" else "float64" for name in more} if is_tested else {})
+
+
+def rows(
+    source: Source, chosen: Selection = EVERYTHING, *, is_tested: bool | None = True, alpha: float = 0.05
+) -> dict[str, dict[str, Any]]:
+    """The same before it is a frame, by operation."""
+    counted = budget_pass.counts(source, chosen)
+    if not _is_tested(source, chosen, is_tested):
         return counted
-    checked = analysis.check_budgets(budget_pass.defined(source, chosen), budget_pass.runs(source, chosen), alpha)
-    joined = counted.join(checked.drop(columns="quantile"))
+    checked = checks.checked(budget_pass.defined(source, chosen), budget_pass.runs(source, chosen), alpha)
     # None of their calls in `chosen` has ended.
-    return joined.assign(verdict=joined["verdict"].fillna("too_few"))
+    unknown = {**dict.fromkeys(checks.COLUMNS, math.nan), "verdict": "too_few"}
+    return {name: {**checked.get(name, unknown), **row} for name, row in counted.items()}
+
+
+def _is_tested(source: Source, chosen: Selection, given: bool | None) -> bool:
+    """Whether budgets are tested: None, if that takes no more than some seconds."""
+    if given is not None:
+        return given
+    names = tuple(budget_pass.defined(source, chosen))
+    return scan.rows_at_most(source, chosen._replace(names=names)) <= MOST_CHECKED

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from quantum_pulse.analysis.compared import OpenCalls, StillOpen
 from quantum_pulse.reading import statistics, unfinished
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.view.open_calls import Unfinished
+
+if TYPE_CHECKING:
+    from quantum_pulse.analysis.compared import StillOpen
 
 
 def find(source: Source) -> list[Unfinished]:
@@ -18,9 +20,9 @@ def find(source: Source) -> list[Unfinished]:
     That is all that a stopped or killed program was in the middle of, and in one that goes on what has taken longer
     than any call that ended; and of these the innermost.
     """
-    frame = unfinished.frame(source, ["recording", "around", "path"])
-    if frame.empty:
+    if not unfinished.rows(source):
         return []
+    frame = unfinished.frame(source, ["recording", "around", "path"])
     # From what the parts say of themselves: the longest is exact there.
     longest = statistics.stats(source, approximate=True)["max_us"].groupby(level="operation").max()
     rows: list[Any] = [
@@ -46,6 +48,8 @@ def find(source: Source) -> list[Unfinished]:
 
 def of_side(sources: Sequence[Source]) -> StillOpen:
     """Unfinished calls of one side of a comparison; of several captures on it what `find` returns for each."""
+    from quantum_pulse.analysis.compared import OpenCalls, StillOpen
+
     calls = [
         OpenCalls(one.operation, one.state, one.elapsed_ns, one.calls) for source in sources for one in find(source)
     ]

@@ -20,7 +20,8 @@ def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads
     Parameters
     ----------
     path : path-like, or iterable of path-like
-        The directory of a capture, several directories, or a pattern such as "captures/*".
+        The directory of a capture, several directories, or a pattern such as "captures/*"; or URLs
+        that fsspec opens, such as "s3://bucket/captures/*".
         Several are read as one; the column ``capture`` says where each sample is from.
 
     Returns
@@ -32,6 +33,8 @@ def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads
     ------
     NotACaptureError
         If a path does not exist or is not a capture.
+    CaptureError
+        If a URL cannot be read.
     EmptyCaptureError
         If no operation ran.
     FormatVersionError

@@ -42,7 +42,8 @@ class Capture:
     Attributes
     ----------
     path : pathlib.Path
-        The directory; with several captures, the one that contains all of them.
+        The directory; with several captures, the one that contains all of them. Of a URL the folder
+        of this machine that holds what was read of it.
 
     See Also
     --------
@@ -240,7 +241,7 @@ class Capture:
         """
         from quantum_pulse.reading import statistics
 
-        return statistics.stats(
+        return statistics.table(
             self._source,
             by,
             quantiles=quantiles,
@@ -255,7 +256,7 @@ class Capture:
             sort=sort,
             top=top,
             with_expired=approximate,
-        )
+        ).frame()
 
     def timeline(
         self,
@@ -1597,7 +1598,7 @@ class Capture:
         count = scan.whole(lambda: scan.count(self._source))
         restriction = self._source.within.described()
         several = self._source.captures
-        what = f"{len(several)} captures in {self.path}" if several else str(self.path)
+        what = f"{len(several)} captures in {self.path}" if several else self._source.name
         until = self.expired_until
         older = "" if until is None else f"; older ones than {until:%Y-%m-%d %H:%M:%S} UTC have expired"
         whole = self.overwritten_until
@@ -1610,7 +1611,7 @@ class Capture:
         from quantum_pulse.view import html, statistics
 
         priorities = definitions.priorities(self._source).operations
-        table = statistics.table(self.stats(), self.categories, f"Capture {self.path}", priorities=priorities)
+        table = statistics.table(self.stats(), self.categories, f"Capture {self._source.name}", priorities=priorities)
         return html.card([table]) + "".join(map(html.lines, notes.below(self)))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quantum_pulse.diagnosis import budgets as checks
 from quantum_pulse.diagnosis import open_calls
 from quantum_pulse.reading import expired, saves
+from quantum_pulse.reading import validation as limits
 from quantum_pulse.view import budgets, validation
 from quantum_pulse.view import open_calls as hanging
 
@@ -18,8 +20,8 @@ def below(capture: Capture) -> list[str]:
     source = capture._source
     found = (
         hanging.lines(open_calls.find(source)),
-        budgets.lines(capture.budgets(check=None)),
-        validation.lines(capture.validate(expected_only=True)),
+        budgets.lines(checks.rows(source, is_tested=None)),
+        validation.lines(capture.validate(expected_only=True)) if limits.expected(source) else "",
         expired.sentence(source),
         saves.sentence(source),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from quantum_pulse import arguments
 from quantum_pulse.errors import CaptureError
-from quantum_pulse.reading import reader, several
+from quantum_pulse.reading import reader, remote, several
 
 
 def source(path: several.Paths, *, may_be_empty: bool = False) -> reader.Source:
@@ -34,7 +34,9 @@ def last(folder: str | os.PathLike[str]) -> Path:
     return found
 
 
-def _one(path: Path) -> reader.Source:
+def _one(path: Path | str) -> reader.Source:
+    if isinstance(path, str):
+        return remote.find(path)
     from quantum_pulse.agent import leftovers
 
     # The rings first: what a living process moves from them to a part meanwhile is then in both, and not in neither.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from quantum_pulse import schema
+from quantum_pulse import arrow, schema
 from quantum_pulse.arguments import nearest
 from quantum_pulse.attributes import text_of
 from quantum_pulse.reading.criteria import Conditions
@@ -90,13 +90,13 @@ def coded(column: Any, name: str) -> tuple[npt.NDArray[np.int32], Sequence[str |
     keys, items = _encoded(whole.keys), _encoded(whole.items)
     values: list[str | None] = [*items.dictionary.to_pylist(), None]
     found = np.full(len(whole), len(values) - 1, np.int32)
-    offsets = np.asarray(whole.offsets)
+    offsets = arrow.values(whole.offsets)
     first, end = int(offsets[0]), int(offsets[-1])
     all_keys = keys.dictionary.to_pylist()
     if name in all_keys:
-        is_it = np.asarray(keys.indices)[first:end] == all_keys.index(name)
+        is_it = arrow.values(keys.indices)[first:end] == all_keys.index(name)
         rows = np.repeat(np.arange(len(whole), dtype=np.int32), np.diff(offsets))
-        found[rows[is_it]] = np.asarray(items.indices)[first:end][is_it]
+        found[rows[is_it]] = arrow.values(items.indices)[first:end][is_it]
     return found, values
 
 
@@ -116,7 +116,7 @@ def coded_error(column: Any) -> tuple[npt.NDArray[np.int32], Sequence[str | None
     values = [*whole.dictionary.to_pylist(), None]
     indices = whole.indices
     filled = indices.fill_null(len(values) - 1) if indices.null_count else indices
-    return np.asarray(filled).astype(np.int32), values
+    return arrow.values(filled).astype(np.int32), values
 
 
 def others(source: Source) -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse import arrow
 from quantum_pulse.evidence import Budget, Run
 from quantum_pulse.operations import DEFAULT_BUDGET_QUANTILE
 from quantum_pulse.reading import definitions, durations, scan, unfinished
@@ -13,6 +15,16 @@ from quantum_pulse.reading.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: What is counted, and its type in a frame.
+COLUMNS: Final = {
+    "budget_us": "float64",
+    "count": "int64",
+    "over": "int64",
+    "share": "float64",
+    "open_over": "int64",
+    "quantile": "float64",
+}
 
 
 def defined(source: Source, chosen: Selection = EVERYTHING) -> dict[str, Budget]:
@@ -25,42 +37,52 @@ def defined(source: Source, chosen: Selection = EVERYTHING) -> dict[str, Budget]
     }
 
 
-def counted(source: Source, chosen: Selection = EVERYTHING) -> pd.DataFrame:
-    """A row per operation that has a budget, the one with most above it first.
+def counts(source: Source, chosen: Selection = EVERYTHING) -> dict[str, dict[str, Any]]:
+    """The operations that have a budget, the one with most calls above it first, with a value for each of COLUMNS.
 
-    Columns: budget_us count over share open_over quantile. One pass, in memory that does not grow. An operation of
-    which no call in `chosen` has ended is among them if one is above the budget already.
+    One pass, in memory that does not grow. An operation of which no call in `chosen` has ended is among them if one is
+    above the budget already.
     """
-    import pandas as pd
-
     budgets = defined(source, chosen)
     limits = {name: budget.limit_us for name, budget in budgets.items()}
     found = scan.whole(lambda: _over(source, limits, chosen)) if limits else {}
     open_over = _open_over(source, limits, chosen) if limits else {}
     found = {name: [0, 0] for name in open_over} | found
-    frame = pd.DataFrame.from_dict(found, orient="index", columns=["count", "over"], dtype="int64")
-    frame.index.name = "operation"
-    # An empty frame would take over the rows of what is put into it.
-    frame.insert(0, "budget_us", pd.Series(limits, dtype="float64").reindex(frame.index))
-    frame["share"] = frame["over"] / frame["count"].clip(lower=1)
-    frame["open_over"] = pd.Series(open_over, dtype="int64").reindex(frame.index, fill_value=0)
-    quantiles = pd.Series({name: one.quantile for name, one in budgets.items()}, dtype="float64")
-    frame["quantile"] = quantiles.reindex(frame.index)
-    return frame.sort_index().sort_values(["share", "over", "open_over"], ascending=False, kind="stable")
+    rows = {
+        name: {
+            "budget_us": limits[name],
+            "count": calls,
+            "over": over,
+            "share": over / max(calls, 1),
+            "open_over": open_over.get(name, 0),
+            "quantile": budgets[name].quantile,
+        }
+        for name, (calls, over) in sorted(found.items())
+    }
+    return dict(sorted(rows.items(), key=lambda one: [-one[1][name] for name in ("share", "over", "open_over")]))
+
+
+def frame(rows: Mapping[str, Mapping[str, Any]], more: Iterable[str] = ()) -> pd.DataFrame:
+    """What `counts` says as a frame, with the columns `more` that the rows have as well."""
+    import pandas as pd
+
+    names = [*COLUMNS, *more]
+    index = pd.Index(list(rows), dtype="object", name="operation")
+    found = pd.DataFrame([[row.get(name) for name in names] for row in rows.values()], columns=names, index=index)
+    return found.astype(COLUMNS)
 
 
 def _open_over(source: Source, limits: Mapping[str, float], within: Selection) -> dict[str, int]:
     """Calls that have not ended and are above the limit in microseconds already, by operation, where there are some."""
-    import pandas as pd
-
-    calls = unfinished.frame(source, ["weight"])
-    is_over = calls["elapsed_us"] > calls["operation"].map(limits).astype("float64")
-    if within.start_ns is not None:
-        is_over &= calls["start"] >= pd.Timestamp(within.start_ns, tz="UTC")
-    if within.end_ns is not None:
-        is_over &= calls["start"] < pd.Timestamp(within.end_ns, tz="UTC")
-    found = calls[is_over].groupby("operation")["weight"].sum()
-    return {str(name): int(count) for name, count in found.items()}
+    found: dict[str, int] = {}
+    for call in unfinished.rows(source):
+        start_ns, elapsed_us = call["start"], call["elapsed_us"]
+        if elapsed_us is None or not elapsed_us > limits.get(call["operation"], math.inf):
+            continue
+        # What has elapsed is known of calls that say when they started.
+        if within.overlaps(start_ns, start_ns):
+            found[call["operation"]] = found.get(call["operation"], 0) + call["weight"]
+    return found
 
 
 def runs(source: Source, chosen: Selection = EVERYTHING) -> Iterator[tuple[str, list[Run]]]:
@@ -79,10 +101,10 @@ def _over(source: Source, limits: Mapping[str, float], within: Selection) -> dic
 
     def work(batch: Any, _: Any) -> None:
         names = batch["operation"].dictionary.to_pylist()
-        codes = batch["operation"].indices.to_numpy()
+        codes = arrow.values(batch["operation"].indices)
         limit_ns = np.array([limits.get(name, np.inf) * 1000 for name in names])
-        weights = batch["weight"].to_numpy()
-        is_over = batch["duration_ns"].to_numpy() > limit_ns[codes]
+        weights = arrow.values(batch["weight"])
+        is_over = arrow.values(batch["duration_ns"]) > limit_ns[codes]
         calls = np.bincount(codes, weights, len(names)).astype(int)
         over = np.bincount(codes[is_over], weights[is_over], len(names)).astype(int)
         with lock:

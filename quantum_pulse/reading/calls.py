@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from quantum_pulse import arrow
 from quantum_pulse.reading import scan
 from quantum_pulse.reading.groups import Groups
 from quantum_pulse.reading.reader import Part
@@ -48,14 +49,12 @@ class Calls:
 
     def of(self, batch: Any, part: Part) -> Rows:
         """Rows of `batch`, a pyarrow.RecordBatch of `part` with its `columns`."""
-        import numpy as np
-
         names = batch.schema.names
         rows = Rows(
             self.groups.of(batch, part),
-            np.asarray(batch["duration_ns"].to_numpy()),
-            batch["weight"].to_numpy() if "weight" in names else None,
-            batch["error"].is_valid().to_numpy(zero_copy_only=False) if "error" in names else None,
+            arrow.values(batch["duration_ns"]),
+            arrow.values(batch["weight"]) if "weight" in names else None,
+            arrow.truths(batch["error"].is_valid()) if "error" in names else None,
         )
         return self._corrected(rows, batch["operation"]) if self.intervals_ns else rows
 
@@ -65,7 +64,7 @@ class Calls:
         names = operations.dictionary.to_pylist()
         # 0 means none: nothing is added to calls without an interval.
         intervals = np.array([self.intervals_ns.get(name, 0) for name in names], np.int64)
-        interval = intervals[operations.indices.to_numpy()]
+        interval = intervals[arrow.values(operations.indices)]
         has_one = interval > 0
         more = np.zeros(len(interval), np.int64)
         more[has_one] = np.maximum(rows.durations[has_one] // interval[has_one] - 1, 0)

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse import histogram
+from quantum_pulse import arrow, histogram
 from quantum_pulse.reading import scan
 from quantum_pulse.reading.reader import Part, Source
 from quantum_pulse.reading.selection import Selection
@@ -123,11 +123,10 @@ def read(source: Source, chosen: Selection, begin_ns: int, end_ns: int, columns:
     lock = threading.Lock()
 
     def work(batch: Any, _: Part) -> None:
-        import pyarrow as pa
 
-        column = (batch["start"].cast(pa.int64()).to_numpy() - begin_ns) // width
-        cells = column * histogram.BUCKETS + histogram.buckets_of(batch["duration_ns"].to_numpy())
-        own = np.bincount(cells, batch["weight"].to_numpy(), len(counts))
+        column = (arrow.values(batch["start"]) - begin_ns) // width
+        cells = column * histogram.BUCKETS + histogram.buckets_of(arrow.values(batch["duration_ns"]))
+        own = np.bincount(cells, arrow.values(batch["weight"]), len(counts))
         with lock:
             np.add(counts, own, out=counts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse import arrow
 from quantum_pulse.evidence import Run
 from quantum_pulse.reading import scan, tables
 from quantum_pulse.reading.reader import Source
@@ -56,11 +57,11 @@ def _split(rows: Any, column: str) -> dict[str, Any]:
     import pyarrow as pa
 
     coded: Any = rows[column].combine_chunks()
-    codes, values = coded.indices.to_numpy(), coded.dictionary.to_pylist()
+    codes, values = arrow.values(coded.indices), coded.dictionary.to_pylist()
     # Numbers of 16 bits are sorted by their digits.
     order = np.argsort(codes.astype(np.uint16) if len(values) <= 1 << 16 else codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(values))).tolist()
-    ordered = rows.drop_columns([column]).take(pa.array(order))
+    ordered = rows.drop_columns([column]).take(arrow.array(order, pa.int64()))
     return {
         value: ordered.slice(first, end - first)
         for value, first, end in zip(values, [0, *ends], ends, strict=False)
@@ -71,8 +72,8 @@ def _split(rows: Any, column: str) -> dict[str, Any]:
 def _in_order(rows: Any) -> Run:
     import numpy as np
 
-    start = rows["start"].cast("int64").to_numpy()
-    duration, weight = rows["duration_ns"].to_numpy(), rows["weight"].to_numpy()
+    start = arrow.values(rows["start"])
+    duration, weight = arrow.values(rows["duration_ns"]), arrow.values(rows["weight"])
     if np.all(start[1:] >= start[:-1]):
         return duration, weight
     order = np.argsort(start, kind="stable")

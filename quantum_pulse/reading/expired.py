@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse import histogram, plausible, schema
+from quantum_pulse import arrow, histogram, plausible, schema
 from quantum_pulse.ranges import start_range
 from quantum_pulse.reading import totals
 from quantum_pulse.reading.groups import Groups
@@ -47,9 +47,9 @@ def until(source: Source) -> pd.Timestamp | None:
 
 def sentence(source: Source) -> str:
     """What a reader of a table or a report should know of it; empty where nothing has expired."""
-    moment = until(source)
-    if moment is None:
+    if until_ns(source) is None:
         return ""
+    moment = until(source)
     parts = [part for part in source.sound(schema.ROLLED_UP) if part.rows]
     calls = sum(summary["count"] for part in parts for summary in part.footer["histograms"])
     present = {part.footer["interval_ns"] for part in parts}
@@ -93,12 +93,11 @@ def add(found: Totals, source: Source, groups: Groups, selection: Selection) -> 
 def starts(source: Source, selection: Selection) -> npt.NDArray[np.int64]:
     """When the intervals in `selection` begin, an entry for each row, ascending. Raises UnreadablePartError."""
     import numpy as np
-    import pyarrow as pa
 
     found = [np.zeros(0, np.int64)]
     for part in parts(source, selection):
         for rows in _rows(source, part, selection, ["operation", "start"]):
-            found.append(rows["start"].cast(pa.int64()).to_numpy())
+            found.append(arrow.values(rows["start"]))
     return np.sort(np.concatenate(found))
 
 
@@ -143,9 +142,8 @@ def _rows(source: Source, part: Part, selection: Selection, columns: list[str]) 
 
 def _chosen(rows: Any, selection: Selection) -> Any:
     import numpy as np
-    import pyarrow as pa
 
-    start = rows["start"].cast(pa.int64()).to_numpy()
+    start = arrow.values(rows["start"])
     is_chosen = np.ones(len(start), np.bool_)
     if selection.start_ns is not None:
         is_chosen &= start >= selection.start_ns
@@ -153,7 +151,7 @@ def _chosen(rows: Any, selection: Selection) -> Any:
         is_chosen &= start < selection.end_ns
     if selection.names is not None:
         is_chosen &= np.isin(rows["operation"].to_pandas().astype(str), selection.names)
-    return rows if is_chosen.all() else rows.filter(pa.array(is_chosen))
+    return rows if is_chosen.all() else rows.filter(arrow.flags(is_chosen))
 
 
 def _summary(rows: Any, part: Part, groups: Groups) -> tuple[Summary, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -186,11 +184,10 @@ def _summary(rows: Any, part: Part, groups: Groups) -> tuple[Summary, npt.NDArra
 def _numbers(rows: Any, part: Part, groups: Groups) -> npt.NDArray[np.int64]:
     """The number of the group of each row."""
     import numpy as np
-    import pyarrow as pa
 
     operation, category = (rows[name].unify_dictionaries().combine_chunks() for name in ("operation", "category"))
     names, categories = operation.dictionary.to_pylist(), category.dictionary.to_pylist()
-    windows = rows["start"].cast(pa.int64()).to_numpy() // (groups.window_ns or 1) * groups.window_ns
+    windows = arrow.values(rows["start"]) // (groups.window_ns or 1) * groups.window_ns
     keys = np.column_stack([operation.indices.to_numpy(), category.indices.to_numpy(), windows])
     different, place = np.unique(keys, axis=0, return_inverse=True)
     found = []

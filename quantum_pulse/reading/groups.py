@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from quantum_pulse import arrow
 from quantum_pulse.reading import attributes, scan
 from quantum_pulse.reading.reader import Part, Source
 
@@ -160,9 +161,8 @@ def _column_of(level: str) -> str:
 
 
 def _epoch(column: Any) -> npt.NDArray[np.int64]:
-    import pyarrow as pa
 
-    epoch: npt.NDArray[np.int64] = column.cast(pa.int64()).to_numpy()
+    epoch: npt.NDArray[np.int64] = arrow.values(column)
     return epoch
 
 
@@ -189,8 +189,8 @@ def _coded(column: Any) -> tuple[Codes, Sequence[Any]]:
         if indices.null_count:
             indices = indices.fill_null(len(values))
             values.append(None)
-        return indices.to_numpy(), values
-    return _numbered(column.to_numpy())
+        return arrow.values(indices), values
+    return _numbered(arrow.values(column))
 
 
 def _numbered(own: Codes) -> tuple[Codes, Sequence[int]]:

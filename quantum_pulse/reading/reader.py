@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -82,6 +82,8 @@ class Source:
         """`known` are the parts of the capture when it was read before, whose footers are not read again. It is brought
         up to date."""
         self.path = path
+        #: How a message names it.
+        self.name = str(path)
         self.manifest: dict[str, Any] = {}
         #: By the name that all files of a recording begin with.
         self.recordings: dict[str, dict[str, Any]] = {}
@@ -148,31 +150,45 @@ class Source:
 
     def add_part(self, table: str, path: Path) -> None:
         """Take in the part `path` of `table`; one that cannot be read is noted."""
+        try:
+            files.check(path)
+            known = File.at(path)
+        except OSError as error:
+            self.report_damage(path, error)
+            return
+        if known in self._read:
+            self.parts[table].append(self._read[known])
+        elif (part := self.add_read(table, path, path, None)) is not None:
+            self._read[known] = part
+
+    def add_read(self, table: str, path: Path, file: Path, content: bytes | None) -> Part | None:
+        """Take in the part `path` of `table`, and return it; one that cannot be read is noted.
+
+        `file` is where it is read from, and `content` the end of it, with its footer, where that was read already.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            files.check(path)
-            known = File.at(path)
-            if known in self._read:
-                self.parts[table].append(self._read[known])
-                return
-            metadata = pq.read_metadata(path)
+            metadata = pq.read_metadata(file if content is None else pa.BufferReader(content))
             footer = records.footer(metadata)
             records.check_version(footer["format"], path)
             if table == schema.ROLLED_UP:
                 records.check_rollup_footer(footer)
             # Rollup files are few, and are merged as well.
             may_vanish = table == schema.ROLLED_UP or self._may_vanish(path, metadata.num_rows)
-            file = self._held(path) if may_vanish else path
+            file = self._held(path) if may_vanish and content is None else file
             plausible.check_file(metadata, table)
             times = ranges.whole_range(metadata, table)
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
             self.report_damage(path, error)
-            return
+            return None
         part = Part(path, metadata.num_rows, footer, *times, file, self.path.resolve().name)
-        self._read[known] = part
         self.parts[table].append(part)
+        return part
+
+    def fetch(self, parts: Sequence[Part]) -> None:
+        """See to it that `parts` can be read; those of this machine can."""
 
     def _may_vanish(self, part: Path, rows: int) -> bool:
         """Whether the agent may yet merge `part` into a larger one."""
@@ -199,6 +215,10 @@ class Source:
             for file in found:
                 self._damage.pop(file, None)
             self.parts[table].clear()
+        self.leave_out_merged(table)
+
+    def leave_out_merged(self, table: str) -> None:
+        """Leave out the parts that another one holds as well."""
         merged = {name for part in self.parts[table] for name in part.footer.get("merged", ())}
         self.parts[table] = [part for part in self.parts[table] if part.path.name not in merged]
 
@@ -331,7 +351,7 @@ class Source:
             why = "nothing has been written yet; recorder.flush() writes what has finished"
         else:
             why = records.why_nothing(last)
-        raise EmptyCaptureError(f"{self.path} is a capture without samples: {why}")
+        raise EmptyCaptureError(f"{self.name} is a capture without samples: {why}")
 
     def check_readable(self) -> None:
         """Raise EmptyCaptureError when there are samples, or were, and none of them is readable."""
@@ -340,7 +360,7 @@ class Source:
                 raise EmptyCaptureError(f"{self.path} has samples, but none {self.within.described()}")
             causes = list(dict.fromkeys(str(loss["cause"]) for loss in self.losses()))
             why = f": {'; '.join(causes[:3])}{'; ...' if len(causes) > 3 else ''}" if causes else ""
-            raise EmptyCaptureError(f"{self.path} has no readable samples{why}")
+            raise EmptyCaptureError(f"{self.name} has no readable samples{why}")
 
     def overwritten_until_ns(self) -> int | None:
         """Since when nothing was overwritten by later samples, Unix time; None where nothing ever was."""

@@ -37,9 +37,9 @@ def overwritten_until(source: Source) -> pd.Timestamp | None:
 
 def sentence(source: Source) -> str:
     """What is to be known of a capture that is not whole; empty where it is."""
-    until = overwritten_until(source)
-    if until is None:
+    if source.overwritten_until_ns() is None:
         return ""
+    until = overwritten_until(source)
     return (
         f"Samples are complete from {until:%Y-%m-%d %H:%M:%S.%f} UTC on. Some earlier samples were overwritten or "
         "omitted, so calls that began before then may lack the calls inside them."

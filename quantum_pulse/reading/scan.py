@@ -118,6 +118,7 @@ def each(
     A batch has the columns that `columns(part)` names and at most BATCH_ROWS rows; the batches come in no order.
     Raises UnreadablePartError.
     """
+    fetch(source, chosen)
     units = list(_units(source, chosen, selection))
     total = sum(unit.rows for unit in units)
     stopped = threading.Event()
@@ -147,6 +148,25 @@ def each(
                 raise
 
 
+def fetch(source: Source, chosen: Sequence[Part]) -> None:
+    """Fetch the parts that are elsewhere, many at a time. One that is gone is noticed when it is read."""
+    with contextlib.suppress(FileNotFoundError):
+        source.fetch(chosen)
+
+
+def of_each(work: Callable[[Part], T], chosen: Sequence[Part]) -> list[T]:
+    """What `work` returns for each of these parts, in their order, on several threads where that is faster."""
+    crew = min(len(chosen), os.cpu_count() or 1, LARGEST_CREW)
+    if crew <= 1 or sum(part.rows for part in chosen) <= BATCH_ROWS:
+        return [work(part) for part in chosen]
+    with ThreadPoolExecutor(crew, thread_name_prefix="capture-read") as pool:
+        try:
+            return list(pool.map(work, chosen))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
 def batches(
     source: Source,
     part: Part,
@@ -159,7 +179,6 @@ def batches(
 
     Raises UnreadablePartError, after noting the part in `source`.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     selection &= part.within
@@ -200,7 +219,7 @@ def batches(
             batch = arrow.with_nulls(batch, "samples", needed)
             mask = _mask(batch, selection, times=times, by_name=by_name)
             if mask is not None:
-                batch = batch.filter(pa.array(mask))
+                batch = batch.filter(arrow.flags(mask))
             yield batch.select(list(columns))
 
 
@@ -210,6 +229,7 @@ def reading(source: Source, part: Part) -> Iterator[None]:
     import pyarrow as pa
 
     try:
+        source.fetch([part])
         yield
     except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError) as error:
         is_gone = isinstance(error, FileNotFoundError)
@@ -219,11 +239,10 @@ def reading(source: Source, part: Part) -> Iterator[None]:
 
 def _mask(batch: Any, selection: Selection, *, times: bool, by_name: bool) -> npt.NDArray[np.bool_] | None:
     import numpy as np
-    import pyarrow as pa
 
     mask: npt.NDArray[np.bool_] | None = None
     if times:
-        start = batch["start"].cast(pa.int64()).to_numpy()
+        start = arrow.values(batch["start"])
         mask = np.ones(len(start), np.bool_)
         if selection.start_ns is not None:
             mask &= start >= selection.start_ns
@@ -233,7 +252,7 @@ def _mask(batch: Any, selection: Selection, *, times: bool, by_name: bool) -> np
         column = batch["operation"]
         wanted = set(selection.names or ())
         chosen = np.array([name in wanted for name in column.dictionary.to_pylist()], np.bool_)
-        own = chosen[column.indices.to_numpy()]
+        own = chosen[arrow.values(column.indices)]
         mask = own if mask is None else mask & own
     if selection.where:
         own = attributes.chosen(batch, selection.where)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from quantum_pulse import arguments
 from quantum_pulse.errors import EmptyCaptureError, NotACaptureError
-from quantum_pulse.reading.reader import Source
+from quantum_pulse.reading import remote
+from quantum_pulse.reading.reader import Part, Source
 
 #: One directory or more, or a pattern such as "captures/*".
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -31,6 +32,12 @@ class Several(Source):
             self.recordings |= {f"{name}/{recording}": own for recording, own in source.recordings.items()}
             self.open |= {f"{name}/{recording}": own for recording, own in source.open.items()}
         self._categories = self._changed_categories()
+
+    def fetch(self, parts: Sequence[Part]) -> None:
+        """Fetch those of `parts` that are elsewhere."""
+        for name, source in self._sources.items():
+            if own := [part for part in parts if part.capture == name]:
+                source.fetch(own)
 
     @property
     def captures(self) -> list[str]:
@@ -69,8 +76,13 @@ class Several(Source):
             raise EmptyCaptureError(f"none of these captures has samples: {', '.join(self._sources)}")
 
 
-def expand(paths: Paths) -> tuple[list[Path], bool]:
-    """The directories that `paths` names, and whether they may be several. Raises NotACaptureError for none."""
+def expand(paths: Paths) -> tuple[Sequence[Path | str], bool]:
+    """The directories, as paths, and the URLs that `paths` names, and whether they may be several.
+
+    Raises NotACaptureError for none.
+    """
+    if isinstance(paths, str) and arguments.is_url(paths):
+        return (remote.expand(paths), True) if glob.has_magic(paths) else ([paths], False)
     if isinstance(paths, str | os.PathLike):
         text = str(_path(paths))
         if os.path.lexists(text) or not glob.has_magic(text):
@@ -84,7 +96,8 @@ def expand(paths: Paths) -> tuple[list[Path], bool]:
         shown = textwrap.shorten(repr(paths), 80, placeholder=" …")
         raise TypeError(f"expected the path of a capture, a pattern or several paths, not {shown}")
     # The same directory twice would count twice.
-    chosen = list({path.resolve(): path for path in map(_path, paths)}.values())
+    given = [one if isinstance(one, str) and arguments.is_url(one) else _path(one) for one in paths]
+    chosen = list({one.rstrip("/") if isinstance(one, str) else one.resolve(): one for one in given}.values())
     if not chosen:
         raise NotACaptureError("an empty list names no capture")
     return chosen, True

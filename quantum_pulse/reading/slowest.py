@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from quantum_pulse import arrow
 from quantum_pulse.arguments import whole
 from quantum_pulse.operations import Operation
 from quantum_pulse.reading import scan, spans, tables
@@ -183,7 +184,7 @@ def _threshold(source: Source, n: int, chosen: Selection) -> int:
 
     def work(batch: Any, _: Part) -> None:
         nonlocal kept
-        own = batch["duration_ns"].to_numpy()
+        own = arrow.values(batch["duration_ns"])
         own = own[own >= kept[0]] if len(kept) == n else own
         with lock:
             kept = np.sort(np.concatenate([kept, own]))[-n:]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from quantum_pulse import arrow
 from quantum_pulse.ranges import integer_range
 from quantum_pulse.reading import attributes, scan
 from quantum_pulse.reading.criteria import EVERYTHING, Conditions
@@ -162,7 +163,6 @@ def _run_rows(source: Source, run: list[Unit], kinds: Groups, wanted: _Wanted) -
 def _rows(source: Source, unit: Unit, kinds: Groups, wanted: _Wanted, first: int | None = None) -> Rows:
     """The rows of a unit, or the first so many of them, in the order of their spans."""
     import numpy as np
-    import pyarrow as pa
 
     part = unit.part
     names = dict.fromkeys([*kinds.columns(part), "span", "parent", "start", "duration_ns", *wanted.more])
@@ -170,13 +170,13 @@ def _rows(source: Source, unit: Unit, kinds: Groups, wanted: _Wanted, first: int
     names |= dict.fromkeys(attributes.columns_of(wanted.where))
     found = []
     for batch in scan.batches(source, part, [unit.group], list(names), EVERYTHING, first):
-        numbers = [batch[name].cast(pa.int64()).to_numpy() for name in ("span", "parent", "start", "duration_ns")]
+        numbers = [arrow.values(batch[name]) for name in ("span", "parent", "start", "duration_ns")]
         span, parent, start, duration = numbers
         has_weights = "weight" in names
-        weight = batch["weight"].to_numpy().astype(np.int64) if has_weights else np.ones(len(span), np.int64)
+        weight = arrow.values(batch["weight"]).astype(np.int64) if has_weights else np.ones(len(span), np.int64)
         others = np.empty((len(span), wanted.width), np.int64)
         for place, name in enumerate(wanted.more):
-            others[:, place] = batch[name].to_numpy()
+            others[:, place] = arrow.values(batch[name])
         if wanted.where:
             others[:, -1] = attributes.chosen(batch, wanted.where)
         found.append(Rows(span, parent, kinds.of(batch, part), start, duration, weight, others))
@@ -188,10 +188,9 @@ def _rows(source: Source, unit: Unit, kinds: Groups, wanted: _Wanted, first: int
 def columns(source: Source, part: Part, group: int, names: list[str]) -> list[npt.NDArray[np.int64]]:
     """Columns of a row group as integers."""
     import numpy as np
-    import pyarrow as pa
 
     batches = list(scan.batches(source, part, [group], names, EVERYTHING))
-    return [np.concatenate([batch[name].cast(pa.int64()).to_numpy() for batch in batches]) for name in names]
+    return [np.concatenate([arrow.values(batch[name]) for batch in batches]) for name in names]
 
 
 def _nothing(more: int) -> Rows:

@@ -17,7 +17,7 @@ from quantum_pulse.reading.calls import Calls
 from quantum_pulse.reading.groups import Groups
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.selection import Moment, Operations, Recorded, Selection, Where
-from quantum_pulse.statistics import QUANTILES, STATISTICS
+from quantum_pulse.statistics import QUANTILES, STATISTICS, Grouped
 from quantum_pulse.statistics import quantile as statistic_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PRIORITY: Final = "priority"
 
 
-def stats(
+def table(
     source: Source,
     by: str | Iterable[str] = "operation",
     *,
@@ -43,8 +43,8 @@ def stats(
     sort: str | None = None,
     top: int | None = None,
     with_expired: bool = False,
-) -> pd.DataFrame:
-    """A row for each group, with `statistics.COLUMNS` or other quantiles; see `Capture.stats`.
+) -> Grouped:
+    """Statistics of each group, with `statistics.COLUMNS` or other quantiles; see `Capture.stats`.
 
     `with_expired` adds to what is approximate the rollups of what has expired.
     """
@@ -56,9 +56,9 @@ def stats(
     top = None if top is None else whole(top, "top", 1)
     categories = source.categories_of()
 
-    def work() -> pd.DataFrame:
+    def work() -> Grouped:
         groups = Groups(levels, categories)
-        return summarise(
+        return describe(
             source,
             groups,
             chosen,
@@ -68,14 +68,19 @@ def stats(
             with_expired=with_expired,
         )
 
-    frame = scan.whole(work)
+    found = scan.whole(work)
     if include_empty:
-        frame = _with_empty(source, frame, operations, chosen)
+        found = _with_empty(source, found, operations, chosen)
     if min_count:
-        frame = frame[frame["count"] >= min_count]
+        found = found.taken([place for place, calls in enumerate(found.columns["count"]) if calls >= min_count])
     if sort is None and top is not None:
         sort = "total_us"
-    return _sorted(source, frame, sort).iloc[:top]
+    return found.taken(_order(source, found, sort)[:top])
+
+
+def stats(source: Source, by: str | Iterable[str] = "operation", **options: Any) -> pd.DataFrame:
+    """As `table`, as a frame."""
+    return table(source, by, **options).frame()
 
 
 def quantile_columns(quantiles: float | Sequence[float]) -> dict[str, float]:
@@ -91,7 +96,7 @@ def quantile_columns(quantiles: float | Sequence[float]) -> dict[str, float]:
     return found
 
 
-def summarise(
+def describe(
     source: Source,
     groups: Groups,
     chosen: Selection,
@@ -100,8 +105,8 @@ def summarise(
     approximate: bool = False,
     intervals_ns: Mapping[str, int] | None = None,
     with_expired: bool = False,
-) -> pd.DataFrame:
-    """A row for each group, sorted by the index, with these quantiles. Raises scan.UnreadablePartError.
+) -> Grouped:
+    """Statistics of each group, in the order of the keys, with these quantiles. Raises scan.UnreadablePartError.
 
     `with_expired` adds to what is approximate the rollups of what has expired, which intervals cannot correct.
     """
@@ -109,23 +114,28 @@ def summarise(
     ranks = list(quantiles.values())
     is_few = scan.rows_at_most(source, chosen) <= sorting.FEW_ROWS and not intervals_ns
     if is_few and not approximate:
-        return _frame(groups, quantiles, sorting.describe(source, calls, chosen, ranks))
+        return _grouped(groups, quantiles, sorting.describe(source, calls, chosen, ranks))
     # The second pass notices a footer that contradicts its samples; then only samples count.
     for trust_footers in (True, False):
         found = totals.gather(source, calls, chosen, trust_footers=trust_footers)
         if approximate:
             if with_expired and not intervals_ns:
                 expired.add(found, source, groups, chosen)
-            return _frame(groups, quantiles, found.described(quantile_pass.approximate(found, ranks)))
+            return _grouped(groups, quantiles, found.described(quantile_pass.approximate(found, ranks)))
         with contextlib.suppress(quantile_pass.ChangedError):
             values = quantile_pass.exact(source, calls, chosen, found, ranks)
-            return _frame(groups, quantiles, found.described(values))
+            return _grouped(groups, quantiles, found.described(values))
     raise CaptureError(f"{source.path} changed while it was read")
 
 
-def _frame(groups: Groups, quantiles: Mapping[str, float], found: totals.Described) -> pd.DataFrame:
-    import pandas as pd
+def summarise(
+    source: Source, groups: Groups, chosen: Selection, quantiles: Mapping[str, float], **options: Any
+) -> pd.DataFrame:
+    """As `describe`, as a frame."""
+    return describe(source, groups, chosen, quantiles, **options).frame()
 
+
+def _grouped(groups: Groups, quantiles: Mapping[str, float], found: totals.Described) -> Grouped:
     values = {name: found.quantiles[:, place] / 1000 for place, name in enumerate(quantiles)}
     columns: dict[str, Any] = {}
     for one in STATISTICS:
@@ -134,18 +144,7 @@ def _frame(groups: Groups, quantiles: Mapping[str, float], found: totals.Describ
         else:
             # All quantiles that are wanted come where the first of the usual ones does.
             columns |= values
-    keys = [groups.keys[number] for number in found.groups.tolist()]
-    return pd.DataFrame(columns, index=index(groups.levels, keys)).sort_index()
-
-
-def index(levels: Sequence[str], keys: Sequence[tuple[Any, ...]]) -> pd.Index[Any]:
-    """Keys as an index with a level for each of `levels`."""
-    import pandas as pd
-
-    arrays = [pd.Index([key[place] for key in keys], name=level) for place, level in enumerate(levels)]
-    if not keys:
-        arrays = [pd.Index([], dtype="object", name=level) for level in levels]
-    return arrays[0] if len(arrays) == 1 else pd.MultiIndex.from_arrays(arrays)
+    return Grouped(groups.levels, [groups.keys[number] for number in found.groups.tolist()], columns).by_key()
 
 
 def _intervals(
@@ -168,9 +167,9 @@ def _intervals(
     return found
 
 
-def _with_empty(source: Source, frame: pd.DataFrame, operations: Operations, chosen: Selection) -> pd.DataFrame:
-    """`frame` with a row of no calls for each operation that is defined and did not run."""
-    import pandas as pd
+def _with_empty(source: Source, found: Grouped, operations: Operations, chosen: Selection) -> Grouped:
+    """`found` with a group of no calls for each operation that is defined and did not run."""
+    import numpy as np
 
     newest = {str(definition["name"]): str(definition["category"]["name"]) for definition in source.definitions()}
     known = {(category, name) for name, category in newest.items()}
@@ -182,41 +181,36 @@ def _with_empty(source: Source, frame: pd.DataFrame, operations: Operations, cho
                 continue
             if not recorded.intersection(selection.recorded_names(source, member)):
                 known.add((member.definition.category.name, member.definition.name))
-    levels = [str(level) for level in frame.index.names]
-    if not set(levels) <= {"category", "operation"}:
-        raise ValueError(f"include_empty needs rows by operation or category, not by {', '.join(levels)}")
-    whole = {key if len(levels) == 2 else key[0] for key in known}
-    missing = sorted(whole.difference(frame.index.tolist()))
-    if not missing:
-        return frame
-    keys = [key if isinstance(key, tuple) else (key,) for key in missing]
-    empty = pd.DataFrame(float("nan"), index=index(levels, keys), columns=frame.columns)
-    for one in STATISTICS:
-        if one.name in empty:
-            empty[one.name] = one.of_no_calls
-    empty = empty.astype(frame.dtypes.to_dict())
-    return (pd.concat([frame, empty]) if len(frame) else empty).sort_index()
+    if not {"category", "operation"}.issuperset(found.levels):
+        raise ValueError(f"include_empty needs rows by operation or category, not by {', '.join(found.levels)}")
+    missing = sorted({key if len(found.levels) == 2 else key[:1] for key in known}.difference(found.keys))
+    of_no_calls = {one.name: one.of_no_calls for one in STATISTICS}
+    columns = {
+        name: np.concatenate([values, np.full(len(missing), of_no_calls.get(name, np.nan)).astype(values.dtype)])
+        for name, values in found.columns.items()
+    }
+    return Grouped(found.levels, [*found.keys, *missing], columns).by_key()
 
 
-def _sorted(source: Source, frame: pd.DataFrame, sort: str | None) -> pd.DataFrame:
-    levels = [str(level) for level in frame.index.names]
+def _order(source: Source, found: Grouped, sort: str | None) -> list[int]:
+    """The places of the groups in the order that `sort` names."""
+    places = list(range(len(found.keys)))
     if sort is None:
-        return frame
+        return places
     if isinstance(sort, str) and sort == PRIORITY:
-        level = next((name for name in ("operation", "category") if name in levels), None)
+        level = next((name for name in ("operation", "category") if name in found.levels), None)
         if level is None:
-            raise ValueError(f"sort='priority' needs rows by operation or category, not by {', '.join(levels)}")
+            raise ValueError(f"sort='priority' needs rows by operation or category, not by {', '.join(found.levels)}")
         known = definitions.priorities(source)
         of_each = known.operation if level == "operation" else known.category
-        rank = [of_each(str(name)) for name in frame.index.get_level_values(level)]
-        return (
-            frame.assign(_rank=rank).sort_values(["_rank", "total_us"], ascending=[True, False]).drop(columns="_rank")
-        )
-    if isinstance(sort, str) and sort in levels:
-        return frame.sort_index(level=sort, sort_remaining=True)
-    if not isinstance(sort, str) or sort not in frame.columns:
-        choices = [*frame.columns, *levels, PRIORITY]
+        where, totals_us = found.levels.index(level), found.columns["total_us"].tolist()
+        return sorted(places, key=lambda place: (of_each(str(found.keys[place][where])), -totals_us[place]))
+    if isinstance(sort, str) and sort in found.levels:
+        return found.order(sort)
+    if not isinstance(sort, str) or sort not in found.columns:
+        choices = [*found.columns, *found.levels, PRIORITY]
         near = difflib.get_close_matches(str(sort), choices, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"sort must be one of {', '.join(map(str, choices))}, not {sort!r}{hint}")
-    return frame.sort_values(sort, ascending=False, kind="stable")
+        raise ValueError(f"sort must be one of {', '.join(choices)}, not {sort!r}{hint}")
+    values = found.columns[sort]
+    return [int(place) for place in (-values).argsort(kind="stable")]

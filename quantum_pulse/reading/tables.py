@@ -115,11 +115,30 @@ def read(source: Source, table: str, columns: Sequence[str], selection: Selectio
         import pyarrow as pa
 
         parts = scan.parts(source, selection) if table == "samples" else source.sound(table)
+
+        scan.fetch(source, parts)
+
+        def one(part: Part) -> Any:
+            if table == "samples":
+                return _samples_of(source, part, columns, selection)
+            return read_part(source, part, columns, selection, table=table)
+
         # Part by part rather than as one dataset, so that one that cannot be read costs only itself.
-        found = [read_part(source, part, columns, selection, table=table) for part in parts]
+        found = scan.of_each(one, parts)
         return pa.concat_tables(found).unify_dictionaries() if found else _layout(table, columns).empty_table()
 
     return scan.whole(work)
+
+
+def _samples_of(source: Source, part: Part, columns: Sequence[str], selection: Selection) -> Any:
+    """As `read_part`, by the reader of `scan`: importing pyarrow.dataset takes longer than reading a small part."""
+    import pyarrow as pa
+
+    layout = _layout("samples", columns)
+    batches = list(scan.batches(source, part, None, _stored(source, columns), selection))
+    if not batches:
+        return layout.empty_table()
+    return _completed(source, part, pa.Table.from_batches(batches), columns).cast(layout)
 
 
 def read_part(
@@ -134,7 +153,6 @@ def read_part(
 
     `columns` are those of the table, or "capture". Raises scan.UnreadablePartError.
     """
-    import pyarrow as pa
     import pyarrow.dataset as ds
 
     selection &= part.within
@@ -148,7 +166,7 @@ def read_part(
         plausible.check_rows(rows, table)
         rows = arrow.with_nulls(rows, table, wanted)
         if needed:
-            rows = rows.filter(pa.array(attributes.chosen(rows, selection.where)))
+            rows = rows.filter(arrow.flags(attributes.chosen(rows, selection.where)))
         return _completed(source, part, rows, columns).cast(_layout(table, columns))
 
 

@@ -39,15 +39,11 @@ def frame(source: Source, more: Sequence[str] = ()) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = []
-    for name, own in source.whole.by_capture():
-        for recording in sorted({*own.recordings, *own.open}):
-            rows += [{**row, "capture": name} for row in _of_recording(own, recording)]
-    rows = [row for row in rows if _is_wanted(row, source.within)]
+    calls = rows(source)
     columns = [*COLUMNS, *(["capture"] if source.captures else []), *more]
-    found = pd.DataFrame(rows, columns=columns)
+    found = pd.DataFrame(calls, columns=columns)
     # From the rows, as a column of numbers with gaps would be of floats, which do not hold each ns of Unix time.
-    starts = pd.Series(pd.array([row["start"] for row in rows], dtype="Int64"))
+    starts = pd.Series(pd.array([row["start"] for row in calls], dtype="Int64"))
     found["start"] = pd.to_datetime(starts, unit="ns", utc=True).astype("datetime64[ns, UTC]")
     integers = dict.fromkeys(("thread", "task", "span", "parent", "process"), "int64")
     return found.astype({**integers, "elapsed_us": "float64"}).sort_values("start", ignore_index=True, kind="stable")
@@ -57,6 +53,17 @@ def _is_wanted(row: dict[str, Any], within: Selection) -> bool:
     """Whether an open block is in a selection. Which attributes it has is known once it has ended."""
     is_named = within.names is None or row["operation"] in within.names
     return is_named and not within.where and within.overlaps(row["start"], row["start"])
+
+
+def rows(source: Source) -> list[dict[str, Any]]:
+    """The same as dictionaries, with all of the further columns; times are Unix ns, None where they are not known."""
+    found = [
+        {**row, "capture": name}
+        for name, own in source.whole.by_capture()
+        for recording in sorted({*own.recordings, *own.open})
+        for row in _of_recording(own, recording)
+    ]
+    return [row for row in found if _is_wanted(row, source.within)]
 
 
 def _of_recording(source: Source, recording: str) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse import arrow
 from quantum_pulse.reading import scan, statistics
 from quantum_pulse.reading.groups import Groups
 from quantum_pulse.reading.reader import Source
@@ -51,8 +52,7 @@ def validate(
 
     `expected_only`: only operations that say what is expected; then nothing is read where none does.
     """
-    limits = {str(d["name"]): d.get("expect_us") for d in source.definitions()}
-    ranges = {name: (float(pair[0]), float(pair[1])) for name, pair in limits.items() if pair is not None}
+    ranges = expected(source)
     chosen = select(source, operations, start, end, where)
     if expected_only:
         names = set(ranges) if chosen.names is None else set(ranges).intersection(chosen.names)
@@ -60,6 +60,12 @@ def validate(
         if not names:
             return _frame({}, ranges, {})
     return scan.whole(lambda: _validated(source, ranges, chosen))
+
+
+def expected(source: Source) -> dict[str, tuple[float, float]]:
+    """The shortest and the longest plausible duration in µs, by operation, where one is declared."""
+    limits = {str(d["name"]): d.get("expect_us") for d in source.definitions()}
+    return {name: (float(pair[0]), float(pair[1])) for name, pair in limits.items() if pair is not None}
 
 
 def _validated(source: Source, ranges: Mapping[str, tuple[float, float]], chosen: Selection) -> pd.DataFrame:
@@ -97,8 +103,8 @@ def _outside(
 
     def work(batch: Any, _: Any) -> None:
         names = [str(name) for name in batch["operation"].dictionary.to_pylist()]
-        codes = batch["operation"].indices.to_numpy()
-        weights, durations = batch["weight"].to_numpy(), batch["duration_ns"].to_numpy()
+        codes = arrow.values(batch["operation"].indices)
+        weights, durations = arrow.values(batch["weight"]), arrow.values(batch["duration_ns"])
         # Comparisons with NaN are false, which is what no fence means.
         limits = np.array([(*ranges.get(n, everything), *fences.get(n, everything)) for n in names]).reshape(-1, 4)
         low, high, fence_low, fence_high = (limits * 1000).T[:, codes]

@@ -59,7 +59,11 @@ def details(row: Mapping[Any, Any]) -> str:
 
 def ordered(budgets: pd.DataFrame) -> list[tuple[str, dict[Any, Any]]]:
     """Operations and their rows, what needs attention first."""
-    rows: dict[Any, dict[Any, Any]] = budgets.to_dict("index")
+    return by_rank(budgets.to_dict("index"))
+
+
+def by_rank(rows: Mapping[Any, dict[Any, Any]]) -> list[tuple[str, dict[Any, Any]]]:
+    """As `ordered`, of rows by operation."""
     return sorted(((str(name), row) for name, row in rows.items()), key=lambda one: -rank(one[1]))
 
 
@@ -68,11 +72,14 @@ def quantile(row: Mapping[Any, Any]) -> str:
     return f"p{row['quantile'] * 100:.10g}"
 
 
-def lines(budgets: pd.DataFrame) -> str:
-    """Whether operations keep their budgets, and how many calls are above, as text; empty where none has a budget."""
+def lines(budgets: Mapping[Any, dict[Any, Any]]) -> str:
+    """Whether operations keep their budgets, and how many calls are above, as text; empty where none has a budget.
+
+    `budgets` are the rows of `Capture.budgets` by operation.
+    """
     rows = [
         Row([Cell(f"{SIGNS[verdict(row)]} {word(row)}"), Cell(Name(name)), Cell(details(row))])
-        for name, row in ordered(budgets)
+        for name, row in by_rank(budgets)
     ]
     columns = [Column("", is_number=False)] * 3
     return text.listing("Budgets", text.table(Table("", columns, rows)).splitlines())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse.operations import DEFAULT_PRIORITY, Category
-from quantum_pulse.statistics import QUANTILES, shown_in
+from quantum_pulse.statistics import QUANTILES, Grouped, shown_in
 from quantum_pulse.view import numbers
 from quantum_pulse.view.document import Cell, Column, Name, Row, Table
 
@@ -25,7 +25,7 @@ class Group(NamedTuple):
 
 
 def table(
-    stats: pd.DataFrame,
+    stats: pd.DataFrame | Grouped,
     categories: Mapping[str, Category] | None = None,
     caption: str = "",
     *,
@@ -34,7 +34,7 @@ def table(
     priorities: Mapping[str, int] | None = None,
 ) -> Table:
     """`stats` by category and operation, in the order of `groups`. `unit` is one of numbers.UNITS or "auto"."""
-    levels = [str(name) for name in stats.index.names]
+    levels = _plain(stats).levels
     is_grouped = "category" in levels and len(levels) > 1 and not keep_order
     shown = columns(stats)
     rows = []
@@ -54,7 +54,22 @@ def table(
     return Table(caption and Name(caption), headings, rows, empty="no samples")
 
 
-def columns(stats: pd.DataFrame) -> tuple[str, ...]:
+class _Plain(NamedTuple):
+    """Statistics, whether they are a frame or not: levels of the index, keys, and the values of each group."""
+
+    levels: Sequence[str]
+    keys: Sequence[tuple[Any, ...]]
+    values: Sequence[Mapping[Any, Any]]
+
+
+def _plain(stats: pd.DataFrame | Grouped) -> _Plain:
+    if isinstance(stats, Grouped):
+        return _Plain(stats.levels, stats.keys, stats.rows())
+    keys = [key if isinstance(key, tuple) else (key,) for key in stats.index.tolist()]
+    return _Plain([str(name) for name in stats.index.names], keys, stats.to_dict("records"))
+
+
+def columns(stats: pd.DataFrame | Grouped) -> tuple[str, ...]:
     """The columns of `stats` to show."""
     quantiles = tuple(str(name) for name in stats.columns if str(name)[0] == "p" and str(name)[1:2].isdigit())
     if quantiles == tuple(QUANTILES):
@@ -69,7 +84,7 @@ def value(column: str, number: float, unit: str = "auto") -> str:
 
 
 def groups(
-    stats: pd.DataFrame,
+    stats: pd.DataFrame | Grouped,
     categories: Mapping[str, Category] | None = None,
     *,
     keep_order: bool = False,
@@ -83,12 +98,12 @@ def groups(
     category, all rows are in one group without a name.
     """
     known = categories or {}
-    levels = [str(name) for name in stats.index.names]
+    levels, keys, values_of_each = _plain(stats)
     is_grouped = "category" in levels and not keep_order
     totals: dict[str, float] = {}
     rows: dict[str, list[tuple[int, float, str, Mapping[Any, Any]]]] = {}
-    for key, values in zip(stats.index.tolist(), stats.to_dict("records"), strict=True):
-        named = dict(zip(levels, key if isinstance(key, tuple) else (key,), strict=True))
+    for key, values in zip(keys, values_of_each, strict=True):
+        named = dict(zip(levels, key, strict=True))
         category = str(named["category"]) if is_grouped else ""
         # The group, or the operation, names the category.
         rest = [

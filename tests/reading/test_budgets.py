@@ -86,7 +86,7 @@ def test_an_interval_in_which_no_call_has_ended(hanging):
     began_ns = int(unfinished.frame(source)["start"].min().value)
     found = budget_checks.check(source, Selection(None, began_ns - 1000, None))
     assert found[["count", "over", "share", "open_over", "verdict"]].to_numpy().tolist() == [[0, 0, 0.0, 2, "too_few"]]
-    assert budgets.lines(found).endswith("p99, budget 10.0 µs; 2 are unfinished and exceed it already")
+    assert budgets.lines(found.to_dict("index")).endswith("p99, budget 10.0 µs; 2 are unfinished and exceed it already")
     assert budget_checks.check(source, Selection(None, began_ns - 1000, began_ns + 1000))["open_over"].tolist() == [1]
     assert budget_checks.check(source, Selection(None, began_ns + 5 * 10**9, None)).empty
 

@@ -42,7 +42,7 @@ def test_lines_and_cells():
         ci_high_us=[9.5, 21.0, 55.0, float("inf")],
         verdict=["kept", "inconclusive", "missed", "too_few"],
     )
-    assert budgets.lines(checked).splitlines() == [
+    assert budgets.lines(checked.to_dict("index")).splitlines() == [
         "Budgets",
         "  ▲ missed        A.\ufffdC    p99.9 50.0 µs (45.0 µs to 55.0 µs), budget 30.0 µs; 30 % of its calls "
         "exceed it",
@@ -53,16 +53,16 @@ def test_lines_and_cells():
     rows = dict(budgets.ordered(checked))
     assert budgets.short(rows["A.LONG"]) == "kept, 1.1 %"
     assert budgets.short(rows["A.D"]) == "too few, 0 %"
-    assert budgets.lines(counted[1:2]).splitlines()[1] == (
+    assert budgets.lines(counted[1:2].to_dict("index")).splitlines()[1] == (
         "  · not checked  A.B  p50, budget 20.0 µs; 50 % of its calls exceed it"
     )
-    assert budgets.lines(counted[:0]) == ""
+    assert budgets.lines({}) == ""
     for more, told in (
         (0, ""),
         (1, "; 1 more is unfinished and exceeds it already"),
         (959, "; 959 more are unfinished and exceed it already"),
     ):
-        line = budgets.lines(counted[1:2].assign(open_over=more))
+        line = budgets.lines(counted[1:2].assign(open_over=more).to_dict("index"))
         assert line.endswith(f"50 % of its calls exceed it{told}")
 
 
