@@ -11,13 +11,26 @@ from typing import Any, Final, NoReturn
 import quantum_pulse as qp
 from quantum_pulse import files
 from quantum_pulse.arguments import nearest
-from quantum_pulse.cli import compare, demo, export, import_trace, lab, overhead, plan, recover, report, run, stats
+from quantum_pulse.cli import (
+    check,
+    compare,
+    demo,
+    export,
+    import_trace,
+    lab,
+    overhead,
+    plan,
+    recover,
+    report,
+    run,
+    stats,
+)
 from quantum_pulse.cli.common import NOTHING_MEASURED, Misuse
 from quantum_pulse.errors import EmptyCaptureError, QuantumPulseError
 from quantum_pulse.shown import say
 
 #: In the order in which --help shows them.
-COMMANDS: Final = (demo, run, stats, report, lab, compare, export, import_trace, plan, overhead, recover)
+COMMANDS: Final = (demo, run, stats, report, lab, compare, check, export, import_trace, plan, overhead, recover)
 
 _EXAMPLES = """\
 examples:

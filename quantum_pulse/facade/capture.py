@@ -708,7 +708,7 @@ class Capture:
         operations : operation, enum, or iterable of operations, optional
             Select operations, as in `samples`.
         start, end : moment, optional
-            Select calls that started in ``[start, end)``, of every capture in its own time: "18:03" is on the
+            Select calls that started in ``[start, end)``, of each capture by itself: "18:03" is on the
             day of each, and "1.5s" is after the first sample of each. To compare two times of one capture, give
             `between` of it.
         where : mapping, optional

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.view import numbers, text
@@ -68,14 +69,19 @@ def quantile(row: Mapping[Any, Any]) -> str:
     return f"p{row['quantile'] * 100:.10g}"
 
 
-def lines(budgets: pd.DataFrame) -> str:
-    """Whether operations keep their budgets, and how many calls are above, as text; empty where none has a budget."""
+def table(budgets: pd.DataFrame) -> Table:
+    """Verdict, operation and figures, a row for each budget."""
     rows = [
         Row([Cell(f"{SIGNS[verdict(row)]} {word(row)}"), Cell(Name(name)), Cell(details(row))])
         for name, row in ordered(budgets)
     ]
-    columns = [Column("", is_number=False)] * 3
-    return text.listing("Budgets", text.table(Table("", columns, rows)).splitlines())
+    return Table("", [Column(name, is_number=False) for name in ("verdict", "operation", "")], rows)
+
+
+def lines(budgets: pd.DataFrame) -> str:
+    """Whether operations keep their budgets, and how many calls are above, as text; empty where none has a budget."""
+    unnamed = replace(table(budgets), columns=[Column("", is_number=False)] * 3)
+    return text.listing("Budgets", text.table(unnamed).splitlines())
 
 
 def failing(budgets: pd.DataFrame) -> list[Text]:
