@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantum_pulse.analysis import stacks
+
 #: Shares of the machine above which it counts as busy, and a rank correlation above which one thing mostly follows
 #: the other.
 BUSY: Final = 0.7
@@ -21,6 +23,10 @@ STRONG: Final = 0.7
 SLOW_US: Final = 1000.0
 #: Operations that are named for waiting: those that took most time.
 MOST_WAITS: Final = 3
+#: What spends less of its time than this in itself has the tail of the calls inside.
+OWN_TAIL: Final = 0.5
+#: What spends less of its time than this in itself moves along with the calls inside, and advice is about these.
+WORTH_ADVICE: Final = 0.2
 #: A weaker correlation explains less than a tenth of the variation of ranks.
 WORTH_TELLING: Final = 0.3
 #: p99 over p50 from which an operation is taken for one that sometimes waits.
@@ -239,7 +245,7 @@ class NotApplicable:
 class Advice:
     """What all rules said."""
 
-    #: The best founded first.
+    #: What could win the most time first: the self time of the operations concerned.
     recommendations: list[Recommendation]
     not_applicable: list[NotApplicable]
 
@@ -251,16 +257,20 @@ def recommend(
     *,
     memory_bytes: int | None = None,
     alpha: float = 0.05,
+    shares: stacks.Shares | None = None,
 ) -> Advice:
     """What could be done, and which rules have nothing to say.
 
     `stats`: as of `Capture.stats`. `metrics`: as of `Capture.metrics`. `correlations`: columns operation, metric, rho,
-    q_value. `memory_bytes`: what the recorded process might use, if that is known.
+    q_value. `memory_bytes`: what the recorded process might use, if that is known. `shares`: of time, of the call tree;
+    with them an operation counts as slow by its self time, not by that of the calls inside.
     """
     cpu = float(metrics["cpu_machine_percent"].mean()) / 100 if len(metrics) else math.nan
     memory = float(metrics["rss_bytes"].max()) / memory_bytes if len(metrics) and memory_bytes else math.nan
     sure = correlations[correlations["q_value"] <= alpha] if len(correlations) else correlations
     tested = bool(len(correlations)) and bool(correlations["q_value"].notna().any())
+    alone = _alone(stats, shares)
+    sure = _not_explained_inside(sure, alone)
     outcomes = [
         *(_follows(resource, sure, tested=tested) for resource in RESOURCES),
         _moves_along(sure, tested=tested),
@@ -269,15 +279,45 @@ def recommend(
     outcomes += [
         _busy(cpu),
         _full(memory, measured=bool(len(metrics))),
-        _waits(stats, correlations, explained, cpu, memory),
+        _waits(alone, correlations, explained, cpu, memory),
     ]
     return Advice(
-        [one for outcome in outcomes if not isinstance(outcome, NotApplicable) for one in outcome],
+        sorted(
+            (one for outcome in outcomes if not isinstance(outcome, NotApplicable) for one in outcome),
+            key=lambda one: -_could_be_won(one.subject, alone),
+        ),
         [outcome for outcome in outcomes if isinstance(outcome, NotApplicable)],
     )
 
 
+def _not_explained_inside(sure: pd.DataFrame, stats: pd.DataFrame) -> pd.DataFrame:
+    """Correlations without those of operations that spend nearly all of their time in calls inside."""
+    if "alone" not in stats.columns or not len(sure):
+        return sure
+    passing = {_name(name) for name, share in stats["alone"].items() if share < WORTH_ADVICE}
+    return sure[~sure["operation"].isin(passing)]
+
+
+def _could_be_won(subject: str, stats: pd.DataFrame) -> float:
+    """Self time of the operations that a recommendation concerns, in µs: no more than that can be won."""
+    if not {"total_us", "alone"} <= set(stats.columns):
+        return 0.0
+    own: dict[str, float] = {}
+    for key, took, alone in zip(stats.index, stats["total_us"], stats["alone"], strict=True):
+        own[_name(key)] = float(took) * float(alone)
+    if subject == EVERYTHING:
+        return sum(own.values())
+    return sum(own.get(name, 0.0) for name in subject.split(", "))
+
+
+def _name(key: Hashable) -> str:
+    return str(key[-1] if isinstance(key, tuple) else key)
+
+
 Outcome = list[Recommendation] | NotApplicable
+
+#: The subject of what concerns all operations.
+EVERYTHING: Final = "all operations"
 
 _UNTESTED: Final = "operations and metrics have too few windows in common to be correlated"
 
@@ -333,7 +373,7 @@ def _busy(cpu: float) -> Outcome:
         return NotApplicable(rule, f"the CPUs were busy {cpu:.0%} of the time")
     return [
         Recommendation(
-            "all operations",
+            EVERYTHING,
             f"the machine's CPUs were busy {cpu:.0%} of the time",
             "threads that become ready have to wait for a CPU",
             "fewer things at once, or more CPUs",
@@ -351,13 +391,20 @@ def _full(memory: float, *, measured: bool) -> Outcome:
         return NotApplicable(rule, f"the process held at most {memory:.1%} of it")
     return [
         Recommendation(
-            "all operations",
+            EVERYTHING,
             f"the process held {memory:.0%} of the machine's memory",
             "beyond that the kernel begins to reclaim pages",
             "a smaller working set, or more memory",
             "the sizes of caches and queues",
         )
     ]
+
+
+def _alone(stats: pd.DataFrame, shares: stacks.Shares | None) -> pd.DataFrame:
+    """`stats` with a column `alone`: the share of self time in an operation's time, 1 where that is not known."""
+    known = {} if shares is None else shares.operations
+    found = [known.get(name) for name in stats.index]
+    return stats.assign(alone=[1.0 if one is None or not one.inclusive else one.own / one.inclusive for one in found])
 
 
 def _waits(
@@ -369,8 +416,10 @@ def _waits(
         return NotApplicable(rule, "CPU or memory is short")
     if not len(stats) or not {"mean_us", "p50_us", "p99_us", "total_us"} <= set(stats.columns):
         return NotApplicable(rule, "there are no statistics")
-    tails = stats["p99_us"] > LONG_TAIL * stats["p50_us"]
-    slow = stats[tails | (stats["mean_us"] > SLOW_US)].sort_values("total_us", ascending=False, kind="stable")
+    tails = (stats["p99_us"] > LONG_TAIL * stats["p50_us"]) & (stats["alone"] >= OWN_TAIL)
+    self_us = stats["mean_us"] * stats["alone"]
+    stats = stats.assign(has_tail=tails, self_us=self_us, all_us=stats["total_us"] * stats["alone"])
+    slow = stats[tails | (self_us > SLOW_US)].sort_values("all_us", ascending=False, kind="stable")
     if not len(slow):
         return NotApplicable(rule, "no operation is that slow")
     found: dict[str, str] = {}
@@ -380,9 +429,10 @@ def _waits(
         if operation in explained:
             continue
         evidence = []
-        if row["mean_us"] > SLOW_US:
-            evidence.append(f"takes {row['mean_us'] / 1000:.1f} ms on average")
-        if row["p99_us"] > LONG_TAIL * row["p50_us"]:
+        if row["self_us"] > SLOW_US:
+            besides = " without the calls inside" if row["self_us"] < row["mean_us"] else ""
+            evidence.append(f"takes {row['self_us'] / 1000:.1f} ms on average{besides}")
+        if row["has_tail"]:
             evidence.append(f"p99 is {row['p99_us'] / row['p50_us']:.0f} times p50")
         if related:
             weak = " and ".join(f"{rho:+.2f} with {metric}" for metric, rho in related.items())

@@ -24,13 +24,14 @@ from quantum_pulse.cli import (
     report,
     run,
     stats,
+    why,
 )
 from quantum_pulse.cli.common import NOTHING_MEASURED, Misuse
 from quantum_pulse.errors import EmptyCaptureError, QuantumPulseError
 from quantum_pulse.shown import say
 
 #: In the order in which --help shows them.
-COMMANDS: Final = (demo, run, stats, report, lab, compare, check, export, import_trace, plan, overhead, recover)
+COMMANDS: Final = (demo, run, stats, report, lab, why, compare, check, export, import_trace, plan, overhead, recover)
 
 _EXAMPLES = """\
 examples:

@@ -8,7 +8,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse import schema
-from quantum_pulse.analysis import recommendations
+from quantum_pulse.analysis import recommendations, stacks
 from tests.facade.metrics import add_metrics
 from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
@@ -109,6 +109,31 @@ def test_recommendations_say_why():
     assert str(advice.not_applicable[3]) == "the machine's CPUs are busy (above 70%): CPU use was not recorded."
 
 
+def test_what_waits_is_what_has_the_self_time_not_what_contains_it():
+    nothing = pd.DataFrame({name: [] for name in ("operation", "metric", "rho", "q_value")})
+    names = ["FLOW", "CHECK", "FRAUD", "GATEWAY", "LOOP"]
+    index = pd.MultiIndex.from_product([["Pay"], names], names=["category", "operation"])
+    stats = pd.DataFrame(
+        {
+            "mean_us": [9000.0, 2000.0, 2000.0, 5000.0, 2000.0],
+            "p50_us": [500.0, 2000.0, 2000.0, 5000.0, 2000.0],
+            "p99_us": [9000.0, 2000.0, 2000.0, 5000.0, 2000.0],
+            "total_us": [9000.0, 2000.0, 2000.0, 5000.0, 2000.0],
+        },
+        index=index,
+    )
+    paths = [(["FLOW"], 0), (["FLOW", "CHECK"], 0), (["FLOW", "CHECK", "FRAUD"], 2000), (["FLOW", "GATEWAY"], 5000)]
+    paths += [(["FLOW", "LOOP"], 1500), (["FLOW", "LOOP", "FRAUD"], 500)]
+    shares = stacks.shares([stacks.Stack(tuple(("Pay", one) for one in path), took, 1) for path, took in paths])
+    idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
+    (waits,) = recommendations.recommend(stats, idle, nothing, shares=shares).recommendations
+    assert waits.subject == "GATEWAY, FRAUD, LOOP"
+    assert "GATEWAY takes 5.0 ms on average;" in waits.evidence
+    assert "LOOP takes 1.5 ms on average without the calls inside;" in waits.evidence
+    (unknown,) = recommendations.recommend(stats, idle, nothing).recommendations
+    assert unknown.subject == "FLOW, GATEWAY, CHECK"
+
+
 def test_recommendations_from_correlations():
     """The guide's rules: memory above 0.7, CPU above 0.7, slow with neither."""
     rows = [
@@ -121,8 +146,9 @@ def test_recommendations_from_correlations():
         ("Waits", "cpu_machine_percent", 0.05, 0.9),
     ]
     correlations = pd.DataFrame(rows, columns=["operation", "metric", "rho", "q_value"])
-    names = ["Grows", "Computes", "Waits"]
-    stats = pd.DataFrame({"mean_us": 5000.0, "p50_us": 5000.0, "p99_us": 6000.0, "total_us": 1.0}, index=names)
+    names = ["Grows", "Computes", "Waits", "Pauses"]
+    stats = pd.DataFrame({"mean_us": 5000.0, "p50_us": 5000.0, "p99_us": 6000.0}, index=names)
+    stats["total_us"] = [4.0, 3.0, 1.0, 2.0]
     idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
     advice = recommendations.recommend(stats, idle, correlations, memory_bytes=1000)
     found = {one.subject: one for one in advice.recommendations}
@@ -136,6 +162,19 @@ def test_recommendations_from_correlations():
     advice = recommendations.recommend(stats.iloc[:0], idle, weak, memory_bytes=1000)
     assert advice.recommendations == []
     assert "the strongest significant correlation is 0.20" in advice.not_applicable[0].reason
+
+
+def test_advice_is_ordered_by_the_time_to_be_won_and_not_given_for_what_only_contains_the_cause():
+    rows = [(name, "gc_pause_us", rho, 0.001) for name, rho in (("FLOW", 0.9), ("SMALL", 0.8), ("LARGE", 0.5))]
+    correlations = pd.DataFrame(rows, columns=["operation", "metric", "rho", "q_value"])
+    index = pd.MultiIndex.from_product([["Pay"], ["FLOW", "SMALL", "LARGE"]], names=["category", "operation"])
+    took = [1000.0, 200.0, 700.0]
+    stats = pd.DataFrame({"mean_us": 10.0, "p50_us": 10.0, "p99_us": 20.0, "total_us": took}, index=index)
+    paths = [(["FLOW"], 100), (["FLOW", "SMALL"], 200), (["FLOW", "LARGE"], 700)]
+    shares = stacks.shares([stacks.Stack(tuple(("Pay", one) for one in path), own, 1) for path, own in paths])
+    idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
+    advice = recommendations.recommend(stats, idle, correlations, shares=shares)
+    assert [one.subject for one in advice.recommendations] == ["LARGE", "SMALL"]
 
 
 def test_memory_of_the_machine(write_capture):  # noqa: F811 - the fixture

@@ -80,10 +80,11 @@ def test_a_report_says_first_what_it_was_restricted_to(day, tmp_path):
 def test_an_explorer_says_what_it_shows_and_begins_where_it_was_asked_to(day):
     from quantum_pulse.explorer import pages
     from quantum_pulse.explorer.places import Place
+    from tests.explorer.test_explorer import finished
 
     capture = qp.open(day())
     read = capture.operations.Work.READ
-    explorer = capture.explore(operation=read, where={"error": "KeyError"})
+    explorer = finished(capture.explore(operation=read, where={"error": "KeyError"}))
     page = pages.write(explorer._model, Place(), None, has_past=False)
     assert "Only calls where error is KeyError" in re.sub("<[^>]*>", "", page)
     assert explorer._memory.past[-1].operation == "Work.READ"
