@@ -60,7 +60,7 @@ def recording_of(part: Path) -> str:
     return part.stem.rpartition("-")[0]
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
     """A file as it is now: a name may come again."""
 
     path: Path
@@ -69,7 +69,7 @@ class _File(NamedTuple):
     written_ns: int
 
     @classmethod
-    def at(cls, path: Path) -> _File:
+    def at(cls, path: Path) -> File:
         """The file `path`. Raises OSError."""
         status = path.stat()
         return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
@@ -78,7 +78,9 @@ class _File(NamedTuple):
 class Source:
     """The files of a capture as they were when it was opened, and what is wrong with some of them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, known: dict[File, Part] | None = None) -> None:
+        """`known` are the parts of the capture when it was read before, whose footers are not read again. It is brought
+        up to date."""
         self.path = path
         self.manifest: dict[str, Any] = {}
         #: By the name that all files of a recording begin with.
@@ -91,7 +93,8 @@ class Source:
         #: Recordings that have a ring, and those that rows of their rings may go to.
         self._with_rings = {name for ring in places.rings_of(path) for name in _recordings_of(ring)}
         self._damage: dict[Path, dict[str, Any]] = {}
-        self._read: dict[_File, Part] = {}  # while the tables are listed
+        self._known = known
+        self._read: dict[File, Part] = dict(known or ())  # while the tables are listed
         #: What this was restricted to, and what it is a part of: itself unless it was restricted.
         self.within = EVERYTHING
         self._whole: Source | None = None
@@ -127,6 +130,10 @@ class Source:
         shown = path.relative_to(self.path) if path.is_relative_to(self.path) else path.name
         self._damage[path] = {"count": rows, "cause": f"{shown} cannot be read: {files.reason(error)}"}
 
+    def is_damaged(self, path: Path) -> bool:
+        """Whether the file `path` is left out because it cannot be read."""
+        return path in self._damage
+
     def note_loss(self, key: str, loss: dict[str, Any]) -> None:
         """Note a loss that is in no file: a dictionary with some of LOSS_COLUMNS. `key` distinguishes it."""
         self._damage[Path(key)] = loss
@@ -146,7 +153,7 @@ class Source:
 
         try:
             files.check(path)
-            known = _File.at(path)
+            known = File.at(path)
             if known in self._read:
                 self.parts[table].append(self._read[known])
                 return
@@ -205,9 +212,15 @@ class Source:
             rollups = self.parts[schema.ROLLED_UP]
             if not rollups or not self._has_expired_since():
                 break
-        self._read.clear()
         for table in schema.RECORDED:
             self.parts[table] = [part for part in self.parts[table] if not _is_replaced(part, table, rollups)]
+        if self._known is not None:
+            own = {id(part) for parts in self.parts.values() for part in parts}
+            # By their paths: the other names of files end with this object.
+            current = {file: part._replace(file=part.path) for file, part in self._read.items() if id(part) in own}
+            self._known.clear()
+            self._known.update(current)
+        self._read.clear()
         for name in {name for part in rollups for name in part.footer["folded"]}:
             self.recordings.pop(name.removesuffix(".json"), None)
 
@@ -467,8 +480,8 @@ def _still_records(file: Path) -> bool:
         return True  # as it said before
 
 
-def find(path: str | os.PathLike[str]) -> Source:
-    """Open the capture directory `path` for reading.
+def find(path: str | os.PathLike[str], known: dict[File, Part] | None = None) -> Source:
+    """Open the capture directory `path` for reading; `known` as `Source` takes it.
 
     Raises NotACaptureError when `path` does not exist or is not a capture, FormatVersionError when it was written by a
     version that this one does not know. A part that cannot be read is left out and shows up in the losses.
@@ -488,7 +501,7 @@ def find(path: str | os.PathLike[str]) -> Source:
         where = root.parent.parent if root.suffix == ".parquet" else None
         hint = f"; did you mean {where}?" if where is not None and (where / schema.MANIFEST).exists() else ""
         raise NotACaptureError(f"{root} is a file; a capture is a directory with a {schema.MANIFEST}{hint}")
-    source = Source(root)
+    source = Source(root, known)
     # Processes first: what one has written by now is then among the parts.
     source.add_processes()
     source.add_tables()
