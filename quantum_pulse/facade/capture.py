@@ -1284,8 +1284,8 @@ class Capture:
         columns : sequence of str, optional
             Names of columns, in the order wanted. By default all.
         where : mapping, optional
-            Select by attributes, and by "error": ``{"tenant": "acme", "status": [502, 503]}`` selects the
-            calls of acme that had either status. None selects calls without a value.
+            Select by attributes, and by "error" and "process": ``{"tenant": "acme", "status": [502, 503]}``
+            selects the calls of acme that had either status. None selects calls without a value.
 
         Returns
         -------
