@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "why": "why",
     "serve": "serve",
     "compare": "compare",
+    "check": "check",
     "export": "export",
     "import": "import_trace",
     "plan": "plan",

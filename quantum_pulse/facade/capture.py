@@ -709,7 +709,7 @@ class Capture:
         operations : operation, enum, or iterable of operations, optional
             Select operations, as in `samples`.
         start, end : moment, optional
-            Select calls that started in ``[start, end)``, of every capture in its own time: "18:03" is on the
+            Select calls that started in ``[start, end)``, of each capture by itself: "18:03" is on the
             day of each, and "1.5s" is after the first sample of each. To compare two times of one capture, give
             `between` of it.
         where : mapping, optional
@@ -1285,8 +1285,8 @@ class Capture:
         columns : sequence of str, optional
             Names of columns, in the order wanted. By default all.
         where : mapping, optional
-            Select by attributes, and by "error": ``{"tenant": "acme", "status": [502, 503]}`` selects the
-            calls of acme that had either status. None selects calls without a value.
+            Select by attributes, and by "error" and "process": ``{"tenant": "acme", "status": [502, 503]}``
+            selects the calls of acme that had either status. None selects calls without a value.
 
         Returns
         -------

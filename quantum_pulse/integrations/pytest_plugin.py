@@ -170,12 +170,9 @@ class Pulse:
         from datetime import UTC, datetime, timedelta
 
         since = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._since_ns // 1000)
-        by = options.pop("by", "operation")
-        levels = [by] if isinstance(by, str) else list(by)
         # Under pytest-xdist other workers record into the same capture meanwhile.
-        everybody = self._recorder.stats(start=since, by=["process", *levels], **options)
-        own = everybody[everybody.index.get_level_values("process") == os.getpid()]
-        return own.droplevel("process")
+        where = {**(options.pop("where", None) or {}), "process": os.getpid()}
+        return self._recorder.stats(start=since, where=where, **options)
 
     def capture(self) -> Capture:
         """The capture as it is now, with what other tests have recorded into it.

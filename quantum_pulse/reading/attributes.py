@@ -21,7 +21,7 @@ COLUMN: Final = "attributes"
 #: The columns that a Parquet file has for it.
 STORED: Final = (f"{COLUMN}.key_value.key", f"{COLUMN}.key_value.value")
 #: What samples can be chosen by beside attributes.
-OTHERS: Final = ("error",)
+OTHERS: Final = ("error", "process")
 
 #: Names mapped to a value, to several, or to None: samples without one.
 Where: TypeAlias = Mapping[str, object] | None
@@ -49,7 +49,10 @@ def conditions(source: Source, where: Where) -> Conditions:
         values: list[Any] = [given] if is_one else list(given)  # type: ignore[call-overload]
         if not values:
             raise ValueError(f"where: {name!r} has no values, so that no sample could have one")
-        found.append((str(name), frozenset(_text(name, value) for value in values)))
+        texts = frozenset(_text(name, value) for value in values)
+        if name == "process" and not all(text is not None and text.isdecimal() for text in texts):
+            raise ValueError(f"where: 'process' must be the number of a process, or several, not {given!r}")
+        found.append((str(name), texts))
     return tuple(found)
 
 
@@ -71,7 +74,10 @@ def chosen(rows: Any, conditions: Conditions) -> npt.NDArray[np.bool_]:
 
     mask = np.ones(rows.num_rows, np.bool_)
     for name, wanted in conditions:
-        codes, values = coded_error(rows["error"]) if name in OTHERS else coded(rows[COLUMN], name)
+        if name == "process":
+            mask &= np.isin(rows["process"].to_numpy(), [int(text) for text in wanted if text is not None])
+            continue
+        codes, values = coded_error(rows["error"]) if name == "error" else coded(rows[COLUMN], name)
         mask &= np.array([value in wanted for value in values], np.bool_)[codes]
     return mask
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.view import numbers, text
@@ -72,17 +73,22 @@ def quantile(row: Mapping[Any, Any]) -> str:
     return f"p{row['quantile'] * 100:.10g}"
 
 
-def lines(budgets: Mapping[Any, dict[Any, Any]]) -> str:
-    """Whether operations keep their budgets, and how many calls are above, as text; empty where none has a budget.
-
-    `budgets` are the rows of `Capture.budgets` by operation.
-    """
+def table(budgets: Mapping[Any, dict[Any, Any]]) -> Table:
+    """Verdict, operation and figures, a row for each budget; `budgets` are the rows of `Capture.budgets`."""
     rows = [
         Row([Cell(f"{SIGNS[verdict(row)]} {word(row)}"), Cell(Name(name)), Cell(details(row))])
         for name, row in by_rank(budgets)
     ]
-    columns = [Column("", is_number=False)] * 3
-    return text.listing("Budgets", text.table(Table("", columns, rows)).splitlines())
+    return Table("", [Column(name, is_number=False) for name in ("verdict", "operation", "")], rows)
+
+
+def lines(budgets: Mapping[Any, dict[Any, Any]]) -> str:
+    """Whether operations keep their budgets, and how many calls are above, as text; empty where none has a budget.
+
+    `budgets` are as those of `table`.
+    """
+    unnamed = replace(table(budgets), columns=[Column("", is_number=False)] * 3)
+    return text.listing("Budgets", text.table(unnamed).splitlines())
 
 
 def failing(budgets: pd.DataFrame) -> list[Text]:

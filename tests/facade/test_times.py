@@ -1,6 +1,8 @@
 """Times and attributes in comparisons, reports, the explorer, histories and on the command line."""
 
+import json
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -78,10 +80,11 @@ def test_a_report_says_first_what_it_was_restricted_to(day, tmp_path):
 def test_an_explorer_says_what_it_shows_and_begins_where_it_was_asked_to(day):
     from quantum_pulse.explorer import pages
     from quantum_pulse.explorer.places import Place
+    from tests.explorer.test_explorer import finished
 
     capture = qp.open(day())
     read = capture.operations.Work.READ
-    explorer = capture.explore(operation=read, where={"error": "KeyError"})
+    explorer = finished(capture.explore(operation=read, where={"error": "KeyError"}))
     page = pages.write(explorer._model, Place(), None, has_past=False)
     assert "Only calls where error is KeyError" in re.sub("<[^>]*>", "", page)
     assert explorer._memory.past[-1].operation == "Work.READ"
@@ -115,3 +118,30 @@ def test_two_times_of_one_capture_on_the_command_line(day, capsys):
 def test_an_empty_capture_has_an_exit_status_of_its_own(write_capture, capsys):  # noqa: F811 - the fixture
     assert main(["stats", str(write_capture([]))]) == 3
     assert "is a capture without samples" in capsys.readouterr().err
+
+
+def test_budgets_are_checked_without_a_baseline(capsys):
+    path = str(qp.sample("slow_exchange").path)
+    assert main(["check", path]) == 1
+    said = capsys.readouterr().out
+    assert re.search(r"missed +Engine.STORE +p99 .*budget 1.0 ms; 8.1 % of its calls exceed it", said)
+    assert main(["check", path, "--fail-on", "none"]) == 0
+    assert main(["check", path, "--operations", "Engine.FEED_MESSAGE", "--start", "0.2s"]) == 0
+    capsys.readouterr()
+    assert main(["check", path, "--format", "markdown"]) == 1
+    assert "| verdict | operation |" in capsys.readouterr().out
+    assert main(["check", path, "--format", "json"]) == 1
+    content = json.loads(capsys.readouterr().out)
+    assert content["failed"]
+    assert {one["operation"] for one in content["budgets"]} >= {"Engine.STORE", "Engine.RISK"}
+    assert main(["check", path, "--format", "junit", "--fail-on", "missed,too_few"]) == 1
+    suite = ElementTree.fromstring(capsys.readouterr().out)
+    assert suite.attrib == {"name": "budgets", "tests": "6", "failures": "3", "skipped": "2"}
+    assert {case.get("name") for case in suite if case.find("failure") is not None} == {
+        "Engine.STORE",
+        "Engine.RISK",
+        "Engine.SQL_COMMIT",
+    }
+    assert main(["check", path, "--operations", "Engine.SUBMIT"]) == 3
+    assert "nothing measured" in capsys.readouterr().err
+    assert main(["check", path, "--fail-on", "slow"]) == 2

@@ -139,6 +139,18 @@ def test_several_captures_in_one_interval(write_capture):
     assert several.between(0.5, 1.5).tree()["count"].sum() == counted.sum()
 
 
+def test_calls_of_a_process_are_chosen_before_the_top_of_them(write_capture):
+    path = write_capture(parts_of(rows_of(seed=1)), process=1)
+    write_capture(parts_of(rows_of(seed=2)), path=path, process=2, name="abce")
+    capture = qp.open(path)
+    own = capture.stats(["process", "operation"]).xs(2, level="process")
+    top = capture.stats(where={"process": 2}, top=1, sort="p99_us")
+    assert top["p99_us"].tolist() == [own["p99_us"].max()]
+    assert capture.where({"process": [1, 2]}).stats().equals(capture.stats())
+    with pytest.raises(ValueError, match="number of a process"):
+        capture.where({"process": "mine"})
+
+
 def nested(count=50):
     """Calls of Work.READ with two of Work.COUNT inside, every third with an error, a millisecond each."""
     rows = []
