@@ -19,7 +19,7 @@ from quantum_pulse.shown import visible
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.analysis import Comparison, Contrast, Correlations
+    from quantum_pulse.analysis import Causes, Comparison, Contrast, Correlations
     from quantum_pulse.explorer.widget import Explorer
     from quantum_pulse.export.exporting import Exported
     from quantum_pulse.facade.comparing import RunHistory
@@ -782,6 +782,74 @@ class Capture:
 
         return contrasting.contrast(
             self._source, start, end, operations=operations, chosen_by=chosen_by, quantile=quantile, alpha=alpha
+        )
+
+    def why(
+        self,
+        operation: Operation | Recorded,
+        *,
+        quantile: float = 0.99,
+        start: Moment = None,
+        end: Moment = None,
+        where: Where = None,
+        alpha: float = 0.05,
+    ) -> Causes:
+        """Explain why the slow calls of an operation are slow.
+
+        Parameters
+        ----------
+        operation : operation
+            The operation, of the recorded program or of `operations`.
+        quantile : float, default 0.99
+            Calls above this quantile are slow; what they take beyond the median is the excess that is
+            explained. It must be above 0 and below 1.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+        where : mapping, optional
+            Select by attributes, as in `samples`.
+        alpha : float, default 0.05
+            The false discovery rate that is accepted. It must be above 0 and below 1.
+
+        Returns
+        -------
+        Causes
+            It shows itself. ``table`` has the columns ``cause``, ``kind``, ``share_of_excess``, ``ci_low``,
+            ``ci_high``, ``q_value``, ``quantile_without_us`` and ``evidence``: at most five causes, and the row
+            "unexplained"; the shares add up to 1. ``examples(cause)`` has slow calls that show one.
+
+        Raises
+        ------
+        TypeError
+            If `operation` is a string.
+        ValueError
+            If no call of the operation is among those selected, or a number is out of range.
+
+        See Also
+        --------
+        Capture.contrast : What differs in an interval.
+        Capture.slowest : The slowest calls, with what ran around them.
+
+        Notes
+        -----
+        What took time of calls comes first (garbage collections), then what calls met: values of
+        attributes and pairs of them, throttling, waiting for a CPU, memory, the start of the process,
+        bursts, operations that ran beside them, errors. Whether that goes with slow calls is tested
+        against all shifts in time of the one against the other. It explains the attributable fraction of
+        their excess. What is left goes to calls inside, along the critical path, that have far more of
+        the excess than of typical calls, and to waiting outside of them, where CPU time was recorded.
+        Of more than 500,000 calls every n-th is looked at.
+
+        Examples
+        --------
+        >>> capture = qp.sample("slow_exchange")
+        >>> causes = capture.why(capture.operations.Engine.SUBMIT, quantile=0.9)
+        >>> causes.table.columns[:3].tolist()
+        ['cause', 'kind', 'share_of_excess']
+        """
+        from quantum_pulse.facade import explaining
+
+        return explaining.why(
+            self._source, operation, quantile=quantile, start=start, end=end, where=where, alpha=alpha
         )
 
     def overhead(self, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
