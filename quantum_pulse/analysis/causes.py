@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse.analysis.significance import benjamini_hochberg
 from quantum_pulse.shown import visible
@@ -32,9 +32,17 @@ LEAST_RATIO: Final = 2.0
 #: Calls with and without a circumstance that it takes to judge it, and the share of calls that may lack it at least.
 FEWEST_CALLS: Final = 10
 LEAST_WITHOUT: Final = 0.02
-#: A child stands out if its share of the excess is above its share of typical calls by so much, and so many times.
+#: A child stands out if its share of the excess is above its share of ordinary calls by so much, and by this part of
+#: what is missing to all of it; or if it runs so many times as often.
 LEAST_MORE: Final = 0.15
-LEAST_TIMES: Final = 1.5
+LEAST_PART: Final = 0.3
+MANY_TIMES: Final = 2.0
+#: Self time is waiting if at least this share of its excess was not on a CPU.
+LEAST_WAITING: Final = 0.5
+#: Calls up to this quantile are ordinary ones.
+ORDINARY: Final = 0.75
+#: A circumstance of the first calls makes at least this share of them slow.
+LEAST_FIRST: Final = 0.5
 #: Two values together are the cause, and not one of them, if calls with one alone have at most this share of the
 #: excess per call of those with both.
 MOST_ALONE: Final = 0.35
@@ -78,9 +86,10 @@ class Condition(NamedTuple):
 class Circumstances:
     """The calls of an operation in the order in which they started, and what is known of each.
 
-    `paths` has a row for each of the calls `examined`, slow and typical ones, and a column for each operation: its
-    time on the critical path in ns; `counts` has how many calls of it ran inside. `on_cpu_ns` has the CPU time of each
-    call, NaN where it is not known. `taken` maps what took time of calls to how much it took of each, in ns.
+    `paths` has a row for each of the calls `examined`, slow and other ones, and a column for each operation: its time
+    on the critical path in ns; `counts` has how many calls of it ran inside. Each of them `represents` so many calls.
+    `on_cpu_ns` has the CPU time of each call, NaN where it is not known. `taken` maps what took time of calls to how
+    much it took of each, in ns.
     """
 
     operation: str
@@ -89,6 +98,7 @@ class Circumstances:
     weight: npt.NDArray[np.int64]
     conditions: Sequence[Condition]
     examined: npt.NDArray[np.int64]
+    represents: Floats
     paths: pd.DataFrame
     counts: pd.DataFrame
     on_cpu_ns: Floats
@@ -105,6 +115,8 @@ class _Cause(NamedTuple):
     evidence: str
     #: Slow calls that it is seen in.
     calls: Flags
+    #: Of its share; None where it follows from the calls that it is seen in.
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,8 +230,8 @@ def explain(known: Circumstances, quantile: float = 0.99, alpha: float = 0.05) -
     """Explain the excess of the slow calls, and say which of the calls show each cause; see `Capture.why`."""
     import numpy as np
 
-    threshold = _quantile(known.duration_ns, known.weight, quantile)
-    typical = _quantile(known.duration_ns, known.weight, 0.5)
+    threshold = weighted_quantile(known.duration_ns, known.weight, quantile)
+    typical = weighted_quantile(known.duration_ns, known.weight, 0.5)
     is_slow = known.duration_ns > threshold
     excess = np.where(is_slow, (known.duration_ns - typical) * known.weight, 0.0)
     tested = _Tested(known, is_slow, excess, quantile)
@@ -254,7 +266,8 @@ class _Tested(NamedTuple):
     quantile: float
 
 
-def _quantile(values: npt.NDArray[np.int64], weights: npt.NDArray[np.int64], quantile: float) -> float:
+def weighted_quantile(values: npt.NDArray[np.int64], weights: npt.NDArray[Any], quantile: float) -> float:
+    """The smallest value that a share `quantile` of the weight does not exceed."""
     import numpy as np
 
     order = np.argsort(values, kind="stable")
@@ -390,6 +403,8 @@ def _association(condition: Condition, is_slow: Flags, outside: Flags | None = N
     if not both:
         return 1.0
     if condition.is_first:
+        if both < LEAST_FIRST * int(met.sum()):
+            return 1.0
         others = ~met
         rate = (int(slow[others].sum()) + 1) / (int(others.sum()) + 1)
         return binomial_tail(both, min(int(met.sum()), 100_000), rate)
@@ -406,7 +421,11 @@ def _association(condition: Condition, is_slow: Flags, outside: Flags | None = N
 
 def _quantile_of(tested: _Tested, chosen: Flags) -> float:
     known = tested.known
-    return _quantile(known.duration_ns[chosen], known.weight[chosen], tested.quantile) if chosen.any() else math.nan
+    return (
+        weighted_quantile(known.duration_ns[chosen], known.weight[chosen], tested.quantile)
+        if chosen.any()
+        else math.nan
+    )
 
 
 def _evidence(tested: _Tested, condition: Condition, outside: Flags) -> str:
@@ -424,7 +443,8 @@ def _where(tested: _Tested, calls: Flags) -> str:
     own = calls[known.examined]
     if int(own.sum()) < FEWEST_CALLS or not len(known.paths.columns):
         return ""
-    more = known.paths[own].mean() - known.paths[~tested.is_slow[known.examined]].mean()
+    slow = tested.is_slow[known.examined]
+    more = known.paths[own].mean() - _typical(known, slow, known.paths.to_numpy(float))
     whole = float(more.sum())
     name = str(more.idxmax())
     if whole <= 0 or float(more.max()) < whole / 2:
@@ -441,9 +461,10 @@ def _taken(tested: _Tested) -> Iterator[_Cause]:
     import numpy as np
 
     known = tested.known
+    ordinary = known.duration_ns <= np.quantile(known.duration_ns, ORDINARY)
     for name, amount in known.taken.items():
-        # A longer call has more of what comes at random.
-        usual = float((amount * known.weight).sum()) / float((known.duration_ns * known.weight).sum())
+        # A longer call has more of what comes at random: as much as ordinary calls have of it, for their time.
+        usual = float(amount[ordinary].sum()) / max(float(known.duration_ns[ordinary].sum()), 1.0)
         more = np.where(tested.is_slow, np.maximum(amount - usual * known.duration_ns, 0) * known.weight, 0.0)
         explained = np.minimum(more, tested.excess)
         if float(explained.sum()) < LEAST_SHARE * float(tested.excess.sum()):
@@ -451,7 +472,7 @@ def _taken(tested: _Tested) -> Iterator[_Cause]:
         half = amount > (tested.known.duration_ns - np.median(tested.known.duration_ns)) / 2
         met = (amount > 0) & half
         p_value = _association(Condition(name, name, met), tested.is_slow)
-        without = _quantile((known.duration_ns - amount).astype(np.int64), known.weight, tested.quantile)
+        without = weighted_quantile((known.duration_ns - amount).astype(np.int64), known.weight, tested.quantile)
         calls = tested.is_slow & (amount > 0)
         took = float(amount[calls].sum()) / max(int(calls.sum()), 1)
         evidence = f"{int(calls.sum()):,} slow calls were held up by it, for {took / 1000:,.0f} µs on average"
@@ -471,26 +492,31 @@ def _mechanisms(tested: _Tested, left: Floats, alpha: float) -> list[_Cause]:
         return []
     times = known.paths.to_numpy(float)
     names = [str(name) for name in known.paths.columns]
-    typical = times[~slow].mean(axis=0)
+    typical = _typical(known, slow, times)
     usual = typical / max(float(typical.sum()), 1.0)
+    runs = known.counts.to_numpy(float)
+    is_more = runs[slow].mean(axis=0) > MANY_TIMES * np.maximum(_typical(known, slow, runs), 1.0)
     more = np.maximum(times[slow] - typical, 0.0)
-    excess = times[slow].sum(axis=1) - typical.sum()
     portion = more / np.maximum(more.sum(axis=1), 1.0)[:, None]
     rest = left[known.examined][slow]
-    if not float(rest.sum()) or not float(excess.sum()):
+    if not float(rest.sum()):
         return []
-    own = np.bincount(np.arange(len(rest)), rest) @ portion / float(rest.sum())
+    own = rest @ portion / float(rest.sum())
     spread = _resampled(portion, rest)
     found = []
     for place in np.argsort(-own).tolist():
-        bound = max(usual[place] + LEAST_MORE, usual[place] * LEAST_TIMES)
+        bound = usual[place] + max(LEAST_MORE, LEAST_PART * (1 - usual[place]))
+        # That it runs so much more often is enough: in calls that are just slower it would not.
+        bound = LEAST_SHARE if is_more[place] else bound
         p_value = (1 + int((spread[:, place] <= bound).sum())) / (len(spread) + 1)
         share = float(own[place]) * float(left.sum()) / float(tested.excess.sum())
         if own[place] < bound or share < LEAST_SHARE or p_value > alpha:
             continue
         cause = _mechanism(tested, names[place], times[:, place], slow, left * float(own[place]), p_value)
         if cause is not None:
-            found.append(cause)
+            part = float(cause.explained.sum()) / max(float(tested.excess.sum()) * float(own[place]), 1.0)
+            low, high = (np.quantile(spread[:, place], [0.025, 0.975]) * part).tolist()
+            found.append(cause._replace(interval=(low, high)))
     return found
 
 
@@ -505,40 +531,52 @@ def _resampled(portion: Floats, rest: Floats) -> Floats:
     )
 
 
+def _typical(known: Circumstances, slow: Flags, values: Floats) -> Floats:
+    """The mean of each column of `values` over ordinary calls."""
+    import numpy as np
+
+    duration = known.duration_ns[known.examined]
+    ordinary = ~slow & (duration <= weighted_quantile(duration, known.represents, ORDINARY))
+    mean: Floats = np.average(values[ordinary], axis=0, weights=known.represents[ordinary])
+    return mean
+
+
 def _mechanism(
     tested: _Tested, name: str, times: Floats, slow: Flags, explained: Floats, p_value: float
 ) -> _Cause | None:
     import numpy as np
 
     known = tested.known
-    taken = np.median(times[~slow])
+    usual = float(_typical(known, slow, times[:, None])[0])
     durations = known.duration_ns[known.examined]
-    weights = np.where(slow, _scale(tested, slow, tested.is_slow), _scale(tested, ~slow, ~tested.is_slow))
-    shortened = np.where(slow, durations - (times - taken), durations).astype(np.int64)
-    without = _quantile(shortened, weights, tested.quantile)
+    shortened = durations - np.maximum(times - usual, 0)
+    without = weighted_quantile(shortened.astype(np.int64), known.represents, tested.quantile)
     calls = tested.is_slow & np.isin(np.arange(len(tested.is_slow)), known.examined)
     if name != known.operation:
         runs = known.counts[name].to_numpy(float)
-        often = f"; it runs {runs[slow].mean():.1f} times instead of {runs[~slow].mean():.1f}"
-        changed = runs[slow].mean() > 1.5 * max(runs[~slow].mean(), 1.0)
-        evidence = (
-            f"it takes {times[slow].mean() / 1000:,.0f} µs of slow calls, {times[~slow].mean() / 1000:,.0f} µs of"
+        often, before = float(runs[slow].mean()), float(_typical(known, slow, runs[:, None])[0])
+        is_more = often > MANY_TIMES * max(before, 1.0)
+        more = f"; it runs {often:.1f} times instead of {before:.1f}" if is_more else ""
+        took = [f"{one / 1000:,.0f} µs" for one in (float(times[slow].mean()), usual)]
+        return _Cause(
+            name,
+            "child",
+            explained,
+            p_value,
+            without,
+            f"it takes {took[0]} of slow calls, {took[1]} of others{more}",
+            calls,
         )
-        return _Cause(name, "child", explained, p_value, without, f"{evidence} others{often * changed}", calls)
     on_cpu = known.on_cpu_ns[known.examined]
     if np.isnan(on_cpu).all():
         return None  # the operation itself: whether it computed or waited is not known
-    waited = np.clip(durations - on_cpu, 0, times)
-    share = float(np.nanmean(waited[slow] - np.nanmean(waited[~slow]))) / max(float((times[slow] - taken).mean()), 1.0)
-    if share < 0.5:
+    waited = np.clip(np.nan_to_num(durations - on_cpu), 0, times)
+    more_waiting = float(waited[slow].mean() - _typical(known, slow, waited[:, None])[0])
+    share = more_waiting / max(float(times[slow].mean()) - usual, 1.0)
+    if share < LEAST_WAITING:
         return None
-    evidence = f"{min(share, 1):.0%} of the excess of its self time was not on a CPU".replace("%", " %")
-    return _Cause("waiting outside of calls", "waiting", explained * min(share, 1), p_value, without, evidence, calls)
-
-
-def _scale(tested: _Tested, examined: Flags, calls: Flags) -> int:
-    """How many of `calls` each represents that was examined."""
-    return max(int(tested.known.weight[calls].sum()) // max(int(examined.sum()), 1), 1)
+    evidence = f"{100 * min(share, 1.0):.0f} % of the excess of its self time was not on a CPU"
+    return _Cause("waiting outside of calls", "waiting", explained * min(share, 1.0), p_value, without, evidence, calls)
 
 
 # ---- the table ------------------------------------------------------------------------------------------------------
@@ -551,7 +589,7 @@ def _table(tested: _Tested, found: Sequence[_Cause]) -> pd.DataFrame:
     whole = float(tested.excess.sum())
     rows = []
     for one in found:
-        low, high = _interval(tested, one.explained)
+        low, high = one.interval or _interval(tested, one.explained)
         share = float(one.explained.sum()) / whole
         rows.append((one.name, one.kind, share, low, high, one.p_value, one.quantile_without_ns / 1000, one.evidence))
     rest = max(1 - sum(float(row[2]) for row in rows), 0.0)

@@ -11,13 +11,13 @@ from typing import Any, Final, NoReturn
 import quantum_pulse as qp
 from quantum_pulse import files
 from quantum_pulse.arguments import nearest
-from quantum_pulse.cli import compare, demo, export, import_trace, lab, overhead, plan, recover, report, run, stats
+from quantum_pulse.cli import compare, demo, export, import_trace, lab, overhead, plan, recover, report, run, stats, why
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.shown import say
 
 #: In the order in which --help shows them.
-COMMANDS: Final = (demo, run, stats, report, lab, compare, export, import_trace, plan, overhead, recover)
+COMMANDS: Final = (demo, run, stats, report, lab, why, compare, export, import_trace, plan, overhead, recover)
 
 _EXAMPLES = """\
 examples:

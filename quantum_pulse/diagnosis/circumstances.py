@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.analysis import critical_path
-from quantum_pulse.analysis.causes import Circumstances, Condition
+from quantum_pulse.analysis.causes import ORDINARY, Circumstances, Condition, weighted_quantile
 from quantum_pulse.reading import attributes, scan, tables
 from quantum_pulse.reading.reader import Part, Source
 from quantum_pulse.reading.selection import Selection
@@ -29,8 +29,9 @@ _MOST_INSIDE: Final = 2_000_000
 #: Values of an attribute, and other operations, that are considered: those of the most calls.
 _MOST_VALUES: Final = 50
 _MOST_OPERATIONS: Final = 40
-#: The first calls of a process, as shares of all that it made.
-_FIRST: Final = (0.01, 0.03, 0.1)
+#: The first calls of a recording: so many at least, and this share of all that it made at most.
+_FEWEST_FIRST: Final = 10
+_MOST_FIRST: Final = 0.1
 #: A burst is when so many times the usual calls arrived within the time of a few typical ones before.
 _BURST: Final = 3.0
 _BURST_CALLS: Final = 10
@@ -61,9 +62,8 @@ def _read(source: Source, selection: Selection, quantile: float) -> Circumstance
     calls, values = _calls(source, selection)
     duration = calls["duration_ns"].to_numpy(np.int64)
     start = calls["start"].to_numpy(np.int64)
-    order = np.argsort(duration, kind="stable")
-    typical_ns = int(duration[order[len(order) // 2]]) if len(order) else 0
-    examined = _examined(calls, quantile)
+    typical_ns = int(np.median(duration)) if len(duration) else 0
+    examined, represents = _examined(calls, quantile)
     paths, counts, related = _inside(source, calls.iloc[examined], selection.names[0])
     conditions = [
         *_of_attributes(calls, values),
@@ -83,6 +83,7 @@ def _read(source: Source, selection: Selection, quantile: float) -> Circumstance
         weight,
         conditions,
         examined,
+        represents,
         pd.DataFrame(paths),
         pd.DataFrame(counts),
         on_cpu,
@@ -148,24 +149,31 @@ def _calls(source: Source, selection: Selection) -> tuple[pd.DataFrame, Mapping[
 
     columns = [*_COLUMNS, *([attributes.COLUMN] if names else [])]
     scan.each(source, scan.parts(source, selection), lambda _: columns, selection, work, "why")
-    calls = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*_COLUMNS, "origin"])
+    empty = pd.DataFrame(columns=[*_COLUMNS, "origin", *(f"@{name}" for name in names)])
+    calls = pd.concat(found, ignore_index=True) if found else empty
     calls = calls.sort_values("start", kind="stable", ignore_index=True)
     return calls, {name: list(known) for name, known in values.items()}
 
 
-def _examined(calls: pd.DataFrame, quantile: float) -> Integers:
-    """Rows of slow calls, and of typical ones that ended below the quantile, spread over the time."""
+def _examined(calls: pd.DataFrame, quantile: float) -> tuple[Integers, npt.NDArray[np.float64]]:
+    """Rows of slow calls, of ordinary ones and of those between, each spread over the time, and how many calls each
+    represents."""
     import numpy as np
 
     duration = calls["duration_ns"].to_numpy(np.int64)
+    weight = calls["weight"].to_numpy(np.int64)
     if not len(duration):
-        return np.zeros(0, np.int64)
-    threshold = np.sort(duration)[min(int(quantile * len(duration)), len(duration) - 1)]
-    low, high = np.quantile(duration, [0.1, 0.75])
-    slow = np.flatnonzero(duration > threshold)
-    usual = np.flatnonzero((duration >= low) & (duration <= min(high, threshold)))
-    few = [rows[np.linspace(0, len(rows) - 1, min(EXAMINED, len(rows))).astype(np.int64)] for rows in (slow, usual)]
-    return np.unique(np.concatenate(few))
+        return np.zeros(0, np.int64), np.zeros(0)
+    ordinary, threshold = (weighted_quantile(duration, weight, one) for one in (min(ORDINARY, quantile), quantile))
+    found, represented = [], []
+    for low, high in ((-1, ordinary), (ordinary, threshold), (threshold, np.inf)):
+        rows = np.flatnonzero((duration > low) & (duration <= high))
+        few = rows[np.linspace(0, len(rows) - 1, min(EXAMINED, len(rows))).astype(np.int64)]
+        found.append(few)
+        represented.append(np.full(len(few), weight[rows].sum() / max(len(few), 1)))
+    examined, represents = np.concatenate(found), np.concatenate(represented)
+    order = np.argsort(examined)
+    return examined[order], represents[order]
 
 
 # ---- what is inside -------------------------------------------------------------------------------------------------
@@ -270,15 +278,13 @@ def _of_errors(calls: pd.DataFrame) -> Iterator[Condition]:
 
 
 def _of_beginning(calls: pd.DataFrame) -> Iterator[Condition]:
-    place = calls.groupby("origin").cumcount()
-    size = calls.groupby("origin")["start"].transform("size")
-    for share in _FIRST:
-        yield Condition(
-            f"the first {share:.0%} of calls".replace("%", " %"),
-            "start-up",
-            (place < share * size).to_numpy(),
-            is_first=True,
-        )
+    """The first calls of each recording: the first 10, 30, 100 and so on."""
+    place = calls.groupby("origin").cumcount().to_numpy()
+    size = calls.groupby("origin")["start"].transform("size").to_numpy()
+    first = _FEWEST_FIRST
+    while len(size) and first <= _MOST_FIRST * size.max():
+        yield Condition(f"the first {first:,} calls", "start-up", place < first, is_first=True)
+        first *= 3
 
 
 def _of_bursts(start: Integers, typical_ns: int) -> Iterator[Condition]:
