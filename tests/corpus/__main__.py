@@ -27,7 +27,7 @@ def main() -> int:
         parser.error(f"no program {chosen.program!r}; there are {', '.join(known)}")
     run = Run(chosen.seed, chosen.seconds, chosen.capture)
     try:
-        with qp.record(chosen.capture, if_exists="replace"):
+        with known[chosen.program].around(), qp.record(chosen.capture, if_exists="replace"):
             known[chosen.program].function(run)
     except ImpossibleError as error:
         print(error, file=sys.stderr)

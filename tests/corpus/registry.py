@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -47,6 +48,8 @@ class Program:
     function: Callable[[Run], None]
     #: None for a program without a cause.
     causes: tuple[Cause, ...]
+    #: In which it runs, and is recorded.
+    around: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
 
 _PROGRAMS: dict[str, Program] = {}
@@ -61,13 +64,15 @@ def cause(*answers: str) -> Cause:
     return Cause(tuple(found))
 
 
-def program(name: str, *causes: Cause) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
+def program(
+    name: str, *causes: Cause, around: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
     """Register a program: it serves requests until `Run.calls` ends, and plants these causes in them."""
 
     def register(function: Callable[[Run], None]) -> Callable[[Run], None]:
         if name in _PROGRAMS:
             raise ValueError(f"there are two programs {name!r}")
-        _PROGRAMS[name] = Program(name, function, causes)
+        _PROGRAMS[name] = Program(name, function, causes, around)
         return function
 
     return register

@@ -10,7 +10,7 @@ from tests.corpus.registry import cause, program
 from tests.corpus.running import Background, Call, Run, Service, request
 
 
-async def arriving(run: Run, serve: Callable[[Call], Awaitable[None]], pause_s: float = 0.002) -> None:
+async def arriving(run: Run, serve: Callable[[Call], Awaitable[None]], pause_s: float = 0.0006) -> None:
     """Each request is a task of its own, and begins when it arrives, whatever else runs."""
     tasks = set()
     while not run.is_over:
@@ -68,7 +68,7 @@ def slow_task(run: Run) -> None:
 
 @program("burst of arrivals", cause("burst"))
 def bursts(run: Run) -> None:
-    """Requests wait for one place; every 300 ms ten come at once."""
+    """Requests wait for one place; every 300 ms twenty come at once."""
     run.truth.unknown()
 
     async def many() -> None:
@@ -83,7 +83,7 @@ def bursts(run: Run) -> None:
         async def burst() -> None:
             while not run.is_over:
                 await asyncio.sleep(0.3)
-                await asyncio.gather(*(serve(run.call()) for _ in range(10)))
+                await asyncio.gather(*(serve(run.call()) for _ in range(20)))
 
         await asyncio.gather(burst(), arriving(run, serve))
 

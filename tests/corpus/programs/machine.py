@@ -18,32 +18,21 @@ _QUOTAS = (
     ("/sys/fs/cgroup/cpu", {"cpu.cfs_period_us": "50000", "cpu.cfs_quota_us": "25000"}),
     ("/sys/fs/cgroup", {"cpu.max": "25000 50000"}),
 )
+
+#: By the clock, so that all neighbours compute at the same time.
 _NEIGHBOUR = """
 import os, time
 os.sched_setaffinity(0, {core})
 while os.getppid() == {parent}:
-    until = time.monotonic() + 0.1
-    while time.monotonic() < until:
+    while time.monotonic() % 1.2 < 0.3:
         pass
-    time.sleep(0.5)
+    time.sleep(1.2 - time.monotonic() % 1.2)
 """
 
 
-@program("CPU quota", cause("throttling"))
-def cpu_quota(run: Run) -> None:
-    """Half of a core; for 0.3 s in each second, requests come without a pause, and need all of one."""
-    run.truth.unknown()
-    with _limited():
-        for call in run.calls(0):
-            with request(call):
-                run.serve()
-            if run.passed * run.seconds % 1 > 0.3:
-                time.sleep(0.002)
-
-
 @contextlib.contextmanager
-def _limited() -> Iterator[None]:
-    """This process is in a control group with a quota during the block."""
+def limited() -> Iterator[None]:
+    """This process, and what it starts, are in a control group with a quota during the block."""
     for place, settings in _QUOTAS:
         root, folder = Path(place), Path(place) / f"corpus-{os.getpid()}"
         try:
@@ -60,24 +49,39 @@ def _limited() -> Iterator[None]:
         try:
             yield
         finally:
-            (root / "cgroup.procs").write_text(str(os.getpid()))
+            # The agent of the capture was started inside, too.
+            for member in (folder / "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    (root / "cgroup.procs").write_text(member)
             folder.rmdir()
         return
     raise ImpossibleError("no control group with a quota can be made here")
 
 
+@program("CPU quota", cause("throttling"), around=limited)
+def cpu_quota(run: Run) -> None:
+    """Half of a core; for 0.3 s in each second, requests come without a pause, and need all of one."""
+    run.truth.unknown()
+    for call in run.calls(0):
+        with request(call):
+            run.serve()
+        if run.passed * run.seconds % 1 > 0.3:
+            time.sleep(0.002)
+
+
 @program("noisy neighbour", cause("run queue"))
 def noisy_neighbour(run: Run) -> None:
-    """Another process computes on the same core for 0.1 s, every 0.6 s."""
+    """Three other processes compute on the same core for 0.3 s, every 1.2 s."""
     run.truth.unknown()
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
     code = _NEIGHBOUR.format(core={core}, parent=os.getpid())
-    neighbour = subprocess.Popen([sys.executable, "-c", code])
+    neighbours = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     try:
-        for call in run.calls():
+        for call in run.calls(0):
             with request(call):
                 run.serve()
     finally:
-        neighbour.kill()
-        neighbour.wait()
+        for neighbour in neighbours:
+            neighbour.kill()
+            neighbour.wait()

@@ -59,15 +59,15 @@ def collections(run: Run) -> None:
 @program("garbage collection and cache misses", cause("garbage collection"), cause("child: Service.LOAD"))
 def garbage_and_misses(run: Run) -> None:
     observe_collections(run)
-    staying = [Session() for _ in range(50_000)]
+    staying = [Session() for _ in range(20_000)]
     for call in run.calls():
         with request(call):
             run.serve()
-            if run.often(0.01):
+            if run.often(0.008):
                 gc.collect()
             if run.often(0.01):
                 with Service.LOAD, run.truth.planted():
-                    run.hash(600)
+                    run.hash(800)
     staying.clear()
 
 
@@ -78,8 +78,8 @@ def start_up(run: Run) -> None:
     for call in run.calls():
         with request(call):
             run.serve()
-            key = run.random.randrange(60)
+            key = run.random.randrange(40)
             if key not in compiled:
                 with run.truth.planted():
-                    compiled[key] = re.compile("|".join(f"({number}[a-z]+{key})" for number in range(40)))
+                    compiled[key] = re.compile("|".join(f"({number}[a-z]+{key})" for number in range(100)))
             compiled[key].match("39x")
