@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 import quantum_pulse as qp
 from tests.corpus.registry import Program
 from tests.corpus.running import IMPOSSIBLE, TRUTH, ImpossibleError, Service
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 QUANTILE = 0.99
 OPERATION = "Service.REQUEST"
@@ -92,23 +96,38 @@ def slow_calls(capture: Path, quantile: float = QUANTILE) -> tuple[pd.DataFrame,
 
 def true_share(capture: Path, quantile: float = QUANTILE) -> float | None:
     """The share of the excess of slow calls that was planted; None where nobody can say."""
+    calls, _ = slow_calls(capture, quantile)
+    took = planted_time(capture, calls)
+    if took is None:
+        return None
+    excess = calls["excess"].to_numpy()
+    return float(np.minimum(took, excess)[excess > 0].sum() / excess.sum()) if excess.sum() else 0.0
+
+
+def planted_time(capture: Path, calls: pd.DataFrame) -> Floats | None:
+    """How long what was planted held up the thread of each call while it ran, in ns; None where nobody can say."""
     planted = json.loads(capture.with_name(f"{capture.name}.{TRUTH}").read_text(encoding="utf-8"))
     if planted is None:
         return None
-    calls, _ = slow_calls(capture, quantile)
-    rows = pd.DataFrame(planted, columns=["thread", "time", "length"])
+    rows = pd.DataFrame(planted, columns=["thread", "began", "length"])
     took = np.zeros(len(calls))
-    for thread, own in calls.groupby("thread"):
-        begins = own["start"].astype("int64").sort_values()
-        mine = rows[rows["thread"] == thread]
-        place = np.searchsorted(begins.to_numpy(), mine["time"].to_numpy(), "right") - 1
-        inside = place >= 0
-        at = begins.index.to_numpy()[place[inside]]
-        ends = calls["start"].astype("int64").to_numpy()[at] + calls["duration_ns"].to_numpy()[at]
-        within = mine["time"].to_numpy()[inside] <= ends
-        np.add.at(took, at[within], mine["length"].to_numpy()[inside][within])
-    excess = calls["excess"].to_numpy()
-    return float(np.minimum(took, excess)[excess > 0].sum() / excess.sum()) if excess.sum() else 0.0
+    begins = calls["start"].astype("int64").to_numpy()
+    ends = begins + calls["duration_ns"].to_numpy()
+    for thread, own in rows.groupby("thread"):
+        held_up = _time_within(own["began"].to_numpy(), (own["began"] + own["length"]).to_numpy())
+        mine = calls["thread"].to_numpy() == thread
+        took[mine] = held_up(ends[mine]) - held_up(begins[mine])
+    return took
+
+
+def _time_within(begins: Integers, ends: Integers) -> Callable[[Integers], Floats]:
+    """A function that says how much time until a moment is within any of these intervals."""
+    order = np.argsort(begins)
+    begins, ends = begins[order], np.maximum.accumulate(ends[order])
+    begins = np.maximum(begins, np.concatenate([begins[:1], ends[:-1]]))
+    edges = np.column_stack([begins, np.maximum(ends, begins)]).ravel()
+    passed = np.cumsum(np.diff(edges, prepend=edges[:1]) * (np.arange(len(edges)) % 2))
+    return lambda moments: np.interp(moments, edges, passed)
 
 
 # ---- two simpler ways -------------------------------------------------------------------------------------------

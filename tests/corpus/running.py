@@ -23,7 +23,7 @@ TENANTS = ("acme", *(f"tenant-{number}" for number in range(11)))
 SHARDS = tuple(f"shard-{number}" for number in range(16))
 SIZES = ("small", "medium", "large")
 _BLOCK = bytes(8192)
-#: File beside a capture: what was planted, as rows of thread, wall time in the middle, and length, in ns.
+#: File beside a capture: what was planted, as rows of thread, wall time at the start, and length, in ns.
 TRUTH = "planted.json"
 #: Exit status of a program that this machine does not permit.
 IMPOSSIBLE = 3
@@ -78,7 +78,7 @@ class Truth:
             self.add(began, time.time_ns() - began)
 
     def add(self, began_ns: int, length_ns: int) -> None:
-        self._rows.append((threading.get_native_id(), began_ns + length_ns // 2, length_ns))
+        self._rows.append((threading.get_native_id(), began_ns, length_ns))
 
     def unknown(self) -> None:
         """Nobody can say how much of a call's time the cause took."""

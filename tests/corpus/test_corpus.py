@@ -40,7 +40,10 @@ def test_a_name_is_taken_once():
 @pytest.mark.parametrize("name", ["slow tenant", "cache miss path", "waiting outside of children"])
 def test_what_is_planted_makes_requests_slow(tmp_path, name):
     judging.record(programs()[name], tmp_path / "capture", SECONDS)
-    assert judging.true_share(tmp_path / "capture") > 0.5
+    calls, _ = judging.slow_calls(tmp_path / "capture")
+    is_planted = judging.planted_time(tmp_path / "capture", calls) > 0
+    assert is_planted.sum() > 5
+    assert calls["duration_ns"][is_planted].median() > 2 * calls["duration_ns"][~is_planted].median()
 
 
 @pytest.mark.parametrize("name", list(programs()))
@@ -99,9 +102,18 @@ def test_the_planted_share_is_what_was_measured(planted):
     assert judging.true_share(planted, 0.9) == pytest.approx(1, abs=0.15)
     rows = json.loads(planted.with_name(f"capture.{TRUTH}").read_text())
     assert len(rows) == 20
-    halves = [[thread, time, length // 2] for thread, time, length in rows]
+    halves = [[thread, began, length // 2] for thread, began, length in rows]
     planted.with_name(f"capture.{TRUTH}").write_text(json.dumps(halves))
     assert judging.true_share(planted, 0.9) == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_is_planted_twice_counts_once(planted):
+    place = planted.with_name(f"capture.{TRUTH}")
+    once = judging.true_share(planted, 0.9)
+    rows = json.loads(place.read_text())
+    inside = [[thread, began + length // 4, length // 2] for thread, began, length in rows]
+    place.write_text(json.dumps([*rows, *inside]))
+    assert judging.true_share(planted, 0.9) == pytest.approx(once, abs=1e-6)
 
 
 def test_what_nobody_can_say(planted):
@@ -113,7 +125,9 @@ def test_what_nobody_can_say(planted):
 
 def test_time_on_another_thread_is_not_of_a_call(planted):
     place = planted.with_name(f"capture.{TRUTH}")
-    place.write_text(json.dumps([[thread + 1, time, length] for thread, time, length in json.loads(place.read_text())]))
+    place.write_text(
+        json.dumps([[thread + 1, began, length] for thread, began, length in json.loads(place.read_text())])
+    )
     assert judging.true_share(planted, 0.9) == 0
 
 

@@ -24,12 +24,11 @@ async def arriving(run: Run, serve: Callable[[Call], Awaitable[None]], pause_s: 
 @program("blocking call in an event loop", cause("concurrent: Background.REPORT", "event loop"))
 def blocking_call(run: Run) -> None:
     """A report blocks the loop for 10 ms every 200 ms."""
-    run.truth.unknown()
 
     async def report() -> None:
         while not run.is_over:
             await asyncio.sleep(0.2)
-            with Background.REPORT:
+            with Background.REPORT, run.truth.planted():
                 time.sleep(0.01)
 
     async def serve(call: Call) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from tests.corpus.registry import cause, program
 from tests.corpus.running import ImpossibleError, Run, request
 
-#: Where the controller is, in version 1 and 2 of control groups, with what sets a quota of 25 of 50 ms.
+#: Where the controller is, in version 1 and 2 of control groups, with what sets a quota of 7.5 of 50 ms.
 _QUOTAS = (
-    ("/sys/fs/cgroup/cpu", {"cpu.cfs_period_us": "50000", "cpu.cfs_quota_us": "25000"}),
-    ("/sys/fs/cgroup", {"cpu.max": "25000 50000"}),
+    ("/sys/fs/cgroup/cpu", {"cpu.cfs_period_us": "50000", "cpu.cfs_quota_us": "7500"}),
+    ("/sys/fs/cgroup", {"cpu.max": "7500 50000"}),
 )
 
 #: By the clock, so that all neighbours compute at the same time.
@@ -60,13 +60,13 @@ def limited() -> Iterator[None]:
 
 @program("CPU quota", cause("throttling"), around=limited)
 def cpu_quota(run: Run) -> None:
-    """Half of a core; for 0.3 s in each second, requests come without a pause, and need all of one."""
+    """A seventh of a core; for 0.3 s in each second, requests come without a pause, and need all of one."""
     run.truth.unknown()
     for call in run.calls(0):
         with request(call):
             run.serve()
         if run.passed * run.seconds % 1 > 0.3:
-            time.sleep(0.002)
+            time.sleep(0.005)
 
 
 @program("noisy neighbour", cause("run queue"))
