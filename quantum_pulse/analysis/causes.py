@@ -41,8 +41,8 @@ MANY_TIMES: Final = 2.0
 LEAST_WAITING: Final = 0.5
 #: Calls up to this quantile are ordinary ones.
 ORDINARY: Final = 0.75
-#: A circumstance of the first calls makes at least this share of them slow.
-LEAST_FIRST: Final = 0.5
+#: The first calls are slow together if half of them are above this quantile of the others.
+FIRST_ABOVE: Final = 0.9
 #: Two values together are the cause, and not one of them, if calls with one alone have at most this share of the
 #: excess per call of those with both.
 MOST_ALONE: Final = 0.35
@@ -286,7 +286,7 @@ def _chosen(tested: _Tested, alpha: float) -> list[_Cause]:
     known = tested.known
     taken = list(_taken(tested))
     conditions = [one for one in known.conditions if _can_be_judged(one.met)]
-    p_values = [_association(one, tested.is_slow) for one in conditions]
+    p_values = [_association(tested, one) for one in conditions]
     q_values = benjamini_hochberg([*(one.p_value for one in taken), *p_values])
     found = [one._replace(p_value=q) for one, q in zip(taken, q_values.tolist(), strict=False) if q <= alpha]
     left = tested.excess - sum((one.explained for one in found), np.zeros(len(tested.excess)))
@@ -305,7 +305,7 @@ def _chosen(tested: _Tested, alpha: float) -> list[_Cause]:
         left = left - explained
         outside &= ~condition.met
         candidates = [
-            (one, max(q, _association(one, tested.is_slow, outside)))
+            (one, max(q, _association(tested, one, outside)))
             for one, q in candidates
             if one.name != condition.name and _can_be_judged(one.met[outside])
         ]
@@ -386,7 +386,7 @@ def _ratio(tested: _Tested, met: Flags, outside: Flags) -> float:
     return often / seldom if seldom else math.inf if often else 0.0
 
 
-def _association(condition: Condition, is_slow: Flags, outside: Flags | None = None) -> float:
+def _association(tested: _Tested, condition: Condition, outside: Flags | None = None) -> float:
     """p-value of "which calls met it has nothing to do with which are slow".
 
     All shifts in time of the one against the other show what chance makes of two series that are each as bursty as
@@ -398,14 +398,16 @@ def _association(condition: Condition, is_slow: Flags, outside: Flags | None = N
 
     from quantum_pulse.analysis.significance import binomial_tail, student_tail
 
-    met, slow = (condition.met, is_slow) if outside is None else (condition.met[outside], is_slow[outside])
+    chosen = np.ones(len(tested.is_slow), np.bool_) if outside is None else outside
+    met, slow = condition.met[chosen], tested.is_slow[chosen]
     both = int((met & slow).sum())
     if not both:
         return 1.0
     if condition.is_first:
-        if both < LEAST_FIRST * int(met.sum()):
-            return 1.0
         others = ~met
+        durations = tested.known.duration_ns[chosen]
+        if np.median(durations[met]) < np.quantile(durations[others], FIRST_ABOVE):
+            return 1.0
         rate = (int(slow[others].sum()) + 1) / (int(others.sum()) + 1)
         return binomial_tail(both, min(int(met.sum()), 100_000), rate)
     size = len(met)
@@ -471,7 +473,7 @@ def _taken(tested: _Tested) -> Iterator[_Cause]:
             continue
         half = amount > (tested.known.duration_ns - np.median(tested.known.duration_ns)) / 2
         met = (amount > 0) & half
-        p_value = _association(Condition(name, name, met), tested.is_slow)
+        p_value = _association(tested, Condition(name, name, met))
         without = weighted_quantile((known.duration_ns - amount).astype(np.int64), known.weight, tested.quantile)
         calls = tested.is_slow & (amount > 0)
         took = float(amount[calls].sum()) / max(int(calls.sum()), 1)
@@ -600,7 +602,7 @@ def _table(tested: _Tested, found: Sequence[_Cause]) -> pd.DataFrame:
 
 
 def _interval(tested: _Tested, explained: Floats) -> tuple[float, float]:
-    """The 95 % interval of a share: stretches of time are drawn again, since slow calls come together (Künsch 1989, The
+    """The 95 % interval of a share: intervals of time are drawn again, since slow calls come together (Künsch 1989, The
     jackknife and the bootstrap for general stationary observations)."""
     import numpy as np
 

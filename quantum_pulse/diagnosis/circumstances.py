@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
     Integers = npt.NDArray[np.int64]
 
-#: Calls that are looked at, about; of more only every n-th is, which stands for n.
+#: Calls that are looked at, about; of more only every n-th is, which represents n.
 MOST_CALLS: Final = 500_000
 #: Slow calls, and as many typical ones, of which the calls inside are looked at.
 EXAMINED: Final = 1_000
