@@ -138,6 +138,7 @@ class Run:
 
     def calls(self, pause_s: float = 0.0003) -> Iterator[Call]:
         """Requests until the run is over, with random pauses in between."""
+        self.database()  # Or the first request of a thread would make it, and be slow.
         number = 0
         while not self.is_over:
             yield self.call(number)

@@ -12,6 +12,7 @@ from tests.corpus.running import Background, Call, Run, Service, request
 
 async def arriving(run: Run, serve: Callable[[Call], Awaitable[None]], pause_s: float = 0.0006) -> None:
     """Each request is a task of its own, and begins when it arrives, whatever else runs."""
+    run.database()
     tasks = set()
     while not run.is_over:
         task = asyncio.ensure_future(serve(run.call()))
