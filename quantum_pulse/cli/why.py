@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from quantum_pulse.cli.common import Misuse, add_captures, add_times, add_where, chosen_where, opened, recorded
+from quantum_pulse.cli.common import Misuse, add_captures, add_selection, opened, recorded
 from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ def add_command(commands: Commands) -> None:
     why.add_argument(
         "--quantile", metavar="SHARE", type=float, default=0.99, help="calls above it are slow (default: 0.99)"
     )
-    add_times(why)
-    add_where(why)
+    add_selection(why)
     why.add_argument("--alpha", metavar="SHARE", type=float, default=0.05, help="accepted false discovery rate")
     why.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="default: text")
     why.set_defaults(command=_why)
@@ -41,14 +40,7 @@ def _why(options: argparse.Namespace) -> int:
     if len(names) != 1:
         raise Misuse(f"why: {options.operation} is {len(names)} operations; choose one, such as {names[0]}")
     try:
-        causes = capture.why(
-            names[0],
-            quantile=options.quantile,
-            start=options.start,
-            end=options.end,
-            where=chosen_where(options),
-            alpha=options.alpha,
-        )
+        causes = capture.why(names[0], quantile=options.quantile, alpha=options.alpha)
     except ValueError as error:
         raise Misuse(f"why: {error}") from error
     if options.format == "json":

@@ -64,18 +64,20 @@ def _read(source: Source, selection: Selection, quantile: float) -> Circumstance
     start = calls["start"].to_numpy(np.int64)
     typical_ns = int(np.median(duration)) if len(duration) else 0
     examined, represents = _examined(calls, quantile)
-    paths, counts, related = _inside(source, calls.iloc[examined], selection.names[0])
+    # What ran inside and beside the calls is looked up in the whole capture, whatever part of it was asked for.
+    whole = source.whole
+    paths, counts, related = _inside(whole, calls.iloc[examined], selection.names[0])
     conditions = [
         *_of_attributes(calls, values),
         *_of_errors(calls),
         *_of_beginning(calls),
         *_of_bursts(start, typical_ns),
-        *_of_metrics(source, calls),
-        *_of_others(source, calls, typical_ns, related),
+        *_of_metrics(whole, calls),
+        *_of_others(whole, calls, typical_ns, related),
     ]
     on_cpu = calls["cpu_ns"].to_numpy(np.float64, na_value=np.nan)
     weight = calls["weight"].to_numpy(np.int64)
-    taken = _collections(source, calls)
+    taken = _collections(whole, calls)
     return Circumstances(
         selection.names[0],
         start,
