@@ -21,6 +21,7 @@ BENCHMARKS = {
     "plan": "the constants of `quantum-pulse plan`",
     "exploring": "how long the explorer makes one wait",
     "calibration": "how often the analysis is wrong, and how often it finds what is there",
+    "why": "whether the causes of slow calls are found that are planted in real programs",
     "real_runs": "how often runs of the demo seem to differ though nothing has changed",
 }
 
