@@ -46,6 +46,9 @@ THOROUGH = (
 )
 #: Those in which a page is opened.
 IN_BROWSERS = ("explorer", "notebook/test_corpus.py", "notebook/test_in_browsers.py", "view/test_report.py")
+#: Those that record only to have something to read. What writes is the same in a thread of theirs, which starts no
+#: process that imports pyarrow for each recording; the tests of `recorder`, `agent` and `faults` are about that process.
+READERS = ("analysis", "diagnosis", "export", "facade", "reading", "view")
 CORES = ("quantum_pulse.core._native", "quantum_pulse.core.pure")
 
 
@@ -70,6 +73,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if _stands_in(item, ALONE):
             item.add_marker("alone")
+        if _stands_in(item, READERS):
+            item.fixturenames.insert(0, "in_thread")  # before fixtures that record
         if _stands_in(item, THOROUGH):
             item.add_marker("thorough")
         if _stands_in(item, IN_BROWSERS):
