@@ -16,7 +16,7 @@ from quantum_pulse.arguments import real
 from quantum_pulse.core.contract import CAUSES
 from quantum_pulse.directories import Folder
 from quantum_pulse.errors import RecordingError
-from quantum_pulse.operations import Definition, registry
+from quantum_pulse.operations import Definition, plain_definition, registry
 from quantum_pulse.recorder import environment, logs, options, overhead
 from quantum_pulse.recorder.journal import Journal
 from quantum_pulse.recorder.launching import Launcher
@@ -681,7 +681,7 @@ class Recorder:
 
     def _note_operation(self, number: int, definition: Definition) -> None:
         # Before the first sample that needs it, so that the rings of a killed process can be read.
-        self._journal.note({"operation": number, "definition": definition.plain()})
+        self._journal.note({"operation": number, "definition": plain_definition(definition)})
 
 
 class Off(Recorder):
@@ -715,7 +715,7 @@ _lines: list[bytes] = []
 def _operation_lines(definitions: list[Definition]) -> list[bytes]:
     """A line of the journal for each definition. They are made once: a forked process needs all of them again."""
     for number in range(len(_lines), len(definitions)):
-        _lines.append(line_of({"operation": number, "definition": definitions[number].plain()}))
+        _lines.append(line_of({"operation": number, "definition": plain_definition(definitions[number])}))
     return _lines
 
 

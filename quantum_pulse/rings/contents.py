@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quantum_pulse import files, schema
 from quantum_pulse.core.contract import CAUSES, OVERWRITE
-from quantum_pulse.operations import Category, Definition
+from quantum_pulse.operations import Category, Definition, plain_definition
 from quantum_pulse.rings import segments, slots
 from quantum_pulse.rings.batch import Batch
 from quantum_pulse.rings.names import Names, read_names
@@ -64,7 +64,7 @@ class Contents(NamedTuple):
     def unused(self) -> list[dict[str, Any]]:
         """Definitions of the operations that did not run, as footers have them; all of a program that did not say."""
         ran = {account["operation"] for account in self.names.end.get("accounts") or () if account["started"]}
-        return [one.plain() for one in self.names.operations if one is not None and one.name not in ran]
+        return [plain_definition(one) for one in self.names.operations if one is not None and one.name not in ran]
 
     def shifted(self) -> Contents:
         """These contents with the spans that parts have: those of several processes may share a recording."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from quantum_pulse import files, records, schema
-from quantum_pulse.operations import Definition
+from quantum_pulse.operations import Definition, definition_of
 
 #: More than any program defines; a number beyond it is damage.
 _MOST: Final = 1_000_000
@@ -79,7 +79,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
 def _definition(plain: Any) -> Definition:
     if not records.is_definition(plain):
         raise ValueError("no program defines such an operation")
-    return Definition.from_plain(plain)
+    return definition_of(plain)
 
 
 def _number(value: Any) -> int:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from quantum_pulse.analysis.compared import DIFFERS, ENDED_STATES, directed
+from quantum_pulse.analysis.compared import DIFFERS, ENDED_STATES, directed, summary_of
 from quantum_pulse.shown import clean
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import html, markdown, numbers, text
@@ -93,7 +93,7 @@ def blocks(
 
 def summary(comparison: Comparison) -> list[str | Name]:
     """The verdict in a sentence or two, with what limits it."""
-    return with_names(comparison.summarised(marked), are_code=False)
+    return with_names(summary_of(comparison, marked), are_code=False)
 
 
 def reasons(comparison: Comparison) -> list[Text]:
