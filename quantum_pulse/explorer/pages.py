@@ -122,6 +122,7 @@ def home(overview: Overview, model: ExplorerModel, *, is_static: bool = False) -
         overview.budgets,
         own,
         model.priorities,
+        None if found is None else found.shares,
         lambda _category, name, _column: overview.trends.get(name, []),
     )
     return content if found is None else content + comparison.blocks(found, own)
