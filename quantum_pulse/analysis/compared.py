@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from quantum_pulse import shown
 from quantum_pulse.analysis.decomposition import decompose
@@ -402,7 +402,7 @@ class Comparison:
         Engine.ORDER: 1.6 ms → 2.0 ms (+28 %; ≠ differs)
         ...
         """
-        from quantum_pulse.view import comparisons
+        from quantum_pulse.analysis.display import comparisons
 
         sides = self._sides
         requests = self._evidence.requests() if self._evidence is not None else (sides[0].head(0), sides[1].head(0))
@@ -495,7 +495,9 @@ class Comparison:
     @property
     def summary(self) -> str:
         """The verdict in a sentence or two, with its limits."""
-        return summary_of(self, shown.visible)
+        from quantum_pulse.analysis.display import comparisons
+
+        return comparisons.plain_summary(self)
 
     def _having(self, verdict: str, *, ascending: bool) -> pd.DataFrame:
         judged = self.judged
@@ -523,7 +525,7 @@ class Comparison:
         <BLANKLINE>
         Of 17 operations: 15 differs, 2 inconclusive. ...
         """
-        from quantum_pulse.view import comparisons
+        from quantum_pulse.analysis.display import comparisons
 
         return comparisons.as_markdown(self, everything=everything)
 
@@ -546,7 +548,7 @@ class Comparison:
         >>> print(found.to_text())
         Of 17 operations: 15 differs, 2 inconclusive. ...
         """
-        from quantum_pulse.view import comparisons
+        from quantum_pulse.analysis.display import comparisons
 
         return shown.visible(comparisons.as_text(self, everything=everything))
 
@@ -554,39 +556,6 @@ class Comparison:
         return self.to_text()
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.view import comparisons
+        from quantum_pulse.analysis.display import comparisons
 
         return comparisons.as_html(self)
-
-
-def summary_of(comparison: Comparison, quoted: Callable[[str], str]) -> str:
-    """Return `Comparison.summary`, with names from outside made safe to show by `quoted`."""
-    if comparison.same_recording:
-        return "Both sides are the same recording, so there is nothing to compare."
-    operations = comparison.judged.groupby("operation", sort=False)["verdict"].agg(set)
-    order = (*VERDICTS, MOVED, BATCHED)
-    # Each operation counts once, for what matters most of it.
-    worst = [next(verdict for verdict in order if verdict in found) for found in operations]
-    counts = [f"{worst.count(verdict)} {verdict.replace('_', ' ')}" for verdict in order if verdict in worst]
-    text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
-    if set(comparison.table["verdict"]) <= {"added", "removed"}:
-        text += " No operation has calls on both sides, so nothing was compared."
-    if not comparison.between_runs:
-        text += (
-            " There is one run per side, so variation between runs is unknown and may explain the differences: "
-            f"record {ENOUGH_RUNS} runs per side, each at another time, or keep a history."
-        )
-    if len(comparison.warmup):
-        text += (
-            f" Excluded as warm-up: the first {int(comparison.warmup['set_aside'].sum()):,} of "
-            f"{int(comparison.warmup['samples'].sum()):,} samples of {_named(comparison.warmup['operation'], quoted)}."
-        )
-    if comparison.differences:
-        text += f" The recording conditions differ: {'; '.join(map(quoted, comparison.differences))}."
-    return text
-
-
-def _named(operations: pd.Series[Any], quoted: Callable[[str], str]) -> str:
-    """Up to three of the operations by name."""
-    names = list(dict.fromkeys(map(str, operations)))
-    return ", ".join(map(quoted, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
