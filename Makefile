@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 QUICK := $(addprefix tests/,core operations reading facade test_timers.py test_imports.py)
 SOURCES := pyproject.toml setup.py $(wildcard quantum_pulse/core/native/*)
 
+# Tests start hundreds of interpreters, and each would compile the package anew where the environment asks for no bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test quick test-all lab check bench sanitize tsan pythons freethreaded docs wheel clean
 
 demo: $(VENV)/.base  ## record a real program and show what is slow in it

@@ -18,7 +18,7 @@ from quantum_pulse.errors import DefinitionError
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, Final, NamedTuple, Self
+    from typing import Any, Final, NamedTuple
 else:
     from quantum_pulse.tuples import NamedTuple
 
@@ -67,18 +67,19 @@ class Attribute(NamedTuple):
     choices: tuple[str, ...] | None = None
     optional: bool = False
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON can have it."""
-        choices = None if self.choices is None else list(self.choices)
-        return {"name": self.name, "type": self.type, "choices": choices, "optional": self.optional}
 
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> Self:
-        """The attribute that `plain` was made of. Raises KeyError or TypeError where it is something else."""
-        choices = plain.get("choices")
-        return cls(
-            plain["name"], plain["type"], None if choices is None else tuple(choices), bool(plain.get("optional"))
-        )
+def plain_attribute(attribute: Attribute) -> dict[str, Any]:
+    """Return the attribute as JSON can have it."""
+    choices = None if attribute.choices is None else list(attribute.choices)
+    return {**attribute._asdict(), "choices": choices}
+
+
+def attribute_of(plain: dict[str, Any]) -> Attribute:
+    """Return the attribute that `plain` was made of. Raises KeyError or TypeError where it is something else."""
+    choices = plain.get("choices")
+    return Attribute(
+        plain["name"], plain["type"], None if choices is None else tuple(choices), bool(plain.get("optional"))
+    )
 
 
 def text_of(value: object) -> str:

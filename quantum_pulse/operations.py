@@ -13,7 +13,7 @@ import types
 
 from quantum_pulse import attributes as declarations
 from quantum_pulse.arguments import nearest, real
-from quantum_pulse.attributes import Attribute
+from quantum_pulse.attributes import Attribute, attribute_of, plain_attribute
 from quantum_pulse.core import core
 from quantum_pulse.errors import DefinitionError, UnknownOperationError
 from quantum_pulse.timers import PausableTimer
@@ -122,31 +122,32 @@ class Definition(NamedTuple):
     attributes: tuple[Attribute, ...] = ()
     cpu_time: bool = False
 
-    def plain(self) -> dict[str, Any]:
-        """Return it as JSON can have it, in footers and in the journal beside the rings."""
-        return {
-            **self._asdict(),
-            "category": self.category._asdict(),
-            "attributes": [one.plain() for one in self.attributes],
+
+def plain_definition(definition: Definition) -> dict[str, Any]:
+    """Return the definition as JSON can have it, in footers and in the journal beside the rings."""
+    return {
+        **definition._asdict(),
+        "category": definition.category._asdict(),
+        "attributes": [plain_attribute(one) for one in definition.attributes],
+    }
+
+
+def definition_of(plain: dict[str, Any]) -> Definition:
+    """Return the definition that `plain` was made of. Fields that this version does not know are left out.
+
+    Raises KeyError or TypeError where `plain` is something else.
+    """
+    category = {name: plain["category"][name] for name in Category._fields if name in plain["category"]}
+    known = {name: plain[name] for name in Definition._fields if name in plain}
+    expect_us = plain.get("expect_us")
+    return Definition(
+        **{
+            **known,
+            "category": Category(**category),
+            "attributes": tuple(map(attribute_of, plain.get("attributes") or ())),
+            "expect_us": None if expect_us is None else (float(expect_us[0]), float(expect_us[1])),
         }
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> Self:
-        """Return the definition that `plain` was made of. Fields that this version does not know are left out.
-
-        Raises KeyError or TypeError where `plain` is something else.
-        """
-        category = {name: plain["category"][name] for name in Category._fields if name in plain["category"]}
-        known = {name: plain[name] for name in cls._fields if name in plain}
-        expect_us = plain.get("expect_us")
-        return cls(
-            **{
-                **known,
-                "category": Category(**category),
-                "attributes": tuple(map(Attribute.from_plain, plain.get("attributes") or ())),
-                "expect_us": None if expect_us is None else (float(expect_us[0]), float(expect_us[1])),
-            }
-        )
+    )
 
 
 def writable(text: str) -> str:
@@ -273,7 +274,7 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         self.sample_every = sample_every
         self.expect_us = None if expect_us is None else _range_of(expect_us)
 
-    def again(self) -> op:
+    def _again(self) -> op:
         """Return an equal definition that is not the same object."""
         return op(**{name: getattr(self, name) for name in self.__slots__})
 
@@ -486,7 +487,7 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
             )
         member: Self = object.__new__(cls)
         # A value of its own, so that one op() used for two members makes two members.
-        member._value_ = definition.again()
+        member._value_ = definition._again()
         return member
 
     @staticmethod

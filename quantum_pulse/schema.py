@@ -218,12 +218,6 @@ RING_FAILURE_BYTES: Final = 232
 TRIPS_OFFSET: Final = 512
 TRIPS: Final = 16
 TRIP_BYTES: Final = 32
-TRIP_FIELDS: Final[tuple[tuple[str, str, int], ...]] = (
-    ("operation", "I", 0),
-    ("error", "I", 4),
-    ("span", "q", 8),
-    ("duration", "q", 16),
-)
 #: Counters of entered blocks, 64-bit words, so many bytes apart.
 COUNTERS_OFFSET: Final = 1024
 COUNTERS: Final = 48

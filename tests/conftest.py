@@ -6,6 +6,7 @@ works, so that ``make quick`` leaves it out. `slow` stands at the test: only ``m
 """
 
 import contextlib
+import functools
 import gc
 import importlib.util
 import os
@@ -45,7 +46,11 @@ THOROUGH = (
     "reading/test_versions.py",
 )
 #: Those in which a page is opened.
-IN_BROWSERS = ("explorer", "notebook/test_corpus.py", "notebook/test_in_browsers.py", "view/test_report.py")
+IN_BROWSERS = ("explorer/test_lab.py", "notebook/test_corpus.py", "notebook/test_in_browsers.py", "view/test_report.py")
+#: Those that record only to have something to read. A thread of theirs writes it, so that no process has to be started
+#: for each recording, which imports pyarrow; the tests of `recorder`, `agent` and `faults` are about that process.
+READERS = ("analysis", "diagnosis", "explorer/test_explorer.py", "export", "facade", "reading", "view")
+READING = "reading"
 CORES = ("quantum_pulse.core._native", "quantum_pulse.core.pure")
 
 
@@ -53,8 +58,15 @@ CORES = ("quantum_pulse.core._native", "quantum_pulse.core.pure")
 AGENTS_END_S = 15
 
 
-def _stands_in(item, places):
-    return any(item.path.is_relative_to(HERE / place) for place in places)
+@functools.cache
+def _marks(path):
+    """The marks that follow from a test's file."""
+
+    def is_in(places):
+        return any(path.is_relative_to(HERE / place) for place in places)
+
+    marked = {"alone": ALONE, "thorough": THOROUGH, "browser": IN_BROWSERS, READING: READERS}
+    return {name for name, places in marked.items() if is_in(places)}
 
 
 def pytest_configure():
@@ -68,14 +80,13 @@ def pytest_configure():
 def pytest_collection_modifyitems(items):
     lack = browser.lack()
     for item in items:
-        if _stands_in(item, ALONE):
-            item.add_marker("alone")
-        if _stands_in(item, THOROUGH):
-            item.add_marker("thorough")
-        if _stands_in(item, IN_BROWSERS):
-            item.add_marker("browser")
-            if lack:
-                item.add_marker(pytest.mark.skip(reason=lack))
+        marks = _marks(item.path)
+        if READING in marks:
+            item.fixturenames.insert(0, "in_thread")  # before fixtures that record
+        for name in marks - {READING}:
+            item.add_marker(name)
+        if "browser" in marks and lack:
+            item.add_marker(pytest.mark.skip(reason=lack))
 
 
 def _is_ring(name):

@@ -13,9 +13,9 @@ pytestmark = pytest.mark.timeout(300)
 REPOSITORY = Path(__file__).parents[1]
 #: Tests of whatever core is in use: the recorder's run on another core here.
 TESTS = {
-    "session": ("recorder/test_session.py", "recorder/test_losses.py"),
-    "recorder": tuple(f"recorder/test_{name}.py" for name in ("options", "live", "programs")),
-    "others": ("core", "operations", "recorder/test_parts.py"),
+    "accounts": ("recorder/test_losses.py", "recorder/test_parts.py"),
+    "recorder": tuple(f"recorder/test_{name}.py" for name in ("session", "options", "live", "programs")),
+    "others": ("core", "operations"),
 }
 MESSAGE = "quantum_pulse records with its Python core"
 
@@ -138,7 +138,7 @@ def start_tests(target, folder, group):
 
 
 @pytest.mark.parametrize(
-    "groups", [("session",), pytest.param(("recorder", "others"), marks=pytest.mark.slow)], ids=str
+    "groups", [("accounts",), pytest.param(("recorder", "others"), marks=pytest.mark.slow)], ids=str
 )
 def test_the_tests_pass_on_it(target, tmp_path, groups):
     running = {group: start_tests(target, tmp_path / group, group) for group in groups}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from quantum_pulse import arrow, directories, files, records, schema
 from quantum_pulse.agent import attributes, rollups
 from quantum_pulse.agent import footer as footers
-from quantum_pulse.operations import Category, Definition
+from quantum_pulse.operations import Category, Definition, definition_of, plain_definition
 from quantum_pulse.rings.batch import CPU
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def write_samples(
     footer = {
         **footer,
         **({"others": others} if others else {}),
-        "operations": [operations[number].plain() for number in present],
+        "operations": [plain_definition(operations[number]) for number in present],
         "histograms": footers.summaries(list(operations), numbers, wide["duration"], weight, ~none),
     }
     _write(path, "samples", pa.table(columns), footer)
@@ -191,7 +191,7 @@ def _merged_footer(content: Any, sources: list[dict[str, Any]]) -> dict[str, Any
     import pyarrow as pa
 
     common = _common_footer(sources)
-    definitions = [Definition.from_plain(plain) for plain in common["operations"]]
+    definitions = [definition_of(plain) for plain in common["operations"]]
     known = {(definition.name, definition.category.name): number for number, definition in enumerate(definitions)}
     operation: Any = content["operation"].chunk(0)
     category: Any = content["category"].chunk(0)

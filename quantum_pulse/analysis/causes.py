@@ -211,17 +211,17 @@ class Causes:
     @property
     def summary(self) -> str:
         """A sentence or two: how much slower the slow calls are, and what explains most of it."""
-        from quantum_pulse.view import causes
+        from quantum_pulse.analysis.display import causes
 
         return causes.summary(self)
 
     def __repr__(self) -> str:
-        from quantum_pulse.view import causes
+        from quantum_pulse.analysis.display import causes
 
         return visible(causes.as_text(self))
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.view import causes
+        from quantum_pulse.analysis.display import causes
 
         return causes.as_html(self)
 

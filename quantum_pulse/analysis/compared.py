@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from quantum_pulse import shown
 from quantum_pulse.analysis.decomposition import decompose
@@ -193,8 +193,6 @@ class Comparison:
         `Capture.budgets` of the current side; None if they were not requested.
     unfinished : StillOpen
         Unfinished calls of the current side, of all operations.
-    evidence : Evidence or None
-        The captures; None if only samples, or the figures of past runs, were compared.
     history_runs : int
         How many earlier runs say how much runs vary; 0 without a history.
     same_recording : bool
@@ -228,7 +226,7 @@ class Comparison:
     warmup: pd.DataFrame = field(default_factory=warmup_frame)
     budgets: pd.DataFrame | None = None
     unfinished: StillOpen = StillOpen()
-    evidence: Evidence | None = None
+    _evidence: Evidence | None = None
     history_runs: int = 0
     same_recording: bool = False
 
@@ -238,7 +236,7 @@ class Comparison:
 
         None if a capture was compared with a history.
         """
-        return None if self.evidence is None else self._sides[0]
+        return None if self._evidence is None else self._sides[0]
 
     @property
     def after(self) -> pd.DataFrame | None:
@@ -246,7 +244,7 @@ class Comparison:
 
         None if a capture was compared with a history.
         """
-        return None if self.evidence is None else self._sides[1]
+        return None if self._evidence is None else self._sides[1]
 
     @cached_property
     def explanation(self) -> Explanation:
@@ -257,9 +255,9 @@ class Comparison:
         """
         from quantum_pulse.analysis import explanation
 
-        wanted = self.evidence is not None and directed(self.table)["verdict"].isin(["regressed", "added"]).any()
+        wanted = self._evidence is not None and directed(self.table)["verdict"].isin(["regressed", "added"]).any()
         return explanation.explain(
-            self, *(self.evidence.nested() if wanted and self.evidence is not None else ([], []))
+            self, *(self._evidence.nested() if wanted and self._evidence is not None else ([], []))
         )
 
     @property
@@ -299,8 +297,8 @@ class Comparison:
         """
         from quantum_pulse.analysis import explanation
 
-        wanted = self.evidence is not None and directed(self.table)["verdict"].isin(["improved", "removed"]).any()
-        sides = self.evidence.nested() if wanted and self.evidence is not None else ([], [])
+        wanted = self._evidence is not None and directed(self.table)["verdict"].isin(["improved", "removed"]).any()
+        sides = self._evidence.nested() if wanted and self._evidence is not None else ([], [])
         return explanation.improved_groups(self, *sides)
 
     @property
@@ -308,7 +306,7 @@ class Comparison:
         """The rows of `table`, with "moved" for regressions that are `shifts` and "batched" for `batches`."""
         regressed = directed(self.table)["verdict"] == "regressed"
         # Only captures tell where a cost has moved.
-        if self.evidence is None or not regressed.any():
+        if self._evidence is None or not regressed.any():
             return self.table
         words = self.table["verdict"]
         for excused, word in ((self.shifts, MOVED), (self.batches, BATCHED)):
@@ -404,17 +402,17 @@ class Comparison:
         Engine.ORDER: 1.6 ms → 2.0 ms (+28 %; ≠ differs)
         ...
         """
-        from quantum_pulse.view import comparisons
+        from quantum_pulse.analysis.display import comparisons
 
         sides = self._sides
-        requests = self.evidence.requests() if self.evidence is not None else (sides[0].head(0), sides[1].head(0))
+        requests = self._evidence.requests() if self._evidence is not None else (sides[0].head(0), sides[1].head(0))
         return shown.visible(comparisons.improvements(self, *sides, *requests))
 
     @cached_property
     def _sides(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        if self.evidence is None:
+        if self._evidence is None:
             raise ValueError("only a comparison of captures has the calls: Capture.compare(baseline)")
-        return self.evidence.calls()
+        return self._evidence.calls()
 
     @property
     def regressions(self) -> pd.DataFrame:
@@ -497,39 +495,9 @@ class Comparison:
     @property
     def summary(self) -> str:
         """The verdict in a sentence or two, with its limits."""
-        return self.summarised(shown.visible)
+        from quantum_pulse.analysis.display import comparisons
 
-    def summarised(self, quoted: Callable[[str], str]) -> str:
-        """Return the summary, with names from outside made safe to show by `quoted`."""
-        if self.same_recording:
-            return "Both sides are the same recording, so there is nothing to compare."
-        operations = self.judged.groupby("operation", sort=False)["verdict"].agg(set)
-        order = (*VERDICTS, MOVED, BATCHED)
-        # Each operation counts once, for what matters most of it.
-        worst = [next(verdict for verdict in order if verdict in found) for found in operations]
-        counts = [f"{worst.count(verdict)} {verdict.replace('_', ' ')}" for verdict in order if verdict in worst]
-        text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
-        if set(self.table["verdict"]) <= {"added", "removed"}:
-            text += " No operation has calls on both sides, so nothing was compared."
-        if not self.between_runs:
-            text += (
-                " There is one run per side, so variation between runs is unknown and may explain the differences: "
-                f"record {ENOUGH_RUNS} runs per side, each at another time, or keep a history."
-            )
-        if len(self.warmup):
-            text += (
-                f" Excluded as warm-up: the first {int(self.warmup['set_aside'].sum()):,} of "
-                f"{int(self.warmup['samples'].sum()):,} samples of {self._named(self.warmup['operation'], quoted)}."
-            )
-        if self.differences:
-            text += f" The recording conditions differ: {'; '.join(map(quoted, self.differences))}."
-        return text
-
-    @staticmethod
-    def _named(operations: pd.Series[Any], quoted: Callable[[str], str]) -> str:
-        """Up to three of the operations by name."""
-        names = list(dict.fromkeys(map(str, operations)))
-        return ", ".join(map(quoted, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return comparisons.plain_summary(self)
 
     def _having(self, verdict: str, *, ascending: bool) -> pd.DataFrame:
         judged = self.judged
@@ -557,7 +525,7 @@ class Comparison:
         <BLANKLINE>
         Of 17 operations: 15 differs, 2 inconclusive. ...
         """
-        from quantum_pulse.view import comparisons
+        from quantum_pulse.analysis.display import comparisons
 
         return comparisons.as_markdown(self, everything=everything)
 
@@ -580,7 +548,7 @@ class Comparison:
         >>> print(found.to_text())
         Of 17 operations: 15 differs, 2 inconclusive. ...
         """
-        from quantum_pulse.view import comparisons
+        from quantum_pulse.analysis.display import comparisons
 
         return shown.visible(comparisons.as_text(self, everything=everything))
 
@@ -588,6 +556,6 @@ class Comparison:
         return self.to_text()
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.view import comparisons
+        from quantum_pulse.analysis.display import comparisons
 
         return comparisons.as_html(self)

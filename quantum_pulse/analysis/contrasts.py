@@ -102,17 +102,17 @@ class Contrast:
     @property
     def summary(self) -> str:
         """A sentence or two on what was compared, and how much of it differs."""
-        from quantum_pulse.view import contrasts
+        from quantum_pulse.analysis.display import contrasts
 
         return contrasts.summary(self)
 
     def __repr__(self) -> str:
-        from quantum_pulse.view import contrasts
+        from quantum_pulse.analysis.display import contrasts
 
         return visible(contrasts.as_text(self))
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.view import contrasts
+        from quantum_pulse.analysis.display import contrasts
 
         return contrasts.as_html(self)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.analysis import stacks
+    from quantum_pulse import stacks
 
 #: Shares of the machine above which it counts as busy, and a rank correlation above which one thing mostly follows
 #: the other.

@@ -66,17 +66,17 @@ class Correlations:
     @property
     def summary(self) -> str:
         """A sentence on how much moves together, out of how much was tested."""
-        from quantum_pulse.view import correlations
+        from quantum_pulse.analysis.display import correlations
 
         return correlations.summary(self)
 
     def __repr__(self) -> str:
-        from quantum_pulse.view import correlations
+        from quantum_pulse.analysis.display import correlations
 
         return visible(correlations.as_text(self))
 
     def _repr_html_(self) -> str:
-        from quantum_pulse.view import correlations
+        from quantum_pulse.analysis.display import correlations
 
         return correlations.as_html(self)
 

@@ -33,7 +33,7 @@ def add_command(commands: Commands) -> None:
 
 
 def _why(options: argparse.Namespace) -> int:
-    from quantum_pulse.view import causes as shown
+    from quantum_pulse.analysis.display import causes as shown
 
     capture = opened(options)
     names = recorded(capture, options.operation)

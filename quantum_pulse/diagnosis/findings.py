@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse.analysis import stacks
+from quantum_pulse import stacks
 from quantum_pulse.diagnosis import budgets, open_calls
 from quantum_pulse.evidence import Priorities
 from quantum_pulse.operations import Category

@@ -488,7 +488,7 @@ class Capture:
         >>> flame.table.index[1]
         'Engine.ORDER > Engine.SUBMIT'
         """
-        from quantum_pulse.analysis import stacks
+        from quantum_pulse import stacks
         from quantum_pulse.view.flame import Flame
 
         arguments.one_of(by, "by", stacks.KINDS)

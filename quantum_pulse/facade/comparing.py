@@ -64,7 +64,7 @@ def compare(
         found,
         differences=tuple(differences),
         unfinished=open_calls.of_side(after),
-        evidence=sides,
+        _evidence=sides,
         same_recording=_recordings(before) == _recordings(after) and _all_equal(found.table),
     )
 

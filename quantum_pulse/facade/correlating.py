@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quantum_pulse import analysis, arguments, metrics
-from quantum_pulse.analysis import recommendations, stacks, windows
+from quantum_pulse import analysis, arguments, metrics, stacks
+from quantum_pulse.analysis import recommendations, windows
 from quantum_pulse.reading import environments, nesting, selection, statistics, tables, timeline
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.selection import Operations

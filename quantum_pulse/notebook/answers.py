@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantum_pulse import facade, schema
+from quantum_pulse.analysis.display import runs as view
 from quantum_pulse.analysis.runs import Runs
 from quantum_pulse.errors import CaptureError, EmptyCaptureError
 from quantum_pulse.notebook.names import did_you_mean, near
 from quantum_pulse.operations import Operation
-from quantum_pulse.view import runs as view
 
 if TYPE_CHECKING:
     import pandas as pd

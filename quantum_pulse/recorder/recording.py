@@ -11,16 +11,15 @@ import threading
 import time
 
 from quantum_pulse import core as cores
-from quantum_pulse import directories, folders, mounts, schema
+from quantum_pulse import directories, folders, schema
 from quantum_pulse.arguments import real
-from quantum_pulse.core.contract import CAUSES
 from quantum_pulse.directories import Folder
 from quantum_pulse.errors import RecordingError
-from quantum_pulse.operations import Definition, registry
-from quantum_pulse.recorder import environment, logs, options, overhead
+from quantum_pulse.operations import Definition, plain_definition, registry
+from quantum_pulse.recorder import description, logs, options, overhead, room
+from quantum_pulse.recorder.description import NOTHING
 from quantum_pulse.recorder.journal import Journal
 from quantum_pulse.recorder.launching import Launcher
-from quantum_pulse.rings.lines import line_of
 from quantum_pulse.rings.places import Place
 
 TYPE_CHECKING = False  # type checkers take it for true
@@ -49,10 +48,6 @@ LONGEST_WAIT_S: Final = 30.0
 LOOK_S: Final = 0.25
 #: Segments that have memory from the beginning. What a forked process records may be little.
 FIRST_SEGMENTS: Final = 16
-#: At most this share of what is left of the memory or the disk is taken by the rings of one recording.
-SHARE_OF_ROOM: Final = 0.5
-
-NOTHING: Final = {"started": 0, "written": 0, "pending": 0, "open": 0, "lost": 0}
 
 #: Held while a recording starts or stops, so that the next one waits for it. A signal handler may come in between.
 lock = threading.RLock()
@@ -92,6 +87,8 @@ class Recorder:
     False
     """
 
+    #: Whether recording is switched off, so that there is no capture.
+    _is_off = False
     #: Whether the next `start` ends this recording, as one that the program did not ask for, rather than raises.
     _is_implicit = False
 
@@ -143,7 +140,7 @@ class Recorder:
         if not self._is_forked:
             folders.make(self._target, self._started_ns)
             self._place = Place(self._target, self._options.ring_folder)
-            _check_disk(self._place.rings)
+            room.check_disk(self._place.rings)
             self._launcher = Launcher(self._place, is_thread=self._options.writer == "thread")
             overhead.measure_once(self._place)
         try:
@@ -171,7 +168,7 @@ class Recorder:
     def _make_files(self) -> None:
         self._wake_fd = self._place.open_fifo()
         try:
-            self._journal = Journal(self._place, self._name, self._first_lines())
+            self._journal = Journal(self._place, self._name, description.first_lines(self._described()))
             try:
                 registry.on_new = self._note_operation
                 self._start_core()
@@ -196,7 +193,7 @@ class Recorder:
         with directories.becoming(ring, unfinished):
             core.start(
                 unfinished,
-                _within(chosen.budget_bytes, self._place.rings),
+                room.within(chosen.budget_bytes, self._place.rings),
                 self._wake_fd,
                 on_full=options.ON_FULL[chosen.on_full],
                 production=chosen.level == "production",
@@ -209,42 +206,10 @@ class Recorder:
                 core.watch(*watch)
         os.write(self._wake_fd, b"\0")  # a full pipe raises, and nobody reads it then
 
-    def _first_lines(self) -> bytes:
-        """What the journal begins with."""
-        definitions = registry.all()
-        lines = [
-            line_of({"process": self._described()}),
-            line_of({"clock_anchor_ns": _clock_anchor()}),
-            *_operation_lines(definitions),
-        ]
-        return b"".join(lines)
-
     def _described(self) -> dict[str, Any]:
-        """What the recording says of itself as it begins; `docs/format.md` has the keys."""
-        operations, chosen = registry.all(), self._options
-        return {
-            "pid": os.getpid(),
-            "parent": self._parent,
-            "is_forked": self._is_forked,
-            "started_ns": self._started_ns,
-            "core": core.NAME,
-            "clock": core.clock(),
-            "level": chosen.level,
-            "on_full": chosen.on_full,
-            "save_last_s": chosen.save_last_s,
-            "metrics_interval_s": chosen.metrics_interval_s,
-            "keep": chosen.keep,
-            "operations": {
-                "defined": len(operations),
-                "detail": sum(one.detail for one in operations),
-                "sampled": sum(one.sample_every > 1 for one in operations),
-            },
-            "overhead": overhead.known(),
-            "python": ".".join(map(str, sys.version_info[:3])),
-            "argv": sys.argv if hasattr(sys, "argv") else [],
-            "host": os.uname().nodename,
-            "environment": environment.found(),
-        }
+        return description.beginning(
+            self._options, parent=self._parent, is_forked=self._is_forked, started_ns=self._started_ns
+        )
 
     def _invite(self) -> None:
         """Let programs that this one starts take part."""
@@ -397,11 +362,12 @@ class Recorder:
         ...     recorder.stats(last_s=60)["count"].to_dict()
         {('Trading', 'Trading.SUBMIT'): 1}
         """
-        from quantum_pulse import facade  # a recording that nobody asks loads no pandas
-
         start = self._since(start, end, last_s)
         self.flush()
-        return facade.so_far(self.path).stats(start=start, end=end, **options)
+        from quantum_pulse import facade  # a recording that nobody asks loads no pandas
+
+        capture = facade.nothing(self.path) if self._is_off else facade.so_far(self.path)
+        return capture.stats(start=start, end=end, **options)
 
     @staticmethod
     def _since(start: Moment, end: Moment, last_s: float | None) -> Moment:
@@ -455,26 +421,9 @@ class Recorder:
         if self._final is not None:
             return self._final
         try:
-            return self._current_account()
+            return description.account()
         except RuntimeError:  # another thread has ended the recording since
             return self._final or dict(NOTHING)
-
-    @staticmethod
-    def _current_account() -> dict[str, int]:
-        # First what was written, so that nothing is pending twice.
-        written = core.progress().drained
-        totals = core.account()
-        started = sum(row.started for row in totals)
-        committed = sum(row.committed for row in totals)
-        lost = sum(row.lost for row in totals)
-        written = min(written, committed)
-        return {
-            "started": started,
-            "written": written,
-            "pending": committed - written,
-            "open": started - committed - lost,
-            "lost": lost,
-        }
 
     def stop(self) -> None:
         """End the recording, and wait until everything is written.
@@ -511,7 +460,9 @@ class Recorder:
             registry.on_new = None
             _stop_noting_collections()
             self._withdraw_invitation()
-            self._journal.note({"end": self._ending()})
+            # The wall clock may have been set since; the length of the recording is what counts.
+            stopped_ns = self._started_ns + core.now() - self._began_ns
+            self._journal.note({"end": description.ending(stopped_ns)})
             ticket = core.ask(True)
             is_written = self._wait_for(ticket, ends=True) if waits else True
             self._final = account = self.account()
@@ -535,45 +486,6 @@ class Recorder:
             )
         elif waits:
             self._say_if_empty(account)
-
-    def _ending(self) -> dict[str, Any]:
-        """What the recording says of itself as it ends."""
-        totals: dict[tuple[int, int], list[int]] = {}
-        for operation, thread, *numbers in core.account():
-            total = totals.setdefault((operation, thread), [0, 0, 0])
-            total[:] = map(sum, zip(total, numbers, strict=True))
-        return {
-            # The wall clock may have been set since; the length of the recording is what counts.
-            "stopped_ns": self._started_ns + core.now() - self._began_ns,
-            "operations": {
-                "defined": len(registry.all()),
-                "detail": sum(one.detail for one in registry.all()),
-                "sampled": sum(one.sample_every > 1 for one in registry.all()),
-            },
-            "packages": environment.packages(),
-            "accounts": [
-                {
-                    "operation": registry[operation].name,
-                    "thread": thread,
-                    "started": started,
-                    "ended": ended,
-                    "open": started - ended - lost,
-                    "lost": lost,
-                }
-                for (operation, thread), (started, ended, lost) in sorted(totals.items())
-            ],
-            "losses": [
-                {
-                    "operation": registry[loss.operation].name,
-                    "thread": loss.thread,
-                    "count": loss.samples,
-                    "first_ns": loss.first_ns,
-                    "last_ns": loss.last_ns,
-                    "cause": CAUSES[loss.cause],
-                }
-                for loss in core.losses()
-            ],
-        }
 
     def _wait_for(self, ticket: int, *, ends: bool = False) -> bool:
         """Wait until the agent has answered, within a bound. Returns whether it has."""
@@ -681,77 +593,12 @@ class Recorder:
 
     def _note_operation(self, number: int, definition: Definition) -> None:
         # Before the first sample that needs it, so that the rings of a killed process can be read.
-        self._journal.note({"operation": number, "definition": definition.plain()})
-
-
-class Off(Recorder):
-    """What `start` returns when recording is switched off: it does nothing, and nothing is written."""
-
-    def __init__(self, target: str, chosen: options.Options) -> None:
-        self._target = target
-        self.is_recording = False
-        self._is_inherited = False
-        self._options = chosen
-        self._final = dict(NOTHING)
-
-    def snapshot(self, path: str | os.PathLike[str], *, last_s: float | None = None) -> Path:  # noqa: ARG002 - as above
-        """Nothing is recorded, so nothing is saved."""
-        from pathlib import Path
-
-        return Path(path).absolute()
-
-    def stats(
-        self, *, start: Moment = None, end: Moment = None, last_s: float | None = None, **options: Any
-    ) -> pd.DataFrame:
-        """Return the empty table that a recording has before its first sample."""
-        from quantum_pulse import facade
-
-        return facade.nothing(self.path).stats(start=self._since(start, end, last_s), end=end, **options)
-
-
-_lines: list[bytes] = []
-
-
-def _operation_lines(definitions: list[Definition]) -> list[bytes]:
-    """A line of the journal for each definition. They are made once: a forked process needs all of them again."""
-    for number in range(len(_lines), len(definitions)):
-        _lines.append(line_of({"operation": number, "definition": definitions[number].plain()}))
-    return _lines
-
-
-def _check_disk(rings: str) -> None:
-    """Raises RecordingError where the program would be ended by SIGBUS once the disk is full."""
-    kind = mounts.kind_of(rings)
-    if kind in mounts.COPY_ON_WRITE:
-        raise RecordingError(
-            f"there is no shared memory in /dev/shm, and rings must not be on {kind}, where a full disk would end the "
-            "program; ring_folder= or QUANTUM_PULSE_RINGS can name another folder"
-        )
-
-
-def _within(budget_bytes: int, rings: str) -> int:
-    """How large the rings may be in a folder: neither memory nor a disk is only ours."""
-    found = os.statvfs(rings)
-    least = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
-    return max(min(budget_bytes, int(found.f_bavail * found.f_frsize * SHARE_OF_ROOM)), least)
+        self._journal.note({"operation": number, "definition": plain_definition(definition)})
 
 
 def _stop_noting_collections() -> None:
     if core.note_collection in gc.callbacks:
         gc.callbacks.remove(core.note_collection)
-
-
-def _clock_anchor() -> int:
-    """What to add to a reading of the core's clock to get Unix time in ns: the tightest of a few brackets."""
-    best: tuple[int, int] | None = None
-    for _ in range(5):
-        before = core.now()
-        unix = time.time_ns()
-        after = core.now()
-        if best is None or after - before < best[0]:
-            best = (after - before, unix - (before + after) // 2)
-    assert best is not None
-    return best[1]
 
 
 def _is_multiprocessing_child() -> bool:

@@ -12,7 +12,8 @@ from quantum_pulse.core import contract
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Operation, registry
 from quantum_pulse.recorder import logs, options, recording
-from quantum_pulse.recorder.recording import INHERITED, Off, Recorder
+from quantum_pulse.recorder.off import Off
+from quantum_pulse.recorder.recording import INHERITED, Recorder
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:

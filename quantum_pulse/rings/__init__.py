@@ -1,8 +1,8 @@
 """Ring buffers in shared memory: their files, and both ways to read them.
 
-The program's side is the core's. The agent maps a ring and takes rows out of it (`ring`). Everybody else reads it as it
-is, of a running process or of one that was killed (`contents`), and trusts nothing in it: it may have been cut,
-zeroed or overwritten since. The layout is `schema`'s. `places` says where rings are.
+The core is the program's side. The agent maps a ring and takes rows out of it (`ring`). Everybody else reads the file,
+whether its process runs or was killed (`contents`), and trusts nothing in it, because it may have been truncated,
+zeroed or overwritten. `schema` defines the layout, and `places` knows where rings are.
 
-Nothing is imported here, because a recording program needs a part of it only.
+Nothing is imported here, because a recording program needs only a part of it.
 """

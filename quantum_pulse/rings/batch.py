@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _NUMPY: Final = {"q": "int64", "I": "uint32", "i": "int32"}
-#: Column -> numpy's name of its type: those of the ring, and the thread of their segment.
+#: Column -> numpy's name of its type: the columns of the ring, and the thread of the segment.
 DTYPES: Final = {**{name: _NUMPY[code] for name, code in schema.RING_COLUMNS}, "thread": "int64"}
 
-#: Columns that a batch has where any of its samples has details: CPU time, and the values of attributes by their places
-#: in the operation's declaration. They are int64, and schema.NO_VALUE where nothing is known.
+#: Columns of a batch in which some sample has details: CPU time, and attribute values by their positions in the
+#: operation's declaration. They are int64; schema.NO_VALUE means unknown.
 CPU: Final = "cpu"
 VALUES: Final = tuple(f"value {place}" for place in range(schema.MOST_ATTRIBUTES))
 
 
 class Batch(NamedTuple):
-    """Finished samples: one array for each column of DTYPES, and those of details. `start` is in ns on the core's
-    clock."""
+    """Finished samples: an array for each column of DTYPES, and for each column of details. `start` is in ns on the
+    core's clock."""
 
     columns: dict[str, npt.NDArray[Any]]
 
     @property
     def rows(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         return len(self.columns["span"])
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> Batch:
@@ -44,13 +44,13 @@ class Batch(NamedTuple):
         return Batch({name: values[first : first + most] for name, values in self.columns.items()})
 
     def split_collections(self) -> tuple[Batch, Batch]:
-        """The samples with their details, and the garbage collections among them, of rows as a ring has them."""
+        """Split rows as a ring has them into samples with their details, and garbage collections."""
         rows = self._with_details()
         is_sample = rows.columns["operation"] != schema.COLLECTION
         return rows.where(is_sample), Batch({name: rows.columns[name] for name in DTYPES}).where(~is_sample)
 
     def _with_details(self) -> Batch:
-        """The rows without those of details, which become columns. What belongs to no sample is left out."""
+        """Turn rows of details into columns of their samples. Details without a sample are dropped."""
         import numpy as np
 
         operation, span = self.columns["operation"], self.columns["span"]
@@ -58,7 +58,7 @@ class Batch(NamedTuple):
         if not is_detail.any():
             return self
         at = np.flatnonzero(is_detail)
-        # Each follows the sample that it is of.
+        # Each row of details follows its sample.
         sample = np.maximum.accumulate(np.where(is_detail, -1, np.arange(len(operation))))[at]
         index = self.columns["error"][at].astype(np.int64)
         good = (sample >= 0) & (operation[sample] != schema.COLLECTION) & (span[sample] == span[at])
@@ -83,7 +83,7 @@ def nothing() -> Batch:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """The rows of all batches, one batch after the other."""
+    """Concatenate the rows of all batches."""
     import numpy as np
 
     if len(batches) == 1:

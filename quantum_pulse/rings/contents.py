@@ -1,4 +1,4 @@
-"""All that a ring holds: of a process that was killed, or of a running one."""
+"""Everything that a ring holds, whether its process runs or was killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quantum_pulse import files, schema
 from quantum_pulse.core.contract import CAUSES, OVERWRITE
-from quantum_pulse.operations import Category, Definition
+from quantum_pulse.operations import Category, Definition, plain_definition
 from quantum_pulse.rings import segments, slots
 from quantum_pulse.rings.batch import Batch
 from quantum_pulse.rings.names import Names, read_names
@@ -28,11 +28,11 @@ class Contents(NamedTuple):
     """Rows of a ring that are in no part yet, as far as the ring itself knows.
 
     `batch` has samples, `collections` garbage collections. `entered` and `lost` count blocks of the whole recording.
-    `operations` and `texts` resolve the numbers in `batch`. `anchor_ns` turns `start` into Unix time; None when it is
-    not known. `span_offset` is what parts add to spans. `unfinished` are the blocks that are open, `losses` what was
-    lost in the whole recording, both as far as there was room to note them. `names` is the journal beside the ring.
-    `damage` says in words what could not be read; `damaged_rows` how many rows that cost, as far as that is known.
-    `failure` is why nothing could be written at last, empty where nothing was wrong.
+    `operations` and `texts` resolve the numbers in `batch`. `anchor_ns` converts `start` to Unix time; None if it is
+    unknown. `span_offset` is what parts add to spans. `unfinished` are the open blocks, and `losses` the losses of the
+    whole recording, both as far as there was room to note them. `names` is the journal beside the ring. `damage`
+    describes what could not be read, and `damaged_rows` is how many rows that cost, as far as is known. `failure` is
+    why nothing could be written last; empty if nothing was wrong.
     """
 
     process: int
@@ -53,7 +53,7 @@ class Contents(NamedTuple):
     failure: str = ""
 
     def open_blocks(self, unix_of: Callable[[int], int] | None = None) -> list[dict[str, Any]]:
-        """The blocks that are open, as a process file lists them; `start` is Unix time, None where it is not known.
+        """Open blocks, as a process file lists them; `start` is Unix time, or None if it is unknown.
 
         `unix_of` turns a reading of the core's clock into Unix time; by default the anchor does.
         """
@@ -62,12 +62,12 @@ class Contents(NamedTuple):
         return _plain(self.unfinished, self.operations, self.process, unix_of)
 
     def unused(self) -> list[dict[str, Any]]:
-        """Definitions of the operations that did not run, as footers have them; all of a program that did not say."""
+        """Definitions of operations that did not run, as footers have them; all of them if the program did not say."""
         ran = {account["operation"] for account in self.names.end.get("accounts") or () if account["started"]}
-        return [one.plain() for one in self.names.operations if one is not None and one.name not in ran]
+        return [plain_definition(one) for one in self.names.operations if one is not None and one.name not in ran]
 
     def shifted(self) -> Contents:
-        """These contents with the spans that parts have: those of several processes may share a recording."""
+        """Return these contents with spans as parts have them, because several processes may share a recording."""
         if not self.span_offset:
             return self
         import numpy as np
@@ -83,7 +83,7 @@ class Contents(NamedTuple):
         return self._replace(batch=Batch(columns), unfinished=unfinished, span_offset=0)
 
     def without(self, spans: npt.NDArray[np.int64]) -> Contents:
-        """These contents but for the rows and open blocks whose span is one of `spans`, which are in parts."""
+        """Return these contents without the rows and open blocks whose span is in `spans`: those are in parts."""
         import numpy as np
 
         ended = ~np.isin(self.batch.columns["span"], spans)
@@ -92,7 +92,7 @@ class Contents(NamedTuple):
         return self._replace(batch=self.batch.where(ended), unfinished=unfinished)
 
     def unreported(self, reported: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Losses that are not among those that were `reported` already, in footers, and in their form."""
+        """Losses that no footer has `reported` yet, in the form of footers."""
         counts = Counter[tuple[str, int, str]]()
         for loss in reported:
             counts[loss["operation"], loss["thread"], loss["cause"]] += loss["count"]
@@ -115,7 +115,7 @@ class Contents(NamedTuple):
         ]
         rest = self.lost - counts.total()
         if sum(loss["count"] for loss in new) > rest:
-            new = []  # what was reported of several threads together cannot be set off against each
+            new = []  # a report of several threads together cannot be split between them
         rest -= sum(loss["count"] for loss in new)
         if rest > 0:
             new.append({"count": rest, "cause": f"rings full in process {self.process}"})
@@ -123,7 +123,7 @@ class Contents(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """What the ring says of itself; `entered` blocks with numbers in `spans` were entered in the whole recording."""
+    """Read the ring; `entered` blocks, with numbers in `spans`, were entered in the whole recording."""
 
     process: int
     spans: range
@@ -135,8 +135,8 @@ class _Header(NamedTuple):
 
 
 def read(ring: Path) -> Contents:
-    """The contents of the file `ring`. Raises OSError when it cannot be read, ValueError when it is not a ring file."""
-    # Not mapped: a page of a file that was cut, or of a hole on a full file system, would end this process by SIGBUS.
+    """Read the ring file `ring`. Raises OSError if it cannot be read, and ValueError if it is not a ring file."""
+    # Read, not mapped: a page of a truncated file, or of a hole on a full file system, would raise SIGBUS.
     files.check(ring)
     with open(ring, "rb", buffering=0) as file:
         return _read(file.fileno(), ring)
@@ -145,8 +145,8 @@ def read(ring: Path) -> Contents:
 def _read(file: int, ring: Path) -> Contents:
     damage: list[str] = []
     layout = _layout(file, ring, damage)
-    # In this order: what a running program does meanwhile must not look like something that makes no sense. What
-    # ended between the two readings of the slots is among the rows, and any name is there before it is used.
+    # The order matters: whatever a running program does meanwhile must not look like damage. Blocks that end between
+    # the two readings of the slots are among the rows, and each name is written before its first use.
     with_slots = segments.with_slots(layout)
     before = slots.read(file, with_slots)
     header = _header(file, ring, damage)
@@ -190,7 +190,7 @@ def _read(file: int, ring: Path) -> Contents:
 
 
 def _layout(file: int, ring: Path, damage: list[str]) -> segments.Layout:
-    """Where the segments are. Raises ValueError when it is not a ring file."""
+    """Find the segments. Raises ValueError if it is not a ring file."""
     size = os.fstat(file).st_size
     if size < schema.RING_HEADER_BYTES:
         raise ValueError(f"{ring.name} is cut off after {size} bytes")
@@ -202,7 +202,7 @@ def _layout(file: int, ring: Path, damage: list[str]) -> segments.Layout:
 
 
 def _fields(file: int, ring: Path) -> dict[str, int]:
-    """The fields of the header. Raises ValueError when the file is not a ring file."""
+    """Read the fields of the header. Raises ValueError if it is not a ring file."""
     start = os.pread(file, schema.TRIPS_OFFSET, 0)
     if not start.startswith(schema.RING_MAGIC):
         raise ValueError(f"{ring.name} does not begin with {schema.RING_MAGIC.decode()}")
@@ -214,8 +214,8 @@ def _unpacked(start: bytes) -> dict[str, int]:
 
 
 def entered(file: int) -> int:
-    """How many blocks were entered in the recording of the ring that is open as `file`."""
-    # In this order: threads take numbers before they use and count them.
+    """Count the blocks that were entered in the recording whose ring is open as `file`."""
+    # The order matters: threads take numbers before they use and count them.
     words = os.pread(file, schema.COUNTERS * schema.COUNTER_BYTES, schema.COUNTERS_OFFSET)
     found = _unpacked(os.pread(file, schema.TRIPS_OFFSET, 0))
     if not found["counters"]:
@@ -225,8 +225,8 @@ def entered(file: int) -> int:
 
 
 def _header(file: int, ring: Path, damage: list[str]) -> _Header:
-    """Raises ValueError when the file is not a ring file."""
-    before = _fields(file, ring)  # first: what is in parts or lost was entered
+    """Raise ValueError if the file is not a ring file."""
+    before = _fields(file, ring)  # first, because whatever is in parts or lost was entered before
     drained, lost, count = before["drained_rows"], before["lost"], entered(file)
     found = _fields(file, ring)
     process, first_span, last_span = (found[name] for name in ("process", "first_span", "last_span"))

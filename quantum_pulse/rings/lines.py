@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 
 def line_of(entry: dict[str, Any]) -> bytes:
-    """A line of a journal. It has a checksum, because a name that is not quite right would go unnoticed."""
+    """Make a line of a journal, with a checksum: a name that is slightly wrong would otherwise go unnoticed."""
     text = json.dumps(entry).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)

@@ -1,4 +1,4 @@
-"""The journal beside a ring, which says what the numbers in it mean."""
+"""The journal beside a ring, which resolves the numbers in the ring."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from quantum_pulse import files, records, schema
-from quantum_pulse.operations import Definition
+from quantum_pulse.operations import Definition, definition_of
 
-#: More than any program defines; a number beyond it is damage.
+#: More operations than any program defines: a larger number is damage.
 _MOST: Final = 1_000_000
 
 
 class Names(NamedTuple):
-    """What the journal beside a ring says.
+    """The content of the journal beside a ring.
 
-    `operations` by their numbers, None where nothing is known of one; `anchor_ns` turns `start` into Unix time, as of
-    the start of the recording; `process` is what the recording says of itself as it begins, `end` as it ends, both
-    empty where it has not; `damage` says in words what could not be read.
+    `operations` are indexed by their numbers; None is an unknown one. `anchor_ns` converts `start` to Unix time, as of
+    the start of the recording. `process` describes the recording at its beginning, and `end` at its end; both are empty
+    until they are written. `damage` describes what could not be read.
     """
 
     operations: list[Definition | None]
@@ -35,7 +35,7 @@ def journal_of(ring: Path) -> Path:
 
 
 def read_names(ring: Path) -> Names:
-    """What the journal beside `ring` says, as far as it can be read."""
+    """Read the journal beside `ring`, as far as that is possible."""
     journal = journal_of(ring)
     operations: dict[int, Definition] = {}
     anchor_ns = None
@@ -66,7 +66,7 @@ def read_names(ring: Path) -> Names:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """What a line of a journal says. Raises ValueError."""
+    """Parse a line of a journal. Raises ValueError."""
     checksum, _, text = line.partition(b" ")
     if int(checksum, 16) != zlib.crc32(text):
         raise ValueError("its checksum is wrong")
@@ -79,7 +79,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
 def _definition(plain: Any) -> Definition:
     if not records.is_definition(plain):
         raise ValueError("no program defines such an operation")
-    return Definition.from_plain(plain)
+    return definition_of(plain)
 
 
 def _number(value: Any) -> int:

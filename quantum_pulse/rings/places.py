@@ -1,10 +1,10 @@
 """Where rings are, and what the processes of a host share to record into one capture.
 
-Each capture that is recorded into has a folder of its own in memory (/dev/shm), which only its user can enter. It holds
-the rings and their journals, a FIFO to wake the agent with, and the lock that says whether there is an agent. In the
-folder `rings` of the capture is a link to it, so that whoever finds the capture finds the rings.
+During a recording, each capture has a folder of its own in shared memory (/dev/shm), which only its user can enter. It
+holds the rings and their journals, the FIFO that wakes the agent, and the lock that the agent holds. The folder `rings`
+of the capture has a link to it, so that whoever finds the capture finds the rings.
 
-Where there is no such memory, or where rings are asked for elsewhere, they are in a folder of that kind there.
+If there is no shared memory, or if the rings are wanted elsewhere, the same folder is made in another place.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Final
 
-#: Memory that processes can share by name.
+#: Shared memory, as a file system.
 MEMORY: Final = "/dev/shm"
-#: Where the lock and the FIFO may be, the first that works.
+#: Where the lock and the FIFO may be: the first place that works is taken.
 _BASES: Final = (MEMORY, "/run/user/{uid}", "/tmp")
-#: What the names of our folders outside of captures begin with.
+#: Prefix of quantum_pulse's folders outside of captures.
 PREFIX: Final = "quantum_pulse-"
-#: And those of the folders in them.
+#: Prefix of the folders in them.
 CAPTURE: Final = "capture-"
 
 LOCK: Final = "agent.lock"
@@ -45,7 +45,7 @@ class Place:
     """
 
     def __init__(self, capture: str, ring_folder: str | None = None) -> None:
-        """Raises OSError where there is no folder that takes them. Nothing is made before `opened`."""
+        """Choose the folders; `opened` makes them. Raises OSError if no place takes them."""
         self.capture = capture
         self._name = _name_of(capture)
         self._base = _base()
@@ -56,7 +56,7 @@ class Place:
             self.rings = self.control
         else:
             self.rings = ""
-        #: The link in the capture, or else a folder there that holds the rings.
+        #: In the capture: a link to the folder of the rings, or that folder itself.
         self.link = f"{capture}/{schema.RINGS}/{host()}.{zlib.crc32(os.fsencode(self.rings or self.control)):08x}"
         self.rings = self.rings or self.link
         self.fifo = f"{self.control}/{FIFO}"
@@ -77,13 +77,15 @@ class Place:
 
     @contextlib.contextmanager
     def closing(self) -> Iterator[None]:
-        """Nobody is in `opened` while the block runs."""
+        """Keep everybody out of `opened` while the block runs."""
         with self._gate(fcntl.LOCK_EX):
             yield
 
     def leave(self) -> None:
-        """After a recording that could not begin, or whose capture is gone: delete what `opened` has made, unless
-        somebody else uses it."""
+        """Delete what `opened` has made, unless somebody else uses it.
+
+        For a recording that could not begin, or whose capture is gone.
+        """
         with contextlib.suppress(OSError), self.closing():
             self._drop_orphans()
             if not self.has_agent() and not _has_rings(self.rings):
@@ -91,13 +93,13 @@ class Place:
                 self.remove()
 
     def ring_folders(self) -> list[str]:
-        """The folders that hold rings of the capture on this host, also where a link in the capture was deleted."""
+        """The folders with rings of the capture on this host, even if a link in the capture was deleted."""
         links = (trusted(folder) for folder in ring_folders(self.capture, host()))
         return list(dict.fromkeys([os.path.realpath(self.rings), *(folder for folder in links if folder is not None)]))
 
     def unlink(self) -> None:
         """Delete the links in the capture to folders without rings; in `closing`."""
-        # Also to those that a program has named itself, which this one may not know.
+        # Including folders that another program has chosen, which this one may not know.
         for link in {self.link, *ring_folders(self.capture, host())}:
             folder = _target(link) or link
             if (folder != link and not _is_ours(folder)) or _has_rings(folder):
@@ -115,7 +117,7 @@ class Place:
         self._drop_orphans()
         self.unlink()
         if any(map(_has_rings, {self.control, self.rings, *ring_folders(self.capture, host())})):
-            return  # a program goes on and may need the FIFO, or somebody may recover them
+            return  # a running program may need the FIFO, or somebody may recover the rings
         for path in (self.fifo, f"{self.control}/{LOCK}"):
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -124,7 +126,7 @@ class Place:
         remove_empty(self.capture)
 
     def open_fifo(self) -> int:
-        """A descriptor to wake the agent with, and to be woken by. It never blocks, and never raises SIGPIPE."""
+        """Open the FIFO that wakes the agent, for both sides. It never blocks, and never raises SIGPIPE."""
         descriptor = os.open(self.fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -132,7 +134,7 @@ class Place:
         return descriptor
 
     def lock(self) -> int | None:
-        """Become the agent: a descriptor that holds the lock, None where there is an agent. Raises OSError."""
+        """Try to become the agent: a descriptor that holds the lock, or None if there is an agent. Raises OSError."""
         path = f"{self.control}/{LOCK}"
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -153,7 +155,7 @@ class Place:
             os.close(descriptor)
 
     def agent_pid(self) -> int | None:
-        """The process of the agent, for whoever looks for a fault; None where there is no agent."""
+        """The process number of the agent, for debugging; None if there is no agent."""
         try:
             with open(f"{self.control}/{LOCK}", encoding="ascii") as file:
                 return int(file.read()) if self.has_agent() else None
@@ -165,7 +167,7 @@ class Place:
         return is_served(self.control)
 
     def _drop_orphans(self) -> None:
-        """Delete rings of processes that are gone, where the capture is gone too, so that nobody would find them."""
+        """Delete rings whose process and capture are both gone: nobody would find them."""
         if os.path.isdir(self.capture):
             return
         from pathlib import Path
@@ -189,7 +191,7 @@ class Place:
             except FileNotFoundError:
                 continue  # another agent has just removed the empty folder
             except FileExistsError:
-                # The name says where it leads to, so it is what another process has made, unless somebody changed it.
+                # The name follows from the target, so another process has made it, unless somebody changed it.
                 if _target(self.link) != self.rings:
                     os.unlink(self.link)
                     continue
@@ -207,7 +209,7 @@ class Place:
 
 
 def host() -> str:
-    """The name of this host, as a file name can have it."""
+    """The host name, made safe for a file name."""
     return os.uname().nodename.replace("/", "_").replace(".", "_") or "localhost"
 
 
@@ -227,10 +229,10 @@ def is_served(folder: str) -> bool:
 
 
 def ring_folders(capture: str, host: str | None = None) -> list[str]:
-    """The folders that hold rings of a capture, of one host or of all. None of them need exist."""
+    """The folders for rings of a capture, of one host or of all. They need not exist."""
     folder = f"{capture}/{schema.RINGS}"
     try:
-        # We make no link of this name, so one leads to something else.
+        # quantum_pulse makes no link of this name, so it leads to something else.
         names = [] if os.path.islink(folder) else os.listdir(folder)
     except OSError:
         return []
@@ -239,10 +241,10 @@ def ring_folders(capture: str, host: str | None = None) -> list[str]:
 
 
 def trusted(folder: str) -> str | None:
-    """One of `ring_folders` by its own path, if what is in it may be deleted; None where a link leads elsewhere.
+    """Resolve one of `ring_folders` if its content may be deleted; None if a link leads elsewhere.
 
-    A link in a capture may have been made by anybody who can write there. So it must lead to a folder that has a
-    name of quantum_pulse's, and that nobody but this user can have put anything into.
+    Anybody who can write into a capture can make a link there. So its target must have a name of quantum_pulse's, and
+    nobody but this user may be able to write into it.
     """
     target = _target(folder)
     if target is None:
@@ -259,7 +261,7 @@ def trusted(folder: str) -> str | None:
 
 
 def rings_to_take(capture: Path) -> list[Path]:
-    """As `rings_of`, those that may be deleted, by paths that have no link in a capture in them."""
+    """As `rings_of`, but only rings that may be deleted, by paths without links."""
     from pathlib import Path
 
     found = []
@@ -271,7 +273,7 @@ def rings_to_take(capture: Path) -> list[Path]:
 
 
 def rings_of(capture: Path, suffixes: tuple[str, ...] = (schema.NAMES_SUFFIX, schema.RING_SUFFIX)) -> list[Path]:
-    """The rings in a capture. One may be missing, where its process died between making the journal and the ring."""
+    """The rings of a capture. If a process died between making its journal and its ring, the ring is missing."""
     from pathlib import Path
 
     found: dict[Path, None] = {}
@@ -298,10 +300,10 @@ def remove_empty(capture: str) -> None:
 
 
 def _remove_folder(folder: str) -> None:
-    """Delete a folder, unless there is something in it that was made whole; in `closing`."""
+    """Delete a folder, unless something complete is in it; in `closing`."""
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
-            # Nobody makes a file now: whoever did so was killed.
+            # Nobody is making a file now, so whoever began this one was killed.
             if name.startswith(".") and name.endswith(".tmp"):
                 with contextlib.suppress(OSError):
                     os.unlink(f"{folder}/{name}")
@@ -324,9 +326,9 @@ def _target(link: str) -> str | None:
 
 
 def _is_ours(folder: str) -> bool:
-    """Whether a link leads where our links lead. Nothing else is ever touched through one.
+    """Whether a link leads where quantum_pulse's links lead. No other link is ever followed to change anything.
 
-    Those of a container of the same host name lead to a memory that may not be this one.
+    A link of a container with the same host name may lead to another shared memory.
     """
     owner, _, name = folder.rpartition("/")
     prefix, _, rest = os.path.basename(owner).partition("-")
@@ -334,13 +336,13 @@ def _is_ours(folder: str) -> bool:
 
 
 def _name_of(capture: str) -> str:
-    """The name that the folders of a capture have, wherever they are."""
+    """The name of a capture's folders, wherever they are."""
     path = os.fsencode(os.path.realpath(capture))
     return f"{CAPTURE}{zlib.crc32(path):08x}{zlib.crc32(path[::-1] + b'.'):08x}"
 
 
 def _base() -> str:
-    """The folder of this user that the folders of captures are in. Raises OSError when there is none."""
+    """The folder of this user, which holds the folders of captures. Raises OSError if there is none."""
     uid = os.geteuid()
     for base in _BASES:
         folder = base.format(uid=uid)
@@ -357,20 +359,22 @@ def _own_folder(folder: str) -> str:
 
 
 def _view() -> str:
-    """What the names of folders end with of all who see the same processes. Others share no agent, even if they share
-    the memory, as two containers may."""
+    """A suffix that is the same for all who see the same processes.
+
+    Two containers may share memory without seeing each other's processes; they must not share an agent.
+    """
     return f"-{os.stat('/proc/self/ns/pid').st_ino:x}"
 
 
 def _make_private(folder: str) -> None:
-    """Make `folder` unless it is there, and is ours alone. Raises OSError."""
+    """Make `folder` if it is missing, for this user alone. Raises OSError."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(folder, 0o700)
     _check_private(folder)
 
 
 def _check_private(folder: str) -> None:
-    """Raise OSError unless `folder` is there, and is ours alone."""
+    """Raise OSError unless `folder` exists and belongs to this user alone."""
     found = os.lstat(folder)
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "it is in the way, and no folder", folder)

@@ -1,7 +1,7 @@
-"""The agent's side of a ring: copy out what has finished, and give the space back once it is in parts.
+"""The agent's side of a ring: copy finished rows, and free their space once they are in parts.
 
-Each word has one writer. The agent writes its part of the header and the tables `drained` and `claimed`, and nothing
-else. `docs/format.md` describes the protocol.
+Each word has one writer. The agent writes its part of the header, and the tables `drained` and `claimed`.
+`docs/format.md` describes the protocol.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from quantum_pulse.rings.texts import Area, numbered
 _HEADER: Final = {name: (struct.Struct(f"={code}"), offset) for name, code, offset in schema.RING_FIELDS}
 _SEGMENT: Final = {name: (f"u{struct.calcsize(code)}", offset) for name, code, offset in schema.SEGMENT_FIELDS}
 _TRIP: Final = struct.Struct("=IIqq")
-#: How often, and how long each time, a new agent waits for a program that is about to look at a claim.
+#: How often and how long a new agent waits for a program that is about to look at a claim.
 _TRIES: Final = 1000
 _PAUSE_S: Final = 0.0001
 
@@ -42,7 +42,7 @@ class Trip(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """Rows of a segment that was taken as number `sequence`."""
+    """Rows of a segment that a thread took with the number `sequence`."""
 
     segment: int
     sequence: int
@@ -58,7 +58,7 @@ def _close(memory: mmap.mmap) -> None:
 
 
 class Ring:
-    """A ring file of a process that may be at work on it, mapped."""
+    """A mapped ring file, which a process may be writing to."""
 
     def __init__(self, path: Path, fence: Callable[[], object]) -> None:
         """`fence` is the core's. Raises OSError, and ValueError when it is not a ring file."""
@@ -79,7 +79,7 @@ class Ring:
             raise ValueError(f"{path.name} does not begin with {schema.RING_MAGIC.decode()}")
         self.limit = self["limit"]
         self._base = schema.segments_at(self.limit)
-        if self._base + schema.SEGMENT_BYTES > status.st_size:  # not one segment is whole
+        if self._base + schema.SEGMENT_BYTES > status.st_size:  # there is no whole segment
             self._unmap()
             raise ValueError(f"{path.name} is cut off")
         self.keeps = self["on_full"] == OVERWRITE
@@ -88,14 +88,14 @@ class Ring:
         # Segments that an agent has claimed that died. Its claims stay until this one has been through them: what that
         # agent has in a part is not marked yet, and must not be overwritten and counted as lost.
         self._inherited: set[int] = set(np.flatnonzero(self._claimed).tolist())
-        self["released"] += 1  # that agent may have marked segments, and not have said so
+        self["released"] += 1  # the other agent may have marked segments without reporting it
 
     def __getitem__(self, field: str) -> int:
         code, offset = _HEADER[field]
         return int(code.unpack_from(self._memory, offset)[0])
 
     def __setitem__(self, field: str, value: int) -> None:
-        # Not by `pack_into`, which may write byte by byte.
+        # `pack_into` may write byte by byte.
         code, offset = _HEADER[field]
         with memoryview(self._memory) as whole, whole[offset : offset + code.size].cast(code.format[1:]) as word:  # type: ignore[call-overload]
             word[0] = value
@@ -130,7 +130,7 @@ class Ring:
         return self._copy(self._copied) if count else nothing()
 
     def release(self) -> None:
-        """The rows of the last `drain` are in parts: give their space back."""
+        """Free the space of the rows of the last `drain`, which are in parts."""
         for number, sequence, _, end in self._copied:
             self._drained[number] = (sequence << 32 & 0xFFFFFFFF00000000) | end
         self._fence()
@@ -141,11 +141,11 @@ class Ring:
 
     @property
     def follows_claims(self) -> bool:
-        """Whether there are segments left that an agent had claimed that died."""
+        """Whether there are still segments that a dead agent had claimed."""
         return bool(self._inherited)
 
     def pending_rows(self) -> int:
-        """How many finished rows are in no part."""
+        """Count the finished rows that are in no part."""
         used = self._used()
         state = self._fields["state"][:used]
         written = self._fields["written"][:used].astype(np.int64)
@@ -153,11 +153,11 @@ class Ring:
         return int(np.where(filled, np.maximum(written - self._begins(self._fields["sequence"][:used]), 0), 0).sum())
 
     def is_crowded(self) -> bool:
-        """Whether finished rows that are in no part take a quarter of the segments, however few they are."""
+        """Whether a quarter of the segments holds finished rows that are in no part, however few the rows."""
         return 4 * len(self._pending()) >= self.limit
 
     def trips(self) -> list[Trip]:
-        """Watched samples that were found since the last call."""
+        """Watched samples that were recorded since the last call."""
         found, taken = self["trips"], self["taken_trips"]
         self._fence()
         first = max(taken, found - schema.TRIPS)
@@ -171,7 +171,7 @@ class Ring:
         end = min(self["texts_bytes"], schema.TEXTS_BYTES)
         used = self._used()
         with_texts = np.flatnonzero(self._fields["state"][:used] == schema.HAS_TEXTS)
-        self._fence()  # such a segment stays one
+        self._fence()  # a segment of texts stays one
         before, written = self._fields["thread"][with_texts], self._fields["written"][with_texts]
         self._fence()
         areas = [Area(0, self._memory[schema.TEXTS_OFFSET : schema.TEXTS_OFFSET + end])]
@@ -181,7 +181,7 @@ class Ring:
         return numbered(areas)
 
     def report_failure(self, text: str) -> None:
-        """Say why nothing can be written at the moment; empty when that has passed."""
+        """Report why nothing can be written at the moment; an empty text once that has passed."""
         data = text.encode("utf-8", "replace")[: schema.RING_FAILURE_BYTES]
         self["failure_bytes"] = 0
         begin = schema.RING_FAILURE_OFFSET
@@ -190,9 +190,9 @@ class Ring:
         self["failure_bytes"] = len(data)
 
     def reserve_ahead(self, room: int) -> None:
-        """See to memory for more segments before the program needs it: twice what it uses, at most `room` bytes more.
+        """Allocate memory before the program needs it: twice what it uses, and at most `room` bytes more.
 
-        Not on a disk: there the program itself adds segments to the file.
+        On a disk, the program itself adds segments to the file.
         """
         used, reserved = min(self["used"], self.limit), self["reserved"]
         if 2 * used <= reserved or reserved >= self.limit or self._mapped < self.limit:
@@ -210,14 +210,14 @@ class Ring:
         self["no_room"] = 0
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._drained = self._claimed = np.zeros(0, np.uint64)
         self._fields.clear()
         self._columns.clear()
         self._unmap()
 
     def _look_at_segments(self) -> None:
-        #: Segments that the file has. On a disk it grows with what the program reserves.
+        #: Segments in the file, which grows on a disk as the program reserves more.
         self._mapped = min((len(self._memory) - self._base) // schema.SEGMENT_BYTES, self.limit)
         tables = np.frombuffer(self._memory, np.uint64, 2 * self.limit, schema.RING_HEADER_BYTES)
         self._drained, self._claimed = tables[: self.limit], tables[self.limit :]
@@ -228,7 +228,7 @@ class Ring:
             offset += schema.SEGMENT_ROWS * self._columns[name].itemsize
 
     def _used(self) -> int:
-        """How many segments may hold rows."""
+        """The number of segments that may hold rows."""
         used = min(self["used"], self.limit)
         if used > self._mapped:
             self._drained = self._claimed = np.zeros(0, np.uint64)
@@ -246,7 +246,7 @@ class Ring:
             os.close(self.file)
 
     def _column(self, kind: str, offset: int, rows: int | None = None) -> Any:
-        """What all segments have at `offset`: a field of the header, or a column of `rows` rows."""
+        """A view across all segments at `offset`: a field of the header, or a column of `rows` rows."""
         item = np.dtype(kind).itemsize
         shape, strides = ((), ()) if rows is None else ((rows,), (item,))
         return np.ndarray(
@@ -254,17 +254,17 @@ class Ring:
         )
 
     def _begins(self, sequence: Any) -> Any:
-        """Where the rows begin that are in no part, of the first segments, which were taken as these numbers."""
+        """The first row that is in no part, for each of the first segments, which have these sequence numbers."""
         drained = self._drained[: len(sequence)]
         is_same = drained >> np.uint64(32) == sequence & np.uint64(0xFFFFFFFF)
         return np.where(is_same, drained & np.uint64(0xFFFFFFFF), np.uint64(0)).astype(np.int64)
 
     def _pending(self) -> list[_Rows]:
-        """Finished rows that are in no part, in the order in which their segments were taken."""
+        """Finished rows that are in no part, in the order of their segments' sequence numbers."""
         return self._look()[0]
 
     def _look(self) -> tuple[list[_Rows], bool]:
-        """The same, and whether that is sure: the program may be about to find what another agent had claimed."""
+        """The same, and whether it is certain: the program may be about to find a claim of another agent."""
         used = self._used()
         state = self._fields["state"][:used].copy()
         sequence = self._fields["sequence"][:used].copy()
@@ -272,7 +272,7 @@ class Ring:
         self._fence()
         written = self._fields["written"][:used].astype(np.int64)
         self._fence()
-        # What a segment holds that was taken anew meanwhile is not what was meant: that waits for the next call.
+        # A segment that was taken again meanwhile holds other rows, which are left to the next call.
         is_same = self._fields["sequence"][:used] == sequence
         is_settled = is_same & (sequence > 0)
         filled = (state == schema.OWNED) | (state == schema.FULL)
@@ -284,12 +284,12 @@ class Ring:
         return found, is_sure
 
     def _claim(self, number: int, sequence: int) -> bool:
-        """Keep the program from overwriting a segment: it sees the claim, or we see that the sequence changed."""
+        """Keep the program from overwriting a segment: it sees the claim, or the agent sees a new sequence number."""
         self._claimed[number] = sequence
         self._fence()
         found = int(self._fields["sequence"][number])
         if number in self._inherited:
-            for _ in range(_TRIES):  # the program is about to find the claim that was there before
+            for _ in range(_TRIES):  # the program is about to find the earlier claim
                 if found:
                     break
                 time.sleep(_PAUSE_S)
@@ -302,7 +302,7 @@ class Ring:
         return False
 
     def _last_end(self, rows: _Rows) -> int:
-        """When the last of the rows ended. What the program overwrites meanwhile cannot be claimed either."""
+        """When the last of the rows ended. Rows that the program overwrites meanwhile cannot be claimed either."""
         start, duration = (self._columns[name][rows.segment, rows.begin : rows.end] for name in ("start", "duration"))
         return int((start + duration).max())
 

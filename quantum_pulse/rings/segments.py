@@ -1,4 +1,4 @@
-"""The segments of a ring file: rows that are in no part yet. Nothing in them is trusted."""
+"""The segments of a ring file, with rows that are in no part yet. None of their content is trusted."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 
 class Layout:
-    """Which segments a ring file has, going by its header and by what is really there."""
+    """The segments of a ring file, as its header and its size say."""
 
     def __init__(self, file: int, limit: int, used: int, *, overwrites: bool) -> None:
-        """`limit` and `used` are what the header says, as well as whether the program overwrites."""
+        """`limit`, `used` and `overwrites` are those of the header."""
         size = os.fstat(file).st_size
         self.file = file
         self.overwrites = overwrites
         self.base = schema.segments_at(limit)
-        #: Whole segments that may hold anything.
+        #: Whole segments that may be in use.
         self.count = max(min(used, limit, (size - self.base) // schema.SEGMENT_BYTES), 0)
         self.is_cut = self.count < min(used, limit)
-        #: Those of them that are not all zeros, ascending: of a sparse file few, however long it is.
+        #: Those that are not all zeros, ascending. A sparse file has few, however long it is.
         self.numbers = self._filled()
         self._drained = self._table()
 
     def _filled(self) -> list[int]:
-        """The segments that have blocks, in memory or on a disk."""
+        """The segments that are allocated, in memory or on a disk."""
         found: list[int] = []
         end = self.at(self.count)
         for begin, stop in _data(self.file, self.base, end):
@@ -48,7 +48,7 @@ class Layout:
         return found
 
     def _table(self) -> dict[int, int]:
-        """What the agent has noted of each segment in `numbers`, where it is not 0."""
+        """The agent's entries for the segments in `numbers`, without those that are 0."""
         import numpy as np
 
         begin, end = schema.RING_HEADER_BYTES, schema.RING_HEADER_BYTES + 8 * self.count
@@ -61,23 +61,23 @@ class Layout:
         return found
 
     def at(self, number: int) -> int:
-        """Offset of a segment."""
+        """The offset of a segment."""
         return self.base + number * schema.SEGMENT_BYTES
 
     def begin(self, number: int, sequence: int) -> int:
-        """The first row of a segment that is in no part, as far as the agent has noted it."""
+        """The first row of a segment that is in no part, according to the agent."""
         drained = self._drained.get(number, 0)
         return drained & schema.WORD if drained >> 32 == sequence & schema.WORD else 0
 
 
 def _data(file: int, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """What a file has between two offsets, without its holes; all of it where the file system does not know holes."""
+    """The data of a file between two offsets, without holes; all of it if the file system knows no holes."""
     while begin < end:
         try:
             start = os.lseek(file, begin, os.SEEK_DATA)
             stop = os.lseek(file, start, os.SEEK_HOLE)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # else there is a hole up to the end
+            if error.errno != errno.ENXIO:  # otherwise a hole reaches to the end
                 yield begin, end
             return
         if start >= end:
@@ -87,12 +87,12 @@ def _data(file: int, begin: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def with_slots(layout: Layout) -> list[int]:
-    """Offsets of the segments that have slots instead of rows."""
+    """Offsets of the segments that hold slots instead of rows."""
     return [layout.at(number) for number in layout.numbers if _state(layout, number) == schema.HAS_SLOTS]
 
 
 def with_texts(layout: Layout) -> list[texts.Area]:
-    """The texts in segments that have them instead of rows."""
+    """The texts in segments that hold texts instead of rows."""
     found = []
     for number in layout.numbers:
         if _state(layout, number) != schema.HAS_TEXTS:
@@ -105,22 +105,22 @@ def with_texts(layout: Layout) -> list[texts.Area]:
 
 
 def rows(layout: Layout, damage: list[str]) -> Batch:
-    """All rows that are in no part. What is wrong goes to `damage`."""
+    """All rows that are in no part. Faults are added to `damage`."""
     return joined([own for number in layout.numbers if (own := _rows(layout, number, damage)) is not None])
 
 
 def plausible(
     samples: Batch, operations: Sequence[Definition | None], errors: int, anchor_ns: int
 ) -> npt.NDArray[np.bool_]:
-    """Which samples can be what a core wrote. It writes no row that fails this; garbage mostly does.
+    """Which samples a core can have written. No row of a core fails this check; garbage usually does.
 
-    `operations` are those of the journal by their numbers, None where it names none; `anchor_ns` turns `start` into
+    `operations` are those of the journal by their numbers, with None for unknown ones; `anchor_ns` converts `start` to
     Unix time.
     """
     import numpy as np
 
     columns = samples.columns
-    # What each row of an operation weighs, 0 where no row can be of it.
+    # The weight of each row of an operation; 0 if it can have no rows.
     weights = np.array([0 if one is None else one.sample_every for one in operations] or [0], np.int64)
     number = columns["operation"]
     good: npt.NDArray[np.bool_] = number < len(weights)
@@ -139,15 +139,14 @@ def plausible(
 
 
 def plausible_collections(collections: Batch, anchor_ns: int) -> npt.NDArray[np.bool_]:
-    """As `plausible`, of garbage collections: the generation is where samples have the error, and what was freed where
-    they have the parent."""
+    """As `plausible`, for garbage collections: `error` is the generation, and `parent` the number of freed objects."""
     columns = collections.columns
     good: npt.NDArray[np.bool_] = (columns["error"] <= _OLDEST_GENERATION) & (columns["parent"] >= 0)
     return good & _in_time(collections, anchor_ns)
 
 
 def _in_time(batch: Batch, anchor_ns: int) -> npt.NDArray[np.bool_]:
-    """Which rows are of times that a clock has shown, so that nothing runs over that is added up."""
+    """Which rows have times that a clock can have shown, so that sums do not overflow."""
     start, duration = batch.columns["start"], batch.columns["duration"]
     good: npt.NDArray[np.bool_] = (start >= 0) & (start < schema.MOST_NS)
     good &= (duration >= 0) & (duration < schema.MOST_NS)
@@ -156,7 +155,7 @@ def _in_time(batch: Batch, anchor_ns: int) -> npt.NDArray[np.bool_]:
 
 
 def _rows(layout: Layout, number: int, damage: list[str]) -> Batch | None:
-    """Rows of a segment that are in no part, or None when there are none."""
+    """The rows of a segment that are in no part; None if there are none."""
     import numpy as np
 
     base = layout.at(number)
@@ -164,7 +163,7 @@ def _rows(layout: Layout, number: int, damage: list[str]) -> Batch | None:
         before = _fields(layout.file, base)
         begin, end = layout.begin(number, before["sequence"]), before["written"]
         if not _makes_sense(layout, number, before, begin):
-            if attempt < 3:  # the program may be about to take the segment, field by field
+            if attempt < 3:  # the program may be taking the segment, field by field
                 time.sleep(0.001)
                 continue
             damage.append(f"the header of segment {number} makes no sense")
@@ -178,26 +177,26 @@ def _rows(layout: Layout, number: int, damage: list[str]) -> Batch | None:
             columns[name] = np.frombuffer(data, kind, end - begin, at + begin * kind.itemsize)
             at += schema.SEGMENT_ROWS * kind.itemsize
         columns["thread"] = np.full(end - begin, before["thread"], np.int64)
-        # A segment that was given back and taken again meanwhile has another number.
+        # A segment that was freed and taken again meanwhile has another number.
         if _fields(layout.file, base)["sequence"] == before["sequence"]:
             return Batch(columns)
     return None
 
 
 def _makes_sense(layout: Layout, number: int, fields: dict[str, int], begin: int) -> bool:
-    """Whether a core leaves the header of a segment so, of which the rows from `begin` on are in no part."""
+    """Whether a core can have left this header of a segment, whose rows from `begin` on are in no part."""
     end = fields["written"]
     if fields["state"] == schema.HAS_TEXTS:
         return end <= texts.SEGMENT_BYTES
     if fields["state"] > schema.HAS_TEXTS or end > schema.SEGMENT_ROWS:
         return False
     if fields["state"] == schema.FREE and fields["sequence"] == 0:
-        # About to be taken for the first time, so that no row was ever written; or being overwritten.
+        # About to be taken for the first time, so no row was ever written; or being overwritten.
         at = layout.at(number) + schema.SEGMENT_HEADER_BYTES
         return layout.overwrites or not any(os.pread(layout.file, _FIRST_ROW, at))
     if fields["state"] == schema.FREE:
-        return end in (0, begin)  # about to be taken again, after it was read to the end
-    # The process may have died, or be at work, between the two.
+        return end in (0, begin)  # about to be taken again, after all of it was read
+    # The process may have died between the two, or may be between them now.
     return begin <= end and 0 <= (fields["inverse"] ^ schema.WORD) - end <= _MOST_ROWS_AT_ONCE
 
 
@@ -215,7 +214,7 @@ def _fields(file: int, base: int) -> dict[str, int]:
 
 #: A sample and its details become visible together.
 _MOST_ROWS_AT_ONCE: Final = 1 + -(-schema.MOST_ATTRIBUTES // schema.VALUES_PER_ROW)
-#: Bytes of the first row's first column.
+#: Size of the first column in the first row.
 _FIRST_ROW: Final = struct.calcsize(schema.RING_COLUMNS[0][1])
 #: CPython has three generations, and numbers them from 0.
 _OLDEST_GENERATION: Final = 2

@@ -1,4 +1,4 @@
-"""The slots of a ring: which blocks are open, and what was lost, by operation and thread. Reading only."""
+"""Read the slots of a ring: open blocks, and losses by operation and thread."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 
 class Unfinished(NamedTuple):
-    """A block that was entered and not left. `operation` is a number that the names beside the ring resolve; `start` is
-    in ns on the core's clock, 0 where the block had only just begun."""
+    """A block that was entered and not left.
+
+    `operation` is a number that the journal resolves. `start` is in ns on the core's clock; 0 if the block had only
+    just begun.
+    """
 
     operation: int
     thread: int
@@ -39,9 +42,9 @@ class Lost(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """What the slots of a ring said at one moment, row by row as arrays of their fields.
+    """The slots of a ring at one moment, as an array for each field.
 
-    `places` are the numbers of the slots of those that are open.
+    `places` are the numbers of the slots with open blocks.
     """
 
     open: npt.NDArray[Any]
@@ -68,7 +71,7 @@ def _dtype(fields: Sequence[tuple[str, str, int]]) -> np.dtype[Any]:
 
 
 def read(file: int, segments: Iterable[int]) -> Slots:
-    """The slots of the ring that is open as `file`: those in its header, and in the segments at these offsets.
+    """Read the slots of the ring that is open as `file`, in its header and in the segments at these offsets.
 
     Raises OSError.
     """
@@ -90,9 +93,9 @@ def read(file: int, segments: Iterable[int]) -> Slots:
 def unfinished(
     before: Slots, after: Slots, entered: range, ended: npt.NDArray[np.int64], known: Iterable[int]
 ) -> tuple[list[Unfinished], int]:
-    """The blocks that were open all the time between two readings, and how many slots made no sense.
+    """The blocks that were open throughout two readings, and the number of slots that made no sense.
 
-    A running program fills slots while they are read, and what it changed meanwhile is not what they say.
+    A running program writes slots while they are read, so only slots that did not change can be believed.
     `entered` are the numbers of blocks of the recording, `ended` those of samples that were found between the two,
     `known` the operations that have a name.
     """
@@ -100,7 +103,7 @@ def unfinished(
 
     _, at, then = np.intersect1d(before.places, after.places, assume_unique=True, return_indices=True)
     rows = after.open[then][before.open[at] == after.open[then]]
-    # A block has a slot before it counts, and still has it for a moment when its sample stands.
+    # A block gets its slot before it is counted, and keeps it for a moment after its sample is written.
     rows = rows[(rows["span"] < entered.stop) & ~np.isin(rows["span"], ended)]
     good = np.isin(rows["operation"], np.fromiter(known, np.uint32)) & (rows["span"] >= entered.start)
     good &= (rows["weight"] > 0) & (rows["parent"] >= 0) & (rows["parent"] < rows["span"]) & (rows["task"] >= 0)
@@ -114,7 +117,7 @@ def unfinished(
 
 
 def losses(slots: Slots, known: Iterable[int], total: int) -> tuple[list[Lost], int]:
-    """What was lost by operation and thread, and how many slots made no sense. `total` is all that was lost."""
+    """Losses by operation and thread, and the number of slots that made no sense. `total` is the sum of all losses."""
     import numpy as np
 
     rows = slots.lost

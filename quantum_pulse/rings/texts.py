@@ -1,4 +1,4 @@
-"""Texts of a ring, by their numbers: names of errors and values of attributes."""
+"""The texts of a ring by their numbers: names of errors and values of attributes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 
 from quantum_pulse import schema
 
-#: Most bytes of texts in a segment.
+#: Room for texts in a segment, in bytes.
 SEGMENT_BYTES: Final = schema.SEGMENT_BYTES - schema.SEGMENT_HEADER_BYTES
 
 
 class Area(NamedTuple):
-    """Texts that stand behind one another: those whose numbers follow `before`."""
+    """Consecutive texts, whose numbers follow `before`."""
 
     before: int
     data: bytes
@@ -42,5 +42,5 @@ def numbered(areas: Iterable[Area]) -> list[str]:
     return texts
 
 
-#: More than any ring has room for; a number beyond it is damage.
+#: More texts than any ring has room for: a larger number is damage.
 _MOST: Final = 1 << 24

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from quantum_pulse.analysis.stacks import Frame
 from quantum_pulse.shown import visible
+from quantum_pulse.stacks import Frame
 from quantum_pulse.view.chart import CellChart, FigureChart
 
 
@@ -82,7 +82,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Icicle:
-    """Calls inside the calls that made them, as `analysis.stacks.icicle` builds them."""
+    """Calls inside the calls that made them, as `stacks.icicle` builds them."""
 
     whole: Frame
     label: str

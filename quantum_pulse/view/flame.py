@@ -8,9 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from quantum_pulse import arguments, files
-from quantum_pulse.analysis import stacks
-from quantum_pulse.analysis.stacks import Frame, Stack
+from quantum_pulse import arguments, files, stacks
+from quantum_pulse.stacks import Frame, Stack
 from quantum_pulse.view import html, icicle, numbers
 from quantum_pulse.view.document import Icicle
 

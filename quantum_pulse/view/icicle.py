@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
-from quantum_pulse.analysis.stacks import Frame
 from quantum_pulse.shown import visible
+from quantum_pulse.stacks import Frame
 from quantum_pulse.view import numbers
 from quantum_pulse.view.widths import width as text_width
 

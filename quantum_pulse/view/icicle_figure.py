@@ -6,8 +6,8 @@ from typing import Final
 
 from matplotlib.patches import Rectangle
 
-from quantum_pulse.analysis.stacks import Frame
 from quantum_pulse.shown import visible
+from quantum_pulse.stacks import Frame
 from quantum_pulse.view import icicle
 from quantum_pulse.view.figures import Chart
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from quantum_pulse.analysis import stacks
+from quantum_pulse import stacks
 from quantum_pulse.statistics import Statistic, shown_in
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import numbers, statistics

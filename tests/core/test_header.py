@@ -3,6 +3,7 @@
 import gc
 import os
 import threading
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -333,6 +334,7 @@ def test_a_stall_is_reported_now_and_then(rig, restart):
     end = calls[0] + 600_000_000
     while rig.core.now() < end:
         repeat(rig.probe(1), 10)
+        time.sleep(0.001)
     assert 2 <= len(calls) <= 3
     assert min(after - before for before, after in pairwise(calls)) > 200_000_000, (
         "a quarter of a second, as it is read"
@@ -342,6 +344,7 @@ def test_a_stall_is_reported_now_and_then(rig, restart):
     end = rig.core.now() + 300_000_000
     while rig.core.now() < end:
         repeat(rig.probe(1), 10)
+        time.sleep(0.001)
     assert len(calls) == count, "it has looked again"
     assert rig.totals()[2] == rig.agent["lost"] > 1000
 
@@ -415,9 +418,7 @@ def test_it_may_record_itself(rig, restart, how, on_full):
                 one()
             calls.clear()
             rig.agent["seen_ns"] = rig.core.now()
-            end = rig.core.now() + 250_000_000
-            while rig.core.now() < end:
-                pass
+            time.sleep(0.25)  # until then it is not called again
     rig.drain()
     totals = {}
     for row in rig.core.account():

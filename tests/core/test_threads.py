@@ -91,6 +91,17 @@ def test_what_an_ended_thread_left_is_not_lost(rig):
     assert {row.operation: row[2:] for row in rig.core.account()} == {1: (1, 1, 0), 2: (1, 0, 0)}
 
 
+@contextlib.contextmanager
+def often_switching():
+    """Threads take turns as often as the interpreter lets them, rather than every 5 ms."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def test_errors_that_are_new_in_many_threads_at_once(rig):
     """A name must never be taken for another, whichever thread comes first."""
     count, each = 8, 60
@@ -107,16 +118,12 @@ def test_errors_that_are_new_in_many_threads_at_once(rig):
             except kind:
                 pass
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
+    with often_switching():
         threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    finally:
-        sys.setswitchinterval(interval)
     for number, rows in by_operation(rig.drain()).items():
         assert [rig.errors[row.error] for row in rows] == [f"E{number}x{index}" for index in range(each)]
 
@@ -208,10 +215,10 @@ def test_nothing_follows_a_stop(rig, restart):
             with rig.probe(1), rig.probe(2):
                 pass
 
-    with recording_threads(*[blocks] * 3):
+    with often_switching(), recording_threads(*[blocks] * 3):
         for _ in range(25):
             restart()
-            time.sleep(0.005)
+            time.sleep(0.0005)
             rig.core.stop()
             rig.drain()
             started, committed, lost = rig.totals()

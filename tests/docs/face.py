@@ -22,8 +22,6 @@ from quantum_pulse.notebook.answers import Pulse
 PACKAGE = Path(qp.__file__).parent
 #: What `--as` of a magic binds is not returned by any function.
 ROOTS = {"quantum_pulse.notebook.answers.Pulse": Pulse}
-#: Public names of classes that only the package itself uses.
-INTERNAL = frozenset({"of", "evidence", "again", "plain", "from_plain", "summarised", "Evidence"})
 
 
 @cache
@@ -64,7 +62,7 @@ def _members(name: str, owner: type) -> Iterator[tuple[str, Any]]:
             for member, value in vars(base).items():
                 code = getattr(function_of(value), "__code__", None)
                 is_ours = code is not None and Path(code.co_filename).is_relative_to(PACKAGE)
-                if is_ours and (not member.startswith("_") or member == "__getitem__") and member not in INTERNAL:
+                if is_ours and (not member.startswith("_") or member == "__getitem__"):
                     yield f"{name}.{member}", value
 
 
@@ -78,12 +76,13 @@ def function_of(value: Any) -> Any:
 def _returned(value: Any) -> Iterator[tuple[str, Any]]:
     """Classes of the package in what a function returns, or in the fields of a class."""
     if inspect.isclass(value):
-        annotations = [note for one in value.__mro__ for note in vars(one).get("__annotations__", {}).values()]
+        fields = (field for one in value.__mro__ for field in vars(one).get("__annotations__", {}).items())
+        annotations = [note for name, note in fields if not name.startswith("_")]
     else:
         annotations = [getattr(function_of(value), "__annotations__", {}).get("return", "")]
     for note in annotations:
         for word in re.findall(r"[A-Z]\w+", str(note)):
-            if word not in INTERNAL and (module := _modules().get(word)):
+            if module := _modules().get(word):
                 found = getattr(importlib.import_module(module), word)
                 yield _name(found), found
 

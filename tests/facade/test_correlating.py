@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse import schema
-from quantum_pulse.analysis import recommendations, stacks
+from quantum_pulse import schema, stacks
+from quantum_pulse.analysis import recommendations
 from tests.facade.metrics import add_metrics
 from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 

@@ -129,8 +129,7 @@ def readers(capture, folder):
         "correlate": capture.correlate,
         "contrast": contrast,
         "compare": lambda: repr(capture.compare(capture)),
-        "report": lambda: capture.report(folder / "report.html"),
-        "report.md": lambda: capture.report(folder / "report.md"),
+        "report": lambda: capture.report(folder / "report.html").write(folder / "report.md"),
         **{
             f"export {name}": lambda name=name: capture.export(folder / name, overwrite=True)
             for name in ("out.csv", "out.json", "out.parquet", "out.trace.json")

@@ -43,17 +43,19 @@ REFUSED = [
     ("events", "event", None),
     ("events", "value", float("inf")),
 ]
-#: Strange, but nothing that cannot be read.
-STRANGE = [
-    ("samples", "start", 0),
-    ("samples", "duration_ns", schema.MOST_NS),
-    ("samples", "weight", (1 << 31) - 1),
-    ("samples", "span", 1 << 60),
-    ("samples", "thread", -LARGEST),
-    ("samples", "operation", ""),
-    ("metrics", "rss_bytes", LARGEST),
-    ("events", "event", "what"),
-]
+#: Strange, but nothing that cannot be read. What is in one capture does not hide each other.
+STRANGE = {
+    "long ago": [("samples", "start", 0)],
+    "large": [
+        ("samples", "duration_ns", schema.MOST_NS),
+        ("samples", "span", 1 << 60),
+        ("metrics", "rss_bytes", LARGEST),
+    ],
+    "many": [("samples", "weight", (1 << 31) - 1), ("samples", "thread", -LARGEST)],
+    "unnamed": [("samples", "operation", ""), ("events", "event", "what")],
+}
+#: Captures that the refused values are spread over, each value in a part of its own: all that reads one takes seconds.
+SHARES = 3
 
 
 @pytest.fixture(scope="module")
@@ -64,23 +66,40 @@ def recorded(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("table", "column", "value"), REFUSED, ids=lambda value: str(value)[:12])
-def test_a_value_that_no_recorder_writes_costs_its_part_and_is_named(recorded, tmp_path, table, column, value):
-    path = hostile.copied(recorded, tmp_path)
-    file = min((path / table).glob("*.parquet"))
+@pytest.fixture(scope="module")
+def of_many_parts(tmp_path_factory):
+    """A sound capture with more parts of each table than values are put into, and too few to be merged."""
+    return hostile.record(tmp_path_factory.mktemp("hostile") / "parts", rounds=6, calls=200)
+
+
+def with_values(path, values):
+    """Put each (table, column, value) into the capture, each into a part of its own. Returns their files."""
+    left = {table: sorted((path / table).glob("*.parquet")) for table in schema.TABLES}
+    files = []
+    for table, column, value in values:
+        files.append(left[table].pop(0))
+        hostile.rewrite(files[-1], hostile.with_value(column, value))
+    assert left["samples"], "one part of samples is sound"
+    return files
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_value_that_no_recorder_writes_costs_its_part_and_is_named(of_many_parts, tmp_path, share):
+    path = hostile.copied(of_many_parts, tmp_path)
     before = len(qp.open(path).samples())
-    rows = pq.read_metadata(file).num_rows
-    hostile.rewrite(file, hostile.with_value(column, value))
+    rows = {file.name: pq.read_metadata(file).num_rows for file in path.glob("*/*.parquet")}
+    files = with_values(path, REFUSED[share::SHARES])
     assert hostile.faults(path, tmp_path) == []
-    assert file.name in hostile.causes(path)
-    if table == "samples":
-        assert len(qp.open(path).samples()) == before - rows
+    causes = hostile.causes(path)
+    assert [file.name for file in files if file.name not in causes] == []
+    lost = sum(rows[file.name] for file in files if file.parent.name == "samples")
+    assert len(qp.open(path).samples()) == before - lost
 
 
-@pytest.mark.parametrize(("table", "column", "value"), STRANGE, ids=lambda value: str(value)[:12])
-def test_a_strange_value_stops_nothing(recorded, tmp_path, table, column, value):
-    path = hostile.copied(recorded, tmp_path)
-    hostile.rewrite(min((path / table).glob("*.parquet")), hostile.with_value(column, value))
+@pytest.mark.parametrize("values", STRANGE.values(), ids=STRANGE)
+def test_a_strange_value_stops_nothing(of_many_parts, tmp_path, values):
+    path = hostile.copied(of_many_parts, tmp_path)
+    with_values(path, values)
     assert hostile.faults(path, tmp_path) == []
 
 

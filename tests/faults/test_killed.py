@@ -26,7 +26,7 @@ from tests.faults import account
 from tests.faults.program import running
 
 NURSERY = Path(__file__).with_name("nursery.py")
-KILLS = int(os.environ.get("KILLS", "12"))
+KILLS = int(os.environ.get("KILLS", "6"))
 NAMES = [*(f"OUTER_{n}" for n in range(4)), *(f"INNER_{n}" for n in range(4)), "TASK"]
 
 

@@ -163,13 +163,15 @@ CORPUS = [
     "__name__",
     "sorted(k for k in globals() if k.startswith('__') and k != '__annotations__')",
 ]
+#: Cells whose effect is that of the front end as well: what is displayed, changed later, cleared, asked for or drawn.
+IN_FRONT = CORPUS[CORPUS.index("from IPython.display import display, HTML\ndisplay(HTML('<b>x</b>'))\n3") :]
 #: What is typed where a cell asks for it.
 TYPED = "somebody"
 
 
-def cells(magic):
-    """The whole notebook: a set-up, the corpus with or without the magic, and what it left in the namespace."""
-    return [SETUP, HIDE, *((MAGIC + source if magic else source) for source in CORPUS), NAMES]
+def cells(magic, sources=CORPUS):
+    """A whole notebook: a set-up, the cells with or without the magic, and what they left in the namespace."""
+    return [SETUP, HIDE, *((MAGIC + source if magic else source) for source in sources), NAMES]
 
 
 def is_answer(output):
@@ -205,15 +207,15 @@ def settled(text):
     return re.sub(r"\d.* per loop .*", "per loop", text)
 
 
-def differences(plain, timed):
+def differences(plain, timed, sources=CORPUS):
     """Cells that behave differently under the magic: (source, rows without it, rows with it, number of answers).
 
-    `plain` and `timed`: for each cell of `cells` the rows of `outputs`; those of `timed` without the answers, with
+    `plain` and `timed`: for each cell of `cells(…, sources)` the rows of `outputs`; those of `timed` without the answers, with
     their number: (rows, answers).
     """
-    assert len(CORPUS) >= 60
+    assert len(sources) >= 30
     found = []
-    for source, expected, (seen, answers) in zip(cells(False)[2:], plain[2:], timed[2:], strict=True):
+    for source, expected, (seen, answers) in zip(cells(False, sources)[2:], plain[2:], timed[2:], strict=True):
         is_timed = source != NAMES
         one, other = [comparable(row, False) for row in expected], [comparable(row, is_timed) for row in seen]
         # What cannot be compiled does not run, so there is nothing to answer.

@@ -26,14 +26,14 @@ def notebook(sources, **metadata):
     return made
 
 
-def compared(plain, timed):
+def compared(plain, timed, sources=corpus.CORPUS):
     """`corpus.differences` of two notebooks that were run."""
     counted = []
     for cell in timed.cells:
         answers = sum(map(corpus.is_answer, cell.outputs))
         cell.outputs = [output for output in cell.outputs if not corpus.is_answer(output)]
         counted.append((corpus.outputs(cell), answers))
-    return corpus.differences(list(map(corpus.outputs, plain.cells)), counted)
+    return corpus.differences(list(map(corpus.outputs, plain.cells)), counted, sources)
 
 
 def test_in_a_kernel(tmp_path):
@@ -50,22 +50,26 @@ async def executed(sources, folder):
     return await client.async_execute()
 
 
-# Both show answers in test_in_browsers.py; that all cells do the same in the second one as well is a long run.
+# Most cells concern the kernel alone, and run in one above; that they do the same in each front end is a long run.
 @pytest.mark.parametrize(
-    "application", [pytest.param(one, marks=[pytest.mark.slow] if one == "notebook" else []) for one in APPLICATIONS]
+    ("application", "sources"),
+    [
+        pytest.param("jupyterlab", corpus.IN_FRONT, id="jupyterlab"),
+        *(pytest.param(one, corpus.CORPUS, id=f"{one}, all", marks=pytest.mark.slow) for one in APPLICATIONS),
+    ],
 )
-def test_in_a_browser(application, tmp_path):
+def test_in_a_browser(application, sources, tmp_path):
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     names = ("plain.ipynb", "timed.ipynb")
     for name, magic in zip(names, (False, True), strict=True):
-        nbformat.write(notebook(corpus.cells(magic), kernelspec=kernel), tmp_path / name)
+        nbformat.write(notebook(corpus.cells(magic, sources), kernelspec=kernel), tmp_path / name)
     with serving(tmp_path, application) as address_of, pages(offline=False) as new_page:
         running = {}
         for name in names:
             running[name] = new_page()
             run_all(running[name], address_of(name))
         done = [saved(running[name], tmp_path / name) for name in names]
-    assert compared(*done) == []
+    assert compared(*done, sources) == []
 
 
 def saved(page, path):

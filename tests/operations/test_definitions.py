@@ -10,7 +10,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.errors import DefinitionError
-from quantum_pulse.operations import DEFAULT_PRIORITY, Definition, checked, registry
+from quantum_pulse.operations import DEFAULT_PRIORITY, checked, definition_of, plain_definition, registry
 from tests.operations.conftest import samples
 
 
@@ -41,7 +41,7 @@ def test_defaults():
     assert heartbeat.priority == DEFAULT_PRIORITY == 3
     assert heartbeat.budget_us is None
     assert heartbeat.budget_quantile == 0.99
-    assert qp.op(budget_us=5, budget_quantile=0.5).again().budget_quantile == 0.5
+    assert qp.op(budget_us=5, budget_quantile=0.5)._again().budget_quantile == 0.5
 
 
 def test_equal_definitions_are_not_aliases():
@@ -165,12 +165,12 @@ def test_what_op_says_of_itself():
 
 def test_a_definition_survives_json():
     definition = Trading.HEARTBEAT.definition._replace(expect_us=(1.5, 2.0), sample_every=7, detail=True)
-    plain = json.loads(json.dumps(definition.plain()))
-    assert Definition.from_plain(plain) == definition
+    plain = json.loads(json.dumps(plain_definition(definition)))
+    assert definition_of(plain) == definition
     # A later version may know more, an earlier one knew less.
     plain["new"] = plain["category"]["new"] = 1
     del plain["detail"]
-    assert Definition.from_plain(plain) == definition._replace(detail=False)
+    assert definition_of(plain) == definition._replace(detail=False)
 
 
 def test_definitions_are_made_in_any_module():

@@ -88,14 +88,14 @@ def hostile(path):
 
 
 def without_metrics(path):
-    shutil.copytree(ENGINE, path)
-    shutil.rmtree(path / "metrics")
-    shutil.rmtree(path / "events")
+    one_operation(path)
+    for table in ("metrics", "events"):
+        shutil.rmtree(path / table, ignore_errors=True)
     return path
 
 
 def with_losses(path):
-    shutil.copytree(ENGINE, path)
+    one_operation(path)
     file = next((path / "processes").glob("*.json"))
     process = json.loads(file.read_text())
     process["losses"] = [

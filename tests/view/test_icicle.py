@@ -5,8 +5,8 @@ import json
 import pytest
 
 import quantum_pulse as qp
-from quantum_pulse.analysis import stacks
-from quantum_pulse.analysis.stacks import Stack
+from quantum_pulse import stacks
+from quantum_pulse.stacks import Stack
 from quantum_pulse.view import icicle
 from quantum_pulse.view.flame import Flame
 from tests import browser

@@ -26,6 +26,20 @@ def engine(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def slow_exchange(tmp_path_factory):
+    """A report with recommendations."""
+    path = tmp_path_factory.mktemp("report") / "slow_exchange.html"
+    qp.open(captures.SLOW_EXCHANGE).report(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A capture whose report is written in no time."""
+    return captures.one_operation(tmp_path_factory.mktemp("small") / "engine")
+
+
 @pytest.fixture(scope="module", params=captures.KINDS, ids=lambda kind: kind.__name__)
 def odd(request, tmp_path_factory):
     """The kind, and a report of a capture of it, as HTML, Markdown and text."""
@@ -137,13 +151,13 @@ def test_it_is_accessible_and_fits(engine, scheme, width):
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
 
 
-def test_the_command(tmp_path, capsys, monkeypatch):
+def test_the_command(small, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["report", str(captures.ENGINE)]) == 0
+    assert main(["report", str(small)]) == 0
     assert Path("engine.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    assert main(["report", str(captures.ENGINE), "-o", "deep/er/x.md", "--baseline", str(captures.ENGINE)]) == 0
+    assert main(["report", str(small), "-o", "deep/er/x.md", "--baseline", str(small)]) == 0
     assert "replaced" not in capsys.readouterr().out
-    assert main(["report", str(captures.ENGINE), "-o", "deep/er/x.md", "--baseline", str(captures.ENGINE)]) == 0
+    assert main(["report", str(small), "-o", "deep/er/x.md", "--baseline", str(small)]) == 0
     assert re.fullmatch(r"deep/er/x\.md: \d+ kB, replaced\n", capsys.readouterr().out)
     assert "## Comparison" in Path("deep/er/x.md").read_text(encoding="utf-8")
     capsys.readouterr()
@@ -153,16 +167,15 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         (["--baseline", "nowhere"], "nowhere does not exist"),
         (["-o", "engine.html/x.html"], "Not a directory"),
     ):
-        assert main(["report", str(captures.ENGINE), *misuse]) == 2
+        assert main(["report", str(small), *misuse]) == 2
         assert why in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("width", [1300, 420])
-def test_recommendations_are_read_without_scrolling(tmp_path, width):
-    qp.open(captures.SLOW_EXCHANGE).report(tmp_path / "report.html")
+def test_recommendations_are_read_without_scrolling(slow_exchange, width):
     with pages(viewport={"width": width, "height": 900}) as new_page:
         page = new_page()
-        page.goto((tmp_path / "report.html").as_uri())
+        page.goto(slow_exchange.as_uri())
         advice = page.locator("#advice")
         assert advice.locator("dt").all_inner_texts()[:4] == ["Try", "Evidence", "Why", "Record next time"]
         assert advice.locator(".scroll").count() == 0
@@ -182,8 +195,8 @@ def test_entries_in_each_format():
     assert max(map(len, lines)) <= 100
 
 
-def test_arguments_that_are_none(tmp_path):
-    capture = qp.open(captures.ENGINE)
+def test_arguments_that_are_none(small, tmp_path):
+    capture = qp.open(small)
     for options, said in (
         ({"path": 5}, "path must be a path, such as 'report.html', not 5"),
         ({"baseline": 5}, "baseline must be a capture, as qp.open\\(path\\) gives it, or its path, not 5"),
@@ -200,7 +213,7 @@ def test_arguments_that_are_none(tmp_path):
         capture.report(tmp_path / "folder.html")
 
 
-def test_a_reader_that_has_gone():
-    command = f"{sys.executable} -m quantum_pulse report {captures.ENGINE} --format text | true"
+def test_a_reader_that_has_gone(small):
+    command = f"{sys.executable} -m quantum_pulse report {small} --format text | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stderr == ""

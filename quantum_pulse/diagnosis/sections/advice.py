@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from quantum_pulse.analysis.display import correlations
 from quantum_pulse.diagnosis.findings import Findings
 from quantum_pulse.diagnosis.section import Links, ReportSection
-from quantum_pulse.view import correlations
 from quantum_pulse.view.document import Block, Entries, Paragraph
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from quantum_pulse.analysis.display import comparisons
 from quantum_pulse.diagnosis.findings import Findings
 from quantum_pulse.diagnosis.section import Links, ReportSection
-from quantum_pulse.view import comparisons
 from quantum_pulse.view.document import Block, Name
 
 

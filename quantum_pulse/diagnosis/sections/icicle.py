@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from quantum_pulse.analysis import stacks
+from quantum_pulse import stacks
 from quantum_pulse.diagnosis.findings import Findings
 from quantum_pulse.diagnosis.section import Links, ReportSection
 from quantum_pulse.view import numbers

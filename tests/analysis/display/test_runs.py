@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from quantum_pulse.analysis.display import runs as view
 from quantum_pulse.analysis.runs import Runs
-from quantum_pulse.view import runs as view
 
 MS = 1_000_000
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from quantum_pulse.analysis.compared import DIFFERS, ENDED_STATES, directed
-from quantum_pulse.shown import clean
+from quantum_pulse.analysis.compared import BATCHED, DIFFERS, ENDED_STATES, ENOUGH_RUNS, MOVED, VERDICTS, directed
+from quantum_pulse.shown import clean, visible
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import html, markdown, numbers, text
 from quantum_pulse.view.document import (
@@ -93,7 +93,45 @@ def blocks(
 
 def summary(comparison: Comparison) -> list[str | Name]:
     """The verdict in a sentence or two, with what limits it."""
-    return with_names(comparison.summarised(marked), are_code=False)
+    return with_names(_sentences(comparison, marked), are_code=False)
+
+
+def plain_summary(comparison: Comparison) -> str:
+    """The same as text alone."""
+    return _sentences(comparison, visible)
+
+
+def _sentences(comparison: Comparison, quoted: Callable[[str], str]) -> str:
+    """The summary, with names from outside made safe to show by `quoted`."""
+    if comparison.same_recording:
+        return "Both sides are the same recording, so there is nothing to compare."
+    operations = comparison.judged.groupby("operation", sort=False)["verdict"].agg(set)
+    order = (*VERDICTS, MOVED, BATCHED)
+    # Each operation counts once, for what matters most of it.
+    worst = [next(verdict for verdict in order if verdict in found) for found in operations]
+    counts = [f"{worst.count(verdict)} {verdict.replace('_', ' ')}" for verdict in order if verdict in worst]
+    text = f"Of {len(operations)} operations: {', '.join(counts)}." if counts else "Nothing to compare."
+    if set(comparison.table["verdict"]) <= {"added", "removed"}:
+        text += " No operation has calls on both sides, so nothing was compared."
+    if not comparison.between_runs:
+        text += (
+            " There is one run per side, so variation between runs is unknown and may explain the differences: "
+            f"record {ENOUGH_RUNS} runs per side, each at another time, or keep a history."
+        )
+    if len(comparison.warmup):
+        text += (
+            f" Excluded as warm-up: the first {int(comparison.warmup['set_aside'].sum()):,} of "
+            f"{int(comparison.warmup['samples'].sum()):,} samples of {_first(comparison.warmup['operation'], quoted)}."
+        )
+    if comparison.differences:
+        text += f" The recording conditions differ: {'; '.join(map(quoted, comparison.differences))}."
+    return text
+
+
+def _first(operations: pd.Series[Any], quoted: Callable[[str], str]) -> str:
+    """Up to three of the operations by name."""
+    names = list(dict.fromkeys(map(str, operations)))
+    return ", ".join(map(quoted, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def reasons(comparison: Comparison) -> list[Text]:
