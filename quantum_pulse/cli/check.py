@@ -80,7 +80,7 @@ def _check(options: argparse.Namespace) -> int:
 def _text(budgets: pd.DataFrame, _: tuple[str, ...]) -> str:
     from quantum_pulse.view import budgets as words
 
-    return words.lines(budgets)
+    return words.lines(budgets.to_dict("index"))
 
 
 def _markdown(budgets: pd.DataFrame, _: tuple[str, ...]) -> str:
