@@ -1,7 +1,7 @@
 """How often the analysis is wrong when nothing happened, and how often it finds what did.
 
-Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibration`` takes under ten minutes on a quiet
-core, and says on stderr where it is. CALIBRATION_TRIALS=5 has five times as many trials of everything, and takes five
+Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibration`` says on stderr where
+it is. CALIBRATION_TRIALS=5 has five times as many trials of everything, and takes five
 times as long; names of studies after it, as ``CALIBRATION_ONLY=contrasts,incidents``, leave out the others.
 """
 
