@@ -20,6 +20,13 @@ LONGEST: Final = 0.25
 STRETCHES: Final = 4096
 #: Intervals between two places where a start may end (White 1997).
 BATCH: Final = 5
+#: A short start is beyond all intervals of its length later in the run, by this factor at least.
+BEYOND: Final = 1.3
+#: The lengths in which it is noticed, and the fewest later intervals to compare it with.
+SHORT: Final = (2, 4, 8, 16)
+FEWEST_LATER: Final = 8
+#: The longest that a short start is sought for.
+MOST_SHORT: Final = 64
 #: Variance of normal scores below which they are all equal; else it is about 1.
 NOTHING: Final = 1e-9
 
@@ -29,9 +36,10 @@ def settling(durations: npt.NDArray[Any], *, alpha: float = ALPHA) -> int:
 
     First a test: for starts of 1, 2, 4, ... intervals up to LONGEST of the run, the mean of their normal scores (van
     der Waerden 1952) against that of the rest, with the rest's long-run variance and Student's t, as many tests as
-    starts (Bonferroni). So on a stationary series, of whatever distribution, something is found with probability
-    `alpha` at most. Then where the start ends: MSER-5 (White 1997), the place from which on the mean is known best. The
-    start may be slower than the rest or faster, as where queues are empty at first.
+    starts (Bonferroni). That holds at `alpha` for any distribution, but scores of a few values are bounded, however
+    slow these are: `_far_beyond` sees those. Then where the start ends: MSER-5 (White 1997), the place from which on
+    the mean is known best; where that is late in the run, as of a run that wanders, the place of the best single step.
+    The start may be slower than the rest or faster, as where queues are empty at first.
     """
     import numpy as np
 
@@ -41,7 +49,8 @@ def settling(durations: npt.NDArray[Any], *, alpha: float = ALPHA) -> int:
     if longest < 1:
         return 0
     logs = np.log(np.maximum(durations[: count * width], SHORTEST))
-    scores = normal_scores(logs.reshape(count, width).mean(axis=1))
+    levels = logs.reshape(count, width).mean(axis=1)
+    scores = normal_scores(levels)
     rest = scores[longest:]
     variance = float(rest.var())
     if variance < NOTHING:
@@ -52,10 +61,45 @@ def settling(durations: npt.NDArray[Any], *, alpha: float = ALPHA) -> int:
     lengths = 2 ** np.arange(int(np.log2(longest)) + 1)
     means = np.cumsum(scores[:longest])[lengths - 1] / lengths
     errors = np.sqrt(variance * (1 / lengths + 1 / rest.size))
-    if np.abs((means - rest.mean()) / errors).max() <= student_quantile(alpha / 2 / lengths.size, freedom):
+    found = np.abs((means - rest.mean()) / errors).max() > student_quantile(alpha / 2 / lengths.size, freedom)
+    short = _far_beyond(levels, longest, alpha)
+    if not found and not short:
         return 0
     end = mser(scores) * width
-    return end if end <= LONGEST * durations.size else 0
+    if 0 < end <= LONGEST * durations.size:
+        return end
+    # A run that changed on the way settles only where its start is unlike everything that follows.
+    return _step(levels[: min(longest, MOST_SHORT)], levels[longest:]) * width if short else 0
+
+
+def _far_beyond(levels: npt.NDArray[Any], longest: int, alpha: float) -> int:
+    """The shortest of SHORT whose first values are beyond all later ones of as many; 0 for none.
+
+    Means of intervals of that length in the rest show how much they vary, dependence included. The start must be
+    further from their mean than any of them by BEYOND, which rare slow samples and bursts are not, and by Student's t.
+    """
+    import numpy as np
+
+    rest = levels[longest:]
+    for length in SHORT:
+        later = rest[: rest.size // length * length].reshape(-1, length).mean(axis=1)
+        if length > longest or later.size < FEWEST_LATER:
+            break
+        distances = np.abs(later - later.mean())
+        distance = abs(float(levels[:length].mean()) - float(later.mean()))
+        error = float(later.std(ddof=1)) * float(np.sqrt(1 + 1 / later.size))
+        least = student_quantile(alpha / 2 / len(SHORT), later.size - 1) * error
+        if distance > max(BEYOND * float(distances.max()), least):
+            return length
+    return 0
+
+
+def _step(start: npt.NDArray[Any], rest: npt.NDArray[Any]) -> int:
+    """How many values of the start are on the other side of the best single step from the rest."""
+    import numpy as np
+
+    sizes = np.arange(1, start.size + 1)
+    return int(np.argmax(np.abs(np.cumsum(start - rest.mean())) / np.sqrt(sizes))) + 1
 
 
 def mser(scores: npt.NDArray[Any]) -> int:

@@ -890,16 +890,16 @@ class Capture:
 
         Notes
         -----
-        The surroundings are twice as long as the interval before it and twice as long after it; what
+        The surroundings are three times as long as the interval before it and three times as long after it; what
         one side lacks, at an edge of the capture, the other has more of. Both are cut into windows of a
-        twentieth of the interval, for metrics of at least their own interval.
+        thirtieth of the interval, for metrics of at least their own interval.
 
         Examples
         --------
         >>> capture = qp.sample("slow_exchange")
         >>> found = capture.contrast(1.05, 1.85, chosen_by=capture.operations.Engine.SUBMIT)
         >>> found.table.loc[0, ["what", "name", "measure"]].tolist()
-        ['operation', 'Engine.RISK_VAR', 'p95_us']
+        ['metric', 'cpu_process_percent', 'level']
         """
         from quantum_pulse.facade import contrasting
 

@@ -5,6 +5,7 @@ import pytest
 
 from quantum_pulse import analysis
 from quantum_pulse.analysis.warmup import mser, settling
+from tests.analysis.series import persistent
 
 
 @pytest.fixture
@@ -92,3 +93,25 @@ def test_a_start_makes_an_answer_less_sure(rng):
     assert left_in["verdict"].tolist() != ["equivalent"] * 3
     widths = [table["ci_high"] - table["ci_low"] for table in (left_in, set_aside)]
     assert (widths[0][1:] > 2 * widths[1][1:]).all()
+
+
+@pytest.mark.parametrize(("count", "first", "factor"), [(100, 4, 3), (300, 10, 2), (1000, 6, 2.5), (2000, 190, 1.25)])
+@pytest.mark.parametrize("phi", [0.0, 0.5])
+def test_short_starts_and_long_ones(count, first, factor, phi):
+    """As of a compiler: a few very slow iterations, or many that are a bit slower."""
+    rng = np.random.default_rng(15)
+    near = 0
+    for _ in range(20):
+        durations = 50_000 * np.exp(0.06 * persistent(rng, count, 1, phi)[:, 0])
+        durations[:first] *= factor
+        found = settling(durations)
+        near += first / 2 <= found <= 2 * first + 5
+    assert near >= 14
+
+
+def test_one_slow_sample_at_first_is_no_start():
+    """Rare slow samples come at any time, and so now and then at first."""
+    rng = np.random.default_rng(16)
+    durations = 50_000 * np.exp(0.1 * rng.standard_normal(1000)) * np.where(rng.random(1000) < 0.02, 10, 1)
+    durations[0] = 500_000
+    assert settling(durations) == 0

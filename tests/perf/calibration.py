@@ -1,10 +1,14 @@
 """How often the analysis is wrong when nothing happened, and how often it finds what did.
 
-Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibration``; about twenty minutes.
+Each rate has its 95 % interval (Wilson 1927). ``python -m tests.perf calibration`` says on stderr where
+it is. CALIBRATION_TRIALS=5 has five times as many trials of everything, and takes five
+times as long; names of studies after it, as ``CALIBRATION_ONLY=contrasts,incidents``, leave out the others.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,9 +27,10 @@ from tests.analysis import step_cases
 from tests.analysis.series import persistent
 from tests.perf import statistics
 
-TRIALS = 200
-MANY_TRIALS = 1000
-FEW_TRIALS = 60
+TIMES = float(os.environ.get("CALIBRATION_TRIALS", "1"))
+TRIALS = round(100 * TIMES)
+MANY_TRIALS = round(300 * TIMES)
+FEW_TRIALS = round(30 * TIMES)
 #: Verdicts that say that something changed; with one run per side, in these two runs.
 ALARMS = ("regressed", "improved", "differs")
 
@@ -148,6 +153,34 @@ def histories_of_runs(trials: int) -> None:
                 hits += bool({"regressed", "improved"} & set(found.table["verdict"]))
             what = "a history of 10" if known else "no history"
             report(f"compare: runs that differ, {runs} per side, {what}, 16 operations", hits, trials, "≤ 5 %")
+
+
+def planted_between_runs(trials: int) -> None:
+    """Five runs a side of which each differs by 4 %, and what is found of a change in one of 16 operations."""
+    for size, bar in ((0.0, "≤ 5 %"), (0.07, "none set"), (0.10, "≥ 80 %"), (0.20, "none set")):
+        rng, hits = np.random.default_rng(12), 0
+        for _ in range(trials):
+            sides = [
+                [run(latency(rng, 300, 16) * np.exp(0.04 * rng.standard_normal(16))) for _ in range(5)]
+                for _ in range(2)
+            ]
+            for own in sides[1]:
+                own["Op.0"] = own["Op.0"] * (1 + size)
+            table = analysis.compare_samples(*sides, quantiles=(0.5,), min_effect=0).table
+            rows = table[table["operation"] == "Op.0"] if size else table
+            hits += bool(rows["verdict"].isin(["regressed"] if size else ALARMS).any())
+        what = f"+{size:.0%} in one of 16 operations, found" if size else "nothing changed, any alarm"
+        report(f"compare: 5 runs per side that differ by 4 %, no smallest effect, {what}", hits, trials, bar)
+
+
+def short_starts(trials: int) -> None:
+    """As of a compiler: a few very slow iterations, or many that are a bit slower; the noise is partly persistent."""
+    rng = np.random.default_rng(13)
+    for count, first, factor in ((100, 4, 3), (300, 10, 2), (1000, 6, 2.5), (2000, 190, 1.25)):
+        series = 50_000 * np.exp(0.08 * persistent(rng, count, trials, 0.5))
+        series[:first] *= factor
+        hits = sum(warmup.settling(column) > 0 for column in series.T)
+        report(f"warm-up: first {first} of {count:,} {factor} times as slow, found", hits, trials, "none set")
 
 
 def starts(trials: int) -> None:
@@ -516,18 +549,32 @@ def speed() -> None:
     print(f"change_points, 100,000 values with ten steps: {seconds:.2f} s (bar: 1 s), {len(found)} found")
 
 
+STUDIES: list[tuple[Callable[[int], None], int]] = [
+    (planted_regressions, TRIALS),
+    (same_against_same, TRIALS),
+    (other_series, FEW_TRIALS),
+    (histories_of_runs, TRIALS),
+    (planted_between_runs, TRIALS),
+    (starts, MANY_TRIALS),
+    (short_starts, TRIALS),
+    (limits, MANY_TRIALS),
+    (steps, MANY_TRIALS),
+    (kinds_of_steps, FEW_TRIALS),
+    (histories, TRIALS),
+    (correlations, MANY_TRIALS),
+    (contrasts, FEW_TRIALS),
+    (incidents, FEW_TRIALS),
+]
+
+
 def main() -> None:
+    only = [name for name in os.environ.get("CALIBRATION_ONLY", "").split(",") if name]
+    chosen = [study for study in STUDIES if not only or study[0].__name__ in only]
     print("| case | rate | 95 % interval | trials | bar |\n| --- | --: | --- | --: | --- |", flush=True)
-    planted_regressions(TRIALS)
-    starts(MANY_TRIALS)
-    limits(MANY_TRIALS)
-    other_series(FEW_TRIALS)
-    histories_of_runs(TRIALS)
-    steps(MANY_TRIALS)
-    kinds_of_steps(FEW_TRIALS)
-    histories(TRIALS)
-    same_against_same(TRIALS)
-    correlations(MANY_TRIALS)
-    contrasts(TRIALS)
-    incidents(TRIALS)
-    speed()
+    begin = time.perf_counter()
+    for number, (study, trials) in enumerate(chosen, 1):
+        seconds = time.perf_counter() - begin
+        print(f"{number} of {len(chosen)}: {study.__name__}, after {seconds:.0f} s", file=sys.stderr, flush=True)
+        study(trials)
+    if not only:
+        speed()
