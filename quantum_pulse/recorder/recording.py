@@ -13,11 +13,13 @@ import time
 from quantum_pulse import core as cores
 from quantum_pulse import directories, folders, mounts, schema
 from quantum_pulse.arguments import real
+from quantum_pulse.core import contract
 from quantum_pulse.core.contract import CAUSES
 from quantum_pulse.directories import Folder
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, registry
 from quantum_pulse.recorder import environment, logs, options, overhead
+from quantum_pulse.recorder import sampling as samplings
 from quantum_pulse.recorder.journal import Journal
 from quantum_pulse.recorder.launching import Launcher
 from quantum_pulse.rings.lines import line_of
@@ -26,7 +28,7 @@ from quantum_pulse.rings.places import Place
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Any, Final, Self
@@ -51,6 +53,9 @@ LOOK_S: Final = 0.25
 FIRST_SEGMENTS: Final = 16
 #: At most this share of what is left of the memory or the disk is taken by the rings of one recording.
 SHARE_OF_ROOM: Final = 0.5
+
+#: What each level switches off while a recording runs.
+MUTED: Final = {"full": contract.NOTHING, "production": contract.DETAILS, "off": contract.ALL}
 
 NOTHING: Final = {"started": 0, "written": 0, "pending": 0, "open": 0, "lost": 0}
 
@@ -169,6 +174,7 @@ class Recorder:
         )
 
     def _make_files(self) -> None:
+        registry.sample(self._options.sampling)
         self._wake_fd = self._place.open_fifo()
         try:
             self._journal = Journal(self._place, self._name, self._first_lines())
@@ -205,6 +211,8 @@ class Recorder:
                 cpu_time=chosen.cpu_time,
                 most_values=chosen.attribute_values,
             )
+            if chosen.level == "off":
+                core.mute(MUTED["off"])
             for watch in chosen.watches:
                 core.watch(*watch)
         os.write(self._wake_fd, b"\0")  # a full pipe raises, and nobody reads it then
@@ -216,6 +224,7 @@ class Recorder:
             line_of({"process": self._described()}),
             line_of({"clock_anchor_ns": _clock_anchor()}),
             *_operation_lines(definitions),
+            *([line_of({"rates": rates})] if (rates := registry.rates()) else []),
         ]
         return b"".join(lines)
 
@@ -354,6 +363,92 @@ class Recorder:
         from pathlib import Path
 
         return Path(target)
+
+    def set_level(self, level: options.Level) -> None:
+        """Change the level while the recording runs.
+
+        Calls that are open go on as they began. Processes that this one starts from now on begin
+        with the new level.
+
+        Parameters
+        ----------
+        level : {"full", "production", "off"}
+            As in `start`. At "off" nothing is recorded until the level is another one.
+
+        Raises
+        ------
+        RecordingError
+            If `level` is another value, or the recording has ended.
+
+        See Also
+        --------
+        Recorder.set_sampling : Record one of so many calls.
+
+        Examples
+        --------
+        >>> class Trading(qp.Operation):
+        ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+        ...     CHECK = qp.op("Check one field", detail=True)
+        >>> with qp.record("captures/monday") as recorder:
+        ...     recorder.set_level("production")
+        ...     with Trading.SUBMIT, Trading.CHECK:
+        ...         pass
+        >>> qp.last().stats()["count"].to_dict()
+        {('Trading', 'Trading.SUBMIT'): 1}
+        """
+        options.check_level(level)
+        with self._changing():
+            core.mute(MUTED[level])
+            self._options = self._options._replace(level=level)
+
+    def set_sampling(self, sampling: Mapping[Any, int]) -> None:
+        """Change the sampling while the recording runs.
+
+        The weights of samples tell the rates that they were recorded with, so that counts and
+        statistics stay unbiased.
+
+        Parameters
+        ----------
+        sampling : mapping
+            As in `start`. It replaces what was set before; ``{}`` records what the operations declare.
+
+        Raises
+        ------
+        RecordingError
+            If `sampling` is invalid, or the recording has ended.
+
+        See Also
+        --------
+        Recorder.set_level : Leave out operations, or everything.
+
+        Examples
+        --------
+        >>> class Trading(qp.Operation):
+        ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+        >>> with qp.record("captures/monday") as recorder:
+        ...     recorder.set_sampling({Trading.SUBMIT: 10})
+        ...     for _ in range(1000):
+        ...         with Trading.SUBMIT:
+        ...             pass
+        >>> qp.last().stats()["count"].item()
+        1000
+        """
+        chosen = samplings.checked(sampling)
+        with self._changing():
+            registry.sampling = chosen
+            self._journal.note({"rates": registry.rates()})  # before the first sample that has such a weight
+            registry.sample(chosen)
+            self._options = self._options._replace(sampling=chosen)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """While the recording changes, it does not end. Raises RecordingError if it has ended."""
+        with lock:
+            if not self.is_recording:
+                raise RecordingError(f"the recording has ended; its samples are in {self.path}")
+            yield
+            if os.environ.get(INHERITED) == self._invitation:
+                self._invite()
 
     def stats(
         self, *, start: Moment = None, end: Moment = None, last_s: float | None = None, **options: Any
@@ -509,6 +604,7 @@ class Recorder:
             self.is_recording = False
             core.stop()
             registry.on_new = None
+            registry.sample({})
             _stop_noting_collections()
             self._withdraw_invitation()
             self._journal.note({"end": self._ending()})
@@ -682,6 +778,9 @@ class Recorder:
     def _note_operation(self, number: int, definition: Definition) -> None:
         # Before the first sample that needs it, so that the rings of a killed process can be read.
         self._journal.note({"operation": number, "definition": definition.plain()})
+        every = registry.every(definition)
+        if every != definition.sample_every:
+            self._journal.note({"rates": {number: every}})
 
 
 class Off(Recorder):
@@ -693,6 +792,14 @@ class Off(Recorder):
         self._is_inherited = False
         self._options = chosen
         self._final = dict(NOTHING)
+
+    def set_level(self, level: options.Level) -> None:
+        """Check the level; nothing is recorded at any."""
+        options.check_level(level)
+
+    def set_sampling(self, sampling: Mapping[Any, int]) -> None:
+        """Check the sampling; nothing is recorded anyway."""
+        samplings.checked(sampling)
 
     def snapshot(self, path: str | os.PathLike[str], *, last_s: float | None = None) -> Path:  # noqa: ARG002 - as above
         """Nothing is recorded, so nothing is saved."""
