@@ -319,6 +319,10 @@ class Registry:
         self._definitions: list[Definition] = []
         self._numbers: dict[Definition, int] = {}
         self._owners: dict[str, str] = {}
+        #: Members of all enums, for changes while they are recorded.
+        self.members: list[Operation] = []
+        #: One of so many calls is recorded, by name of an operation, an enum or a category: over what they declare.
+        self.sampling: dict[str, int] = {}
         #: Told of each new definition, so that a running recording can note it before its first sample.
         self.on_new: Callable[[int, Definition], None] | None = None
         #: Called once, before the first definition: a program that defines none need not be recorded.
@@ -345,6 +349,23 @@ class Registry:
 
     def __getitem__(self, number: int) -> Definition:
         return self._definitions[number]
+
+    def every(self, definition: Definition) -> int:
+        """One of how many calls is recorded: what is said of an operation goes before its enum's."""
+        enum, category = definition.name.rpartition(".")[0], definition.category.name
+        found = (self.sampling.get(name) for name in (definition.name, enum, category))
+        return next((every for every in found if every is not None), definition.sample_every)
+
+    def sample(self, sampling: Mapping[str, int]) -> None:
+        """Replace what is said of the sampling of operations, those that are defined later included."""
+        self.sampling = dict(sampling)
+        for member in list(self.members):
+            member.probe_every = self.every(member.definition)
+
+    def rates(self) -> dict[int, int]:
+        """By number of the operation: one of so many calls is recorded, where that is not what it declares."""
+        every = ((number, self.every(one), one.sample_every) for number, one in enumerate(self.all()))
+        return {number: now for number, now, declared in every if now != declared}
 
     def all(self) -> list[Definition]:
         """Return all definitions so far; the index is the number."""
@@ -498,7 +519,8 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for member in cls:
-            member.probe_every = member._value_.sample_every
+            registry.members.append(member)
+            member.probe_every = registry.every(member.definition)
             member.probe_detail = member._value_.detail
             member.probe_id = registry.number(member.definition)
             member.probe_cpu_time = member._value_.cpu_time

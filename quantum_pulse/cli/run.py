@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import runpy
 import sys
+import tempfile
 import threading
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import quantum_pulse as qp
-from quantum_pulse.cli.common import Misuse, into
-from quantum_pulse.errors import CaptureError
+from quantum_pulse.cli.common import Misuse, into, positive
+from quantum_pulse.errors import CaptureError, RecordingError
+from quantum_pulse.recorder.configuration import CONFIG, PROFILES, Settings, named_settings, settings, toml
+from quantum_pulse.recorder.options import LEVELS, ON_FULL
 from quantum_pulse.recorder.session import ENVIRONMENT
 from quantum_pulse.shown import say
 
@@ -27,14 +31,74 @@ def add_command(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
         help="run a script or a module and record it",
-        usage="quantum-pulse run [--into DIR] (SCRIPT | -m MODULE) [ARGUMENTS ...]",
+        usage="quantum-pulse run [--into DIR] [--config FILE|PROFILE] [--level LEVEL] [--sample NAME=N] [--keep BOUND] "
+        "[--on-full WHAT] (SCRIPT | -m MODULE) [ARGUMENTS ...]",
         description="Run a Python program as python itself would, and record it. The exit code is that of the program; "
         "the capture is saved even if the program fails.",
     )
     run.add_argument("--into", metavar="DIR", help="where the capture goes (default: captures/NAME-TIME)")
+    add_settings(run)
     run.add_argument("-m", dest="module", metavar="MODULE", nargs=argparse.REMAINDER, help="run a module, as python -m")
     run.add_argument("script", metavar="SCRIPT", nargs=argparse.REMAINDER, help="the script and its arguments")
     run.set_defaults(command=_run)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Options that set how a program is recorded."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help=f"a file of settings, or a profile: {', '.join(PROFILES)} (default: what {CONFIG} names)",
+    )
+    parser.add_argument("--level", choices=LEVELS, help="what is recorded, where the program does not say")
+    parser.add_argument(
+        "--sample", metavar="NAME=N", action="append", default=[], type=_rule,
+        help="record one call in N of an operation, an enum or a category; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--keep", metavar="BOUND", help="bound of the capture: an age as 30d, or a size as 20GB")
+    parser.add_argument("--on-full", choices=tuple(ON_FULL), help="what to do when the ring buffers are full")
+
+
+def _rule(text: str) -> tuple[str, int]:
+    name, _, number = text.rpartition("=")
+    if not name:
+        raise argparse.ArgumentTypeError(f"must be a name and a number, as in Trading.PARSE=100, not {text!r}")
+    return name, positive(number)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """What the options say, over the file or the profile. Raises Misuse."""
+    named = options.config or os.environ.get(CONFIG)
+    rules = dict(options.sample)
+    try:
+        chosen = named_settings(named) if named else Settings()
+        together = {**(chosen.sampling or {}), **rules}
+        own = Settings(options.level, options.on_full, options.keep, together or None)
+        return settings(own.over(chosen).given(), "run")
+    except RecordingError as error:
+        raise Misuse(f"run: {str(error).removeprefix('run: ')}") from None
+
+
+@contextlib.contextmanager
+def _for_workers(chosen: Settings, path: Path) -> Iterator[None]:
+    """Record what the program starts in the same way, also what is not forked."""
+    changed = {ENVIRONMENT: str(path.absolute())} if os.environ.get(ENVIRONMENT) is None else {}
+    before = {name: os.environ.get(name) for name in (ENVIRONMENT, CONFIG)}
+    with tempfile.TemporaryDirectory(prefix="quantum-pulse-") as folder:
+        if chosen != Settings():
+            file = Path(folder) / "run.toml"
+            file.write_text(toml(chosen), encoding="utf-8")
+            changed[CONFIG] = str(file)
+        os.environ.update(changed)
+        try:
+            yield
+        finally:
+            for name in changed:
+                value = before[name]
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -50,15 +114,20 @@ def _run(options: argparse.Namespace) -> int:
     if not target or (not is_module and not Path(target).exists()):
         raise Misuse(f"run: there is no {'module' if is_module else 'script'} {target!r}")
     path = into(options.into, target.rpartition(".")[2] if is_module else Path(target).stem)
+    chosen = _settings(options)
+    with _for_workers(chosen, path):
+        code = _recorded(target, arguments, path, chosen, is_module=is_module)
+    _say_where(path)
+    return code
+
+
+def _recorded(target: str, arguments: list[str], path: Path, chosen: Settings, *, is_module: bool) -> int:
+    """Run the program, and return its exit code."""
     argv, search, main_module = sys.argv[:], sys.path[:], sys.modules["__main__"]
-    before = os.environ.get(ENVIRONMENT)
     others = set(threading.enumerate())
-    recorder = qp.start(path)
+    recorder = qp.start(path, **chosen.given())
     try:
         sys.argv = [target, *arguments]
-        if before is None:
-            # The program is its workers too, those that are not forked as well.
-            os.environ[ENVIRONMENT] = str(path.absolute())
         # As python itself does: the folder of a script, the current one for a module.
         sys.path[:0] = [str(Path.cwd() if is_module else Path(target).resolve().parent)]
         code = _exit_code(lambda: _run_module(target) if is_module else _run_script(target))
@@ -69,9 +138,6 @@ def _run(options: argparse.Namespace) -> int:
     finally:
         recorder.stop()
         sys.argv, sys.path[:], sys.modules["__main__"] = argv, search, main_module
-        if before is None:
-            os.environ.pop(ENVIRONMENT, None)
-    _say_where(path)
     return code
 
 

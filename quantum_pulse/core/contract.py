@@ -26,6 +26,11 @@ DROP: Final = 0
 OVERWRITE: Final = 1
 WAIT: Final = 2
 
+#: What can be switched off while something is recorded.
+NOTHING: Final = 0
+DETAILS: Final = 1
+ALL: Final = 2
+
 #: Types of the attributes that a probe declares.
 TEXT: Final = 0
 INTEGER: Final = 1
@@ -149,6 +154,12 @@ class Core(Protocol):
 
     def set_refusal(self, function: Callable[[int, str, object], None], /) -> None:
         """What is called with the number of a probe, a name and a value, and raises, where an attribute is refused."""
+
+    def mute(self, what: int, /) -> None:
+        """Record nothing of some operations from now on: NOTHING, DETAILS or ALL of them are switched off.
+
+        Blocks that are open go on as they began. It replaces `production` of `start`.
+        """
 
     def times_cpu(self) -> bool:
         """Whether the CPU time of all blocks is recorded."""

@@ -30,6 +30,7 @@ def first_lines(process: dict[str, Any]) -> bytes:
         line_of({"process": process}),
         line_of({"clock_anchor_ns": _clock_anchor()}),
         *_operation_lines(registry.all()),
+        *([line_of({"rates": rates})] if (rates := registry.rates()) else []),
     ]
     return b"".join(lines)
 

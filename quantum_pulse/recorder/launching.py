@@ -21,7 +21,13 @@ STARTING_S: Final = 5.0
 MOST_ATTEMPTS: Final = 2
 
 #: Variables that make a process record itself, which the agent must not.
-_OWN_VARIABLES: Final = ("QUANTUM_PULSE", "QUANTUM_PULSE_INHERITED", "QUANTUM_PULSE_LEVEL", "QUANTUM_PULSE_RINGS")
+_OWN_VARIABLES: Final = (
+    "QUANTUM_PULSE",
+    "QUANTUM_PULSE_CONFIG",
+    "QUANTUM_PULSE_INHERITED",
+    "QUANTUM_PULSE_LEVEL",
+    "QUANTUM_PULSE_RINGS",
+)
 #: With more threads than one, OpenBLAS ends a process in which no thread can be started, and nothing here needs them.
 _SINGLE_THREADED: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 

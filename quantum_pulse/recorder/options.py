@@ -11,6 +11,8 @@ from quantum_pulse.core import contract
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Operation
 from quantum_pulse.operations import checked as checked_operation
+from quantum_pulse.recorder.configuration import Settings, from_environment
+from quantum_pulse.recorder.sampling import checked as checked_sampling
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Options(NamedTuple):
     save_last_s: float | None = None
     cpu_time: bool = False
     attribute_values: int = contract.MOST_VALUES
+    sampling: Mapping[str, int] = {}
 
     @property
     def keeps(self) -> bool:
@@ -74,7 +77,7 @@ def checked(
     budget_bytes: int,
     metrics_interval_s: float,
     level: str | None,
-    on_full: str,
+    on_full: str | None,
     save_on: Mapping[Any, Any] | None,
     ring_folder: str | os.PathLike[str] | None,
     writer: str,
@@ -82,6 +85,7 @@ def checked(
     save_last_s: float | None,
     cpu_time: bool,
     attribute_values: int,
+    sampling: Mapping[Any, Any] | None,
 ) -> Options:
     """The options that these arguments make. Raises RecordingError, and TypeError for what is not an operation."""
     if not real(metrics_interval_s) > 0:
@@ -89,20 +93,17 @@ def checked(
     least = schema.RING_HEADER_BYTES + schema.SEGMENT_BYTES
     if not isinstance(budget_bytes, int) or budget_bytes < least:
         raise RecordingError(f"budget_bytes must be an integer of at least {least}, not {budget_bytes!r}")
-    if level is None:
-        level = variables.chosen(LEVEL, LEVELS) or "full"
-    if not isinstance(level, str) or level not in LEVELS:
-        raise RecordingError(f"level must be 'full', 'production' or 'off', not {level!r}")
-    if not isinstance(on_full, str) or on_full not in ON_FULL:
-        raise RecordingError(f"on_full must be 'drop', 'overwrite' or 'wait', not {on_full!r}")
+    own = Settings(level, on_full, keep, None if sampling is None else checked_sampling(sampling))
+    level, on_full, keep, chosen_sampling = own.over(_from_outside())
+    level, on_full = level or "full", on_full or "drop"
+    check_level(level)
+    check_on_full(on_full)
     if save_on is not None and on_full != "overwrite":
         raise RecordingError(f"save_on needs on_full='overwrite': with {on_full!r} everything is written anyway")
     if not isinstance(writer, str) or writer not in WRITERS:
         raise RecordingError(f"writer must be 'agent' or 'thread', not {writer!r}")
     if keep is not None:
-        from quantum_pulse.keep import parse
-
-        parse(keep)
+        check_keep(keep)
     if not isinstance(cpu_time, bool):
         raise RecordingError(f"cpu_time must be True or False, not {cpu_time!r}")
     if isinstance(attribute_values, bool) or not isinstance(attribute_values, int):
@@ -129,7 +130,32 @@ def checked(
         save_last_s,
         cpu_time,
         attribute_values,
+        chosen_sampling or {},
     )
+
+
+def check_level(level: object) -> None:
+    """Raises RecordingError."""
+    if not isinstance(level, str) or level not in LEVELS:
+        raise RecordingError(f"level must be 'full', 'production' or 'off', not {level!r}")
+
+
+def check_on_full(on_full: object) -> None:
+    """Raises RecordingError."""
+    if not isinstance(on_full, str) or on_full not in ON_FULL:
+        raise RecordingError(f"on_full must be 'drop', 'overwrite' or 'wait', not {on_full!r}")
+
+
+def check_keep(keep: str) -> None:
+    """Raises RecordingError."""
+    from quantum_pulse.keep import parse
+
+    parse(keep)
+
+
+def _from_outside() -> Settings:
+    """What the environment says for programs that do not."""
+    return Settings(level=variables.chosen(LEVEL, LEVELS)).over(from_environment())
 
 
 def _folder(ring_folder: str | os.PathLike[str] | None) -> str | None:

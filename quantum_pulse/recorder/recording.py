@@ -13,10 +13,12 @@ import time
 from quantum_pulse import core as cores
 from quantum_pulse import directories, folders, schema
 from quantum_pulse.arguments import real
+from quantum_pulse.core import contract
 from quantum_pulse.directories import Folder
 from quantum_pulse.errors import RecordingError
 from quantum_pulse.operations import Definition, plain_definition, registry
 from quantum_pulse.recorder import description, logs, options, overhead, room
+from quantum_pulse.recorder import sampling as samplings
 from quantum_pulse.recorder.description import NOTHING
 from quantum_pulse.recorder.journal import Journal
 from quantum_pulse.recorder.launching import Launcher
@@ -25,7 +27,7 @@ from quantum_pulse.rings.places import Place
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Any, Final, Self
@@ -48,6 +50,9 @@ LONGEST_WAIT_S: Final = 30.0
 LOOK_S: Final = 0.25
 #: Segments that have memory from the beginning. What a forked process records may be little.
 FIRST_SEGMENTS: Final = 16
+
+#: What each level switches off while a recording runs.
+MUTED: Final = {"full": contract.NOTHING, "production": contract.DETAILS, "off": contract.ALL}
 
 #: Held while a recording starts or stops, so that the next one waits for it. A signal handler may come in between.
 lock = threading.RLock()
@@ -166,6 +171,7 @@ class Recorder:
         )
 
     def _make_files(self) -> None:
+        registry.sample(self._options.sampling)
         self._wake_fd = self._place.open_fifo()
         try:
             self._journal = Journal(self._place, self._name, description.first_lines(self._described()))
@@ -202,6 +208,8 @@ class Recorder:
                 cpu_time=chosen.cpu_time,
                 most_values=chosen.attribute_values,
             )
+            if chosen.level == "off":
+                core.mute(MUTED["off"])
             for watch in chosen.watches:
                 core.watch(*watch)
         os.write(self._wake_fd, b"\0")  # a full pipe raises, and nobody reads it then
@@ -319,6 +327,92 @@ class Recorder:
         from pathlib import Path
 
         return Path(target)
+
+    def set_level(self, level: options.Level) -> None:
+        """Change the level while the recording runs.
+
+        Calls that are open go on as they began. Processes that this one starts from now on begin
+        with the new level.
+
+        Parameters
+        ----------
+        level : {"full", "production", "off"}
+            As in `start`. At "off" nothing is recorded until the level is another one.
+
+        Raises
+        ------
+        RecordingError
+            If `level` is another value, or the recording has ended.
+
+        See Also
+        --------
+        Recorder.set_sampling : Record one of so many calls.
+
+        Examples
+        --------
+        >>> class Trading(qp.Operation):
+        ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+        ...     CHECK = qp.op("Check one field", detail=True)
+        >>> with qp.record("captures/monday") as recorder:
+        ...     recorder.set_level("production")
+        ...     with Trading.SUBMIT, Trading.CHECK:
+        ...         pass
+        >>> qp.last().stats()["count"].to_dict()
+        {('Trading', 'Trading.SUBMIT'): 1}
+        """
+        options.check_level(level)
+        with self._changing():
+            core.mute(MUTED[level])
+            self._options = self._options._replace(level=level)
+
+    def set_sampling(self, sampling: Mapping[Any, int]) -> None:
+        """Change the sampling while the recording runs.
+
+        The weights of samples tell the rates that they were recorded with, so that counts and
+        statistics stay unbiased.
+
+        Parameters
+        ----------
+        sampling : mapping
+            As in `start`. It replaces what was set before; ``{}`` records what the operations declare.
+
+        Raises
+        ------
+        RecordingError
+            If `sampling` is invalid, or the recording has ended.
+
+        See Also
+        --------
+        Recorder.set_level : Leave out operations, or everything.
+
+        Examples
+        --------
+        >>> class Trading(qp.Operation):
+        ...     SUBMIT = qp.op("Submit an order", budget_us=100)
+        >>> with qp.record("captures/monday") as recorder:
+        ...     recorder.set_sampling({Trading.SUBMIT: 10})
+        ...     for _ in range(1000):
+        ...         with Trading.SUBMIT:
+        ...             pass
+        >>> qp.last().stats()["count"].item()
+        1000
+        """
+        chosen = samplings.checked(sampling)
+        with self._changing():
+            registry.sampling = chosen
+            self._journal.note({"rates": registry.rates()})  # before the first sample that has such a weight
+            registry.sample(chosen)
+            self._options = self._options._replace(sampling=chosen)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """While the recording changes, it does not end. Raises RecordingError if it has ended."""
+        with lock:
+            if not self.is_recording:
+                raise RecordingError(f"the recording has ended; its samples are in {self.path}")
+            yield
+            if os.environ.get(INHERITED) == self._invitation:
+                self._invite()
 
     def stats(
         self, *, start: Moment = None, end: Moment = None, last_s: float | None = None, **options: Any
@@ -458,6 +552,7 @@ class Recorder:
             self.is_recording = False
             core.stop()
             registry.on_new = None
+            registry.sample({})
             _stop_noting_collections()
             self._withdraw_invitation()
             # The wall clock may have been set since; the length of the recording is what counts.
@@ -594,6 +689,9 @@ class Recorder:
     def _note_operation(self, number: int, definition: Definition) -> None:
         # Before the first sample that needs it, so that the rings of a killed process can be read.
         self._journal.note({"operation": number, "definition": plain_definition(definition)})
+        every = registry.every(definition)
+        if every != definition.sample_every:
+            self._journal.note({"rates": {number: every}})
 
 
 def _stop_noting_collections() -> None:

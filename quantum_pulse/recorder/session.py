@@ -44,7 +44,7 @@ def start(
     budget_bytes: int = options.DEFAULT_BUDGET_BYTES,
     metrics_interval_s: float = options.DEFAULT_METRICS_INTERVAL_S,
     level: options.Level | None = None,
-    on_full: options.OnFull = "drop",
+    on_full: options.OnFull | None = None,
     save_on: Mapping[Operation | type[Operation], options.Trigger] | None = None,
     save_last_s: float | None = None,
     ring_folder: str | os.PathLike[str] | None = None,
@@ -52,6 +52,7 @@ def start(
     keep: str | None = None,
     cpu_time: bool = False,
     attribute_values: int = contract.MOST_VALUES,
+    sampling: Mapping[Operation | type[Operation] | str, int] | None = None,
 ) -> Recorder:
     """Record all operations of this process into a capture directory, until `stop`.
 
@@ -75,12 +76,12 @@ def start(
         "production" leaves out operations of ``op(detail=True)``, and "off" records nothing.
         By default it is the value of the environment variable ``QUANTUM_PULSE_LEVEL``, else
         "full".
-    on_full : {"drop", "wait", "overwrite"}, default "drop"
+    on_full : {"drop", "wait", "overwrite"}, optional
         What to do when the rings are full, for example because the disk is slower than the
         program. "drop" loses the newest samples and counts them. "wait" makes the program wait
         for room, for at most 5 s. "overwrite" makes a flight recorder: nothing is written until
         `Recorder.flush`, `Recorder.snapshot` or the end, and the newest samples replace the
-        oldest.
+        oldest. By default it is "drop".
     save_on : mapping, optional
         What makes a flight recorder flush by itself: operations, or whole enums, mapped to the
         microseconds that a call may take, to "error", or to both, as in
@@ -108,6 +109,11 @@ def start(
     attribute_values : int, default 1000
         How many different texts of an attribute are kept apart. Later ones are recorded as
         "(other)"; `Capture.attributes` counts them.
+    sampling : mapping, optional
+        Records one of so many calls, chosen at random, whose weight represents the others:
+        operations, enums, or names of operations, enums or categories, mapped to numbers, as in
+        ``{Trading.PARSE: 100, "Database": 10}``. What is said of an operation takes precedence over
+        what is said of its enum, and that over its category and ``op(sample_every=)``.
 
     Returns
     -------
@@ -130,7 +136,9 @@ def start(
 
     Notes
     -----
-    An invalid environment variable breaks no program: it is logged once, and counts as not set.
+    An invalid environment variable breaks no program: it is logged once, and counts as not set. Where
+    `level`, `on_full`, `keep` or `sampling` is not given, the file or the profile that
+    ``QUANTUM_PULSE_CONFIG`` names sets it.
 
     Examples
     --------
@@ -145,7 +153,7 @@ def start(
     1000
     """
     given = (budget_bytes, metrics_interval_s, level, on_full, save_on, ring_folder, writer, keep, save_last_s)
-    asked = _Asked(if_exists, *given, cpu_time, attribute_values)
+    asked = _Asked(if_exists, *given, cpu_time, attribute_values, sampling)
     return _start(path, asked)
 
 
@@ -230,7 +238,7 @@ def record(*arguments: Any, **given: Any) -> Recorder:
         Directory of the capture. It is created if it does not exist.
     if_exists, budget_bytes, metrics_interval_s, level, on_full : optional
         Options of `start`, by keyword.
-    save_on, save_last_s, ring_folder, writer, keep, cpu_time, attribute_values : optional
+    save_on, save_last_s, ring_folder, writer, keep, cpu_time, attribute_values, sampling : optional
         Options of `start`, by keyword.
 
     Returns

@@ -161,7 +161,7 @@ def _read(file: int, ring: Path) -> Contents:
     if nonsense + more:
         damage.append(f"{nonsense + more} slots make no sense")
     anchor_ns = header.anchor_ns or names.anchor_ns
-    good = segments.plausible(batch, names.operations, len(texts), anchor_ns or 0)
+    good = segments.plausible(batch, names.operations, names.rates, len(texts), anchor_ns or 0)
     bad = int(len(good) - good.sum())
     collected = segments.plausible_collections(collections, anchor_ns or 0)
     if not collected.all():

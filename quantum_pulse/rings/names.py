@@ -17,12 +17,14 @@ _MOST: Final = 1_000_000
 class Names(NamedTuple):
     """The content of the journal beside a ring.
 
-    `operations` are indexed by their numbers; None is an unknown one. `anchor_ns` converts `start` to Unix time, as of
+    `operations` are indexed by their numbers; None is an unknown one. `rates` are pairs of the number of an operation
+    and a weight that its samples may have beside the declared one. `anchor_ns` converts `start` to Unix time, as of
     the start of the recording. `process` describes the recording at its beginning, and `end` at its end; both are empty
     until they are written. `damage` describes what could not be read.
     """
 
     operations: list[Definition | None]
+    rates: set[tuple[int, int]]
     anchor_ns: int | None
     process: dict[str, Any]
     end: dict[str, Any]
@@ -38,6 +40,7 @@ def read_names(ring: Path) -> Names:
     """Read the journal beside `ring`, as far as that is possible."""
     journal = journal_of(ring)
     operations: dict[int, Definition] = {}
+    rates: set[tuple[int, int]] = set()
     anchor_ns = None
     process: dict[str, Any] = {}
     end: dict[str, Any] = {}
@@ -51,6 +54,8 @@ def read_names(ring: Path) -> Names:
             entry = _parsed(line)
             if "operation" in entry:
                 operations[_number(entry["operation"])] = _definition(entry["definition"])
+            elif "rates" in entry:
+                rates |= {(_number(number), _weight(every)) for number, every in entry["rates"].items()}
             elif "clock_anchor_ns" in entry:
                 anchor_ns = records.time_ns(entry["clock_anchor_ns"])
             elif "process" in entry:
@@ -62,7 +67,7 @@ def read_names(ring: Path) -> Names:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
             damage.append("a line of its names makes no sense")
     numbers = range(max(operations, default=-1) + 1)
-    return Names([operations.get(number) for number in numbers], anchor_ns, process, end, damage)
+    return Names([operations.get(number) for number in numbers], rates, anchor_ns, process, end, damage)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
@@ -80,6 +85,12 @@ def _definition(plain: Any) -> Definition:
     if not records.is_definition(plain):
         raise ValueError("no program defines such an operation")
     return definition_of(plain)
+
+
+def _weight(value: Any) -> int:
+    if not 1 <= int(value) < 1 << 31:
+        raise ValueError("no sample represents so many calls")
+    return int(value)
 
 
 def _number(value: Any) -> int:

@@ -7,7 +7,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from quantum_pulse import schema
@@ -110,21 +110,28 @@ def rows(layout: Layout, damage: list[str]) -> Batch:
 
 
 def plausible(
-    samples: Batch, operations: Sequence[Definition | None], errors: int, anchor_ns: int
+    samples: Batch,
+    operations: Sequence[Definition | None],
+    rates: Collection[tuple[int, int]],
+    errors: int,
+    anchor_ns: int,
 ) -> npt.NDArray[np.bool_]:
     """Which samples a core can have written. No row of a core fails this check; garbage usually does.
 
-    `operations` are those of the journal by their numbers, with None for unknown ones; `anchor_ns` converts `start` to
-    Unix time.
+    `operations` are those of the journal by their numbers, with None for unknown ones, and `rates` the weights that
+    their samples may have beside the declared ones; `anchor_ns` converts `start` to Unix time.
     """
     import numpy as np
 
     columns = samples.columns
-    # The weight of each row of an operation; 0 if it can have no rows.
+    # The declared weight of each row of an operation; 0 if it can have no rows.
     weights = np.array([0 if one is None else one.sample_every for one in operations] or [0], np.int64)
     number = columns["operation"]
     good: npt.NDArray[np.bool_] = number < len(weights)
-    good &= columns["weight"] == weights[np.minimum(number, len(weights) - 1)]
+    right = columns["weight"] == weights[np.minimum(number, len(weights) - 1)]
+    for operation, weight in rates:
+        right |= (number == operation) & (columns["weight"] == weight)
+    good &= right
     good &= columns["weight"] >= 1
     good &= (columns["error"] < errors) | (columns["error"] == schema.OTHER_TEXT)
     good &= (columns["span"] > 0) & (columns["span"] < schema.MOST_NS)

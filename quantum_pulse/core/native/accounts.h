@@ -20,6 +20,7 @@ typedef struct {
     struct Slot *lost_slot; /* where readers of the file find what was lost; NULL: nowhere yet */
     uint32_t left;   /* calls in the present round of sampling that are still to come */
     uint32_t chosen; /* the one of them that is recorded, counted from the end */
+    uint32_t round;  /* length of that round */
     int is_watched;
 } Count;
 

@@ -38,8 +38,8 @@ block_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     Probe *probe = (Probe *)Py_NewRef(object);
     self->probe = probe;
-    if (seen(ring.recording) && !(probe->is_detail && ring.production)) {
-        int32_t weight = weight_of_next(probe->id, probe->every);
+    if (seen(ring.recording) && !(probe->is_detail && seen(ring.production))) {
+        int32_t weight = weight_of_call(probe);
         self->stack = (Stack *)Py_XNewRef((PyObject *)enter_held(probe->id, weight, details_of(probe, weight), (PyObject *)self));
     }
     return (PyObject *)self;

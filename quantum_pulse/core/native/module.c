@@ -53,6 +53,7 @@ static PyMethodDef probe_functions[] = {
      ">>> qp.open(\"captures/api\").stats()[\"errors\"].item()\n"
      "1"},
     {"set_refusal", set_refusal, METH_O, "What is called where an attribute is refused."},
+    {"mute", mute, METH_O, "Record nothing of some operations from now on."},
     {"times_cpu", times_cpu, METH_NOARGS, "Whether the CPU time of all blocks is recorded."},
     {"cpu_now", cpu_now, METH_NOARGS, "CPU time of this thread in nanoseconds."},
     {"add", add_sample, METH_VARARGS, "A sample that was measured elsewhere."},

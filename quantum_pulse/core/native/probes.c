@@ -12,12 +12,36 @@ is_cpu_timed(const Probe *probe)
     return probe->is_cpu_timed || ring.cpu_time;
 }
 
+int32_t
+weight_of_call(const Probe *probe)
+{
+    int muted = seen(ring.muted);
+    return muted == MUTED_ALL || (muted == MUTED_DETAILS && probe->is_detail) ? 0 : weight_of_next(probe->id, probe->every);
+}
+
+PyObject *
+mute(PyObject *module, PyObject *what)
+{
+    long muted = PyLong_AsLong(what);
+    if (PyErr_Occurred())
+        return NULL;
+    if (muted < MUTED_NOTHING || muted > MUTED_ALL)
+        return PyErr_Format(PyExc_ValueError, "mute() takes 0, 1 or 2, not %ld", muted);
+    if (seen(ring.recording)) {
+        tell(ring.muted, (int)muted);
+        tell(ring.production, 0); /* whoever is switched off from now on is entered all the same */
+        uint32_t usual = SAMPLED | DETAIL | DETAILED | (ring.cpu_time ? ANY_PROBE : 0);
+        tell(ring.minded, muted == MUTED_ALL ? usual | ANY_PROBE : usual);
+    }
+    Py_RETURN_NONE;
+}
+
 void
 begin_some(const Probe *probe, const Value *values)
 {
-    if (probe->is_detail && ring.production)
+    if (probe->is_detail && seen(ring.production))
         return;
-    int32_t weight = weight_of_next(probe->id, probe->every);
+    int32_t weight = weight_of_call(probe);
     int cpu_time = is_cpu_timed(probe) && weight > 0;
     int has_details = weight > 0 && (probe->spec != NULL || cpu_time);
     Details *details = has_details ? new_details(probe->spec, values) : NULL;
@@ -30,9 +54,9 @@ begin_some(const Probe *probe, const Value *values)
 void
 end_some(const Probe *probe, PyObject *error_type)
 {
-    if (probe->is_detail && ring.production)
+    if (probe->is_detail && seen(ring.production))
         return;
-    if (probe->every <= 1 || !leave_unrecorded(probe->id))
+    if ((probe->every <= 1 && seen(ring.muted) == MUTED_NOTHING) || !leave_unrecorded(probe->id))
         leave_with(probe->id, error_type, is_cpu_timed(probe));
 }
 
@@ -504,9 +528,9 @@ add_sample(PyObject *module, PyObject *args)
     int64_t cpu = cpu_time == Py_None ? NO_VALUE : PyLong_AsLongLong(cpu_time);
     if (PyErr_Occurred())
         return NULL;
-    if (!seen(ring.recording) || (probe->is_detail && ring.production))
+    if (!seen(ring.recording) || (probe->is_detail && seen(ring.production)))
         Py_RETURN_NONE;
-    int32_t weight = weight_of_next(probe->id, probe->every);
+    int32_t weight = weight_of_call(probe);
     if (weight == 0)
         Py_RETURN_NONE;
     uint32_t failure = error == Py_None ? 0 : PyUnicode_Check(error) ? number_of_failure(error) : error_number(error);

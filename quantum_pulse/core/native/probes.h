@@ -39,6 +39,12 @@ extern PyTypeObject AttributedType;
  * else. */
 int unpack_probe(PyObject *object, Probe **probe, const Value **values);
 
+/* How many calls the next sample of `probe` represents; 0: it is not recorded. See `weight_of_next`. */
+int32_t weight_of_call(const Probe *probe);
+
+/* Switch off what MUTED_... says. */
+PyObject *mute(PyObject *module, PyObject *what);
+
 /* The slow halves of begin and end; `values` may be NULL. */
 void begin_some(const Probe *probe, const Value *values);
 void end_some(const Probe *probe, PyObject *error_type);

@@ -134,6 +134,7 @@ prepare(const char *path, const Options *options)
     ring.on_full = options->on_full;
     ring.is_hopeless = 0;
     ring.production = options->production;
+    tell(ring.muted, MUTED_NOTHING);
     begin_texts();
     ring.most_values = options->most_values;
     ring.cpu_time = options->cpu_time;

@@ -41,6 +41,9 @@ typedef struct Thread {
 /* Traits of a probe; a block takes the long way where the recording minds one of them. */
 enum { SAMPLED = 1, DETAIL = 2, DETAILED = 4, ANY_PROBE = 8 };
 
+/* What can be switched off while something is recorded. Its blocks are entered and left, with a weight of 0. */
+enum { MUTED_NOTHING = 0, MUTED_DETAILS = 1, MUTED_ALL = 2 };
+
 /* The recording. One per process. */
 typedef struct {
     int recording;
@@ -82,7 +85,8 @@ typedef struct {
 #endif
     int is_hopeless; /* waiting was in vain, so nobody waits until there is room again */
     uint64_t hopeless_at; /* header->released by then */
-    int production;  /* details are not recorded */
+    int production;  /* details are not recorded, from the beginning */
+    int muted;       /* what has been switched off since */
 } Rings;
 
 extern Rings ring;

@@ -355,14 +355,14 @@ weight_of_next(uint32_t probe_id, uint32_t every)
     Count *count = thread == NULL ? NULL : count_of(thread, probe_id);
     if (count == NULL)
         return 1;
-    if (count->left == 0) {
+    if (count->left == 0 || count->round != every) { /* a round may be cut short: chance has not looked at its length */
         /* xorshift64 (Marsaglia 2003) */
         uint64_t random = thread->random != 0 ? thread->random : (uint64_t)now_ns() ^ (uint64_t)thread->id << 32;
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         thread->random = random;
-        count->left = every;
+        count->left = count->round = every;
         count->chosen = 1 + (uint32_t)((random >> 32) % every);
     }
     return count->left-- == count->chosen ? (int32_t)every : 0;

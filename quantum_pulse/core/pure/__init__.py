@@ -234,6 +234,16 @@ def _failure(session: Session, error: object) -> int:
     return session.text_number(None, str.__str__(error)[: schema.MOST_TEXT])
 
 
+def mute(what: int, /) -> None:
+    if not isinstance(what, int):
+        raise TypeError(f"mute() takes 0, 1 or 2, not {what!r}")
+    if what not in (contract.NOTHING, contract.DETAILS, contract.ALL):
+        raise ValueError(f"mute() takes 0, 1 or 2, not {what}")
+    session = _session
+    if session is not None:
+        session.muted, session.production = what, False
+
+
 def times_cpu() -> bool:
     return _session is not None and _session.cpu_time
 

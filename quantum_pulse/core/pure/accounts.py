@@ -10,21 +10,22 @@ from quantum_pulse.core import contract
 class Count:
     """What a thread did with a probe. Only the thread writes it."""
 
-    __slots__ = ("chosen", "committed", "first_loss", "last_loss", "left", "lost", "lost_slot", "started")
+    __slots__ = ("chosen", "committed", "first_loss", "last_loss", "left", "lost", "lost_slot", "round", "started")
 
     def __init__(self) -> None:
         self.started = self.committed = self.lost = 0
         self.first_loss = self.last_loss = 0  # ns
         self.lost_slot: int | None = None  # where readers of the file find what was lost
         self.left = 0  # calls in the present round of sampling that are still to come
+        self.round = 0  # its length
         self.chosen = 0  # the one of them that is recorded, counted from the end
 
     def weight_of_next(self, every: int) -> int:
         """How many calls the next sample represents; 0: it is not recorded."""
         if every <= 1:
             return 1
-        if self.left == 0:
-            self.left = every
+        if self.left == 0 or self.round != every:  # it may be cut short: chance has not looked at its length
+            self.left = self.round = every
             self.chosen = random.randint(1, every)
         self.left -= 1
         return every if self.left + 1 == self.chosen else 0

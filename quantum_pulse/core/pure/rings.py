@@ -166,6 +166,7 @@ class Session:
         self.is_recording = True
         self.on_full = on_full
         self.production = production
+        self.muted = contract.NOTHING
         self.lost = 0  # samples, as the header says too
         self.hopeless_at = -1  # releases by when waiting was in vain
         # A collection may begin in any critical section, and what it runs may record: in the same thread.

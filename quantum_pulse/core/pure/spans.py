@@ -19,6 +19,7 @@ from contextvars import Context, ContextVar, Token
 from types import FrameType
 from typing import Any, NamedTuple
 
+from quantum_pulse.core import contract
 from quantum_pulse.core.pure import attributes
 from quantum_pulse.core.pure.accounts import Count
 from quantum_pulse.core.pure.rings import Session, Thread, now
@@ -211,6 +212,10 @@ def _is_context_manager(frame: FrameType) -> bool:
     return caller is not None and caller.f_code in _CONTEXT_MANAGERS
 
 
+def _is_muted(session: Session, probe: Any) -> bool:
+    return session.muted == contract.ALL or (session.muted == contract.DETAILS and probe.probe_detail)
+
+
 def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool) -> Open | None:
     """A span of the current context, numbered and counted, as a child of what is innermost.
 
@@ -222,7 +227,7 @@ def new_entry(session: Session, thread: Thread, probe: Any, *, keeps_slot: bool)
     probe_id = probe.probe_id
     count = thread.counts.get(probe_id) or thread.counts.setdefault(probe_id, Count())
     entry = Open()
-    entry.weight = count.weight_of_next(probe.probe_every)
+    entry.weight = 0 if _is_muted(session, probe) else count.weight_of_next(probe.probe_every)
     entry.session = session
     entry.probe_id = probe_id
     task = _current_task()
