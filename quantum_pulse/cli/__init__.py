@@ -24,13 +24,14 @@ from quantum_pulse.cli import (
     run,
     serve,
     stats,
+    watch,
 )
 from quantum_pulse.cli.common import Misuse
 from quantum_pulse.errors import QuantumPulseError
 from quantum_pulse.shown import say
 
 #: In the order in which --help shows them.
-COMMANDS: Final = (demo, run, stats, report, lab, serve, compare, export, import_trace, plan, overhead, recover)
+COMMANDS: Final = (demo, run, stats, report, lab, serve, watch, compare, export, import_trace, plan, overhead, recover)
 
 _EXAMPLES = """\
 examples:
@@ -43,6 +44,7 @@ examples:
   quantum-pulse report captures/t -o t.html       write a self-contained interactive HTML file
   quantum-pulse lab captures/t                    explore it in JupyterLab, down to single calls
   quantum-pulse serve captures/service            metrics for Prometheus, JSON and a live page, on this machine
+  quantum-pulse watch captures/t --rules r.toml   what fires by alerts and objectives; --replay: over the past
   quantum-pulse compare captures/main captures/branch --format markdown
   quantum-pulse export captures/t -o t.trace.json every sample, for Perfetto; also parquet csv arrow json prom
   quantum-pulse import trace.json -o captures/t   make a capture of a trace of Chrome, PyTorch, Perfetto, OpenTelemetry
