@@ -25,13 +25,29 @@ from quantum_pulse.cli import (
     serve,
     stats,
     watch,
+    why,
 )
-from quantum_pulse.cli.common import Misuse
-from quantum_pulse.errors import QuantumPulseError
+from quantum_pulse.cli.common import NOTHING_MEASURED, Misuse
+from quantum_pulse.errors import EmptyCaptureError, QuantumPulseError
 from quantum_pulse.shown import say
 
 #: In the order in which --help shows them.
-COMMANDS: Final = (demo, run, stats, report, lab, serve, watch, compare, export, import_trace, plan, overhead, recover)
+COMMANDS: Final = (
+    demo,
+    run,
+    stats,
+    report,
+    lab,
+    why,
+    serve,
+    watch,
+    compare,
+    export,
+    import_trace,
+    plan,
+    overhead,
+    recover,
+)
 
 _EXAMPLES = """\
 examples:
@@ -55,13 +71,16 @@ a script records what it marks with `with Op.MEMBER:` or `@Op.MEMBER`, where Op 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for what --fail-on names, 2 for misuse, or that of the
-    recorded program."""
+    """Run the command line and return its exit code: 0, 1 for what --fail-on names, 2 for misuse, 3 where nothing was
+    measured, or that of the recorded program."""
     try:
         code = _run(argv)
         if sys.stdout is not None:  # it may have been closed
             sys.stdout.flush()  # report write errors here rather than when Python exits
         return code
+    except EmptyCaptureError as error:
+        say(f"quantum-pulse: {error}", file=sys.stderr)
+        return NOTHING_MEASURED
     except (QuantumPulseError, Misuse) as error:
         say(f"quantum-pulse: {error}", file=sys.stderr)
         return 2

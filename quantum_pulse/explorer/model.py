@@ -12,11 +12,12 @@ from quantum_pulse.analysis import contrasts
 from quantum_pulse.diagnosis import budgets, findings
 from quantum_pulse.diagnosis.findings import Findings
 from quantum_pulse.explorer.places import Place
+from quantum_pulse.operations import Operation
 from quantum_pulse.reading import budgets as budget_pass
 from quantum_pulse.reading import definitions, density, scan, slowest, statistics, tables, timeline
 from quantum_pulse.reading.density import Density
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.reading.selection import Recorded, Selection
+from quantum_pulse.reading.selection import Recorded, Selection, recorded_names
 from quantum_pulse.reading.slowest import Slowest, SlowSample
 from quantum_pulse.view import scales
 
@@ -99,6 +100,13 @@ class ExplorerModel:
         self._views: OrderedDict[Place, View] = OrderedDict()
         self._calls: OrderedDict[Place, SlowSample] = OrderedDict()
         self._lock = threading.Lock()
+
+    def name_of(self, operation: Operation | Recorded) -> str:
+        """The name of an operation in `names`. Raises TypeError for a text, ValueError if it did not run."""
+        found = [name for name in recorded_names(self.source, operation) if name in self.names]
+        if not found:
+            raise ValueError(f"{operation} has no calls here")
+        return found[0]
 
     @property
     def overview(self) -> Overview:

@@ -40,7 +40,7 @@ class _Memory:
 
 
 #: By capture and baseline.
-_memories: dict[tuple[str, str], _Memory] = {}
+_memories: dict[tuple[object, ...], _Memory] = {}
 
 
 class Explorer:
@@ -63,12 +63,14 @@ class Explorer:
     <Explorer of ...engine: ... calls of ... operations; displays in a notebook>
     """
 
-    def __init__(self, model: ExplorerModel) -> None:
+    def __init__(self, model: ExplorerModel, operation: str | None = None) -> None:
         self._model = model
-        key = (str(model.source.path), "" if model.baseline is None else str(model.baseline.path))
+        key = tuple((str(one.path), one.within) if one is not None else None for one in (model.source, model.baseline))
         self._memory = _memories.setdefault(key, _Memory())
         # A place may be gone from a capture that is still written, or recorded anew.
         self._memory.past = [one for one in self._memory.past if one.operation in (None, *model.names)] or [Place()]
+        if operation is not None and self._memory.past[-1].operation != operation:
+            self._memory.past.append(Place(operation))
         self._lock = threading.RLock()
         self._worker: threading.Thread | None = None
         self._is_refined = False

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import stat
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import files, plausible, ranges, records, schema
 from quantum_pulse.core.contract import CAUSES, OVERWRITTEN
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
+from quantum_pulse.reading.criteria import EVERYTHING, Selection
 from quantum_pulse.records import LOSS_COLUMNS
 from quantum_pulse.rings import owners, places
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: The tables whose rows are of operations.
+_WITH_OPERATIONS: Final = ("samples", schema.ROLLED_UP)
 
 
 class Part(NamedTuple):
@@ -35,6 +41,8 @@ class Part(NamedTuple):
     file: Path
     #: Name of the capture that it belongs to.
     capture: str = ""
+    #: What of it is wanted; its rows and its footer are of everything in it.
+    within: Selection = EVERYTHING
 
     @property
     def recording(self) -> str:
@@ -87,6 +95,26 @@ class Source:
         self._damage: dict[Path, dict[str, Any]] = {}
         self._known = known
         self._read: dict[File, Part] = dict(known or ())  # while the tables are listed
+        #: What this was restricted to, and what it is a part of: itself unless it was restricted.
+        self.within = EVERYTHING
+        self._whole: Source | None = None
+
+    @property
+    def whole(self) -> Source:
+        """The same without any restriction."""
+        return self if self._whole is None else self._whole
+
+    def restricted(self, chosen: Selection) -> Source:
+        """The same capture, of which only the samples in `chosen` are read, and the metrics and events of that time.
+
+        What recordings say of themselves stays that of the whole.
+        """
+        found = copy.copy(self)
+        # The whole holds the files open.
+        found._whole = self.whole
+        found.within = self.within & chosen
+        found.parts = {table: _restricted(parts, table, found.within) for table, parts in self.whole.parts.items()}
+        return found
 
     @property
     def processes(self) -> list[dict[str, Any]]:
@@ -308,6 +336,8 @@ class Source:
     def check_readable(self) -> None:
         """Raise EmptyCaptureError when there are samples, or were, and none of them is readable."""
         if not any(part.rows for part in self.sound("samples")):
+            if self._whole is not None and any(part.rows for part in self._whole.sound("samples")):
+                raise EmptyCaptureError(f"{self.path} has samples, but none {self.within.described()}")
             causes = list(dict.fromkeys(str(loss["cause"]) for loss in self.losses()))
             why = f": {'; '.join(causes[:3])}{'; ...' if len(causes) > 3 else ''}" if causes else ""
             raise EmptyCaptureError(f"{self.path} has no readable samples{why}")
@@ -334,6 +364,7 @@ class Source:
             {**sample, "process": part.footer.get("process"), "origin": part.origin}
             for part in self.parts["samples"]
             for sample in part.footer.get("saved_for") or ()
+            if self.within.overlaps(noticed := sample.get("noticed_ns"), noticed)
         ]
 
     def has_samples(self) -> bool:
@@ -346,10 +377,11 @@ class Source:
 
     def definitions(self) -> list[dict[str, Any]]:
         """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""
-        rollups = self.parts[schema.ROLLED_UP]
+        whole = self.whole.parts
+        rollups = whole[schema.ROLLED_UP]
         unused = [process.get("unused") or () for process in self.processes]
         unused += [part.footer["ended"].get("unused") or () for part in rollups]
-        parts = sorted([*rollups, *self.parts["samples"]], key=lambda part: part.last_ns or 0)
+        parts = sorted([*rollups, *whole["samples"]], key=lambda part: part.last_ns or 0)
         found: dict[str, list[dict[str, Any]]] = {}
         # What did not run comes first: of an operation that ran at other times its samples decide.
         for definitions in (*unused, *(part.footer.get("operations", ()) for part in parts)):
@@ -375,6 +407,10 @@ class Source:
 
     def losses(self) -> list[dict[str, Any]]:
         """One dictionary with the keys of LOSS_COLUMNS a loss; what is not known is None. Times are Unix ns."""
+        return [loss for loss in self.whole._all_losses() if self.within.overlaps(loss.get("start"), loss.get("end"))]
+
+    def _all_losses(self) -> list[dict[str, Any]]:
+        """Those of the whole."""
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
 
         # A finished process repeats in its own file the losses that are in the footers of its parts.
@@ -404,6 +440,17 @@ class Source:
         for path, loss in self._damage.items():
             note(str(path), loss)
         return list(found.values())
+
+
+def _restricted(parts: Iterable[Part], table: str, within: Selection) -> list[Part]:
+    """The parts of `table` that may hold something of it."""
+    wanted = within if table in _WITH_OPERATIONS else within.times
+    # A row of metrics is of the interval before its time.
+    return [
+        part._replace(within=wanted)
+        for part in parts
+        if wanted.overlaps(None if table == "metrics" else part.first_ns, part.last_ns)
+    ]
 
 
 def _is_gone(file: Path) -> bool:
