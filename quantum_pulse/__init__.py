@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from quantum_pulse import analysis as analysis
+    from quantum_pulse.alerts.rules import SLO as SLO
+    from quantum_pulse.alerts.rules import Alert as Alert
     from quantum_pulse.facade import Capture as Capture
     from quantum_pulse.facade import last as last
     from quantum_pulse.facade import open as open  # noqa: A004 - qp.open is the name that reads best
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from quantum_pulse.history import History as History
 
 __all__ = [
+    "SLO",
+    "Alert",
     "Capture",
     "Category",
     "History",
@@ -48,8 +52,10 @@ __all__ = [
 
 #: Names that are imported when they are first used, and the modules that have them.
 _LAZY = {
+    "Alert": "quantum_pulse.alerts.rules",
     "Capture": "quantum_pulse.facade",
     "History": "quantum_pulse.history",
+    "SLO": "quantum_pulse.alerts.rules",
     "import_trace": "quantum_pulse.facade.importing",
     "last": "quantum_pulse.facade",
     "open": "quantum_pulse.facade",

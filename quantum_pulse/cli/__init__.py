@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "lab": "lab",
     "why": "why",
     "serve": "serve",
+    "watch": "watch",
     "compare": "compare",
     "check": "check",
     "export": "export",
@@ -45,6 +46,7 @@ examples:
   quantum-pulse report captures/t -o t.html       write a self-contained interactive HTML file
   quantum-pulse lab captures/t                    explore it in JupyterLab, down to single calls
   quantum-pulse serve captures/service            metrics for Prometheus, JSON and a live page, on this machine
+  quantum-pulse watch captures/t --rules r.toml   what fires by alerts and objectives; --replay: over the past
   quantum-pulse compare captures/main captures/branch --format markdown
   quantum-pulse export captures/t -o t.trace.json every sample, for Perfetto; also parquet csv arrow json prom
   quantum-pulse import trace.json -o captures/t   make a capture of a trace of Chrome, PyTorch, Perfetto, OpenTelemetry

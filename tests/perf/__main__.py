@@ -19,6 +19,7 @@ BENCHMARKS = {
     "keeping": "a week and a year into a capture that is bounded: files, bytes, memory",
     "importing": "ten million events of a Chrome trace: time and memory",
     "plan": "the constants of `quantum-pulse plan`",
+    "alerts": "simulated service-years: false pages, and how soon an outage is paged",
     "exploring": "how long the explorer makes one wait",
     "calibration": "how often the analysis is wrong, and how often it finds what is there",
     "why": "whether the causes of slow calls are found that are planted in real programs",

@@ -1,0 +1,1 @@
+"""Rules that watch a recorded service: what they are, when they fire, and where that is sent."""
