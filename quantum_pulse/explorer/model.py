@@ -155,6 +155,10 @@ class ExplorerModel:
                 self._calls.popitem(last=False)
         return found
 
+    def metrics(self) -> pd.DataFrame:
+        """The system metrics of the capture, ordered by time."""
+        return tables.whole(self.source, "metrics", "time")
+
     def _first_overview(self) -> Overview:
         import pandas as pd
 

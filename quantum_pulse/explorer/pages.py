@@ -317,27 +317,37 @@ def _ratio(value: float) -> str:
 
 
 def _call(model: ExplorerModel, place: Place) -> tuple[str, list[Block]]:
-    """A single call, with its ancestors, its children and concurrent calls."""
+    """A single call among all that ran at its time, and among the calls of its operation."""
     assert place.rank is not None
     slow = model.call(place)
+    view = model.view(place, rough=False)
     sample: Mapping[Any, Any] = slow.sample.to_dict()
     began, took, thread, task, error = closeup.sample(model, sample)
     facts = [("duration", took), ("start", began), ("thread", thread), ("task", task), ("error", error)]
+    facts += [(str(name), Cell(Name(str(value)))) for name, value in (sample.get("attributes") or {}).items()]
+    edges, calls, before = on_one_scale(view.density, view.before)
+    row = view.row or _rough_row(view)
     content: list[Block] = [
-        Table(
-            "Call",
-            [Column("", is_number=False), Column("", is_number=False)],
-            [Row([Cell(name), Cell(cell.text)]) for name, cell in facts],
-            "facts",
+        Paragraph(_neighbours(view, place.rank), "note"),
+        *closeup.waterfall(slow, links(model), model.metrics()),
+        Beside(
+            [
+                closeup.distribution(edges, calls, row, view.budget_us, before, float(sample["duration_ns"])),
+                Table(
+                    "Call",
+                    [Column("", is_number=False), Column("", is_number=False)],
+                    [Row([Cell(name), Cell(cell.text)]) for name, cell in facts],
+                    "facts",
+                ),
+            ]
         ),
-        *closeup.surroundings(slow, links(model)),
     ]
-    listed = model.view(place, rough=False).slowest
-    others: list[str | Name] = []
-    if place.rank > 0:
-        others += [Name("slower call", f"call-{place.rank - 1}"), "   "]
-    if listed is not None and place.rank + 1 < len(listed):
-        others.append(Name("faster call", f"call-{place.rank + 1}"))
-    if others:
-        content.append(Paragraph(others))
     return f"{place.operation}: {numbers.duration(float(sample['duration_ns']))}", content
+
+
+def _neighbours(view: View, rank: int) -> list[str | Name]:
+    """Links to the next slower and the next faster call."""
+    count = 0 if view.slowest is None else len(view.slowest)
+    slower: list[str | Name] = [Name("← slower call", f"call-{rank - 1}"), "   "] if rank else []
+    faster: list[str | Name] = ["   ", Name("faster call →", f"call-{rank + 1}")] if rank + 1 < count else []
+    return [*slower, f"{rank + 1} of the {count} slowest calls", *faster]

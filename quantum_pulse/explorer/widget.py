@@ -25,8 +25,6 @@ _log = logging.getLogger("quantum_pulse")
 #: The cell waits up to this long for the complete overview, so that the snapshot in a saved notebook has it.
 _WAIT_S: Final = 10.0
 _FEW_SAMPLES: Final = 1_000_000
-#: Files of the script and of the style: those of reports, and the explorer's.
-_ASSETS: Final = (("grid.js", "explorer.js"), ("report.css", "explorer.css"))
 #: Most places in the history.
 _MOST_PAST: Final = 100
 
@@ -197,7 +195,8 @@ def _widget_class() -> Callable[..., anywidget.AnyWidget]:
     import anywidget
     import traitlets
 
-    script, style = (f"{html.asset(own)}\n{_asset(more)}" for own, more in _ASSETS)
+    script = f"{html.definitions()}\n{_asset('explorer.js')}"
+    style = f"{html.page_style()}\n{_asset('explorer.css')}"
 
     class ExplorerWidget(anywidget.AnyWidget):
         """A page of HTML. Steps come back as messages, see `places.follow`."""

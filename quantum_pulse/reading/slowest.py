@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Children that are kept of a sample: the longest; and ancestors: the innermost.
 LARGEST_FAMILY: Final = 1000
+#: Calls that are kept of what ran at the same time: it and what is around it, then the longest in common with it.
+MOST_CONCURRENT: Final = 2000
 #: Row groups that are kept while ancestors are looked for.
 _MOST_READ: Final = 4
 
@@ -44,6 +46,10 @@ class SlowSample(NamedTuple):
         captures, also ``capture``.
     events : pandas.DataFrame
         The garbage collections and clock steps in its process at that time.
+    concurrent : pandas.DataFrame
+        The raw samples of all that ran at that time, in any thread, ordered by start: itself, its ancestors
+        and what ran inside it first of all, then those with the longest time in common; at most 2,000. The
+        column ``relation`` is "call", "ancestor", "descendant" or "other".
 
     Examples
     --------
@@ -58,6 +64,7 @@ class SlowSample(NamedTuple):
     children: pd.DataFrame
     meanwhile: pd.DataFrame
     events: pd.DataFrame
+    concurrent: pd.DataFrame
 
     def __repr__(self) -> str:
         return visible(
@@ -206,6 +213,7 @@ def _longest(part: Part, chosen: Selection) -> float:
 
 def _surroundings(source: Source, sample: pd.Series[Any], recording: str) -> SlowSample:
     import numpy as np
+    import pandas as pd
 
     begin, length = int(sample["start"].as_unit("ns").value), int(sample["duration_ns"])
     end = begin + max(length, 1)
@@ -219,6 +227,10 @@ def _surroundings(source: Source, sample: pd.Series[Any], recording: str) -> Slo
     children = own[own["parent"] == sample["span"]].nlargest(LARGEST_FAMILY, "duration_ns").sort_values("span")
     is_around = own["span"].isin([sample["span"], *ancestors["span"]]).to_numpy()
     others = rows.drop(index=own.index[inside | is_around])
+    relation = pd.Series("other", rows.index)
+    relation[own.index[inside]] = "descendant"
+    relation[own.index[is_around]] = "ancestor"
+    relation[own.index[own["span"] == sample["span"]]] = "call"
     keys = [*(["capture"] if source.captures else []), "process", "thread", "operation"]
     meanwhile = others.groupby(keys, observed=True).agg(calls=("weight", "sum"), overlap_us=("overlap_us", "sum"))
     meanwhile["share"] = meanwhile["overlap_us"] * 1000 / max(length, 1)
@@ -234,7 +246,18 @@ def _surroundings(source: Source, sample: pd.Series[Any], recording: str) -> Slo
         children[tables.columns_of(source)].reset_index(drop=True),
         meanwhile.sort_values("overlap_us", ascending=False),
         events[ran].reset_index(drop=True),
+        _nearest(rows.assign(relation=relation))[[*tables.columns_of(source), "relation"]],
     )
+
+
+def _nearest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The MOST_CONCURRENT of some samples that matter most for one of them, ordered by start."""
+    if len(rows) > MOST_CONCURRENT:
+        ordered = rows.assign(apart=rows["relation"] == "other").sort_values(
+            ["apart", "overlap_us"], ascending=[True, False]
+        )
+        rows = ordered.head(MOST_CONCURRENT)
+    return rows.sort_values(["start", "duration_ns"], ascending=[True, False], ignore_index=True)
 
 
 def _running(source: Source, begin: int, end: int) -> pd.DataFrame:

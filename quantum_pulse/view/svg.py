@@ -12,7 +12,6 @@ from quantum_pulse.view.chart import (
     Axis,
     CellChart,
     Distribution,
-    FigureChart,
     Interval,
     Mark,
     OnScale,
@@ -40,7 +39,7 @@ _RIGHT: Final = 14.0
 _MOST_ROWS: Final = 40
 
 
-def draw(chart: CellChart | FigureChart) -> str:
+def draw(chart: CellChart | Distribution | OverTime) -> str:
     """The chart as an SVG element; empty where there is nothing to see."""
     match chart:
         case OnScale():

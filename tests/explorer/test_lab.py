@@ -86,7 +86,8 @@ def test_with_the_mouse(notebook):
 
     page.get_by_role("link", name="call 1", exact=True).click()
     wait_for_title(page, r"^Engine.SUBMIT: [\d.]+ ms")
-    assert "Engine.ORDER" in page.locator(".qp.explorer table").last.inner_text()
+    around = page.locator(".qp.explorer .frame.around")
+    assert around.first.get_attribute("aria-label").startswith("Engine.ORDER: ")
     assert serious(page) == []
     shot(page, "explorer-call")
 

@@ -40,6 +40,7 @@ function render({ model, el }) {
     root.querySelectorAll("table[data-kind=grid]").forEach((table) => {
       grid(table, (tables[`${place} / ${table.caption.textContent}`] ??= {}));
     });
+    enliven(root);
     root.querySelectorAll("svg.chart[data-begin]").forEach((chart) => {
       chooser(chart, BigInt(model.get("begin")), choice, step);
     });
@@ -67,6 +68,7 @@ function render({ model, el }) {
       if (back && !back.disabled) { event.preventDefault(); step({ to: "back" }); }
     }
   });
+  root.addEventListener("qp-open", (event) => step({ to: event.detail }));
   for (const kind of ["click", "input", "keyup"]) {
     root.addEventListener(kind, () => { clearTimeout(saving); saving = setTimeout(save, 400); });
   }
