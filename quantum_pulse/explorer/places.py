@@ -46,7 +46,7 @@ def follow(here: Place, asked: Any, names: list[str], ranks: int) -> Place:
     try:
         if "begin" in asked:
             begin, end = int(asked["begin"]), int(asked["end"])
-            if here.operation is None or end <= begin:
+            if end <= begin:
                 raise RefusedError(f"invalid time interval: {asked!r}")
             return Place(here.operation, begin, end)
         kind, _, number = str(asked["to"]).rpartition("-")
@@ -55,7 +55,7 @@ def follow(here: Place, asked: Any, names: list[str], ranks: int) -> Place:
         raise error if isinstance(error, RefusedError) else RefusedError(f"invalid place: {asked!r}") from error
     if kind == "op" and 0 <= place < len(names):
         return Place(names[place])
-    if kind == "call" and here.operation is not None and 0 <= place < ranks:
+    if kind == "call" and 0 <= place < ranks:
         return here._replace(rank=place)
     if kind == "step" and 0 <= place < len(here.steps):
         return here.steps[place]

@@ -117,10 +117,8 @@ class Explorer:
                 if len(past) > 1:
                     past.pop()
             else:
-                listed = 0
-                if self._here.operation is not None:
-                    slowest = self._model.view(self._here, rough=True).slowest
-                    listed = 0 if slowest is None else len(slowest)
+                slowest = self._model.slowest(self._here)
+                listed = 0 if slowest is None else len(slowest)
                 try:
                     there = places.follow(self._here, asked, self._model.names, listed)
                 except places.RefusedError as error:
@@ -139,8 +137,8 @@ class Explorer:
             try:
                 if place.operation is not None:
                     view = self._model.view(place, rough=True)
-                is_whole = view is None or not view.is_rough
-                busy = "" if self._is_refined and is_whole else "reading samples …" if view else "analysing …"
+                is_whole = self._model.is_whole(place)
+                busy = "" if self._is_refined and is_whole else "analysing …" if is_whole else "reading samples …"
                 text = pages.write(self._model, place, view, has_past=len(self._memory.past) > 1, busy=busy)
             except (QuantumPulseError, OSError, LookupError) as error:
                 text = pages.failure(self._model, place, error)
@@ -162,13 +160,13 @@ class Explorer:
         while True:
             with self._lock:
                 place = self._here
-                is_rough = place.operation is not None and self._model.view(place, rough=True).is_rough
-                if not is_rough and self._is_refined:
+                is_whole = self._model.is_whole(place)
+                if is_whole and self._is_refined:
                     self._worker = None
                     return
             try:
-                if is_rough:
-                    self._model.view(place, rough=False)
+                if not is_whole:
+                    self._model.read(place)
                 else:
                     self._is_refined = not self._model.refine()
                     self._update_picture()

@@ -6,6 +6,7 @@ Durations are in ns. Text from a capture gets in through `Box` and `Track` alone
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -166,6 +167,33 @@ class Box(NamedTuple):
     height: float = 1.0
 
 
+class Lane(NamedTuple):
+    """An operation over time: a value a window, in ns, NaN where it did not run."""
+
+    name: str
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """Operations one below the other on one axis of time, the slower than usual the stronger, with metrics under them.
+
+    Windows of `window_ns` begin at `begin_ns`, Unix time; `slow` as of `OverTime`.
+    """
+
+    lanes: Sequence[Lane]
+    begin_ns: int
+    window_ns: int
+    strips: Sequence[Strip] = ()
+    slow: tuple[int, int] | None = None
+
+    def ratios(self, lane: Lane) -> list[float]:
+        """Each value over the median of all of them, NaN where there is none."""
+        known = [value for value in lane.values if not math.isnan(value) and value > 0]
+        usual = statistics.median(known) if known else math.nan
+        return [value / usual if value > 0 else math.nan for value in lane.values]
+
+
 class Key(NamedTuple):
     """What a colour means."""
 
@@ -200,7 +228,7 @@ class Boxes:
 #: Fits into a cell of a table.
 CellChart: TypeAlias = OnScale | Axis | Share | Interval | Trend | Runs
 #: Needs room of its own.
-FigureChart: TypeAlias = Distribution | OverTime | Boxes
+FigureChart: TypeAlias = Distribution | OverTime | Lanes | Boxes
 
 
 def first_ns(heat: pd.DataFrame) -> int:

@@ -59,6 +59,11 @@ function render({ model, el }) {
 
   root.addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='#']");
+    if (link?.classList.contains("skip")) {
+      event.preventDefault();
+      root.querySelector("table[data-kind=grid] tbody tr[tabindex='0']")?.focus();
+      return;
+    }
     if (link) { event.preventDefault(); step({ to: link.getAttribute("href").slice(1) }); return; }
     if (event.target.closest("button.back")) step({ to: "back" });
   });
@@ -127,7 +132,6 @@ function chooser(chart, origin, choice, step) {
   };
   const update = () => {
     const [low, high] = chosen();
-    Object.assign(choice, { from: from.value, to: to.value });
     mark.setAttribute("x", at(low));
     mark.setAttribute("width", at(high) - at(low));
     from.setAttribute("aria-valuetext", said(Number(from.value)));
@@ -138,8 +142,9 @@ function chooser(chart, origin, choice, step) {
     const [low, high] = chosen();
     step({ begin: String(moment(low)), end: String(moment(high)) });
   };
-  from.addEventListener("input", update);
-  to.addEventListener("input", update);
+  const choose = () => { Object.assign(choice, { from: from.value, to: to.value }); update(); };
+  from.addEventListener("input", choose);
+  to.addEventListener("input", choose);
   go.addEventListener("click", look);
   tools.append(hint, from, to, go);
   chart.closest("figure").append(tools);
@@ -162,7 +167,7 @@ function chooser(chart, origin, choice, step) {
     const now = columnOf(event);
     from.value = Math.floor(Math.min(start, now));
     to.value = Math.ceil(Math.max(start, now));
-    update();
+    choose();
   });
   chart.addEventListener("pointerup", (event) => {
     if (start === null) return;
