@@ -110,6 +110,7 @@ class ExplorerModel:
         #: Operations by number: those that took the most time first.
         self.names = [str(name) for _, name in ordered]
         self._views: OrderedDict[Place, View] = OrderedDict()
+        self._bands: OrderedDict[Place, Slowest] = OrderedDict()
         self._periods: OrderedDict[Place, Period] = OrderedDict()
         self._calls: OrderedDict[Place, SlowSample] = OrderedDict()
         self._lock = threading.Lock()
@@ -138,7 +139,7 @@ class ExplorerModel:
 
     def view(self, place: Place, *, rough: bool) -> View:
         """An operation, or a time interval of it. `rough`: at once, from the footers, unless more is known."""
-        place = place._replace(rank=None)
+        place = place._replace(rank=None, low_ns=None, high_ns=None)
         with self._lock:
             known = self._views.get(place)
             if known is not None and (rough or not known.is_rough):
@@ -151,6 +152,25 @@ class ExplorerModel:
             while len(self._views) > _REMEMBERED:
                 self._views.popitem(last=False)
         return made
+
+    def band(self, place: Place) -> Slowest:
+        """The slowest calls of an interval of durations. Reads the samples."""
+        low, high = place.low_ns, place.high_ns
+        assert place.operation is not None
+        assert low is not None
+        assert high is not None
+        place = place._replace(rank=None)
+        with self._lock:
+            known = self._bands.get(place)
+        if known is None:
+            chosen = Selection((str(Recorded(place.operation)),), place.begin_ns, place.end_ns)
+            with scan.silent():
+                known = slowest.between(self.source, SLOW_CALLS, chosen, low, high)
+            with self._lock:
+                self._bands[place] = known
+                while len(self._bands) > _REMEMBERED:
+                    self._bands.popitem(last=False)
+        return known
 
     def known_period(self, place: Place) -> Period | None:
         """All operations in a time interval, if that was read before."""
@@ -198,6 +218,8 @@ class ExplorerModel:
 
     def slowest(self, place: Place) -> Slowest | None:
         """The slowest calls at a place, as far as they are known."""
+        if place.low_ns is not None:
+            return self.band(place)
         if place.operation is not None:
             return self.view(place, rough=True).slowest
         known = self.known_period(place)

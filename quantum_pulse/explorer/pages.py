@@ -48,6 +48,8 @@ def write(model: ExplorerModel, place: Place, view: View | None, *, has_past: bo
     """The page of a place as HTML; `view` is the data of its operation. `busy` says what is in progress."""
     if place.rank is not None:
         title, content = _call(model, place)
+    elif place.low_ns is not None:
+        title, content = f"{_title(model, place)}, calls of {_durations(place)}", _band(model, place)
     elif place.begin_ns is not None and place.operation is None:
         title, content = f"All operations from {_interval(model, place)}", _period(model, place)
     elif place.operation is None:
@@ -106,9 +108,17 @@ def _trail(model: ExplorerModel, place: Place) -> str:
 def _short(model: ExplorerModel, place: Place) -> str:
     if place.rank is not None:
         return f"call {place.rank + 1}"
+    if place.low_ns is not None:
+        return _durations(place)
     if place.begin_ns is not None:
         return _interval(model, place)
     return place.operation or "All operations"
+
+
+def _durations(place: Place) -> str:
+    assert place.low_ns is not None
+    assert place.high_ns is not None
+    return f"{numbers.duration(place.low_ns)} to {numbers.duration(place.high_ns)}"
 
 
 def _interval(model: ExplorerModel, place: Place) -> str:
@@ -139,7 +149,7 @@ def home(overview: Overview, model: ExplorerModel, *, is_static: bool = False) -
     if found is not None and found.comparison is not None:
         content.append(Paragraph(f"Compared with the baseline: {found.comparison.summary}", "lead"))
     content += _missing(model, found)
-    content += _timeline(overview, model)
+    content += _timeline(overview, model, own)
     if found is not None and not found.tree.empty:
         whole = stacks.icicle(stacks.of_tree(found.tree))
         content.append(Icicle(whole, f"Where the time goes: {numbers.us(whole.total_us)} in calls inside calls."))
@@ -159,7 +169,7 @@ def _changes(found: Findings | None) -> dict[tuple[str, float], table.Change] | 
     }
 
 
-def _timeline(overview: Overview, model: ExplorerModel) -> list[Block]:
+def _timeline(overview: Overview, model: ExplorerModel, own: Mapping[str, str]) -> list[Block]:
     """The operations that took the most time, over time."""
     names = [name for name in model.names if len(overview.trends.get(name, ())) > 1]
     if not names:
@@ -169,7 +179,7 @@ def _timeline(overview: Overview, model: ExplorerModel) -> list[Block]:
     found = overview.findings
     width = found.window_ns if found is not None else -(-(model.end_ns - model.begin_ns) // count)
     lanes = [
-        Lane(name.removeprefix(prefix), [value * 1000 for value in overview.trends[name]])
+        Lane(name.removeprefix(prefix), [value * 1000 for value in overview.trends[name]], own.get(name, ""))
         for name in names[:_MOST_LANES]
     ]
     metrics = model.window_metrics(model.begin_ns, width, count)
@@ -180,6 +190,14 @@ def _timeline(overview: Overview, model: ExplorerModel) -> list[Block]:
     caption = f"p99 in windows of {numbers.duration(width)}, as times its usual value."
     caption += f" {left} more operations are in the table." if left > 0 else ""
     return [Figure(Lanes(lanes, model.begin_ns, width, strips[:_MOST_STRIPS], moment), "Operations over time", caption)]
+
+
+def _band(model: ExplorerModel, place: Place) -> list[Block]:
+    """Calls of an interval of durations."""
+    found = model.band(place)
+    if not len(found):
+        return [Paragraph("No call took so long here.", "missing")]
+    return _slowest(model, found, has_links=True)
 
 
 def _period(model: ExplorerModel, place: Place) -> list[Block]:
@@ -392,7 +410,7 @@ def _call(model: ExplorerModel, place: Place) -> tuple[str, list[Block]]:
     assert place.rank is not None
     slow = model.call(place)
     sample: Mapping[Any, Any] = slow.sample.to_dict()
-    view = model.view(place._replace(operation=str(sample["operation"]), rank=None), rough=False)
+    view = model.view(Place(str(sample["operation"]), place.begin_ns, place.end_ns), rough=False)
     began, took, thread, task, error = closeup.sample(model, sample)
     facts = [("duration", took), ("start", began), ("thread", thread), ("task", task), ("error", error)]
     facts += [(str(name), Cell(Name(str(value)))) for name, value in (sample.get("attributes") or {}).items()]

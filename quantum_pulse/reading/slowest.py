@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LARGEST_FAMILY: Final = 1000
 #: Calls that are kept of what ran at the same time: it and what is around it, then the longest in common with it.
 MOST_CONCURRENT: Final = 2000
+#: Longer than any sample.
+_LONGEST_NS: Final = (1 << 63) - 1
 #: Row groups that are kept while ancestors are looked for.
 _MOST_READ: Final = 4
 
@@ -162,16 +164,22 @@ def slowest(
     return scan.whole(lambda: _slowest(source, n, chosen))
 
 
-def _slowest(source: Source, n: int, chosen: Selection) -> Slowest:
+def between(source: Source, n: int, chosen: Selection, low_ns: int, high_ns: int) -> Slowest:
+    """The `n` slowest samples of a selection that took `low_ns` or longer, and less than `high_ns`."""
+    return scan.whole(lambda: _slowest(source, n, chosen, low_ns, high_ns))
+
+
+def _slowest(source: Source, n: int, chosen: Selection, low_ns: int = 0, high_ns: int = _LONGEST_NS) -> Slowest:
     import pandas as pd
     import pyarrow.dataset as ds
 
-    least = _threshold(source, n, chosen)
+    least = max(_threshold(source, n, chosen, high_ns), low_ns)
     found = []
     columns = tables.columns_of(source)
+    is_wanted = (ds.field("duration_ns") >= least) & (ds.field("duration_ns") < high_ns)
     for part in scan.parts(source, chosen):
         if _longest(part, chosen) >= least:
-            rows = tables.read_part(source, part, columns, chosen, ds.field("duration_ns") >= least)
+            rows = tables.read_part(source, part, columns, chosen, is_wanted)
             found.append(tables.frame_of(rows).assign(recording=part.origin))
     if not found:
         return Slowest(source, tables.empty(source), [])
@@ -180,8 +188,8 @@ def _slowest(source: Source, n: int, chosen: Selection) -> Slowest:
     return Slowest(source, chosen_rows[tables.columns_of(source)], chosen_rows["recording"].tolist())
 
 
-def _threshold(source: Source, n: int, chosen: Selection) -> int:
-    """Duration of the slowest sample but n - 1, in ns; -1 where there are fewer."""
+def _threshold(source: Source, n: int, chosen: Selection, high_ns: int) -> int:
+    """Duration of the slowest sample below `high_ns` but n - 1, in ns; -1 where there are fewer."""
     import numpy as np
 
     lock = threading.Lock()
@@ -190,6 +198,7 @@ def _threshold(source: Source, n: int, chosen: Selection) -> int:
     def work(batch: Any, _: Part) -> None:
         nonlocal kept
         own = batch["duration_ns"].to_numpy()
+        own = own[own < high_ns]
         own = own[own >= kept[0]] if len(kept) == n else own
         with lock:
             kept = np.sort(np.concatenate([kept, own]))[-n:]

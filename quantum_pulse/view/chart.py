@@ -168,10 +168,11 @@ class Box(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """An operation over time: a value a window, in ns, NaN where it did not run."""
+    """An operation over time: a value a window, in ns, NaN where it did not run; `link` is its anchor."""
 
     name: str
     values: Sequence[float]
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)

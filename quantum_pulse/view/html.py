@@ -47,7 +47,7 @@ def page_style() -> str:
 
 
 #: What makes charts and tables respond, in the order that their definitions need.
-_SCRIPTS: Final = ("units.js", "tip.js", "boxes.js", "grid.js", "page.js")
+_SCRIPTS: Final = ("units.js", "tip.js", "boxes.js", "charts.js", "grid.js", "page.js")
 
 
 def definitions() -> str:

@@ -177,7 +177,9 @@ def _distribution(chart: Distribution) -> str:
     parts += _labels(scale.ticks(), bottom + 17, width)
     parts.append(_text(width - _RIGHT, height - 4, "duration, logarithmic", "end", "faint"))
     parts.append(_text(_LEFT - 8, top - 12, "calls", "end", "faint"))
-    return _svg(width, height, "".join(parts))
+    place = f'data-left="{_LEFT:g}" data-right="{width - _RIGHT:g}" data-top="{top:g}" data-bottom="{bottom:g}"'
+    place += f' data-low="{scale.low:g}" data-high="{scale.high:g}"{_data("edges", _known(edges))}'
+    return _svg(width, height, "".join(parts), f"{place}{_data('calls', _known(calls.tolist()))}")
 
 
 def _marks(scale: LogScale, marks: Sequence[Mark], top: float, bottom: float, width: float) -> list[str]:
@@ -231,6 +233,10 @@ def _over_time(chart: OverTime) -> str:
     parts += _under(chart.strips, bottom, time, begin, window_ns, width)
     y = bottom + _STRIP * len(chart.strips)
     place = _placed(time, top, y + 6, window_ns, len(heat.columns), slow)
+    place += f' data-middle="{bottom:g}" data-low="{scale.low:g}" data-high="{scale.high:g}"'
+    place += _data("lines", [[name, _known(values)] for name, values in chart.lines.items()])
+    place += _data("strips", [[strip.name, _known(strip.values)] for strip in chart.strips])
+    place += _data("rows", [[edge, _known(row)] for edge, row in zip(edges, heat.to_numpy().tolist(), strict=False)])
     return _svg(width, y + 30, _legend(width) + "".join(parts), place)
 
 
@@ -272,7 +278,7 @@ def _lanes(chart: Lanes) -> str:
         parts += _row_of_shades(shades, y, time, begin, window_ns)
         name = visible(lane.name)
         parts.append(_text(left - 8, y + 13, name if len(name) <= 26 else f"{name[:25]}…", "end", "on"))
-        told.append([name, [None if math.isnan(one) else round(one) for one in lane.values]])
+        told.append([name, _known(lane.values), lane.link])
         y += _LANE
     if chart.slow is not None:
         x, end_x = (time.at(begin + place * window_ns) for place in chart.slow)
@@ -288,8 +294,18 @@ def _lanes(chart: Lanes) -> str:
         legend.append(f'<rect class="w{shade}" x="{x:g}" y="3" width="16" height="12"/>')
     legend.append(_text(x - 6, 13, "p99: usual", "end", "on"))
     place = _placed(time, top, bottom + 6, window_ns, columns, chart.slow)
-    place += f' data-lane="{_LANE:g}" data-lanes="{escape(json.dumps(told, separators=(",", ":")))}"'
+    place += f' data-lane="{_LANE:g}"{_data("lanes", told)}'
     return _svg(width, bottom + 30, "".join([*parts, *legend]), place)
+
+
+def _data(name: str, value: object) -> str:
+    """An attribute that a script reads, see `assets/charts.js`."""
+    return f' data-{name}="{escape(json.dumps(value, separators=(",", ":")))}"'
+
+
+def _known(values: Sequence[float]) -> list[float | None]:
+    """Three digits of each, None where there is none."""
+    return [None if math.isnan(value) else float(f"{value:.3g}") if value < 1000 else round(value) for value in values]
 
 
 def _row_of_shades(shades: Sequence[int], y: float, time: TimeScale, begin: int, window_ns: int) -> list[str]:

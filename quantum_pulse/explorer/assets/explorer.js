@@ -73,6 +73,7 @@ function render({ model, el }) {
       if (back && !back.disabled) { event.preventDefault(); step({ to: "back" }); }
     }
   });
+  root.addEventListener("qp-choose", (event) => step(event.detail));
   root.addEventListener("qp-open", (event) => step({ to: event.detail }));
   for (const kind of ["click", "input", "keyup"]) {
     root.addEventListener(kind, () => { clearTimeout(saving); saving = setTimeout(save, 400); });
@@ -136,6 +137,7 @@ function chooser(chart, origin, choice, step) {
     mark.setAttribute("width", at(high) - at(low));
     from.setAttribute("aria-valuetext", said(Number(from.value)));
     to.setAttribute("aria-valuetext", said(Number(to.value)));
+    chart.dispatchEvent(new CustomEvent("qp-brush", { detail: [low, high] }));
     go.textContent = `Show ${said(low)} to ${said(high)}`;
   };
   const look = () => {
