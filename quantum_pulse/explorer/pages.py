@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.analysis import stacks
 from quantum_pulse.diagnosis import culprits, intervals, open_calls, verdict
-from quantum_pulse.explorer.model import MOST_SAMPLES, ExplorerModel, Overview, View, on_one_scale
+from quantum_pulse.explorer.model import MOST_SAMPLES, ExplorerModel, Overview, View, code, on_one_scale
 from quantum_pulse.explorer.places import Place
 from quantum_pulse.reading import reader
 from quantum_pulse.reading.density import Density
@@ -65,7 +65,8 @@ def _page(
 ) -> str:
     return (
         f'<a class="skip" href="#table">Skip to the table</a><div class="bar">{_back(has_past)}{_trail(model, place)}'
-        f'<span class="busy" role="status">{escape(busy)}</span></div>'
+        f'<span class="busy" role="status">{escape(busy)}</span>'
+        f'<button type="button" class="copy" data-code="{escape(code(place))}">Copy as code</button></div>'
         f'<h2 tabindex="-1"><bdi>{escape(plain(Name(title)))}</bdi></h2>{html.blocks(content)}'
     )
 

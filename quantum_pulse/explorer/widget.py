@@ -37,8 +37,8 @@ class _Memory:
     tables: dict[str, Any] = field(default_factory=dict)
 
 
-#: By capture and baseline.
-_memories: dict[tuple[str, str], _Memory] = {}
+#: By capture, baseline, and the place to begin with.
+_memories: dict[tuple[str, str, Place], _Memory] = {}
 
 
 class Explorer:
@@ -61,10 +61,11 @@ class Explorer:
     <Explorer of ...engine: ... calls of ... operations; displays in a notebook>
     """
 
-    def __init__(self, model: ExplorerModel) -> None:
+    def __init__(self, model: ExplorerModel, place: Place | None = None) -> None:
         self._model = model
-        key = (str(model.source.path), "" if model.baseline is None else str(model.baseline.path))
-        self._memory = _memories.setdefault(key, _Memory())
+        begin = place or Place()
+        key = (str(model.source.path), "" if model.baseline is None else str(model.baseline.path), begin)
+        self._memory = _memories.setdefault(key, _Memory(begin.steps))
         # A place may be gone from a capture that is still written, or recorded anew.
         self._memory.past = [one for one in self._memory.past if one.operation in (None, *model.names)] or [Place()]
         self._lock = threading.RLock()
@@ -110,7 +111,11 @@ class Explorer:
         self._memory.tables = change["new"]
 
     def _on_message(self, _widget: Any, asked: Any, _buffers: Any) -> None:
-        """Follow a step that the page requests."""
+        """Follow a step that the page requests, and say that it was heard."""
+        self._follow(asked)
+        self.widget.heard += 1
+
+    def _follow(self, asked: Any) -> None:
         with self._lock:
             past = self._memory.past
             if asked == {"to": "back"}:
@@ -204,6 +209,8 @@ def _widget_class() -> Callable[..., anywidget.AnyWidget]:
         page = traitlets.Unicode().tag(sync=True)
         #: Increases with each step to another place, but not when the page of a place is refined.
         visit = traitlets.Int().tag(sync=True)
+        #: How many steps were followed or refused: a page knows by it that the kernel is alive.
+        heard = traitlets.Int().tag(sync=True)
         #: When the capture begins, Unix time in ns.
         begin = traitlets.Unicode().tag(sync=True)
         #: Folding, sorting and filters of the tables, by page and table.

@@ -997,7 +997,14 @@ class Capture:
             overwrite=overwrite,
         )
 
-    def explore(self, baseline: CaptureOrPath | None = None) -> Explorer:
+    def explore(
+        self,
+        baseline: CaptureOrPath | None = None,
+        *,
+        operation: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
+    ) -> Explorer:
         """Explore the capture in the notebook: from all operations to one, to an interval, to a single call.
 
         The application appears at once, with approximate figures, and becomes exact as the samples are
@@ -1008,6 +1015,10 @@ class Capture:
         ----------
         baseline : capture or path, optional
             Another capture to compare with.
+        operation : operation, optional
+            Begin with this operation instead of all of them.
+        start, end : moment, optional
+            Begin with the interval ``[start, end)``, as of `samples`; without `operation`, of all operations.
 
         Returns
         -------
@@ -1017,7 +1028,9 @@ class Capture:
         Raises
         ------
         TypeError
-            If `baseline` is neither a capture nor a path.
+            If `baseline` is neither a capture nor a path, or `operation` is not an operation.
+        ValueError
+            If `operation` was not recorded, or `start` or `end` cannot be read or are in the wrong order.
 
         See Also
         --------
@@ -1025,14 +1038,18 @@ class Capture:
 
         Examples
         --------
-        >>> explorer = qp.sample("slow_exchange").explore(baseline=qp.sample("engine"))
+        >>> capture = qp.sample("slow_exchange")
+        >>> explorer = capture.explore(baseline=qp.sample("engine"))
+        >>> explorer = capture.explore(operation=capture.operations.Engine.SUBMIT, start="1s", end="2s")
         """
-        from quantum_pulse.explorer.model import ExplorerModel
+        from quantum_pulse.explorer.model import ExplorerModel, place_of
         from quantum_pulse.explorer.widget import Explorer
         from quantum_pulse.facade import reporting
 
         other = None if baseline is None else _source_of(baseline, "baseline")
-        return Explorer(ExplorerModel(self._source, other, lambda: reporting.gather(self._source, other, detailed=0)))
+        place = place_of(self._source, operation, start, end)
+        model = ExplorerModel(self._source, other, lambda: reporting.gather(self._source, other, detailed=0))
+        return Explorer(model, place)
 
     def samples(
         self,

@@ -143,3 +143,23 @@ def test_a_brush_shows_its_distribution_at_once_and_a_cursor_is_in_all_charts(op
     page.mouse.move(*at(chart, 500, 120))
     assert chart.locator(".upright").get_attribute("d") != ""
     assert page.locator("svg[data-edges] .upright").get_attribute("d") != "", "the duration, in the histogram"
+
+
+def test_a_kernel_that_does_not_answer_is_reported(opened):
+    show, _ = opened
+    page = show(Place())
+    page.locator("table a", has_text="Engine.SUBMIT").first.click()
+    page.get_by_text("No answer from the kernel yet").wait_for(timeout=8000)
+
+
+def test_a_page_copies_itself_as_code(opened, explorer):
+    show, model = opened
+    place = Place("Engine.SUBMIT", model.begin_ns + 10**9, model.begin_ns + 2 * 10**9)
+    page = show(place)
+    capture = qp.sample("slow_exchange")
+    again = eval(page.locator("button.copy").get_attribute("data-code"), {"capture": capture})
+    if again._worker is not None:
+        again._worker.join(60)
+    assert again._here == place
+    page.locator("button.copy").click()
+    page.wait_for_function("document.querySelector('.busy').textContent.match(/^(Copied|capture.explore)/)")

@@ -1,4 +1,5 @@
 // The explorer in the browser: shows the pages that the kernel writes, and sends the user's steps to it.
+const PATIENCE_MS = 2000;
 function render({ model, el }) {
   const root = document.createElement("div");
   root.className = "qp explorer";
@@ -24,7 +25,22 @@ function render({ model, el }) {
     model.set("tables", structuredClone(tables));
     model.save_changes();
   };
-  const step = (asked) => { save(); model.send(asked); };
+  // Whoever clicks is told if nothing comes of it.
+  let unheard;
+  const say = (text) => { const status = root.querySelector(".busy"); if (status) status.textContent = text; };
+  const step = (asked) => {
+    save();
+    clearTimeout(unheard);
+    unheard = setTimeout(() => {
+      say("No answer from the kernel yet: it is busy, or it has ended. After a restart, run the cell again.");
+    }, PATIENCE_MS);
+    model.send(asked);
+  };
+  const heard = () => { clearTimeout(unheard); };
+  model.on("change:heard", heard);
+  const copy = async (text) => {
+    try { await navigator.clipboard.writeText(text); say("Copied."); } catch { say(text); }
+  };
   const active = () => el.getRootNode().activeElement ?? document.activeElement;
 
   let visit;
@@ -65,6 +81,8 @@ function render({ model, el }) {
       return;
     }
     if (link) { event.preventDefault(); step({ to: link.getAttribute("href").slice(1) }); return; }
+    const copied = event.target.closest("button.copy");
+    if (copied) { copy(copied.dataset.code); return; }
     if (event.target.closest("button.back")) step({ to: "back" });
   });
   root.addEventListener("keydown", (event) => {
@@ -79,7 +97,7 @@ function render({ model, el }) {
     root.addEventListener(kind, () => { clearTimeout(saving); saving = setTimeout(save, 400); });
   }
   show();
-  return () => { removeEventListener("keydown", guard, true); clearTimeout(saving); model.off("change:page", soon); model.off("change:visit", soon); };
+  return () => { removeEventListener("keydown", guard, true); clearTimeout(saving); clearTimeout(unheard); model.off("change:heard", heard); model.off("change:page", soon); model.off("change:visit", soon); };
 }
 
 // The element that has the focus, so that it is found again in a refined page.
