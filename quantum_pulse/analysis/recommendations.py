@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import pandas as pd
 
+    from quantum_pulse.analysis import stacks
+
 #: Shares of the machine above which it counts as busy, and a rank correlation above which one thing mostly follows
 #: the other.
 BUSY: Final = 0.7
@@ -21,6 +23,8 @@ STRONG: Final = 0.7
 SLOW_US: Final = 1000.0
 #: Operations that are named for waiting: those that took most time.
 MOST_WAITS: Final = 3
+#: What spends less of its time than this in itself has the tail of the calls inside.
+OWN_TAIL: Final = 0.5
 #: A weaker correlation explains less than a tenth of the variation of ranks.
 WORTH_TELLING: Final = 0.3
 #: p99 over p50 from which an operation is taken for one that sometimes waits.
@@ -251,11 +255,13 @@ def recommend(
     *,
     memory_bytes: int | None = None,
     alpha: float = 0.05,
+    shares: stacks.Shares | None = None,
 ) -> Advice:
     """What could be done, and which rules have nothing to say.
 
     `stats`: as of `Capture.stats`. `metrics`: as of `Capture.metrics`. `correlations`: columns operation, metric, rho,
-    q_value. `memory_bytes`: what the recorded process might use, if that is known.
+    q_value. `memory_bytes`: what the recorded process might use, if that is known. `shares`: of time, of the call tree;
+    with them an operation counts as slow by its self time, not by that of the calls inside.
     """
     cpu = float(metrics["cpu_machine_percent"].mean()) / 100 if len(metrics) else math.nan
     memory = float(metrics["rss_bytes"].max()) / memory_bytes if len(metrics) and memory_bytes else math.nan
@@ -269,7 +275,7 @@ def recommend(
     outcomes += [
         _busy(cpu),
         _full(memory, measured=bool(len(metrics))),
-        _waits(stats, correlations, explained, cpu, memory),
+        _waits(_alone(stats, shares), correlations, explained, cpu, memory),
     ]
     return Advice(
         [one for outcome in outcomes if not isinstance(outcome, NotApplicable) for one in outcome],
@@ -360,6 +366,13 @@ def _full(memory: float, *, measured: bool) -> Outcome:
     ]
 
 
+def _alone(stats: pd.DataFrame, shares: stacks.Shares | None) -> pd.DataFrame:
+    """`stats` with a column `alone`: the share of self time in an operation's time, 1 where that is not known."""
+    known = {} if shares is None else shares.operations
+    found = [known.get(name) for name in stats.index]
+    return stats.assign(alone=[1.0 if one is None or not one.inclusive else one.own / one.inclusive for one in found])
+
+
 def _waits(
     stats: pd.DataFrame, correlations: pd.DataFrame, explained: Collection[str], cpu: float, memory: float
 ) -> Outcome:
@@ -369,8 +382,10 @@ def _waits(
         return NotApplicable(rule, "CPU or memory is short")
     if not len(stats) or not {"mean_us", "p50_us", "p99_us", "total_us"} <= set(stats.columns):
         return NotApplicable(rule, "there are no statistics")
-    tails = stats["p99_us"] > LONG_TAIL * stats["p50_us"]
-    slow = stats[tails | (stats["mean_us"] > SLOW_US)].sort_values("total_us", ascending=False, kind="stable")
+    tails = (stats["p99_us"] > LONG_TAIL * stats["p50_us"]) & (stats["alone"] >= OWN_TAIL)
+    self_us = stats["mean_us"] * stats["alone"]
+    stats = stats.assign(has_tail=tails, self_us=self_us, all_us=stats["total_us"] * stats["alone"])
+    slow = stats[tails | (self_us > SLOW_US)].sort_values("all_us", ascending=False, kind="stable")
     if not len(slow):
         return NotApplicable(rule, "no operation is that slow")
     found: dict[str, str] = {}
@@ -380,9 +395,10 @@ def _waits(
         if operation in explained:
             continue
         evidence = []
-        if row["mean_us"] > SLOW_US:
-            evidence.append(f"takes {row['mean_us'] / 1000:.1f} ms on average")
-        if row["p99_us"] > LONG_TAIL * row["p50_us"]:
+        if row["self_us"] > SLOW_US:
+            besides = " without the calls inside" if row["self_us"] < row["mean_us"] else ""
+            evidence.append(f"takes {row['self_us'] / 1000:.1f} ms on average{besides}")
+        if row["has_tail"]:
             evidence.append(f"p99 is {row['p99_us'] / row['p50_us']:.0f} times p50")
         if related:
             weak = " and ".join(f"{rho:+.2f} with {metric}" for metric, rho in related.items())

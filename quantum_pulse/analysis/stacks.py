@@ -27,6 +27,23 @@ class Stack(NamedTuple):
     calls: float
 
 
+class Share(NamedTuple):
+    """A share of the time of all stacks, which is that of the outermost calls where no calls inside run at once."""
+
+    #: Of self time: these shares of all operations add up to 1.
+    own: float
+    #: Of self time and that of the calls inside: 1 for what encloses all other calls.
+    inclusive: float
+
+
+class Shares(NamedTuple):
+    """The shares of each path, in the order of the stacks, of operations by (category, operation), of categories."""
+
+    paths: list[Share]
+    operations: dict[tuple[str, str], Share]
+    categories: dict[str, Share]
+
+
 class Frame:
     """A box of an icicle: calls of an operation inside those of the frame above."""
 
@@ -69,6 +86,35 @@ def of_tree(tree: pd.DataFrame) -> list[Stack]:
     own = tree["self_us"].to_numpy(float)
     own = np.where(np.isnan(own), np.maximum(total - inside, 0), own)
     return [Stack(*row) for row in zip(paths, own.tolist(), tree["count"].to_numpy(float).tolist(), strict=True)]
+
+
+def shares(stacks: Sequence[Stack]) -> Shares:
+    """How the time of all stacks divides, empty for no time. `stacks` are as `of_tree` returns them.
+
+    A stack counts once for an operation, and for a category, that is on its path, however often it is there.
+    """
+    whole = sum(stack.self_us for stack in stacks)
+    if not whole:
+        return Shares([], {}, {})
+    own: dict[Any, float] = defaultdict(float)
+    inclusive: dict[Any, float] = defaultdict(float)
+    for stack in stacks:
+        category, _ = stack.path[-1]
+        for last in (stack.path, stack.path[-1], category):
+            own[last] += stack.self_us
+        enclosing = {stack.path[:length] for length in range(1, len(stack.path) + 1)}
+        for key in (*enclosing, *{*stack.path}, *{category for category, _ in stack.path}):
+            inclusive[key] += stack.self_us
+
+    def share(key: Any) -> Share:
+        return Share(own[key] / whole, inclusive[key] / whole)
+
+    operations = dict.fromkeys(key for stack in stacks for key in stack.path)
+    return Shares(
+        [share(stack.path) for stack in stacks],
+        {key: share(key) for key in operations},
+        {category: share(category) for category, _ in operations},
+    )
 
 
 def scaled(baseline: Sequence[Stack], current: Sequence[Stack]) -> list[Stack]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse.analysis import stacks
 from quantum_pulse.diagnosis import budgets, open_calls
 from quantum_pulse.evidence import Priorities
 from quantum_pulse.operations import Category
 from quantum_pulse.reading import (
     definitions,
     expired,
-    nesting,
     reader,
     saves,
     scan,
@@ -99,6 +100,11 @@ class Findings:
         ordered = self.stats.sort_values("total_us", ascending=False)
         return [(str(category), str(name)) for category, name in ordered.index]
 
+    @cached_property
+    def shares(self) -> stacks.Shares:
+        """How the time of the outermost calls divides among paths, operations and categories."""
+        return stacks.shares(stacks.of_tree(self.tree))
+
     @property
     def window_count(self) -> int:
         """Windows from the first sample to the last."""
@@ -138,6 +144,7 @@ class Findings:
 
 def gather(
     source: Source,
+    tree: pd.DataFrame,
     *,
     comparison: Comparison | None = None,
     baseline: Path | None = None,
@@ -146,15 +153,16 @@ def gather(
     detailed: int = MOST_DETAILED,
     advance: Callable[[], object] = lambda: None,
 ) -> Findings:
-    """Gather all that a report needs. `advance` is called after each of `steps(source, detailed)`."""
+    """Gather all that a report needs, but for the `tree` of all calls, which the recommendations need too.
+
+    `advance` is called after each of `steps(source, detailed)`.
+    """
     stats = statistics.stats(source)
     advance()
     begin, end, window, wide = times(source)
     windows = timeline.timeline(source, window / 1e9) if len(stats) else _no_windows(stats)
     advance()
     ranges = timeline.timeline(source, wide / 1e9) if len(stats) else windows
-    advance()
-    tree = nesting.tree(source)
     advance()
     closeups = {}
     for _, name in stats.sort_values("total_us", ascending=False).index[:detailed]:
@@ -191,7 +199,7 @@ def gather(
 def steps(source: Source, detailed: int = MOST_DETAILED) -> int:
     """About how many steps `gather` takes, going by what the footers say: it is not worth a pass to know."""
     held = (scan.names_in(part) or () for part in source.sound("samples"))
-    return 4 + min(len(set().union(*held)), detailed)
+    return 3 + min(len(set().union(*held)), detailed)
 
 
 def _no_windows(stats: pd.DataFrame) -> pd.DataFrame:

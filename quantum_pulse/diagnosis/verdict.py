@@ -15,6 +15,8 @@ from quantum_pulse.view.document import Name, Text
 #: A call hangs when it has taken so many times what the longest that ended took, or where none did so many ns.
 _HANGS: Final = 2
 _HANGS_NS: Final = 10**9
+#: The second largest self time is named from this share of all time on.
+_SECOND: Final = 0.1
 #: Operations that hang, by name.
 _MOST_NAMED: Final = 4
 
@@ -54,16 +56,30 @@ def _hangs(findings: Findings, anchors: Mapping[str, str]) -> Text | None:
 
 
 def _what(findings: Findings, anchors: Mapping[str, str]) -> Text:
-    category, name = findings.operations[0]
+    (category, name), *others = _by_self_time(findings)
     row = findings.row(category, name)
-    total = findings.stats["total_us"].sum()
-    share = numbers.share(row["total_us"] / total) if total else "0 %"
+    shares = findings.shares.operations
+    share = f", {numbers.share(shares[category, name].own)} of all time" if shares else ""
     tail = row["p99_us"] / row["p50_us"] if row["p50_us"] else math.nan
     more = f", {tail:.0f} times that at p99" if tail >= 2 else ""
-    return [
+    said: list[str | Name] = [
         Name(name, anchors.get(name, "")),
-        f" takes the largest share of the measured time, {share}: {numbers.us(row['p50_us'])} per call at p50{more}.",
+        f" has the largest self time{share}: a call takes {numbers.us(row['p50_us'])} at p50{more}.",
     ]
+    if others and others[0] in shares and shares[others[0]].own >= _SECOND:
+        second = others[0][1]
+        follows = f" follows with {numbers.share(shares[others[0]].own)}."
+        said += [" ", Name(second, anchors.get(second, "")), follows]
+    tree = findings.tree
+    if tree["self_us"][(tree["category"] == category) & (tree["operation"] == name)].isna().any():
+        said.append(" Samples are missing that may have been calls inside, so its self time is an estimate.")
+    return said
+
+
+def _by_self_time(findings: Findings) -> list[tuple[str, str]]:
+    """(category, operation), the one with the largest self time first."""
+    shares = findings.shares.operations
+    return sorted(findings.operations, key=lambda one: -shares[one].own if one in shares else 0.0)
 
 
 def _when(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) -> Text:
@@ -80,7 +96,7 @@ def _when(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) 
 
 
 def _why(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) -> Text:
-    name = findings.operations[0][1] if slow is None else slow.name
+    name = _by_self_time(findings)[0][1] if slow is None else slow.name
     signs = [] if slow is None else _signs(findings, slow)
     nested = _largest_child(findings, name)
     if slow is not None and (idle := _idleness(findings, slow)):

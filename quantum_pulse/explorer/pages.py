@@ -156,7 +156,14 @@ def home(overview: Overview, model: ExplorerModel, *, is_static: bool = False) -
         content.append(Icicle(whole, f"Where the time goes: {numbers.us(whole.total_us)} in calls inside calls."))
     return [
         *content,
-        *table.build(overview.stats, overview.budgets, own, model.priorities, _changes(found)),
+        *table.build(
+            overview.stats,
+            overview.budgets,
+            own,
+            model.priorities,
+            None if found is None else found.shares,
+            _changes(found),
+        ),
     ]
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from quantum_pulse import analysis, arguments, metrics
-from quantum_pulse.analysis import recommendations, windows
-from quantum_pulse.reading import environments, selection, statistics, tables, timeline
+from quantum_pulse.analysis import recommendations, stacks, windows
+from quantum_pulse.reading import environments, nesting, selection, statistics, tables, timeline
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.selection import Operations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def correlate(
@@ -16,8 +21,12 @@ def correlate(
     *,
     quantile: float = 0.95,
     alpha: float = 0.05,
+    tree: pd.DataFrame | None = None,
 ) -> analysis.Correlations:
-    """Metrics and other operations against the latency of each operation; see `Capture.correlate`."""
+    """Metrics and other operations against the latency of each operation; see `Capture.correlate`.
+
+    `tree` is that of all calls, where it is known; to build it is a pass over all samples.
+    """
     alpha = arguments.between(alpha, "alpha", 0, 1)
     operations = selection.some(source, operations)
     measured = tables.whole(source, "metrics", "time")
@@ -32,7 +41,12 @@ def correlate(
     )
     table = windows.correlate_all(latency, busy, measures, alpha)
     advice = recommendations.recommend(
-        statistics.stats(source), measured, table, memory_bytes=environments.memory_bytes(source), alpha=alpha
+        statistics.stats(source),
+        measured,
+        table,
+        memory_bytes=environments.memory_bytes(source),
+        alpha=alpha,
+        shares=stacks.shares(stacks.of_tree(nesting.tree(source) if tree is None else tree)),
     )
     return analysis.Correlations(
         table, advice.recommendations, length_s, alpha, not_applicable=tuple(advice.not_applicable)

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from quantum_pulse.analysis import stacks
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import numbers
-from quantum_pulse.view.chart import Axis, Durations, OnScale
+from quantum_pulse.view.chart import Axis, Durations, OnScale, Share
 from quantum_pulse.view.document import Block, Cell, Column, Name, Paragraph, Row, Table
 from quantum_pulse.view.scales import LogScale
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from quantum_pulse.evidence import Priorities
 
 _NOTE: Final = (
-    "Latency: a thin line from min to max, a bar from p50 to p99, a circle at p50, a dashed mark at the budget. A "
-    "nested call also counts for the calls that enclose it: shares are of the sum of all durations."
+    "Latency: a thin line from min to max, a bar from p50 to p99, a circle at p50, a dashed mark at the budget. Self "
+    "time is without the calls inside, as a share of the time of the outermost calls: it adds up to 100 %."
 )
 #: Width of the column of latencies, in pixels.
 _LATENCY: Final = 124
@@ -45,13 +46,16 @@ def build(
     budgets: pd.DataFrame,
     links: Mapping[str, str],
     priorities: Priorities,
+    shares: stacks.Shares | None = None,
     changes: Mapping[tuple[str, float], Change] | None = None,
 ) -> list[Block]:
-    """The table, with a note on how to read it; `changes` by operation and quantile, None without a baseline."""
+    """The table, with a note on how to read it.
+
+    `shares` are None until they are known, `changes`, by operation and quantile, without a baseline.
+    """
     if stats.empty:
         return [Paragraph("No operations were recorded.", "missing")]
-    total = float(stats["total_us"].sum()) or 1.0
-    fields = _fields(stats, budgets.to_dict("index"), total, changes)
+    fields = _fields(stats, budgets.to_dict("index"), shares, changes)
     sums: dict[Any, float] = stats["total_us"].groupby(level="category").sum().to_dict()
     rows = []
     for category in sorted(sums, key=lambda name: (priorities.category(str(name)), -sums[name])):
@@ -70,17 +74,10 @@ def build(
 def _fields(
     stats: pd.DataFrame,
     budgets: Mapping[Any, Mapping[Any, Any]],
-    total: float,
+    shares: stacks.Shares | None,
     changes: Mapping[tuple[str, float], Change] | None,
 ) -> list[_Field]:
     scale = LogScale.around(stats["min_us"].min() * 1000, stats["max_us"].max() * 1000, 8, _LATENCY - 8)
-
-    def share(_: str, row: Mapping[Any, Any]) -> Cell:
-        own = row["total_us"] / total
-        return Cell(numbers.share(own), own, title=numbers.us(row["total_us"]))
-
-    def shares(own: pd.DataFrame) -> Cell:
-        return share("", {"total_us": own["total_us"].sum()})
 
     def calls(_: str, row: Mapping[Any, Any]) -> Cell:
         return Cell(numbers.short(row["count"]), row["count"], title=f"{numbers.count(row['count'])} calls")
@@ -105,10 +102,8 @@ def _fields(
     def sums(column: str, cell: Callable[[str, Mapping[Any, Any]], Cell]) -> Callable[[pd.DataFrame], Cell]:
         return lambda own: cell("", {column: own[column].sum(), "count": own["count"].sum()})
 
-    found = [
-        _Field(Column("share", title="share of the sum of all durations"), share, shares),
-        _Field(Column("calls"), calls, sums("count", calls)),
-    ]
+    found = [] if shares is None else [_self_time(stats, shares)]
+    found.append(_Field(Column("calls"), calls, sums("count", calls)))
     if stats["errors"].any():
         found.append(_Field(Column("errors", title="share of calls that raised"), errors, sums("errors", errors)))
     for title, key, quantile in (("p50", "p50_us", 0.5), ("p99", "p99_us", 0.99)):
@@ -124,6 +119,24 @@ def _fields(
         found.append(_Field(Column("budget", title="whether the quantile keeps its budget"), budget))
     found.append(_Field(Column("latency", False, wide=True, title=_NOTE, chart=Axis(scale)), latency))
     return found
+
+
+def _self_time(stats: pd.DataFrame, shares: stacks.Shares) -> _Field:
+    """The share of time that an operation, or those of a category, took without the calls inside."""
+    category_of = {str(name): str(category) for category, name in stats.index}
+
+    def cell(share: stacks.Share | None) -> Cell:
+        return Cell("") if share is None else Cell(numbers.share(share.own), share.own, Share(share.own))
+
+    def together(own: pd.DataFrame) -> Cell:
+        name = next(iter(own.index), None)
+        return cell(shares.categories.get(category_of[str(name)]))
+
+    return _Field(
+        Column("self", title="share of the time of the outermost calls, without the calls inside"),
+        lambda name, _: cell(shares.operations.get((category_of[name], name))),
+        together,
+    )
 
 
 def _microseconds(key: str) -> Callable[[str, Mapping[Any, Any]], Cell]:

@@ -44,6 +44,8 @@ _STRIP: Final = 46.0
 _LANE: Final = 18.0
 #: Times as slow as usual from which the next stronger shade begins.
 _SLOWER: Final = (1.3, 2.0, 4.0, 8.0)
+#: A narrower axis in a table has two labels.
+_ROOM_FOR_THREE: Final = 150
 #: Rows of a heat map that can be distinguished in its height.
 _MOST_ROWS: Final = 40
 
@@ -73,9 +75,10 @@ def draw(chart: CellChart | Distribution | OverTime | Lanes) -> str:
 
 def _axis(scale: LogScale) -> str:
     labels = [tick for tick in scale.ticks() if tick.label]
-    # So narrow a chart has room for three.
-    shown = labels if len(labels) <= 3 else [labels[0], labels[len(labels) // 2], labels[-1]]
+    # So narrow a chart has room for three, or two.
     width = scale.end + scale.start
+    middle = [labels[len(labels) // 2]] if width > _ROOM_FOR_THREE else []
+    shown = labels if len(labels) <= 2 else [labels[0], *middle, labels[-1]]
     text = "".join(_text(tick.position, 11, tick.label, _anchor(tick.position, width)) for tick in shown)
     return (
         f'<svg class="ranges" viewBox="0 0 {width:g} 14" width="{width:g}" height="14" aria-hidden="true">{text}</svg>'
@@ -86,7 +89,7 @@ def _on_scale(chart: OnScale) -> str:
     at, one = chart.scale.at, chart.durations
     width = chart.scale.end + chart.scale.start
     parts = [
-        *(_line(tick.position, 0, tick.position, 18, "grid") for tick in chart.scale.ticks() if tick.label),
+        _grid([tick.position for tick in chart.scale.ticks() if tick.label], 0, 18),
         _line(at(one.low), 9, at(one.high), 9, "whisker"),
         f'<rect class="bar" x="{at(one.p50):.1f}" y="6" width="{max(at(one.p99) - at(one.p50), 1):.1f}" height="6" '
         'rx="1"/>',
@@ -155,7 +158,7 @@ def _distribution(chart: Distribution) -> str:
     scale = LogScale.around(edges[0], edges[-1], _LEFT, width - _RIGHT)
     before = None if baseline is None or not baseline.sum() else baseline * (calls.sum() / baseline.sum())
     largest = max(float(calls.max()), 0.0 if before is None else float(before.max()), 1.0)
-    parts = [_line(tick.position, top, tick.position, bottom, "grid") for tick in scale.ticks()]
+    parts = [_grid([tick.position for tick in scale.ticks()], top, bottom)]
     for share in (0.5, 1.0):
         y = bottom - share * (bottom - top)
         parts += [
@@ -411,6 +414,11 @@ def _labels(ticks: Sequence[Tick], y: float, width: float) -> list[str]:
 
 def _anchor(x: float, width: float) -> str:
     return "start" if x < 12 else "end" if x > width - 24 else "middle"
+
+
+def _grid(places: Sequence[float], top: float, bottom: float) -> str:
+    """Vertical lines as one path: a table of a thousand operations has a grid in each row."""
+    return f'<path class="grid" d="{"".join(f"M{x:.1f} {top:g}V{bottom:g}" for x in places)}"/>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:

@@ -236,6 +236,7 @@ def test_the_table_fits_beside_the_list_of_files(lab):
 def test_an_interval_of_all_operations(notebook):
     page, *_ = notebook
     chart = page.locator(".qp.explorer svg[data-lanes]")
+    chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 80)
     page.mouse.down()

@@ -8,7 +8,7 @@ import pytest
 
 import quantum_pulse as qp
 from quantum_pulse import schema
-from quantum_pulse.analysis import recommendations
+from quantum_pulse.analysis import recommendations, stacks
 from tests.facade.metrics import add_metrics
 from tests.reading.conftest import write_capture  # noqa: F401 - a fixture
 
@@ -107,6 +107,31 @@ def test_recommendations_say_why():
         assert "at most 10.0% of it" in str(advice.not_applicable[4])
     advice = recommendations.recommend(stats.iloc[:0], idle.iloc[:0], nothing)
     assert str(advice.not_applicable[3]) == "the machine's CPUs are busy (above 70%): CPU use was not recorded."
+
+
+def test_what_waits_is_what_has_the_self_time_not_what_contains_it():
+    nothing = pd.DataFrame({name: [] for name in ("operation", "metric", "rho", "q_value")})
+    names = ["FLOW", "CHECK", "FRAUD", "GATEWAY", "LOOP"]
+    index = pd.MultiIndex.from_product([["Pay"], names], names=["category", "operation"])
+    stats = pd.DataFrame(
+        {
+            "mean_us": [9000.0, 2000.0, 2000.0, 5000.0, 2000.0],
+            "p50_us": [500.0, 2000.0, 2000.0, 5000.0, 2000.0],
+            "p99_us": [9000.0, 2000.0, 2000.0, 5000.0, 2000.0],
+            "total_us": [9000.0, 2000.0, 2000.0, 5000.0, 2000.0],
+        },
+        index=index,
+    )
+    paths = [(["FLOW"], 0), (["FLOW", "CHECK"], 0), (["FLOW", "CHECK", "FRAUD"], 2000), (["FLOW", "GATEWAY"], 5000)]
+    paths += [(["FLOW", "LOOP"], 1500), (["FLOW", "LOOP", "FRAUD"], 500)]
+    shares = stacks.shares([stacks.Stack(tuple(("Pay", one) for one in path), took, 1) for path, took in paths])
+    idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
+    (waits,) = recommendations.recommend(stats, idle, nothing, shares=shares).recommendations
+    assert waits.subject == "GATEWAY, FRAUD, LOOP"
+    assert "GATEWAY takes 5.0 ms on average;" in waits.evidence
+    assert "LOOP takes 1.5 ms on average without the calls inside;" in waits.evidence
+    (unknown,) = recommendations.recommend(stats, idle, nothing).recommendations
+    assert unknown.subject == "FLOW, GATEWAY, CHECK"
 
 
 def test_recommendations_from_correlations():

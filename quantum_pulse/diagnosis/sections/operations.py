@@ -12,7 +12,9 @@ from quantum_pulse.view.document import Block
 
 def build(findings: Findings, links: Links) -> list[Block]:
     """A row for each operation, and one for each budget."""
-    return operations.build(findings.stats, findings.budgets, links.to, findings.priorities, findings.over_time)
+    return operations.build(
+        findings.stats, findings.budgets, links.to, findings.priorities, findings.shares, findings.over_time
+    )
 
 
 SECTION: Final = ReportSection("operations", "Operations", build, rank=30)

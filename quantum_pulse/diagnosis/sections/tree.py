@@ -21,24 +21,20 @@ def build(findings: Findings, links: Links) -> list[Block]:
         return [Paragraph("No calls were recorded.", "missing")]
     columns = [
         Column("call", is_number=False),
-        Column("share of time", wide=True),
+        Column("share of time", wide=True, title="self time and calls inside, of the time of the outermost calls"),
         Column("calls"),
         Column("total"),
         Column("self time", title="time that is not spent in calls inside"),
         Column("mean"),
         Column("max"),
     ]
-    whole = float(tree["total_us"][tree["depth"] == 0].sum()) or 1.0
+    shares = [share.inclusive for share in findings.shares.paths] or [0.0] * len(tree)
     shown = tree.head(_MOST_PATHS)
     rows = [
         Row(
             [
                 Cell(Name(str(row["operation"]), links.to.get(str(row["operation"]), ""))),
-                Cell(
-                    numbers.share(row["total_us"] / whole),
-                    row["total_us"],
-                    Share(min(row["total_us"] / whole, 1)),
-                ),
+                Cell(numbers.share(share), share, Share(share)),
                 Cell(numbers.count(row["count"]), row["count"]),
                 Cell(numbers.us(row["total_us"]), row["total_us"]),
                 Cell(numbers.us(row["self_us"]), row["self_us"]),
@@ -47,9 +43,9 @@ def build(findings: Findings, links: Links) -> list[Block]:
             ],
             level=int(row["depth"]) + 1,
         )
-        for _, row in shown.iterrows()
+        for share, (_, row) in zip(shares, shown.iterrows(), strict=False)
     ]
-    note = "Self time is the duration without the time in calls inside. Concurrent calls each count in full."
+    note = "Self time is the duration without the time in calls inside. Concurrent calls each count in full in shares."
     blocks: list[Block] = [
         Table("Calls by the calls that enclose them", columns, rows, "grid"),
         Paragraph(note, "note"),
