@@ -239,7 +239,9 @@ def _over_time(chart: OverTime) -> str:
     place += f' data-middle="{bottom:g}" data-low="{scale.low:g}" data-high="{scale.high:g}"'
     place += _data("lines", [[name, _known(values)] for name, values in chart.lines.items()])
     place += _data("strips", [[strip.name, _known(strip.values)] for strip in chart.strips])
-    place += _data("rows", [[edge, _known(row)] for edge, row in zip(edges, heat.to_numpy().tolist(), strict=False)])
+    # All rows, however few are drawn: distributions are made of them.
+    rows = zip(edges_ns(chart.heat), chart.heat.to_numpy().tolist(), strict=False)
+    place += _data("rows", [[round(edge), _packed(row)] for edge, row in rows])
     return _svg(width, y + 30, _legend(width) + "".join(parts), place)
 
 
@@ -309,6 +311,17 @@ def _data(name: str, value: object) -> str:
 def _known(values: Sequence[float]) -> list[float | None]:
     """Three digits of each, None where there is none."""
     return [None if math.isnan(value) else float(f"{value:.3g}") if value < 1000 else round(value) for value in values]
+
+
+def _packed(counts: Sequence[float]) -> list[float]:
+    """Counts, with runs of zeros as negative numbers: most cells of a heat map are empty."""
+    packed: list[float] = []
+    for is_zero, run in itertools.groupby(counts, lambda count: count == 0):
+        own = list(run)
+        packed += (
+            [-len(own)] if is_zero else [float(f"{count:.3g}") if count != round(count) else count for count in own]
+        )
+    return packed
 
 
 def _row_of_shades(shades: Sequence[int], y: float, time: TimeScale, begin: int, window_ns: int) -> list[str]:

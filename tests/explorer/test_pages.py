@@ -137,6 +137,14 @@ def test_a_brush_shows_its_distribution_at_once_and_a_cursor_is_in_all_charts(op
     page.keyboard.press("Home")
     assert page.locator("svg[data-edges] path.selected").get_attribute("d") != before
     assert page.evaluate("window.sent.length") == 0, "nothing is asked of the kernel"
+    page.get_by_label("to", exact=True).focus()
+    page.keyboard.press("End")
+    heights = page.evaluate(
+        """() => ["selected", "area"]
+            .map((name) => document.querySelector(`svg[data-edges] path.${name}`).getAttribute("d"))
+            .map((outline) => [...outline.matchAll(/L[\\d.]+ ([\\d.]+)/g)].map((one) => Number(one[1])))"""
+    )
+    assert heights[0] == pytest.approx(heights[1], abs=0.2), "all of the time has all of the calls"
 
     chart = page.locator("svg[data-rows]")
     chart.scroll_into_view_if_needed()

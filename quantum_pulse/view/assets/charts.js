@@ -36,7 +36,7 @@ function charts(root) {
     const lanes = parsed(data.lanes);
     const lines = parsed(data.lines);
     const strips = parsed(data.strips);
-    const rows = parsed(data.rows);
+    const rows = parsed(data.rows).map(([edge, packed]) => [edge, packed.flatMap((one) => (one < 0 ? new Array(-one).fill(0) : [one]))]);
     const time = (column) => ({ begin: String(begin + BigInt(column) * width), end: String(begin + BigInt(column + 1) * width) });
     const row = (y) => (rows.length && y >= own.top && y < own.middle
       ? rows.findLastIndex(([edge]) => edge <= own.low * (own.high / own.low) ** ((own.middle - y) / (own.middle - own.top))) : -1);
