@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import arguments, files
 from quantum_pulse.errors import CaptureError
+from quantum_pulse.reading.criteria import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
     from quantum_pulse.analysis import Comparison
     from quantum_pulse.analysis.comparison import RunVariation
     from quantum_pulse.facade import Capture
+    from quantum_pulse.reading.selection import Moment, Where
 
 FILE: Final = "history.jsonl"
 #: Key of a line: what was set aside of an operation, and the quantiles without that. Earlier versions have none.
 _WARMUP: Final = "warmup"
 #: Key of a line: the names of its recordings, which distinguish runs. Earlier versions have none.
 _RECORDINGS: Final = "recordings"
+#: Key of a line: when its calls started, in a run that is a part of a recording.
+_INTERVAL: Final = "interval_ns"
 QUANTILES: Final = {0.5: "p50_us", 0.95: "p95_us", 0.99: "p99_us"}
 #: Runs that `check` looks back, by default.
 RECENT: Final = 20
@@ -75,7 +79,15 @@ class History:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = arguments.path(path, "path", "baselines/")
 
-    def add(self, capture: Capture, *, label: str | None = None) -> None:
+    def add(
+        self,
+        capture: Capture,
+        *,
+        label: str | None = None,
+        start: Moment = None,
+        end: Moment = None,
+        where: Where = None,
+    ) -> None:
         """Add a run.
 
         Parameters
@@ -84,11 +96,16 @@ class History:
             The run.
         label : str, optional
             A name for the run, such as a commit. By default the name of the capture.
+        start, end : moment, optional
+            Add calls that started in ``[start, end)`` only, as in `Capture.samples`. Other times of the same
+            capture are runs of their own.
+        where : mapping, optional
+            Add calls with these attributes only, as in `Capture.samples`.
 
         Raises
         ------
         ValueError
-            If the capture, or one of its recordings, is in the history already: a run counts once.
+            If the capture, or one of its recordings, is in the history already at that time: a run counts once.
         CaptureError
             If a line of the history is invalid.
         OSError
@@ -109,12 +126,16 @@ class History:
         ValueError: ...engine is already in baselines, as '4f2a91c'; a run counts once
         """
         recordings = _recordings(capture)
+        capture = capture.between(start, end) if start is not None or end is not None else capture
+        capture = capture if where is None else capture.where(where)
+        within = capture._source.within
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path)) from error
         for entry in self._entries():
-            if not recordings.isdisjoint(entry.get(_RECORDINGS, ())):
+            is_same_time = within.shares(Selection(None, *(entry.get(_INTERVAL) or (None, None))))
+            if is_same_time and not recordings.isdisjoint(entry.get(_RECORDINGS, ())):
                 raise ValueError(f"{capture.path} is already in {self.path}, as {entry['label']!r}; a run counts once")
         figures, warmup = _figures(capture), _warmup(capture)
         entry = {
@@ -122,6 +143,7 @@ class History:
             "added": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "capture": capture.path.name,
             _RECORDINGS: sorted(recordings),
+            **({_INTERVAL: [within.start_ns, within.end_ns]} if within.times != EVERYTHING else {}),
             "operations": figures,
             _WARMUP: warmup,
         }
@@ -402,12 +424,18 @@ class History:
                 )
                 recordings = entry.get(_RECORDINGS, [])
                 are_names = isinstance(recordings, list) and all(isinstance(name, str) for name in recordings)
-                if "label" not in entry or not is_run or not are_names:
+                if "label" not in entry or not is_run or not are_names or not _is_interval(entry.get(_INTERVAL)):
                     raise TypeError
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise CaptureError(f"{self.path / FILE}, line {number}: this is not a run; delete the line") from None
             entries.append(entry)
         return entries
+
+
+def _is_interval(given: object) -> bool:
+    """Whether an entry says when its calls started, in Unix ns, [from, to), where None is no bound; or nothing."""
+    are_two = isinstance(given, list) and len(given) == 2
+    return given is None or (are_two and all(one is None or isinstance(one, int) for one in given))  # type: ignore[attr-defined]
 
 
 def _is_run(figures: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Statistical analyses, as pure functions of samples and frames. Derived and calibrated in `docs/statistics.md`."""
 
 from quantum_pulse.analysis.budgets import check_budgets
+from quantum_pulse.analysis.causes import Causes
 from quantum_pulse.analysis.changes import ChangePoint, Drift, change_points, drift
 from quantum_pulse.analysis.compared import Comparison
 from quantum_pulse.analysis.comparison import compare_samples
@@ -11,6 +12,7 @@ from quantum_pulse.analysis.explanation import Explanation, explain
 from quantum_pulse.analysis.windows import Correlations
 
 __all__ = [
+    "Causes",
     "ChangePoint",
     "Comparison",
     "Contrast",

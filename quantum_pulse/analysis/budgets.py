@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.analysis.dependence import variance_inflation
 from quantum_pulse.analysis.ratios import SHORTEST, Between, interpolated, root_of_deviance
-from quantum_pulse.analysis.significance import benjamini_hochberg, binomial_tail, student_tail
+from quantum_pulse.analysis.significance import benjamini_hochberg, binomial_tail, level_after_selection, student_tail
 from quantum_pulse.arguments import between
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def check_budgets(
         Each operation with its runs. A run is a pair of arrays: the durations in nanoseconds, in the
         order in which they were recorded, and the number of calls that each represents.
     alpha : float, default 0.05
-        The false discovery rate that is accepted; the intervals have the level ``1 - alpha``. It
-        must be above 0 and below 0.5.
+        The false discovery rate that is accepted. It must be above 0 and below 0.5.
 
     Returns
     -------
@@ -46,8 +45,9 @@ def check_budgets(
 
         - ``quantile``: that of the budget;
         - ``value_us``: this quantile of all calls;
-        - ``ci_low_us``, ``ci_high_us``: its interval, each row by itself; infinite if the calls set no
-          bound;
+        - ``ci_low_us``, ``ci_high_us``: its interval, corrected for the number of budgets like the
+          verdict, so that it excludes the limit exactly if the budget is kept or missed; infinite if
+          the calls set no bound;
         - ``q_value``: of being off the budget, on either side;
         - ``verdict``: "kept", "missed", "inconclusive", or "too_few" if so few calls could not show
           that the budget is kept even if none exceeded it.
@@ -67,7 +67,8 @@ def check_budgets(
     and by the root of its likelihood ratio with Student's t; the larger p-value counts. The number of
     calls is reduced for their dependence (as in `compare_samples`) and for their weights (Kish
     1965). With several runs, the logarithms of their quantiles must lie beyond the limit as well, by
-    Student's t. The interval is by Woodruff (1952), and q-values are by Benjamini & Hochberg (1995).
+    Student's t. The interval is by Woodruff (1952), q-values are by Benjamini & Hochberg (1995), and
+    the level of the intervals is by Benjamini & Yekutieli (2005).
 
     References
     ----------
@@ -76,6 +77,8 @@ def check_budgets(
       of the American Statistical Association 47.
     - Y. Benjamini & Y. Hochberg (1995). Controlling the false discovery rate. Journal of the Royal
       Statistical Society B 57.
+    - Y. Benjamini & D. Yekutieli (2005). False discovery rate-adjusted multiple confidence intervals
+      for selected parameters. Journal of the American Statistical Association 100.
 
     Examples
     --------
@@ -92,13 +95,15 @@ def check_budgets(
 
     alpha = between(alpha, "alpha", 0, 0.5)
     found = {name: _Checked.of(budgets[name], own, alpha) for name, own in runs}
-    q_values = benjamini_hochberg([min(1.0, 2 * min(one.p_missed, one.p_kept)) for one in found.values()]).tolist()
+    q_values = benjamini_hochberg([min(1.0, 2 * min(one.p_missed, one.p_kept)) for one in found.values()])
+    level = level_after_selection(q_values, alpha)
     rows = []
-    for (name, one), q in zip(found.items(), q_values, strict=True):
+    for (name, one), q in zip(found.items(), q_values.tolist(), strict=True):
         verdict = "inconclusive" if one.enough else "too_few"
         if q <= alpha:
             verdict = "missed" if one.p_missed < one.p_kept else "kept"
-        rows.append((budgets[name].quantile, one.value / 1000, one.low / 1000, one.high / 1000, q, verdict))
+        low, high = one.interval(level)
+        rows.append((budgets[name].quantile, one.value / 1000, low / 1000, high / 1000, q, verdict))
     frame = pd.DataFrame(rows, columns=list(COLUMNS), index=pd.Index(list(found), dtype="object", name="operation"))
     return frame.astype(dict.fromkeys(COLUMNS[:-1], "float64"))
 
@@ -108,8 +113,8 @@ class _Checked:
     """One operation; times in ns, one-sided p-values, and whether so many calls can show that a budget is kept."""
 
     value: float
-    low: float
-    high: float
+    #: Its interval, by the tests that gave the p-values, at an error rate.
+    interval: Callable[[float], tuple[float, float]]
     p_missed: float
     p_kept: float
     enough: bool
@@ -137,21 +142,25 @@ class _Checked:
         limit = budget.limit_us * 1000
         worth = calls**2 / float(np.sum(weights.astype(np.float64) ** 2))
         over = float(weights[durations > limit].sum()) / calls
-        there = _Share.of(runs, limit, worth, 1 - budget.quantile)
-        here = _Share.of(runs, value, worth, 1 - budget.quantile)
-        low = _last(lambda level: here.p_more(1 - level) > alpha / 2, budget.quantile, 0.0)
-        high = _last(lambda level: here.p_less(1 - level) > alpha / 2, budget.quantile, 1.0)
-        ends = (0.0 if low is None else at(low), math.inf if high is None else at(high))
-        p_missed, p_kept = there.p_more(over), there.p_less(over)
+        # How much the calls depend on each other may differ at the budget and at the quantile: the less certain counts.
+        share = min((_Share.of(runs, at_ns, worth, 1 - budget.quantile) for at_ns in (limit, value)), key=_Share.worst)
+        p_missed, p_kept = share.p_more(over), share.p_less(over)
+        between = None
         if len(runs) > 1:
             logs = np.log([max(float(np.quantile(own, budget.quantile)), SHORTEST) for own, _ in runs])
             error = float(logs.std(ddof=1)) / math.sqrt(len(runs))
-            against = Between(float(logs.mean()) - math.log(limit), error, len(runs) - 1)
-            p_missed, p_kept = max(p_missed, against.p_greater(1.0)), max(p_kept, against.p_less(1.0))
-            around = Between(math.log(max(value, SHORTEST)), error, len(runs) - 1).interval(alpha)
-            ends = (min(ends[0], around[0]), max(ends[1], around[1]))
+            between = Between(float(logs.mean()), error, len(runs) - 1)
+            p_missed, p_kept = max(p_missed, between.p_greater(limit)), max(p_kept, between.p_less(limit))
+
+        def interval(level: float) -> tuple[float, float]:
+            low = _last(lambda place: share.p_more(1 - place) > level / 2, budget.quantile, 0.0)
+            high = _last(lambda place: share.p_less(1 - place) > level / 2, budget.quantile, 1.0)
+            ends = (0.0 if low is None else at(low), math.inf if high is None else at(high))
+            around = ends if between is None else between.interval(level)
+            return min(ends[0], around[0]), max(ends[1], around[1])
+
         enough = 2 * _Share(1 - budget.quantile, worth, math.inf).p_less(0.0) <= alpha
-        return cls(value, *ends, p_missed, p_kept, enough)
+        return cls(value, interval, p_missed, p_kept, enough)
 
 
 @dataclass(frozen=True)
@@ -171,6 +180,10 @@ class _Share:
             freedom += degrees
             inflation += durations.size / total * own
         return cls(expected, worth / inflation, freedom)
+
+    def worst(self) -> tuple[float, float]:
+        """What sorts the less certain test first."""
+        return self.size, self.freedom
 
     def p_more(self, share: float) -> float:
         """One-sided p-value against "at most `expected`", where `share` of the calls are beyond."""

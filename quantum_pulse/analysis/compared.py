@@ -175,7 +175,7 @@ class Comparison:
     table : pandas.DataFrame
         One row per operation and quantile, sorted by operation. The columns are ``operation``,
         ``quantile``, ``baseline_us``, ``current_us``, ``change`` (current over baseline, minus 1),
-        ``ci_low`` and ``ci_high`` (of the change, at ``1 - alpha``, each row by itself), ``q_value``
+        ``ci_low`` and ``ci_high`` (of the change, corrected like the verdict), ``q_value``
         and ``verdict``.
     min_effect : float
         The smallest relative change that matters.

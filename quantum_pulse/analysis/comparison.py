@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from quantum_pulse.analysis.compared import COLUMNS, DIFFERS, SIDES, Comparison, warmup_frame
 from quantum_pulse.analysis.ratios import Between, Side, Within, ratio_of
-from quantum_pulse.analysis.significance import benjamini_hochberg
+from quantum_pulse.analysis.significance import benjamini_hochberg, level_after_selection
 from quantum_pulse.analysis.warmup import settling
 from quantum_pulse.arguments import between, real
 
@@ -67,8 +67,8 @@ def compare_samples(
     min_effect : float, default 0.05
         The smallest relative change that matters.
     alpha : float, default 0.05
-        The false discovery rate that is accepted over all rows; the intervals have the level
-        ``1 - alpha``. It must be above 0 and below 0.5.
+        The false discovery rate that is accepted over all rows. Intervals are corrected like the
+        verdicts, so that they never contradict each other. It must be above 0 and below 0.5.
     skip_warmup : bool, default True
         Whether to set aside the first samples of each operation and run that are still settling.
         `Comparison.warmup` counts them.
@@ -107,7 +107,8 @@ def compare_samples(
     the interval of a quantile, Woodruff 1952). The long-run variance of exceeding the threshold
     (for dependent data, Sun & Lahiri 2006) is estimated from low-frequency cosines, with Student's t
     (Lazarus et al. 2018). With several runs per side, the ratio must exceed the variation between
-    runs as well. q-values over the table are by Benjamini & Hochberg (1995).
+    runs as well. q-values over the table are by Benjamini & Hochberg (1995), and the level of the
+    intervals is what is left after selection (Benjamini & Yekutieli 2005).
 
     References
     ----------
@@ -120,6 +121,8 @@ def compare_samples(
       for practice. Journal of Business & Economic Statistics 36.
     - Y. Benjamini & Y. Hochberg (1995). Controlling the false discovery rate. Journal of the Royal
       Statistical Society B 57.
+    - Y. Benjamini & D. Yekutieli (2005). False discovery rate-adjusted multiple confidence intervals
+      for selected parameters. Journal of the American Statistical Association 100.
 
     Examples
     --------
@@ -148,17 +151,17 @@ def compare_samples(
     known = variation or {}
     for name in names:
         before, after = (Side.of([run[name] for run in side if name in run]) for side in sides)
-        rows += [_row(name, level, before, after, min_effect, alpha, known.get((name, level))) for level in levels]
-    q_values = benjamini_hochberg([row.p_change for row in rows])
+        rows += [_row(name, level, before, after, min_effect, known.get((name, level))) for level in levels]
+    q_values = benjamini_hochberg([row.p_change for row in rows]).tolist()
     # A false "equivalent" hides a regression: corrected in the same way, as a family of its own.
-    q_equivalent = benjamini_hochberg([row.p_equivalent for row in rows])
-    table = pd.DataFrame(
-        [
-            (*row.cells, q, row.verdict or _reserved(verdict(row.slower, q, equivalent, alpha), row))
-            for row, q, equivalent in zip(rows, q_values.tolist(), q_equivalent.tolist(), strict=True)
-        ],
-        columns=list(COLUMNS),
-    )
+    q_equivalent = benjamini_hochberg([row.p_equivalent for row in rows]).tolist()
+    levels_of = interval_levels(q_values, q_equivalent, alpha)
+    cells = []
+    for row, q, equivalent in zip(rows, q_values, q_equivalent, strict=True):
+        word = row.verdict or verdict(row.slower, q, equivalent, alpha)
+        interval = row.interval(levels_of(word))
+        cells.append((*row.cells, *interval, q, row.verdict or _reserved(word, row)))
+    table = pd.DataFrame(cells, columns=list(COLUMNS))
     table = table.astype(dict.fromkeys(COLUMNS[1:-1], "float64"))
     return Comparison(
         table,
@@ -233,6 +236,19 @@ def verdict(slower: bool, q: float, q_equivalent: float, alpha: float) -> str:
     return "equivalent" if q_equivalent <= alpha else "inconclusive"
 
 
+def interval_levels(q_change: Sequence[float], q_equivalent: Sequence[float], alpha: float) -> Callable[[str], float]:
+    """Error rates of intervals by verdict, with which no interval contradicts its verdict.
+
+    The interval of what changed lies beyond the smallest effect that matters, that of what is equivalent within it, and
+    any other does neither: each is the one that the test inverts, at the level that is left after selection.
+    """
+    changed = level_after_selection(q_change, alpha)
+    # Two one-sided tests, each at the whole level.
+    equivalent = min(2 * level_after_selection(q_equivalent, alpha), 0.9)
+    levels = {"regressed": changed, "improved": changed, "equivalent": equivalent}
+    return lambda word: levels.get(word, min(changed, equivalent))
+
+
 def _reserved(found: str, row: _Row) -> str:
     """The verdict, reserved where nothing shows how much runs vary."""
     return DIFFERS if found in ("regressed", "improved") and not row.between_runs else found
@@ -242,25 +258,35 @@ def _reserved(found: str, row: _Row) -> str:
 class _Row:
     """A row of the table before the correction over all rows. `verdict` is empty where that decides."""
 
-    cells: tuple[str, float, float, float, float, float, float]
+    cells: tuple[str, float, float, float, float]
     p_change: float = math.nan
     p_equivalent: float = math.nan
     slower: bool = False
     verdict: str = ""
-    #: Whether variation from run to run was seen.
-    between_runs: bool = False
+    #: What sees how uncertain the ratio is: variation within runs, and if that is known between them.
+    views: tuple[Within | Between, ...] = ()
+
+    @property
+    def between_runs(self) -> bool:
+        """Whether variation from run to run was seen."""
+        return len(self.views) > 1
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """The interval of the change by all views, at the error rate `alpha`; NaN where nothing was tested."""
+        bounds = [view.interval(alpha) for view in self.views]
+        if not bounds:
+            return math.nan, math.nan
+        return min(bound[0] for bound in bounds) - 1, max(bound[1] for bound in bounds) - 1
 
 
-def _row(
-    name: str, level: float, before: Side, after: Side, min_effect: float, alpha: float, known: RunVariation | None
-) -> _Row:
+def _row(name: str, level: float, before: Side, after: Side, min_effect: float, known: RunVariation | None) -> _Row:
     low, high = before.quantile(level), after.quantile(level)
-    unknown = (name, level, low / 1000, high / 1000, math.nan, math.nan, math.nan)
+    unknown = (name, level, low / 1000, high / 1000, math.nan)
     if not before.count or not after.count:
         return _Row(unknown, verdict="removed" if before.count else "added")
     ratio = ratio_of(high, low)
     if min(before.count, after.count) * min(level, 1 - level) < FEWEST_BEYOND - 1e-9:
-        return _Row((*unknown[:4], ratio - 1, math.nan, math.nan), verdict="too_few")
+        return _Row((*unknown[:4], ratio - 1), verdict="too_few")
     views: list[Within | Between] = [Within.of(before, after, level)]
     if known is not None or len(before.runs) + len(after.runs) > 2:
         views.append(Between.of(before, after, level, *(known or ())))
@@ -269,7 +295,6 @@ def _row(
     slower = max(view.p_greater(margin) for view in views)
     faster = max(view.p_less(1 / margin) for view in views)
     equivalent = max(max(view.p_less(margin), view.p_greater(1 / margin)) for view in views)
-    bounds = [view.interval(alpha) for view in views]
-    interval = (min(bound[0] for bound in bounds) - 1, max(bound[1] for bound in bounds) - 1)
-    cells = (*unknown[:4], ratio - 1, *interval)
-    return _Row(cells, min(1.0, 2 * min(slower, faster)), equivalent, slower < faster, between_runs=len(views) > 1)
+    return _Row(
+        (*unknown[:4], ratio - 1), min(1.0, 2 * min(slower, faster)), equivalent, slower < faster, "", tuple(views)
+    )

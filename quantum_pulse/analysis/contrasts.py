@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse.analysis.correlation import LEAST_SKEW
 from quantum_pulse.analysis.series import normal_scores
@@ -27,17 +27,25 @@ LEVELS: Final = ("what", "name", "measure")
 FEWEST_INSIDE: Final = 4
 FEWEST_AROUND: Final = 8
 #: The time around is so many times as long as the interval on either side, and a window this part of the interval.
-LENGTHS: Final = 2
-WINDOWS: Final = 20
+LENGTHS: Final = 3
+WINDOWS: Final = 30
 #: No window is shorter; in ns, as those of timelines.
 SHORTEST_NS: Final = 1000
+#: Nobody knows to the second when an incident began. So three tests count as one: with all windows, and without those
+#: closer to an edge, inside of it and outside, than these parts of the interval.
+EDGES: Final = (0.0, 0.1, 0.2)
 #: Noise that is considered: autocorrelation of first order, and its share of the variance, the rest being white.
-NOISES: Final = (
-    *((0.8, share) for share in (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)),
-    *((persistence, 1.0) for persistence in (0.87, 0.93, 0.97, 0.99)),
-)
+PERSISTENCES: Final = (0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.995, 0.999)
+SHARES: Final = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+NOISES: Final = ((0.0, 0.0), *((persistence, share) for persistence in PERSISTENCES for share in SHARES))
+#: Noise that moves levels much is as probable beforehand as this power of the variance that it gives them: a false
+#: alarm costs more than a miss, and a hundred windows hardly show slow noise.
+CAUTION: Final = 2.0
 #: Noise of less than this share of the likelihood is left out.
 UNLIKELY: Final = 1e-6
+#: Of a robust fit: deviations beyond which a value counts for no more, and the share of values that may be equal.
+OUTLYING: Final = 4.0
+TIED: Final = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +139,8 @@ def contrast(values: pd.DataFrame, inside: npt.ArrayLike, *, alpha: float = 0.05
         - ``inside``, ``around``: the medians; the means if the medians are equal, as they are of
           rare events;
         - ``change``: the first over the second, minus 1;
-        - ``shift``, ``ci_low``, ``ci_high``: the difference of the means of normal scores, in
-          standard deviations, with its interval;
+        - ``shift``, ``ci_low``, ``ci_high``: the difference of the levels in robust standard
+          deviations, of logarithms if all values are positive, with its interval;
         - ``p_value``, and ``q_value``, which is corrected for the number of columns.
 
     Raises
@@ -148,20 +156,22 @@ def contrast(values: pd.DataFrame, inside: npt.ArrayLike, *, alpha: float = 0.05
 
     Notes
     -----
-    Two levels are fitted to normal scores (van der Waerden 1952) by least squares. Under noise that
-    is partly persistent and partly white, the variance of their difference and the
-    autocorrelation that the fit leaves are known exactly. The p-value is the mean over several
-    such noises, each weighted by its likelihood given that autocorrelation (Meng 1994). The tails
-    are Student's t, with degrees of freedom by Satterthwaite (1946), or Pearson's type III for rare
-    events. q-values are by Benjamini & Hochberg (1995).
+    Two levels are fitted by generalised least squares to logarithms in robust deviations, with
+    outliers drawn in; to normal scores (van der Waerden 1952) where many values are equal. Noise is
+    partly persistent and partly white. The p-value is the mean over several such noises, each
+    weighted by its likelihood given what the levels leave (Patterson & Thompson 1971; Meng 1994)
+    and by its prior probability, which is larger for noise that moves levels more. The tails are
+    Student's t, or Pearson's type III for rare events. As edges are rarely known exactly, the
+    smallest of three such p-values counts, times three: of all windows, and without those within a
+    tenth and a fifth of the interval of an edge. q-values are by Benjamini & Hochberg (1995).
 
     References
     ----------
     - B. L. van der Waerden (1952). Order tests for the two-sample problem and their power.
       Indagationes Mathematicae 14.
+    - H. D. Patterson & R. Thompson (1971). Recovery of inter-block information when block sizes are
+      unequal. Biometrika 58.
     - X.-L. Meng (1994). Posterior predictive p-values. Annals of Statistics 22.
-    - F. E. Satterthwaite (1946). An approximate distribution of estimates of variance components.
-      Biometrics Bulletin 2.
     - Y. Benjamini & Y. Hochberg (1995). Controlling the false discovery rate. Journal of the Royal
       Statistical Society B 57.
 
@@ -187,14 +197,33 @@ def contrast(values: pd.DataFrame, inside: npt.ArrayLike, *, alpha: float = 0.05
     within = np.asarray(inside, dtype=bool)
     if within.shape != (len(values),):
         raise ValueError(f"inside must have a value for each of {len(values)} rows, not the shape {within.shape}")
-    rows = [_row(values[name].to_numpy(dtype=np.float64, na_value=np.nan), within, alpha) for name in values.columns]
+    tested = list({mask.tobytes(): mask for mask in (_far_from_edges(within, part) for part in EDGES)}.values())
+    rows = [
+        _row(values[name].to_numpy(dtype=np.float64, na_value=np.nan), within, tested, alpha) for name in values.columns
+    ]
     frame = pd.DataFrame(rows, index=values.columns, columns=[name for name in COLUMNS if name != "q_value"])
     frame = frame.astype("float64")
     frame.insert(COLUMNS.index("q_value"), "q_value", benjamini_hochberg(frame["p_value"].to_numpy(np.float64)))
     return frame
 
 
-def _row(values: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_], alpha: float) -> tuple[float, ...]:
+def _far_from_edges(inside: npt.NDArray[np.bool_], part: float) -> npt.NDArray[np.bool_]:
+    """Windows that are on the same side where each edge is moved by this part of the interval."""
+    import numpy as np
+
+    far = np.ones(inside.shape, dtype=bool)
+    edges = np.flatnonzero(np.diff(inside.astype(np.int8), prepend=0, append=0))
+    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        reach = min(round(part * (end - begin)), max((end - begin - FEWEST_INSIDE) // 2, 0))
+        for edge in (begin, end):
+            if 0 < edge < inside.size:
+                far[max(edge - reach, 0) : edge + reach] = False
+    return far
+
+
+def _row(
+    values: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_], tested: list[npt.NDArray[np.bool_]], alpha: float
+) -> tuple[float, ...]:
     import numpy as np
 
     known = ~np.isnan(values)
@@ -205,53 +234,106 @@ def _row(values: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_], alpha: 
     if here == there:
         here, there = float(np.mean(own)), float(np.mean(others))
     change = here / there - 1 if there else math.nan if here == there else math.inf
-    if own.size < FEWEST_INSIDE or others.size < FEWEST_AROUND or np.ptp(values[known]) == 0:
+    found = []
+    for mask in tested:
+        counted = known & mask
+        within = inside[counted]
+        enough = np.count_nonzero(within) >= FEWEST_INSIDE and np.count_nonzero(~within) >= FEWEST_AROUND
+        if enough and np.ptp(values[counted]) > 0:
+            found.append(_shift(values[counted], np.flatnonzero(counted), within, alpha / len(tested)))
+    if not found:
         return (here, there, change, *(math.nan,) * 4)
-    places = np.flatnonzero(known)
-    fit = _fit(tuple(places.tolist()), tuple(inside[known].tolist()))
-    scores = normal_scores(values[known])
-    shift = float(fit.weights @ scores)
-    rest = scores - np.where(inside[known], np.mean(scores[inside[known]]), np.mean(scores[~inside[known]]))
-    power = float(rest @ rest)
-    next_to = np.flatnonzero(np.diff(places) == 1)
-    # Two levels that explain all, as of two values that never mix, leave the least that a rank can differ by.
-    power = max(power, 1 / places.size)
-    correlation = float(rest[next_to] @ rest[next_to + 1]) / power
+    *shift, p_value = min(found, key=lambda one: one[-1])
+    return here, there, change, *shift, min(p_value * len(tested), 1.0)
+
+
+def _shift(
+    values: npt.NDArray[np.float64], places: npt.NDArray[np.intp], inside: npt.NDArray[np.bool_], alpha: float
+) -> tuple[float, float, float, float]:
+    """The shift of the level inside, the ends of its interval, and its p-value."""
+    import numpy as np
+
+    fit = _fit(tuple(places.tolist()), tuple(inside.tolist()))
+    scores = _robust_scores(values, inside)
+    powers, shifts = fit.powers(scores), fit.weights @ scores
+    # Of values that are mostly one and the same, as of rare events, only the others tell of the noise.
+    usual = int(np.unique(values, return_counts=True)[1].max())
+    freedom = max(min(places.size, 2 * (places.size - usual)) - 2, 1)
     # So few values do not show how persistent the noise is: each possible noise counts by its likelihood.
-    likely = np.exp(-places.size / 2 * (correlation - fit.correlations) ** 2)
+    logs = fit.likelihoods - freedom / 2 * np.log(powers)
+    likely = np.exp(logs - logs.max())
     likely /= likely.sum()
-    skew = _skewness(scores) * _skewness(inside[known].astype(np.float64)) * math.copysign(1, shift)
-    skew /= math.sqrt(places.size)
-    errors = np.sqrt(power * fit.factors)
+    shift = float(likely @ shifts)
+    errors = np.sqrt(powers / (places.size - 2) * fit.variances)
+    rest = scores - np.where(inside, scores[inside].mean(), scores[~inside].mean())
+    skew = _skewness(rest) * _skewness(inside.astype(np.float64)) * math.copysign(1, shift) / math.sqrt(places.size)
     p_value = width = 0.0
-    for share, error, freedom in zip(likely.tolist(), errors.tolist(), fit.freedoms.tolist(), strict=True):
+    for share, own, error in zip(likely.tolist(), shifts.tolist(), errors.tolist(), strict=True):
         if share < UNLIKELY:
             continue
-        tail = student_tail(abs(shift) / error, freedom)
-        if skew > LEAST_SKEW:
-            tail = max(tail, pearson_tail(abs(shift) / error, skew))
+        tail = student_tail(abs(own) / error, freedom)
+        # In the middle of the distribution it makes no difference.
+        if skew > LEAST_SKEW and tail < 0.1:
+            tail = max(tail, pearson_tail(abs(own) / error, skew))
         p_value += share * min(2 * tail, 1.0)
         width += share * student_quantile(alpha / 2, freedom) * error
-    return here, there, change, shift, shift - width, shift + width, p_value
+    return shift, shift - width, shift + width, p_value
+
+
+def _robust_scores(values: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Values in robust deviations from the medians of both sides, outliers drawn in, with the medians' difference.
+
+    Ranks would make five times as long look like twice as long. But where many values are equal, as of rare events,
+    there is nothing else, and these are normal scores (van der Waerden 1952).
+    """
+    import numpy as np
+
+    if values.min() >= 0:
+        values = np.log(values) if values.min() > 0 else np.sqrt(values)
+    medians = [float(np.median(values[side])) for side in (inside, ~inside)]
+    rest = values - np.where(inside, *medians)
+    deviation = 1.4826 * float(np.median(np.abs(rest)))
+    if np.mean(rest == 0) > TIED or deviation <= 1e-9 * float(np.abs(values).max()):
+        return normal_scores(values)
+    drawn_in: npt.NDArray[np.float64] = np.clip(rest / deviation, -OUTLYING, OUTLYING)
+    return drawn_in + inside * (medians[0] - medians[1]) / deviation
 
 
 def _skewness(values: npt.NDArray[np.float64]) -> float:
     import numpy as np
 
     centred = values - values.mean()
-    return float(np.mean(centred**3) / np.mean(centred**2) ** 1.5)
+    spread = float(np.mean(centred**2))
+    return float(np.mean(centred**3)) / spread**1.5 if spread > 0 else 0.0
 
 
 class _Fit(NamedTuple):
-    """Of two levels to values at some places. The last three have an entry for each of NOISES."""
+    """Of two levels to values at some places, by generalised least squares, an entry for each of NOISES."""
 
-    #: The difference of the levels is the sum of values times these.
+    #: The difference of the levels is the sum of values times these, shape (noises, values).
     weights: npt.NDArray[np.float64]
-    #: Of the rest after the fit, as expected: autocorrelation of first order, the variance of the difference of levels
-    #: over the sum of squares of the rest, and the degrees of freedom of that sum.
-    correlations: npt.NDArray[np.float64]
-    factors: npt.NDArray[np.float64]
-    freedoms: npt.NDArray[np.float64]
+    #: Its variance where the noise has variance 1.
+    variances: npt.NDArray[np.float64]
+    #: The logarithm of the probability beforehand, and of the part of the likelihood that all values share.
+    likelihoods: npt.NDArray[np.float64]
+    #: What makes the rest white: for each of PERSISTENCES the directions in which its noise is independent, with
+    #: their variances, and the levels in these, for each of NOISES.
+    directions: list[npt.NDArray[np.float64]]
+    spreads: npt.NDArray[np.float64]
+    levels: npt.NDArray[np.float64]
+
+    def powers(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The sum of squares of the white rest, for each of NOISES."""
+        import numpy as np
+
+        turned = [own @ scores for own in self.directions]
+        each = np.stack([scores, *(own for own in turned for _ in SHARES)])
+        whitened = each / np.sqrt(self.spreads)
+        fitted = np.einsum("kln,kn->kl", self.levels, whitened)
+        powers = np.sum(whitened**2, axis=1) - np.sum(fitted**2, axis=1)
+        # Two levels that explain all, as of two values that never mix, leave the least that a rank can differ by.
+        least: npt.NDArray[np.float64] = np.maximum(powers, 1 / scores.size)
+        return least
 
 
 @lru_cache(maxsize=64)
@@ -259,31 +341,51 @@ def _fit(places: tuple[int, ...], inside: tuple[bool, ...]) -> _Fit:
     import numpy as np
 
     place, within = np.array(places), np.array(inside)
-    weights = np.where(within, 1 / within.sum(), -1 / (~within).sum())
-    levels = np.stack((within / math.sqrt(within.sum()), ~within / math.sqrt((~within).sum())))
+    plain = np.where(within, 1 / within.sum(), -1 / (~within).sum())
+    design = np.stack((within, ~within)).astype(np.float64)
     distances = np.abs(place[:, None] - place[None, :])
-    found = []
-    for persistence, share in NOISES:
-        covariances = share * persistence**distances + (1 - share) * (distances == 0)
-        # What is left of it when the two levels are taken out on both sides.
-        rest = covariances - levels.T @ (levels @ covariances)
-        rest -= (rest @ levels.T) @ levels
-        power = float(np.trace(rest))
-        found.append(
-            (
-                float(rest[distances == 1].sum()) / 2 / power,
-                float(weights @ covariances @ weights) / power,
-                power**2 / float(np.sum(rest**2)),
-            )
-        )
-    correlations, factors, freedoms = (np.array(column) for column in zip(*found, strict=True))
-    return _Fit(weights, correlations, factors, freedoms)
+    directions = []
+    rows = [_one_noise(design, plain, np.eye(place.size), np.ones(place.size))]
+    for persistence in PERSISTENCES:
+        spreads, vectors = np.linalg.eigh(persistence**distances)
+        directions.append(vectors.T)
+        rows += [_one_noise(design, plain, vectors.T, share * np.maximum(spreads, 0) + 1 - share) for share in SHARES]
+    weights, variances, likelihoods, spreads, levels = (np.array(column) for column in zip(*rows, strict=True))
+    return _Fit(weights, variances, likelihoods, directions, spreads, levels)
+
+
+def _one_noise(
+    design: npt.NDArray[np.float64],
+    plain: npt.NDArray[np.float64],
+    directions: npt.NDArray[np.float64],
+    spreads: npt.NDArray[np.float64],
+) -> tuple[Any, ...]:
+    """Of a noise that is independent in some directions: weights, variance, likelihood, spreads and levels of `_Fit`.
+
+    The likelihood is that of the rest alone (Patterson & Thompson 1971), as the levels take their share of the noise.
+    """
+    import numpy as np
+
+    spreads = np.maximum(spreads, 1e-9)
+    white = (design @ directions.T) / np.sqrt(spreads)
+    information = white @ white.T
+    inverse = np.linalg.inv(information)
+    difference = np.array([1.0, -1.0])
+    weights = (difference @ inverse @ white / np.sqrt(spreads)) @ directions
+    likelihood = -(np.sum(np.log(spreads)) + np.linalg.slogdet(information)[1]) / 2
+    # How far this moves the difference of the means, compared with what it leaves around them; 1 for white noise.
+    moved = float(np.sum((directions @ plain) ** 2 * spreads)) / float(plain @ plain)
+    unit = design / np.sqrt(design.sum(axis=1))[:, None]
+    left = float(spreads.sum()) - float(np.sum((unit @ directions.T) ** 2 * spreads))
+    likelihood += CAUTION * math.log(moved / (left / (spreads.size - 2)))
+    levels = np.linalg.inv(np.linalg.cholesky(information)) @ white
+    return weights, float(difference @ inverse @ difference), likelihood, spreads, levels
 
 
 def surroundings(begin: int, end: int, first: int, last: int) -> tuple[int, int]:
     """From when to when the time around [begin, end) reaches, in what lasts from `first` to `last`; any unit.
 
-    Twice its length on either side; what one side is short of, as at an edge, the other has more of.
+    LENGTHS times its length on either side; what one side is short of, as at an edge, the other has more of.
     """
     length = end - begin
     before, after = begin - first, last - end

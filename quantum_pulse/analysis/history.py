@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Final
 
-from quantum_pulse.analysis.comparison import RunVariation, check_shares, verdict
+from quantum_pulse.analysis.comparison import RunVariation, check_shares, interval_levels, verdict
 from quantum_pulse.analysis.ratios import ratio_of
 from quantum_pulse.analysis.significance import benjamini_hochberg, student_quantile, student_tail
 from quantum_pulse.analysis.warmup import settling
@@ -33,7 +33,8 @@ def check(
     Raises ValueError for arguments out of range.
     """
     check_shares(min_effect, alpha)
-    rows: list[tuple[str, float, float, float, float, float, float]] = []
+    rows: list[tuple[str, float, float, float, float]] = []
+    spreads: list[tuple[float, float, int]] = []  # of the logarithm of the ratio: its value, error, degrees of freedom
     tails: list[tuple[float, float, bool, str]] = []  # p of a change, p of being equivalent, slower, verdict
     for (name, level), (past, now) in series.items():
         known = [value for value in past if value > 0]
@@ -41,7 +42,8 @@ def check(
         change = now / before - 1 if known and now > 0 else math.nan
         if not known or not now > 0 or len(known) < FEWEST_RUNS:
             verdict_ = "added" if not known else "removed" if not now > 0 else "too_few"
-            rows.append((name, level, before, now, change, math.nan, math.nan))
+            rows.append((name, level, before, now, change))
+            spreads.append((math.nan, math.nan, 1))
             tails.append((math.nan, math.nan, False, verdict_))
             continue
         logs = [math.log(value) for value in known]
@@ -55,15 +57,21 @@ def check(
 
         slower, faster = tail(shift - margin), tail(-shift - margin)
         equivalent = max(tail(margin - shift), tail(margin + shift))
-        reach = student_quantile(alpha / 2, freedom) * error
-        rows.append((name, level, before, now, change, math.expm1(shift - reach), math.expm1(shift + reach)))
+        rows.append((name, level, before, now, change))
+        spreads.append((shift, error, freedom))
         tails.append((min(1.0, 2 * min(slower, faster)), equivalent, slower < faster, ""))
     q_values = benjamini_hochberg([one[0] for one in tails]).tolist()
     q_equivalent = benjamini_hochberg([one[1] for one in tails]).tolist()
-    return [
-        (*row, q, known or verdict(is_slower, q, other, alpha))
-        for row, (_, _, is_slower, known), q, other in zip(rows, tails, q_values, q_equivalent, strict=True)
-    ]
+    level_of = interval_levels(q_values, q_equivalent, alpha)
+    found = []
+    for row, spread, (_, _, is_slower, known_), q, other in zip(
+        rows, spreads, tails, q_values, q_equivalent, strict=True
+    ):
+        word = known_ or verdict(is_slower, q, other, alpha)
+        shift, error, freedom = spread
+        reach = student_quantile(level_of(word) / 2, freedom) * error
+        found.append((*row, math.expm1(shift - reach), math.expm1(shift + reach), q, word))
+    return found
 
 
 def variation(figures: Mapping[tuple[str, float], Sequence[float]]) -> dict[tuple[str, float], RunVariation]:

@@ -25,6 +25,8 @@ SLOW_US: Final = 1000.0
 MOST_WAITS: Final = 3
 #: What spends less of its time than this in itself has the tail of the calls inside.
 OWN_TAIL: Final = 0.5
+#: What spends less of its time than this in itself moves along with the calls inside, and advice is about these.
+WORTH_ADVICE: Final = 0.2
 #: A weaker correlation explains less than a tenth of the variation of ranks.
 WORTH_TELLING: Final = 0.3
 #: p99 over p50 from which an operation is taken for one that sometimes waits.
@@ -243,7 +245,7 @@ class NotApplicable:
 class Advice:
     """What all rules said."""
 
-    #: The best founded first.
+    #: What could win the most time first: the self time of the operations concerned.
     recommendations: list[Recommendation]
     not_applicable: list[NotApplicable]
 
@@ -267,6 +269,8 @@ def recommend(
     memory = float(metrics["rss_bytes"].max()) / memory_bytes if len(metrics) and memory_bytes else math.nan
     sure = correlations[correlations["q_value"] <= alpha] if len(correlations) else correlations
     tested = bool(len(correlations)) and bool(correlations["q_value"].notna().any())
+    alone = _alone(stats, shares)
+    sure = _not_explained_inside(sure, alone)
     outcomes = [
         *(_follows(resource, sure, tested=tested) for resource in RESOURCES),
         _moves_along(sure, tested=tested),
@@ -275,15 +279,45 @@ def recommend(
     outcomes += [
         _busy(cpu),
         _full(memory, measured=bool(len(metrics))),
-        _waits(_alone(stats, shares), correlations, explained, cpu, memory),
+        _waits(alone, correlations, explained, cpu, memory),
     ]
     return Advice(
-        [one for outcome in outcomes if not isinstance(outcome, NotApplicable) for one in outcome],
+        sorted(
+            (one for outcome in outcomes if not isinstance(outcome, NotApplicable) for one in outcome),
+            key=lambda one: -_could_be_won(one.subject, alone),
+        ),
         [outcome for outcome in outcomes if isinstance(outcome, NotApplicable)],
     )
 
 
+def _not_explained_inside(sure: pd.DataFrame, stats: pd.DataFrame) -> pd.DataFrame:
+    """Correlations without those of operations that spend nearly all of their time in calls inside."""
+    if "alone" not in stats.columns or not len(sure):
+        return sure
+    passing = {_name(name) for name, share in stats["alone"].items() if share < WORTH_ADVICE}
+    return sure[~sure["operation"].isin(passing)]
+
+
+def _could_be_won(subject: str, stats: pd.DataFrame) -> float:
+    """Self time of the operations that a recommendation concerns, in µs: no more than that can be won."""
+    if not {"total_us", "alone"} <= set(stats.columns):
+        return 0.0
+    own: dict[str, float] = {}
+    for key, took, alone in zip(stats.index, stats["total_us"], stats["alone"], strict=True):
+        own[_name(key)] = float(took) * float(alone)
+    if subject == EVERYTHING:
+        return sum(own.values())
+    return sum(own.get(name, 0.0) for name in subject.split(", "))
+
+
+def _name(key: Hashable) -> str:
+    return str(key[-1] if isinstance(key, tuple) else key)
+
+
 Outcome = list[Recommendation] | NotApplicable
+
+#: The subject of what concerns all operations.
+EVERYTHING: Final = "all operations"
 
 _UNTESTED: Final = "operations and metrics have too few windows in common to be correlated"
 
@@ -339,7 +373,7 @@ def _busy(cpu: float) -> Outcome:
         return NotApplicable(rule, f"the CPUs were busy {cpu:.0%} of the time")
     return [
         Recommendation(
-            "all operations",
+            EVERYTHING,
             f"the machine's CPUs were busy {cpu:.0%} of the time",
             "threads that become ready have to wait for a CPU",
             "fewer things at once, or more CPUs",
@@ -357,7 +391,7 @@ def _full(memory: float, *, measured: bool) -> Outcome:
         return NotApplicable(rule, f"the process held at most {memory:.1%} of it")
     return [
         Recommendation(
-            "all operations",
+            EVERYTHING,
             f"the process held {memory:.0%} of the machine's memory",
             "beyond that the kernel begins to reclaim pages",
             "a smaller working set, or more memory",

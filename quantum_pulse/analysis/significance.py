@@ -119,3 +119,17 @@ def benjamini_hochberg(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     ranks = np.arange(tested.size, 0, -1)
     q[falling] = np.minimum.accumulate(np.minimum(p[falling] * tested.size / ranks, 1))
     return q
+
+
+def level_after_selection(q_values: npt.ArrayLike, alpha: float) -> float:
+    """The error rate of intervals that agree with q-values: `alpha` times the share of tests with q <= alpha.
+
+    A test has q <= alpha exactly where the interval at this level excludes what it tests, and of the intervals of what
+    was reported, the share that misses is at most `alpha` (Benjamini & Yekutieli 2005). With nothing reported, the
+    level is that of a single report.
+    """
+    import numpy as np
+
+    q = np.asarray(q_values, dtype=np.float64)
+    tested = int(np.count_nonzero(~np.isnan(q)))
+    return alpha * max(int(np.count_nonzero(q <= alpha)), 1) / max(tested, 1)

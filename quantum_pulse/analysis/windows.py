@@ -35,7 +35,7 @@ class Correlations:
         One row per operation and metric, sorted by q-value: ``operation``, and the columns of
         `analysis.correlate`.
     recommendations : list of Recommendation
-        What could be done, the best founded first. Each prints as a sentence or two.
+        What could be done, where most time could be won first. Each prints as a sentence or two.
     window_s : float
         Length of the windows in which latency and metrics were compared, in seconds.
     alpha : float

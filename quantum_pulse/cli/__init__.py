@@ -11,13 +11,41 @@ from typing import Any, Final, NoReturn
 import quantum_pulse as qp
 from quantum_pulse import files
 from quantum_pulse.arguments import nearest
-from quantum_pulse.cli import compare, demo, export, import_trace, lab, overhead, plan, recover, report, run, stats
-from quantum_pulse.cli.common import Misuse
-from quantum_pulse.errors import QuantumPulseError
+from quantum_pulse.cli import (
+    compare,
+    demo,
+    export,
+    import_trace,
+    lab,
+    overhead,
+    plan,
+    recover,
+    report,
+    run,
+    serve,
+    stats,
+    why,
+)
+from quantum_pulse.cli.common import NOTHING_MEASURED, Misuse
+from quantum_pulse.errors import EmptyCaptureError, QuantumPulseError
 from quantum_pulse.shown import say
 
 #: In the order in which --help shows them.
-COMMANDS: Final = (demo, run, stats, report, lab, compare, export, import_trace, plan, overhead, recover)
+COMMANDS: Final = (
+    demo,
+    run,
+    stats,
+    report,
+    lab,
+    why,
+    serve,
+    compare,
+    export,
+    import_trace,
+    plan,
+    overhead,
+    recover,
+)
 
 _EXAMPLES = """\
 examples:
@@ -29,6 +57,7 @@ examples:
   quantum-pulse stats captures/* --by capture,operation
   quantum-pulse report captures/t -o t.html       write a self-contained interactive HTML file
   quantum-pulse lab captures/t                    explore it in JupyterLab, down to single calls
+  quantum-pulse serve captures/service            metrics for Prometheus, JSON and a live page, on this machine
   quantum-pulse compare captures/main captures/branch --format markdown
   quantum-pulse export captures/t -o t.trace.json every sample, for Perfetto; also parquet csv arrow json prom
   quantum-pulse import trace.json -o captures/t   make a capture of a trace of Chrome, PyTorch, Perfetto, OpenTelemetry
@@ -39,13 +68,16 @@ a script records what it marks with `with Op.MEMBER:` or `@Op.MEMBER`, where Op 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for what --fail-on names, 2 for misuse, or that of the
-    recorded program."""
+    """Run the command line and return its exit code: 0, 1 for what --fail-on names, 2 for misuse, 3 where nothing was
+    measured, or that of the recorded program."""
     try:
         code = _run(argv)
         if sys.stdout is not None:  # it may have been closed
             sys.stdout.flush()  # report write errors here rather than when Python exits
         return code
+    except EmptyCaptureError as error:
+        say(f"quantum-pulse: {error}", file=sys.stderr)
+        return NOTHING_MEASURED
     except (QuantumPulseError, Misuse) as error:
         say(f"quantum-pulse: {error}", file=sys.stderr)
         return 2

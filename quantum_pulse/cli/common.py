@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import quantum_pulse as qp
 from quantum_pulse.arguments import nearest
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from quantum_pulse.reading.selection import Recorded
 
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+#: Exit status where there is nothing to judge: the capture is empty, or what was asked for never ran.
+NOTHING_MEASURED: Final = 3
 
 
 class Misuse(Exception):  # noqa: N818 - never leaves the command line
@@ -56,8 +60,31 @@ def add_captures(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
 
 
 def opened(options: argparse.Namespace) -> qp.Capture:
-    """What `add_captures` was given, as one."""
-    return qp.open(options.captures[0] if len(options.captures) == 1 else options.captures)
+    """What `add_captures` was given, as one, and of that what `add_selection` was given. Raises Misuse."""
+    found = qp.open(options.captures[0] if len(options.captures) == 1 else options.captures)
+    return restricted(found, options.start, options.end, chosen_where(options))
+
+
+def is_restricted(options: argparse.Namespace) -> bool:
+    """Whether `add_selection` was given anything."""
+    return options.start is not None or options.end is not None or bool(options.where)
+
+
+def restricted(
+    capture: qp.Capture, start: str | float | None, end: str | float | None, where: dict[str, list[str]] | None
+) -> qp.Capture:
+    """The capture at some time, and of some calls. Raises Misuse."""
+    try:
+        chosen = capture if start is None and end is None else capture.between(start, end)
+        return chosen if where is None else chosen.where(where)
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Which calls: at what time, and with which attributes."""
+    _add_times(parser)
+    _add_where(parser)
 
 
 def add_operations(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +94,7 @@ def add_operations(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_times(parser: argparse.ArgumentParser) -> None:
+def _add_times(parser: argparse.ArgumentParser) -> None:
     """Which part of the time."""
     parser.add_argument(
         "--start",
@@ -78,7 +105,7 @@ def add_times(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", metavar="TIME", type=moment, help="end of the time interval, in the same form")
 
 
-def add_where(parser: argparse.ArgumentParser) -> None:
+def _add_where(parser: argparse.ArgumentParser) -> None:
     """An option to choose samples by their attributes."""
     parser.add_argument(
         "--where",
@@ -98,7 +125,7 @@ def _condition(text: str) -> tuple[str, str]:
 
 
 def chosen_where(options: argparse.Namespace) -> dict[str, list[str]] | None:
-    """What `add_where` was given, None for all."""
+    """What `add_selection` was given of attributes, None for all."""
     found: dict[str, list[str]] = {}
     for name, value in options.where:
         found.setdefault(name, []).append(value)

@@ -7,11 +7,20 @@ import json
 import math
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
 from quantum_pulse.analysis.compared import FAIL_ON, USUAL_FAIL_ON
-from quantum_pulse.cli.common import Misuse, add_operations, add_where, chosen_operations, chosen_where
+from quantum_pulse.cli.common import (
+    NOTHING_MEASURED,
+    Misuse,
+    add_operations,
+    add_selection,
+    chosen_operations,
+    chosen_where,
+    moment,
+    restricted,
+)
 from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
@@ -20,9 +29,7 @@ if TYPE_CHECKING:
     from quantum_pulse.analysis import Comparison
     from quantum_pulse.cli.common import Commands
 
-
-#: Exit status where a side has no calls, so that the comparison says nothing.
-NOTHING_COMPARED: Final = 3
+    Moment = str | float | None
 
 
 def add_command(commands: Commands) -> None:
@@ -45,7 +52,13 @@ def add_command(commands: Commands) -> None:
         f"(default: {','.join(USUAL_FAIL_ON)})",
     )
     add_operations(compare)
-    add_where(compare)
+    add_selection(compare)
+    compare.add_argument(
+        "--baseline-start", metavar="TIME", type=moment, help="start of the time interval of BASE, if it is another"
+    )
+    compare.add_argument(
+        "--baseline-end", metavar="TIME", type=moment, help="end of the time interval of BASE, if it is another"
+    )
     compare.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="default: text")
     compare.add_argument("--min-effect", metavar="SHARE", type=float, default=0.05, help="smallest change that matters")
     compare.add_argument("--alpha", metavar="SHARE", type=float, default=0.05, help="accepted false discovery rate")
@@ -71,24 +84,26 @@ def _verdicts(text: str) -> tuple[str, ...]:
     return wanted
 
 
-def _side(text: str) -> list[qp.Capture]:
-    """The captures that an argument names. Raises Misuse for a comma too many."""
+def _side(text: str, start: Moment, end: Moment, options: argparse.Namespace) -> list[qp.Capture]:
+    """The captures that an argument names, at some time. Raises Misuse for a comma too many."""
     # One whose name holds a comma itself can be named alone.
     paths = [text] if os.path.lexists(text) else text.split(",")
     if len(paths) > 1 and not all(paths):
         raise Misuse(f"compare: {text!r} has an empty name; name captures as in captures/a,captures/b")
-    return [qp.open(path) for path in paths]
+    return [restricted(qp.open(path), start, end, chosen_where(options)) for path in paths]
 
 
 def _compare(options: argparse.Namespace) -> int:
-    before, (current, *also) = _side(options.baseline), _side(options.current)
+    is_other = options.baseline_start is not None or options.baseline_end is not None
+    start, end = (options.baseline_start, options.baseline_end) if is_other else (options.start, options.end)
+    before = _side(options.baseline, start, end, options)
+    current, *also = _side(options.current, options.start, options.end, options)
     operations = chosen_operations(current, options)
     try:
         found = current.compare(
             before,
             also=also,
             operations=operations,
-            where=chosen_where(options),
             min_effect=options.min_effect,
             alpha=options.alpha,
             skip_warmup=not options.keep_warmup,
@@ -97,7 +112,7 @@ def _compare(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise Misuse(f"compare: {error}") from error
     if "budget" in options.fail_on:
-        budgets = _budgets([current, *also], options.alpha)
+        budgets = _budgets([current, *also], options)
         if operations is not None:
             budgets = budgets[budgets.index.isin(operations)]
         found = replace(found, budgets=budgets)
@@ -109,13 +124,15 @@ def _compare(options: argparse.Namespace) -> int:
         say(found.to_text(everything=options.all))
     if found.failures(options.fail_on):
         return 1
-    return NOTHING_COMPARED if set(found.table["verdict"]) <= {"added", "removed"} else 0
+    return NOTHING_MEASURED if set(found.table["verdict"]) <= {"added", "removed"} else 0
 
 
-def _budgets(captures: list[qp.Capture], alpha: float) -> pd.DataFrame:
+def _budgets(captures: list[qp.Capture], options: argparse.Namespace) -> pd.DataFrame:
     """Those of one side: several captures are several runs."""
-    one = captures[0] if len(captures) == 1 else qp.open([capture.path for capture in captures])
-    return one.budgets(alpha=alpha)
+    if len(captures) == 1:
+        return captures[0].budgets(alpha=options.alpha)
+    together = qp.open([capture.path for capture in captures])
+    return restricted(together, options.start, options.end, chosen_where(options)).budgets(alpha=options.alpha)
 
 
 def _as_json(found: Comparison) -> dict[str, Any]:

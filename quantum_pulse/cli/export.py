@@ -11,10 +11,8 @@ from quantum_pulse.cli.common import (
     Misuse,
     add_captures,
     add_operations,
-    add_times,
-    add_where,
+    add_selection,
     chosen_operations,
-    chosen_where,
     opened,
 )
 from quantum_pulse.shown import say
@@ -44,8 +42,7 @@ def add_command(commands: Commands) -> None:
         help=f"for {', '.join(formats.TABULAR)}, one of: {' '.join(formats.TABLES)} (default: samples)",
     )  # fmt: skip
     add_operations(export)
-    add_times(export)
-    add_where(export)
+    add_selection(export)
     export.add_argument("--force", action="store_true", help="replace FILE if it exists")
     export.set_defaults(command=_export)
 
@@ -70,9 +67,6 @@ def _export(options: argparse.Namespace) -> int:
                 options.format,
                 table=options.table,
                 operations=chosen_operations(capture, options),
-                start=options.start,
-                end=options.end,
-                where=chosen_where(options),
                 overwrite=options.force,
             )
     except ValueError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import quantum_pulse as qp
 from quantum_pulse import files
-from quantum_pulse.cli.common import Misuse, add_captures, opened
+from quantum_pulse.cli.common import Misuse, add_captures, add_selection, chosen_where, opened
 from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _CODE: Final = """\
 import quantum_pulse as qp
 
 capture = qp.open({path!r})
-capture.explore({baseline})"""
+capture.explore({arguments})"""
 
 
 def add_command(commands: Commands) -> None:
@@ -39,6 +39,7 @@ def add_command(commands: Commands) -> None:
         "The server listens on this machine only, and ends with Ctrl-C.",
     )
     add_captures(lab)
+    add_selection(lab)
     lab.add_argument(
         "-o", "--output", metavar="NOTEBOOK", help="the notebook (default: CAPTURE.ipynb, in this directory)"
     )
@@ -60,7 +61,7 @@ def _lab(options: argparse.Namespace) -> int:
     if target.exists():
         say(f"{target} already exists and is left unchanged")
     else:
-        _write(target, capture.path.resolve().name, options.captures, options.baseline)
+        _write(target, capture.path.resolve().name, options)
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", str(target)]
     if options.no_browser:
         command.append("--no-browser")
@@ -68,7 +69,7 @@ def _lab(options: argparse.Namespace) -> int:
     os.execv(sys.executable, command)
 
 
-def _write(target: Path, name: str, captures: list[str], baseline: str | None) -> None:
+def _write(target: Path, name: str, options: argparse.Namespace) -> None:
     import nbformat
 
     def from_there(path: str) -> str:
@@ -76,11 +77,17 @@ def _write(target: Path, name: str, captures: list[str], baseline: str | None) -
         return os.path.relpath(path, target.parent)
 
     new: Any = nbformat.v4
-    named = "" if baseline is None else repr(from_there(baseline))
-    paths = [from_there(path) for path in captures]
+    given = {
+        "baseline": None if options.baseline is None else from_there(options.baseline),
+        "start": options.start,
+        "end": options.end,
+        "where": chosen_where(options),
+    }
+    arguments = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+    paths = [from_there(path) for path in options.captures]
     cells = [
         new.new_markdown_cell(_TEXT.format(name=name)),
-        new.new_code_cell(_CODE.format(path=paths[0] if len(paths) == 1 else paths, baseline=named)),
+        new.new_code_cell(_CODE.format(path=paths[0] if len(paths) == 1 else paths, arguments=arguments)),
     ]
     notebook = nbformat.writes(new.new_notebook(cells=cells, metadata={"kernelspec": _KERNEL}))  # type: ignore[no-untyped-call]
     try:

@@ -7,7 +7,15 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import quantum_pulse as qp
-from quantum_pulse.cli.common import Misuse, add_captures, add_operations, add_times, chosen_operations, opened
+from quantum_pulse.cli.common import (
+    Misuse,
+    add_captures,
+    add_operations,
+    add_selection,
+    chosen_operations,
+    is_restricted,
+    opened,
+)
 from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
@@ -28,15 +36,15 @@ def add_command(commands: Commands) -> None:
     )
     add_captures(overhead, "*")
     add_operations(overhead)
-    add_times(overhead)
+    add_selection(overhead)
     overhead.set_defaults(command=_overhead)
 
 
 def _overhead(options: argparse.Namespace) -> int:
     if options.captures:
         return _of_capture(opened(options), options)
-    if (options.operations, options.start, options.end) != (None, None, None):
-        raise Misuse("overhead: --operations, --start and --end need a capture")
+    if options.operations is not None or is_restricted(options):
+        raise Misuse("overhead: --operations, --start, --end and --where need a capture")
     return _here()
 
 
@@ -59,7 +67,7 @@ def _of_capture(capture: qp.Capture, options: argparse.Namespace) -> int:
     from quantum_pulse.view.document import Cell, Column, Name, Row, Table
 
     try:
-        shares = capture.overhead(chosen_operations(capture, options), options.start, options.end)
+        shares = capture.overhead(chosen_operations(capture, options))
     except ValueError as error:
         raise Misuse(f"overhead: {error}") from error
     recordings = shares.attrs["recordings"]

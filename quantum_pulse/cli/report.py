@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quantum_pulse.cli.common import Misuse, add_captures, opened
+import quantum_pulse as qp
+from quantum_pulse.cli.common import Misuse, add_captures, add_selection, chosen_where, opened, restricted
 from quantum_pulse.shown import say
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def add_command(commands: Commands) -> None:
         "text one for terminals.",
     )
     add_captures(report)
+    add_selection(report)
     report.add_argument(
         "-o", "--output", metavar="FILE", help="output file (default: CAPTURE.html; markdown and text are printed)"
     )
@@ -37,6 +39,7 @@ def _report(options: argparse.Namespace) -> int:
     from quantum_pulse.view import formats
 
     capture = opened(options)
+    where = chosen_where(options)
     output = options.output
     if output is None and options.format in (None, "html"):
         output = capture.path.resolve().with_suffix(".html").name
@@ -45,7 +48,8 @@ def _report(options: argparse.Namespace) -> int:
         if options.open and kind != "html":
             raise Misuse(f"report: --open needs html, not {kind}")
         is_there = output is not None and Path(output).exists()
-        report = capture.report(baseline=options.baseline, title=options.title)
+        baseline = None if options.baseline is None else restricted(qp.open(options.baseline), None, None, where)
+        report = capture.report(baseline=baseline, title=options.title)
         path = None if output is None else report.write(output, kind)
     except ValueError as error:
         raise Misuse(f"report: {error}") from error

@@ -9,11 +9,10 @@ from quantum_pulse.cli.common import (
     Misuse,
     add_captures,
     add_operations,
-    add_times,
-    add_where,
+    add_selection,
     chosen_operations,
-    chosen_where,
     floats,
+    is_restricted,
     opened,
     positive,
     show,
@@ -36,8 +35,7 @@ def add_command(commands: Commands) -> None:
         "(default: operation)",
     )
     add_operations(stats)
-    add_times(stats)
-    add_where(stats)
+    add_selection(stats)
     stats.add_argument("--quantiles", metavar="Q", type=floats, help="quantiles to show, such as 0.5,0.9999")
     stats.add_argument(
         "--sort", metavar="COLUMN", help="sort by a column, such as p99_us, or by priority (default: by category)"
@@ -57,9 +55,6 @@ def _stats(options: argparse.Namespace) -> int:
             options.by.split(","),
             quantiles=options.quantiles,
             operations=operations,
-            start=options.start,
-            end=options.end,
-            where=chosen_where(options),
             approximate=options.approximate,
             min_count=options.min_count,
             sort=options.sort,
@@ -68,6 +63,6 @@ def _stats(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise Misuse(f"stats: {error}") from error
     keep_order = options.sort is not None or options.top is not None
-    is_whole = operations is None and options.start is None and options.end is None and not options.where
+    is_whole = operations is None and not is_restricted(options)
     show(capture, stats, options.unit, keep_order=keep_order, is_whole=is_whole)
     return 0

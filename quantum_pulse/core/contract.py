@@ -122,7 +122,8 @@ class Core(Protocol):
 
         `end`, in whatever context or thread, records it, and a second time does nothing. What begins after that is not
         inside of it, also in tasks that were created while it was open. `become` makes it a block of another probe, as
-        if it had always been one. A block that is given up is ended with GeneratorExit. One thread at a time uses it.
+        if it had always been one, without the attributes that it had. `annotate` describes it as the function of that
+        name does the innermost one. A block that is given up is ended with GeneratorExit. One thread at a time uses it.
         """
 
     def annotate(self, *, error: str | BaseException | None = None, **attributes: _native.AttributeValue) -> None:

@@ -14,6 +14,10 @@ _SLOW: Final = 1.5
 #: A moment is only reported when it cost so much of the operation's time, and so much of all time.
 _WORTH_SAYING: Final = 0.03
 _WORTH_SAYING_OF_ALL: Final = 0.01
+#: Slow windows from an operation's first one on are its start-up, no incident, up to this share of the windows.
+_START_UP: Final = 0.1
+#: Incidents that are named.
+_MOST_INCIDENTS: Final = 3
 #: A child explains its parent when it has so much of the parent's excess.
 _EXPLAINS: Final = 0.6
 
@@ -29,34 +33,35 @@ class Moment(NamedTuple):
 
 
 def slow_moment(counts: Sequence[float], totals_us: Sequence[float]) -> Moment | None:
-    """The run of neighbouring windows that lost the most time against the usual window, if it is worth reporting.
+    """The run of neighbouring windows that lost the most time against the usual window, if it is worth reporting."""
+    return next(iter(slow_moments(counts, totals_us)), None)
+
+
+def slow_moments(counts: Sequence[float], totals_us: Sequence[float]) -> list[Moment]:
+    """Runs of neighbouring windows that lost time against the usual window and are worth reporting, the worst first.
 
     Usual is the median of the windows' means, each window counting once, or, if that is less, each call counting once:
     an operation that blocks its callers is called less often while it is slow, and may be slow for most of the time.
-    Windows in which the operation did not run neither belong to a run nor end it.
+    Windows in which the operation did not run neither belong to a run nor end it. An operation that is slow at first,
+    for a short time, is starting up.
     """
     run = [place for place, count in enumerate(counts) if not math.isnan(count) and count > 0]
     if len(run) < 4:
-        return None
+        return []
     means = sorted((totals_us[place] / counts[place], counts[place]) for place in run)
     calls = itertools.accumulate(count for _, count in means)
     half = sum(count for _, count in means) / 2
     middle = next(number for number, reached in enumerate(calls) if reached >= half)
     usual = means[min(middle, len(means) // 2)][0]
-    best: Moment | None = None
-    own: list[int] = []
-    for place in [*run, None]:
-        if place is not None and totals_us[place] / counts[place] >= usual * _SLOW:
-            own.append(place)
+    found: list[Moment] = []
+    for is_slow, group in itertools.groupby(run, lambda place: totals_us[place] / counts[place] >= usual * _SLOW):
+        own = list(group)
+        if not is_slow or (own[0] == run[0] and len(own) <= _START_UP * len(run)):
             continue
-        if own:
-            made, total = sum(counts[one] for one in own), sum(totals_us[one] for one in own)
-            moment = Moment(own[0], own[-1], total - made * usual, total / made, usual)
-            best = moment if best is None or moment.excess_us > best.excess_us else best
-            own = []
-    if best is None or best.excess_us < _WORTH_SAYING * sum(totals_us[place] for place in run):
-        return None
-    return best
+        made, total = sum(counts[one] for one in own), sum(totals_us[one] for one in own)
+        found.append(Moment(own[0], own[-1], total - made * usual, total / made, usual))
+    least = _WORTH_SAYING * sum(totals_us[place] for place in run)
+    return sorted((one for one in found if one.excess_us >= least), key=lambda one: -one.excess_us)
 
 
 class Culprit(NamedTuple):
@@ -69,23 +74,36 @@ class Culprit(NamedTuple):
 
 def culprit(findings: Findings) -> Culprit | None:
     """The operation that lost the most time in a slow moment; a child rather than the parent that only contains it."""
-    found = {}
+    return next(iter(incidents(findings)), None)
+
+
+def incidents(findings: Findings) -> list[Culprit]:
+    """Slow moments that do not overlap, each with the operation that lost the most time in it, the worst first."""
     least = _WORTH_SAYING_OF_ALL * float(findings.tree["self_us"].sum())
-    for category, name in findings.operations:
-        counts = findings.over_time(category, name, "count")
-        moment = slow_moment(counts, findings.over_time(category, name, "total_us"))
-        if moment is not None and moment.excess_us >= least:
-            found[name] = Culprit(category, name, moment)
-    if not found:
-        return None
-    worst = max(found.values(), key=lambda one: one.moment.excess_us)
-    below = _descendants(findings, worst.name)
-    inner = [
-        one
-        for name, one in found.items()
-        if name in below and one.moment.excess_us >= _EXPLAINS * worst.moment.excess_us
+    left = [
+        Culprit(category, name, moment)
+        for category, name in findings.operations
+        for moment in slow_moments(
+            findings.over_time(category, name, "count"), findings.over_time(category, name, "total_us")
+        )
+        if moment.excess_us >= least
     ]
-    return max(inner, key=lambda one: below[one.name], default=worst)
+    found: list[Culprit] = []
+    while left and len(found) < _MOST_INCIDENTS:
+        worst = max(left, key=lambda one: one.moment.excess_us)
+        at_once = [one for one in left if _overlap(one.moment, worst.moment)]
+        below = _descendants(findings, worst.name)
+        inner = [
+            one for one in at_once if one.name in below and one.moment.excess_us >= _EXPLAINS * worst.moment.excess_us
+        ]
+        found.append(max(inner, key=lambda one: below[one.name], default=worst))
+        left = [one for one in left if one not in at_once]
+    return found
+
+
+def _overlap(one: Moment, other: Moment) -> bool:
+    """Whether two moments have a window in common, or are next to each other."""
+    return one.first <= other.last + 1 and other.first <= one.last + 1
 
 
 def _descendants(findings: Findings, name: str) -> dict[str, int]:

@@ -93,6 +93,8 @@ class Findings:
     overhead: Sequence[Mapping[str, Any]]
     #: What has expired or was overwritten, in sentences; empty for nothing.
     expired: str = ""
+    #: What the capture was restricted to, in words; empty for nothing.
+    restriction: str = ""
 
     @property
     def operations(self) -> list[tuple[str, str]]:
@@ -193,6 +195,7 @@ def gather(
         recommendations=recommendations,
         overhead=overhead,
         expired=" ".join(filter(None, (expired.sentence(source), saves.sentence(source)))),
+        restriction=source.within.described(),
     )
 
 
@@ -211,8 +214,8 @@ def _no_windows(stats: pd.DataFrame) -> pd.DataFrame:
 
 def times(source: Source) -> tuple[int, int, int, int]:
     """When a capture began and ended, at whole windows, the length of a window and that of a range; all in ns."""
-    first = selection.first_ns(source) if any(part.rows for part in source.parts["samples"]) else 0
-    last = max((part.last_ns or first for part in source.parts["samples"]), default=first) + 1
+    first, last = selection.extent_ns(source) if any(part.rows for part in source.parts["samples"]) else (0, 0)
+    last += 1
     window = int(max(scales.step((last - first) / _WINDOWS, up=True), _SHORTEST_WINDOW))
     wide = int(max(scales.step((last - first) / _RANGES, up=True), window))
     return first // window * window, -(-last // window) * window, window, wide

@@ -31,11 +31,12 @@ def build(
 
 
 def _subtitle(findings: Findings) -> Text:
+    only = f"; only calls {findings.restriction}" if findings.restriction else ""
     if findings.stats.empty:
-        return "no samples"
+        return f"no samples{only}"
     span = numbers.duration(findings.end_ns - findings.begin_ns)
     calls = numbers.count(findings.stats["count"].sum())
     operations = len(findings.stats)
     plural = "" if operations == 1 else "s"
     began = closeup.clock(findings.begin_ns, date=True)
-    return f"{calls} calls of {operations} operation{plural} in {span}, from {began} UTC"
+    return f"{calls} calls of {operations} operation{plural} in {span}, from {began} UTC{only}"

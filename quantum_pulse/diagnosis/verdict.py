@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from quantum_pulse.diagnosis.culprits import Culprit, Moment, culprit, metric_over_time
+from quantum_pulse.diagnosis.culprits import Culprit, Moment, incidents, metric_over_time
 from quantum_pulse.diagnosis.findings import Findings
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import numbers
@@ -25,12 +25,13 @@ def sentences(findings: Findings, anchors: Mapping[str, str]) -> list[Text]:
     """What hangs, if anything does; then what is slow, when, and why. Says so where there is no finding."""
     if findings.stats.empty:
         return ["This capture has no samples."]
-    slow = culprit(findings)
+    found = incidents(findings)
+    slow = found[0] if found else None
     hangs = _hangs(findings, anchors)
     return [
         *([hangs] if hangs else []),
         _what(findings, anchors),
-        _when(findings, slow, anchors),
+        _when(findings, found, anchors),
         _why(findings, slow, anchors),
     ]
 
@@ -82,17 +83,27 @@ def _by_self_time(findings: Findings) -> list[tuple[str, str]]:
     return sorted(findings.operations, key=lambda one: -shares[one].own if one in shares else 0.0)
 
 
-def _when(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) -> Text:
-    if slow is None:
+def _when(findings: Findings, found: Sequence[Culprit], anchors: Mapping[str, str]) -> Text:
+    if not found:
         return "No operation was slow for only part of the time: what is slow is slow throughout, or in single calls."
-    moment = slow.moment
-    first, last = moment.first * findings.window_ns, (moment.last + 1) * findings.window_ns
-    return [
-        Name(slow.name, anchors.get(slow.name, "")),
-        f" was slow from {offset(first)} to {offset(last)} after the start: {numbers.us(moment.mean_us)} per call "
+    moment = found[0].moment
+    said: list[str | Name] = [
+        Name(found[0].name, anchors.get(found[0].name, "")),
+        f" was slow {_period(findings, moment)} after the start: {numbers.us(moment.mean_us)} per call "
         f"on average, {moment.mean_us / moment.usual_us:.1f} times the usual {numbers.us(moment.usual_us)}, "
         f"which cost {numbers.us(moment.excess_us)} in total.",
     ]
+    for other in found[1:]:
+        times = other.moment.mean_us / other.moment.usual_us
+        cost = numbers.us(other.moment.excess_us)
+        period = _period(findings, other.moment)
+        said += [" ", Name(other.name, anchors.get(other.name, "")), f" was slow {period}: {times:.1f} times, {cost}."]
+    return said
+
+
+def _period(findings: Findings, moment: Moment) -> str:
+    first, last = moment.first * findings.window_ns, (moment.last + 1) * findings.window_ns
+    return f"from {offset(first)} to {offset(last)}"
 
 
 def _why(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) -> Text:
@@ -120,7 +131,7 @@ def _why(findings: Findings, slow: Culprit | None, anchors: Mapping[str, str]) -
     where = "of the process or the machine changed with it" if slow is not None else "stands out"
     return (
         f"No system metric {where}, and no other operation inside it explains it: the time is spent in {_its(slow)} "
-        "own code, or in waiting for something outside the process."
+        "own code, or in waiting: for a lock, a queue, a disk or a peer."
     )
 
 
@@ -189,7 +200,8 @@ def _idleness(findings: Findings, slow: Culprit) -> str:
     if not usual or there > _IDLE * usual or there > sorted(outside)[len(outside) // 10]:
         return ""
     return (
-        f"the process used {there:.0f} % of a CPU instead of {usual:.0f} %: it waited for something outside the process"
+        f"the process used {there:.0f} % of a CPU instead of {usual:.0f} %: "
+        "it waited, for a lock, a queue, a disk or a peer"
     )
 
 

@@ -12,11 +12,12 @@ from quantum_pulse.analysis import contrasts
 from quantum_pulse.diagnosis import budgets, culprits, findings
 from quantum_pulse.diagnosis.findings import Findings
 from quantum_pulse.explorer.places import Place
+from quantum_pulse.operations import Operation
 from quantum_pulse.reading import budgets as budget_pass
-from quantum_pulse.reading import definitions, density, scan, selection, slowest, statistics, tables, timeline
+from quantum_pulse.reading import definitions, density, scan, slowest, statistics, tables, timeline
 from quantum_pulse.reading.density import Density
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.reading.selection import Moment, Operations, Recorded, Selection
+from quantum_pulse.reading.selection import Recorded, Selection, recorded_names
 from quantum_pulse.reading.slowest import Slowest, SlowSample
 from quantum_pulse.view import scales
 
@@ -114,6 +115,13 @@ class ExplorerModel:
         self._periods: OrderedDict[Place, Period] = OrderedDict()
         self._calls: OrderedDict[Place, SlowSample] = OrderedDict()
         self._lock = threading.Lock()
+
+    def name_of(self, operation: Operation | Recorded) -> str:
+        """The name of an operation in `names`. Raises TypeError for a text, ValueError if it did not run."""
+        found = [name for name in recorded_names(self.source, operation) if name in self.names]
+        if not found:
+            raise ValueError(f"{operation} has no calls here")
+        return found[0]
 
     @property
     def overview(self) -> Overview:
@@ -387,29 +395,8 @@ def on_one_scale(own: Density, before: Density | None) -> tuple[list[float], Any
     return edges, calls, np.array([past.get(row, 0.0) for row in numbers]) if past else None
 
 
-def place_of(source: Source, operation: Operations, start: Moment, end: Moment) -> Place:
-    """The place that a user names. Raises TypeError and ValueError that say what was wrong."""
-    name = None
-    if operation is not None:
-        names = selection.recorded_names(source, operation)
-        if len(names) != 1:
-            raise ValueError(f"operation must be one operation, not {len(names)}: {', '.join(names) or 'none'}")
-        name = names[0]
-        known = sorted(str(one["name"]) for one in source.definitions())
-        if name not in known:
-            raise ValueError(f"{name} was not recorded; recorded were {', '.join(known) or 'no operations'}")
-    if start is None and end is None:
-        return Place(name)
-    begin_ns, end_ns = selection.interval_bounds_ns(source, start, end)
-    first, last = selection.extent_ns(source)
-    begin_ns, end_ns = first if begin_ns is None else begin_ns, last + 1 if end_ns is None else end_ns
-    if begin_ns > last or end_ns <= max(begin_ns, first):
-        raise ValueError(f"nothing was recorded from start={start!r} to end={end!r}")
-    return Place(name, begin_ns, end_ns)
-
-
 def code(place: Place) -> str:
-    """A call of `Capture.explore` that begins at a place; of a single call, at what it was chosen from."""
+    """A call of `Capture.explore` that shows a place; of a single call, what it was chosen from."""
     import pandas as pd
 
     own = []

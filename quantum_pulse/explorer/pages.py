@@ -67,8 +67,15 @@ def _page(
         f'<a class="skip" href="#table">Skip to the table</a><div class="bar">{_back(has_past)}{_trail(model, place)}'
         f'<span class="busy" role="status">{escape(busy)}</span>'
         f'<button type="button" class="copy" data-code="{escape(code(place))}">Copy as code</button></div>'
-        f'<h2 tabindex="-1"><bdi>{escape(plain(Name(title)))}</bdi></h2>{html.blocks(content)}'
+        f'<h2 tabindex="-1"><bdi>{escape(plain(Name(title)))}</bdi></h2>'
+        f"{html.blocks([*_restriction(model), *content])}"
     )
+
+
+def _restriction(model: ExplorerModel) -> list[Block]:
+    """What of the capture is shown, where that is not all of it."""
+    only = model.source.within.described()
+    return [Paragraph(["Only calls ", Name(only)], "lead")] if only else []
 
 
 def failure(model: ExplorerModel, place: Place, error: BaseException) -> str:
@@ -80,7 +87,7 @@ def failure(model: ExplorerModel, place: Place, error: BaseException) -> str:
 def static(model: ExplorerModel) -> str:
     """Static content for saved notebooks: all operations, and the one that matters most."""
     overview = model.overview
-    content = home(overview, model, is_static=True)
+    content = [*_restriction(model), *home(overview, model, is_static=True)]
     slow = None if overview.findings is None else culprits.culprit(overview.findings)
     name = slow.name if slow is not None else next(iter(model.names), None)
     if name is not None:

@@ -37,8 +37,8 @@ class _Memory:
     tables: dict[str, Any] = field(default_factory=dict)
 
 
-#: By capture, baseline, and the place to begin with.
-_memories: dict[tuple[str, str, Place], _Memory] = {}
+#: By capture and baseline, as they are restricted.
+_memories: dict[tuple[object, ...], _Memory] = {}
 
 
 class Explorer:
@@ -61,13 +61,14 @@ class Explorer:
     <Explorer of ...engine: ... calls of ... operations; displays in a notebook>
     """
 
-    def __init__(self, model: ExplorerModel, place: Place | None = None) -> None:
+    def __init__(self, model: ExplorerModel, operation: str | None = None) -> None:
         self._model = model
-        begin = place or Place()
-        key = (str(model.source.path), "" if model.baseline is None else str(model.baseline.path), begin)
-        self._memory = _memories.setdefault(key, _Memory(begin.steps))
+        key = tuple((str(one.path), one.within) if one is not None else None for one in (model.source, model.baseline))
+        self._memory = _memories.setdefault(key, _Memory())
         # A place may be gone from a capture that is still written, or recorded anew.
         self._memory.past = [one for one in self._memory.past if one.operation in (None, *model.names)] or [Place()]
+        if operation is not None and self._memory.past[-1].operation != operation:
+            self._memory.past.append(Place(operation))
         self._lock = threading.RLock()
         self._worker: threading.Thread | None = None
         self._is_refined = False

@@ -12,14 +12,14 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 from quantum_pulse import arguments
 from quantum_pulse.facade import opening
 from quantum_pulse.operations import Category, Operation
-from quantum_pulse.reading import reader
+from quantum_pulse.reading import reader, selection
 from quantum_pulse.reading.selection import Moment, Operations, Recorded, Where
 from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from quantum_pulse.analysis import Comparison, Contrast, Correlations
+    from quantum_pulse.analysis import Causes, Comparison, Contrast, Correlations
     from quantum_pulse.explorer.widget import Explorer
     from quantum_pulse.export.exporting import Exported
     from quantum_pulse.facade.comparing import RunHistory
@@ -61,6 +61,88 @@ class Capture:
         self._source = source
         #: The directory; of several captures the one that all of them are in.
         self.path: Path = source.path
+
+    def between(self, start: Moment = None, end: Moment = None) -> Capture:
+        """Restrict the capture to an interval of time, which is a capture itself.
+
+        Everything that a capture can be asked is then answered for the interval, also in comparisons: two
+        hours of one capture are compared like two captures.
+
+        Parameters
+        ----------
+        start, end : moment, optional
+            Calls that started in ``[start, end)``, as in `samples`.
+
+        Returns
+        -------
+        Capture
+            The same capture in that time. Offsets such as "1.5s" count from its `start` on.
+
+        Raises
+        ------
+        ValueError
+            If a moment is invalid or ambiguous, or `end` is before `start`.
+
+        See Also
+        --------
+        Capture.where : Restrict the capture by attributes.
+
+        Notes
+        -----
+        What a recording says of itself, such as its environment, its overhead and what has expired, is of the
+        whole recording. `slowest` and `tree` show the calls around and inside those of the interval, also where
+        these started before it.
+
+        Examples
+        --------
+        >>> capture = qp.sample("slow_exchange")
+        >>> early, late = capture.between(end="1s"), capture.between("1s")
+        >>> late.compare(early).verdict
+        'differs'
+        """
+        return Capture(self._restricted(start, end))
+
+    def where(self, conditions: Where) -> Capture:
+        """Restrict the capture to calls with some attributes, which is a capture itself.
+
+        Parameters
+        ----------
+        conditions : mapping
+            Names of attributes mapped to a value, several, or None, as in `samples`.
+
+        Returns
+        -------
+        Capture
+            The same capture with these calls only. `tree` and `slowest` also show what ran inside and around
+            them.
+
+        Raises
+        ------
+        ValueError
+            If no operation has such an attribute.
+        TypeError
+            If `conditions` is not a mapping.
+
+        See Also
+        --------
+        Capture.between : Restrict the capture to an interval of time.
+
+        Examples
+        --------
+        >>> class Shop(qp.Operation):
+        ...     ORDER = qp.op("Take an order", attributes={"tenant": str})
+        >>> with qp.record("captures/shop"):
+        ...     for tenant in ("acme", "beta", "acme"):
+        ...         with Shop.ORDER(tenant=tenant):
+        ...             pass
+        >>> qp.last().where({"tenant": "acme"}).stats()["count"].tolist()
+        [2]
+        """
+        return Capture(self._restricted(where=conditions))
+
+    def _restricted(self, start: Moment = None, end: Moment = None, where: Where = None) -> reader.Source:
+        """What is read of the capture for such arguments of a method."""
+        return selection.restricted(self._source, start, end, where)
 
     def stats(
         self,
@@ -296,7 +378,9 @@ class Capture:
 
         return timeline.heatmap(self._source, operation, start, end, columns, where)
 
-    def tree(self, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
+    def tree(
+        self, operations: Operations = None, start: Moment = None, end: Moment = None, *, where: Where = None
+    ) -> pd.DataFrame:
         """Nest calls as they ran, one row per path of operations.
 
         Parameters
@@ -305,6 +389,8 @@ class Capture:
             Begin paths at these operations.
         start, end : moment, optional
             Select calls that started in ``[start, end)``, as in `samples`.
+        where : mapping, optional
+            Begin paths at calls with these attributes, as in `samples`. What ran inside them is counted too.
 
         Returns
         -------
@@ -350,7 +436,7 @@ class Capture:
         """
         from quantum_pulse.reading import nesting
 
-        return nesting.tree(self._source, operations, start, end)
+        return nesting.tree(self._restricted(start, end, where), operations)
 
     def flame(
         self,
@@ -358,6 +444,7 @@ class Capture:
         start: Moment = None,
         end: Moment = None,
         *,
+        where: Where = None,
         by: Literal["total", "self"] = "total",
         baseline: CaptureOrPath | None = None,
     ) -> Flame:
@@ -369,6 +456,8 @@ class Capture:
             Begin paths at these operations.
         start, end : moment, optional
             Select calls that started in ``[start, end)``, as in `samples`.
+        where : mapping, optional
+            Begin paths at calls with these attributes, as in `tree`; in the baseline too.
         by : {"total", "self"}, default "total"
             "total": from the outermost calls in; frames are as wide as the calls take with all inside them. "self":
             from the operations that spend the time themselves, with the calls around them below.
@@ -404,8 +493,8 @@ class Capture:
         arguments.one_of(by, "by", stacks.KINDS)
         before = None if baseline is None else Capture(_source_of(baseline, "baseline"))
         return Flame(
-            stacks.of_tree(self.tree(operations, start, end)),
-            None if before is None else stacks.of_tree(before.tree(operations)),
+            stacks.of_tree(self.tree(operations, start, end, where=where)),
+            None if before is None else stacks.of_tree(before.tree(operations, where=where)),
             by,
             self.path.resolve().name,
         )
@@ -461,13 +550,25 @@ class Capture:
 
         return slowest.slowest(self._source, n, operation, start, end, where)
 
-    def budgets(self, *, check: bool | None = True, alpha: float = 0.05) -> pd.DataFrame:
+    def budgets(
+        self,
+        *,
+        start: Moment = None,
+        end: Moment = None,
+        where: Where = None,
+        check: bool | None = True,
+        alpha: float = 0.05,
+    ) -> pd.DataFrame:
         """Test which operations keep their budgets.
 
         Budgets are given by ``op(budget_us=..., budget_quantile=...)``.
 
         Parameters
         ----------
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+        where : mapping, optional
+            Select by attributes, as in `samples`.
         check : bool or None, default True
             Whether to test. With False, one pass over the samples counts calls in constant memory; to
             test, the samples of one operation are in memory at once. None tests unless operations with
@@ -514,7 +615,7 @@ class Capture:
         """
         from quantum_pulse.diagnosis import budgets
 
-        return budgets.check(self._source, is_tested=check, alpha=alpha)
+        return budgets.check(self._restricted(start, end, where), is_tested=check, alpha=alpha)
 
     def validate(
         self,
@@ -587,6 +688,8 @@ class Capture:
         *,
         also: Captures = (),
         operations: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
         where: Where = None,
         quantiles: Sequence[float] = (0.5, 0.95, 0.99),
         min_effect: float = 0.05,
@@ -604,6 +707,10 @@ class Capture:
             Further captures of the current side.
         operations : operation, enum, or iterable of operations, optional
             Select operations, as in `samples`.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, of every capture in its own time: "18:03" is on the
+            day of each, and "1.5s" is after the first sample of each. To compare two times of one capture, give
+            `between` of it.
         where : mapping, optional
             Select by attributes, as in `samples`.
         quantiles : sequence of float, default (0.5, 0.95, 0.99)
@@ -632,7 +739,8 @@ class Capture:
             If something is neither a capture nor a path, `operations` contains a string, or `history` is
             not a History.
         ValueError
-            If a side has a capture twice, because a run counts once, or a number is out of range.
+            If a side has a capture twice, because a run counts once, or a number is out of range. Several
+            times of one capture that do not overlap are several runs.
 
         See Also
         --------
@@ -655,11 +763,14 @@ class Capture:
         """
         from quantum_pulse.facade import comparing
 
+        before, after = (
+            [selection.restricted(one, start, end, where) for one in side]
+            for side in (_sources(baseline, "baseline"), [self._source, *_sources(also, "also")])
+        )
         return comparing.compare(
-            _sources(baseline, "baseline"),
-            [self._source, *_sources(also, "also")],
+            before,
+            after,
             operations,
-            where=where,
             quantiles=quantiles,
             min_effect=min_effect,
             alpha=alpha,
@@ -672,6 +783,9 @@ class Capture:
         window: str | timedelta | float | None = None,
         *,
         operations: Operations = None,
+        start: Moment = None,
+        end: Moment = None,
+        where: Where = None,
         quantile: float = 0.95,
         alpha: float = 0.05,
     ) -> Correlations:
@@ -684,6 +798,10 @@ class Capture:
             a thousandth of the capture, and at least the interval of the metrics.
         operations : operation, enum, or iterable of operations, optional
             Select operations, as in `samples`.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+        where : mapping, optional
+            Select by attributes, as in `samples`.
         quantile : float, default 0.95
             The quantile of an operation in each window that is compared with the metrics.
         alpha : float, default 0.05
@@ -717,7 +835,8 @@ class Capture:
         """
         from quantum_pulse.facade import correlating
 
-        return correlating.correlate(self._source, window, operations, quantile=quantile, alpha=alpha)
+        chosen = self._restricted(start, end, where)
+        return correlating.correlate(chosen, window, operations, quantile=quantile, alpha=alpha)
 
     def contrast(
         self,
@@ -725,6 +844,7 @@ class Capture:
         end: Moment,
         *,
         operations: Operations = None,
+        where: Where = None,
         chosen_by: Operations = None,
         quantile: float = 0.95,
         alpha: float = 0.05,
@@ -737,6 +857,8 @@ class Capture:
             The interval, as in `samples`.
         operations : operation, enum, or iterable of operations, optional
             Select operations, as in `samples`.
+        where : mapping, optional
+            Select by attributes, as in `samples`.
         chosen_by : operation, enum, or iterable of operations, optional
             Operations that the interval was chosen by. An interval that was chosen because an operation
             was slow in it proves nothing about that operation, nor about those that contain it: they are
@@ -781,10 +903,86 @@ class Capture:
         from quantum_pulse.facade import contrasting
 
         return contrasting.contrast(
-            self._source, start, end, operations=operations, chosen_by=chosen_by, quantile=quantile, alpha=alpha
+            self._restricted(where=where),
+            start,
+            end,
+            operations=operations,
+            chosen_by=chosen_by,
+            quantile=quantile,
+            alpha=alpha,
         )
 
-    def overhead(self, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
+    def why(
+        self,
+        operation: Operation | Recorded,
+        *,
+        quantile: float = 0.99,
+        start: Moment = None,
+        end: Moment = None,
+        where: Where = None,
+        alpha: float = 0.05,
+    ) -> Causes:
+        """Explain why the slow calls of an operation are slow.
+
+        Parameters
+        ----------
+        operation : operation
+            The operation, of the recorded program or of `operations`.
+        quantile : float, default 0.99
+            Calls above this quantile are slow; what they take beyond the median is the excess that is
+            explained. It must be above 0 and below 1.
+        start, end : moment, optional
+            Select calls that started in ``[start, end)``, as in `samples`.
+        where : mapping, optional
+            Select by attributes, as in `samples`.
+        alpha : float, default 0.05
+            The false discovery rate that is accepted. It must be above 0 and below 1.
+
+        Returns
+        -------
+        Causes
+            It shows itself. ``table`` has the columns ``cause``, ``kind``, ``share_of_excess``, ``ci_low``,
+            ``ci_high``, ``q_value``, ``quantile_without_us`` and ``evidence``: at most five causes, and the row
+            "unexplained"; the shares add up to 1. ``examples(cause)`` has slow calls that show one.
+
+        Raises
+        ------
+        TypeError
+            If `operation` is a string.
+        ValueError
+            If no call of the operation is among those selected, or a number is out of range.
+
+        See Also
+        --------
+        Capture.contrast : What differs in an interval.
+        Capture.slowest : The slowest calls, with what ran around them.
+
+        Notes
+        -----
+        What took time of calls comes first (garbage collections), then what calls met: values of
+        attributes and pairs of them, throttling, waiting for a CPU, memory, the start of the process,
+        bursts, operations that ran beside them, errors. Whether that goes with slow calls is tested
+        against all shifts in time of the one against the other. It explains the attributable fraction of
+        their excess. What is left goes to calls inside, along the critical path, that have far more of
+        the excess than of typical calls, and to waiting outside of them, where CPU time was recorded.
+        Of more than 500,000 calls every n-th is looked at.
+
+        Examples
+        --------
+        >>> capture = qp.sample("slow_exchange")
+        >>> causes = capture.why(capture.operations.Engine.SUBMIT, quantile=0.9)
+        >>> causes.table.columns[:3].tolist()
+        ['cause', 'kind', 'share_of_excess']
+        """
+        from quantum_pulse.facade import explaining
+
+        return explaining.why(
+            self._source, operation, quantile=quantile, start=start, end=end, where=where, alpha=alpha
+        )
+
+    def overhead(
+        self, operations: Operations = None, start: Moment = None, end: Moment = None, *, where: Where = None
+    ) -> pd.DataFrame:
         """Estimate which share of each operation's time recording itself took.
 
         Parameters
@@ -793,6 +991,8 @@ class Capture:
             Begin paths at these operations, as in `tree`.
         start, end : moment, optional
             Select calls that started in ``[start, end)``, as in `samples`.
+        where : mapping, optional
+            Begin paths at calls with these attributes, as in `tree`.
 
         Returns
         -------
@@ -826,7 +1026,7 @@ class Capture:
         """
         from quantum_pulse.reading import overhead
 
-        return overhead.overhead(self._source, operations, start, end)
+        return overhead.overhead(self._restricted(start, end, where), operations)
 
     def plot(self) -> Chart:
         """Draw the latency of each operation: median, p99 and extremes on a log scale, budgets marked.
@@ -859,6 +1059,9 @@ class Capture:
         baseline: CaptureOrPath | None = None,
         title: str | None = None,
         *,
+        start: Moment = None,
+        end: Moment = None,
+        where: Where = None,
         format: Literal["html", "markdown", "text"] | None = None,  # noqa: A002 - as on the command line
     ) -> Report:
         """Make a report: all there is to see in a capture, in one document.
@@ -875,6 +1078,11 @@ class Capture:
             Another capture to compare with.
         title : str, optional
             The title. By default the name of the directory of the capture.
+        start, end : moment, optional
+            Report on calls that started in ``[start, end)``, as in `samples`; the report says so. The baseline is
+            whole: give `between` of it to restrict it.
+        where : mapping, optional
+            Report on calls with these attributes, as in `samples`; of the baseline too.
         format : {"html", "markdown", "text"}, optional
             The format. By default that of the suffix of `path`: .html, .md or .txt.
 
@@ -886,7 +1094,7 @@ class Capture:
         Raises
         ------
         ValueError
-            If the format or the suffix is unknown.
+            If the format or the suffix is unknown, or a moment is invalid.
         TypeError
             If `baseline` is neither a capture nor a path.
         OSError
@@ -910,8 +1118,8 @@ class Capture:
             formats.checked(format)
         elif path is not None:
             formats.format_of(arguments.path(path, "path", "report.html"))
-        other = None if baseline is None else _source_of(baseline, "baseline")
-        made = formats.Report(report.build(reporting.gather(self._source, other), title))
+        other = None if baseline is None else selection.restricted(_source_of(baseline, "baseline"), where=where)
+        made = formats.Report(report.build(reporting.gather(self._restricted(start, end, where), other), title))
         if path is not None:
             made.write(path, format)
         return made
@@ -1001,9 +1209,10 @@ class Capture:
         self,
         baseline: CaptureOrPath | None = None,
         *,
-        operation: Operations = None,
+        operation: Operation | Recorded | None = None,
         start: Moment = None,
         end: Moment = None,
+        where: Where = None,
     ) -> Explorer:
         """Explore the capture in the notebook: from all operations to one, to an interval, to a single call.
 
@@ -1016,9 +1225,12 @@ class Capture:
         baseline : capture or path, optional
             Another capture to compare with.
         operation : operation, optional
-            Begin with this operation instead of all of them.
+            The operation to begin with, instead of all of them.
         start, end : moment, optional
-            Begin with the interval ``[start, end)``, as of `samples`; without `operation`, of all operations.
+            Explore calls that started in ``[start, end)``, as in `samples`; the pages say so. The baseline is
+            whole: give `between` of it to restrict it.
+        where : mapping, optional
+            Explore calls with these attributes, as in `samples`; of the baseline too.
 
         Returns
         -------
@@ -1030,7 +1242,7 @@ class Capture:
         TypeError
             If `baseline` is neither a capture nor a path, or `operation` is not an operation.
         ValueError
-            If `operation` was not recorded, or `start` or `end` cannot be read or are in the wrong order.
+            If `operation` did not run, or a moment is invalid.
 
         See Also
         --------
@@ -1042,14 +1254,14 @@ class Capture:
         >>> explorer = capture.explore(baseline=qp.sample("engine"))
         >>> explorer = capture.explore(operation=capture.operations.Engine.SUBMIT, start="1s", end="2s")
         """
-        from quantum_pulse.explorer.model import ExplorerModel, place_of
+        from quantum_pulse.explorer.model import ExplorerModel
         from quantum_pulse.explorer.widget import Explorer
         from quantum_pulse.facade import reporting
 
-        other = None if baseline is None else _source_of(baseline, "baseline")
-        place = place_of(self._source, operation, start, end)
-        model = ExplorerModel(self._source, other, lambda: reporting.gather(self._source, other, detailed=0))
-        return Explorer(model, place)
+        source = self._restricted(start, end, where)
+        other = None if baseline is None else selection.restricted(_source_of(baseline, "baseline"), where=where)
+        model = ExplorerModel(source, other, lambda: reporting.gather(source, other, detailed=0))
+        return Explorer(model, None if operation is None else model.name_of(operation))
 
     def samples(
         self,
@@ -1382,14 +1594,17 @@ class Capture:
         return definitions.categories(self._source)
 
     def __repr__(self) -> str:
-        count = sum(part.rows for part in self._source.parts["samples"])
+        from quantum_pulse.reading import scan
+
+        count = scan.whole(lambda: scan.count(self._source))
+        restriction = self._source.within.described()
         several = self._source.captures
         what = f"{len(several)} captures in {self.path}" if several else str(self.path)
         until = self.expired_until
         older = "" if until is None else f"; older ones than {until:%Y-%m-%d %H:%M:%S} UTC have expired"
         whole = self.overwritten_until
         older += "" if whole is None else f"; whole from {whole:%Y-%m-%d %H:%M:%S} UTC on"
-        return visible(f"<Capture {what}: {count:,} samples{older}>")
+        return visible(f"<Capture {what}: {count:,} samples{restriction and f' {restriction}'}{older}>")
 
     def _repr_html_(self) -> str:
         from quantum_pulse.facade import notes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from quantum_pulse import analysis
@@ -13,7 +14,7 @@ from quantum_pulse.diagnosis import open_calls
 from quantum_pulse.evidence import Calls
 from quantum_pulse.reading import environments, requests, runs, selection, self_time, statistics
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.reading.selection import Operations, Where
+from quantum_pulse.reading.selection import EVERYTHING, Operations, Selection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +37,6 @@ def compare(
     after: Sequence[Source],
     operations: Operations = None,
     *,
-    where: Where = None,
     quantiles: Sequence[float] = (0.5, 0.95, 0.99),
     min_effect: float = 0.05,
     alpha: float = 0.05,
@@ -50,7 +50,7 @@ def compare(
         _expect_different(side)
     if not isinstance(history, RunHistory | None):
         raise TypeError(f"history must be a History, as qp.History(path) gives it, not {history!r}")
-    sides = Sides(before, after, selection.some(before[0], operations), where)
+    sides = Sides(before, after, selection.some(before[0], operations))
     found = analysis.compare_samples(
         *sides.runs(),
         quantiles=quantiles,
@@ -76,13 +76,11 @@ class Sides:
     before: Sequence[Source]
     after: Sequence[Source]
     operations: Operations
-    where: Where = None
 
     def runs(self) -> list[list[dict[str, npt.NDArray[np.int64]]]]:
         """For each side, for each run, the durations of each operation in ns."""
         return [
-            [run for one in side for run in runs.durations(one, self.operations, self.where)]
-            for side in (self.before, self.after)
+            [run for one in side for run in runs.durations(one, self.operations)] for side in (self.before, self.after)
         ]
 
     def environments(self) -> list[list[dict[str, Any]]]:
@@ -93,7 +91,7 @@ class Sides:
         """Return calls, errors and time of a run, averaged over the runs of each side."""
         before, after = (
             decomposition.average(
-                [statistics.stats(one, operations=self.operations, where=self.where) for one in side],
+                [statistics.stats(one, operations=self.operations) for one in side],
                 sum(len(one.by_capture()) for one in side),
             )
             for side in (self.before, self.after)
@@ -122,10 +120,12 @@ def _all_equal(table: pd.DataFrame) -> bool:
 
 
 def _expect_different(side: Sequence[Source]) -> None:
-    """Raise ValueError where a capture is in `side` twice."""
-    seen = set()
+    """Raise ValueError where a call is in `side` twice: a capture may be there again at another time only."""
+    seen: dict[Path, list[Selection]] = {}
     for one in side:
         for _, source in one.by_capture():
-            if (path := source.path.resolve()) in seen:
-                raise ValueError(f"{source.path} is given twice on one side; each run counts once")
-            seen.add(path)
+            known = seen.setdefault(source.path.resolve(), [])
+            if any(source.within.shares(other) for other in known):
+                again = " at the same time" if any(one != EVERYTHING for one in (source.within, *known)) else ""
+                raise ValueError(f"{source.path} is given twice{again} on one side; each run counts once")
+            known.append(source.within)

@@ -56,7 +56,8 @@ def instrument(app: A) -> A:
     Notes
     -----
     A route is a member of an enum called `Routes`; see `web.route`. Requests whose path has no route are calls of one
-    operation, `Http.UNMATCHED`. A status of 500 and more is an error ("HTTP 503"), and so are a client that has left
+    operation, `Http.UNMATCHED`. Each request has the attributes ``method``, ``route`` and ``status``; methods that HTTP
+    does not define are "other". A status of 500 and more is an error ("HTTP 503"), and so are a client that has left
     (`ClientDisconnected`), as far as the server tells the application, and an exception that leaves the application.
     Of a streamed response, the time from its first part to its last byte is a call of `Http.STREAMING`. A WebSocket
     connection is one call, of a member of `WebSockets`.
@@ -140,7 +141,7 @@ class _Exchange(Request):
         self._receive = receive
         self._send = send
         scope[REQUEST_KEY] = self
-        super().__init__()
+        super().__init__(scope["method"])
 
     async def receive(self) -> Message:
         message = await self._receive()

@@ -7,8 +7,7 @@ import functools
 import httpx
 
 from quantum_pulse.core import core
-from quantum_pulse.integrations.web import failure
-from quantum_pulse.operations import Operation, op
+from quantum_pulse.integrations.http_client import HttpClient, describe
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
@@ -18,12 +17,6 @@ if TYPE_CHECKING:
     from quantum_pulse.core._native import Block
 
     C = TypeVar("C", httpx.Client, httpx.AsyncClient)
-
-
-class HttpClient(Operation):
-    """What is recorded of a client."""
-
-    REQUEST = op("A request, redirects included, to the last byte of its response", category="HTTP client")
 
 
 def instrument(client: C) -> C:
@@ -46,8 +39,8 @@ def instrument(client: C) -> C:
 
     Notes
     -----
-    A response that is streamed ends when it is closed. Its error is that of httpx, such as `ConnectTimeout`, or "HTTP
-    503" for a status of 500 and more.
+    A request has the attributes ``method``, ``host`` and ``status``. A response that is streamed ends when it is
+    closed. Its error is that of httpx, such as `ConnectTimeout`, or "HTTP 503" for a status of 500 and more.
 
     Examples
     --------
@@ -71,6 +64,7 @@ def _send(send: Any) -> Any:
         try:
             response: httpx.Response = send(request, **options)
         except BaseException as error:
+            describe(block, request.method, request.url.host)
             block.end(type(error))
             raise
         _finish(response, block)
@@ -86,6 +80,7 @@ def _send_async(send: Any) -> Any:
         try:
             response: httpx.Response = await send(request, **options)
         except BaseException as error:
+            describe(block, request.method, request.url.host)
             block.end(type(error))
             raise
         _finish(response, block)
@@ -96,7 +91,8 @@ def _send_async(send: Any) -> Any:
 
 def _finish(response: httpx.Response, block: Block) -> None:
     """End the block, now or with the response."""
-    error = failure("HTTP", response.status_code) if response.status_code >= 500 else None
+    request = response.request
+    error = describe(block, request.method, request.url.host, response.status_code)
     if response.is_closed:
         block.end(error)
     elif isinstance(response.stream, httpx.AsyncByteStream):

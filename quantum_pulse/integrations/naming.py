@@ -10,7 +10,7 @@ from quantum_pulse.operations import Operation, op
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 #: Hexadecimal digits that tell apart what differs in characters that a name cannot have.
@@ -24,11 +24,19 @@ class FoundOperations:
     What is recorded knows operations by name, so that both are one enum there.
     """
 
-    def __init__(self, enum: str, module: str, category: str, name: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        enum: str,
+        module: str,
+        category: str,
+        name: Callable[[str], str],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
         self._enum = enum
         self._module = module
         self._category = category
         self._name = name
+        self._attributes = attributes
         self._members: dict[str, Operation] = {}
         self._lock = threading.Lock()
 
@@ -39,7 +47,9 @@ class FoundOperations:
     def _make(self, text: str) -> Operation:
         with self._lock:
             if text not in self._members:
-                self._members[text] = self._member(self._name(text), op(text, category=self._category))
+                self._members[text] = self._member(
+                    self._name(text), op(text, category=self._category, attributes=self._attributes)
+                )
             return self._members[text]
 
     def _member(self, name: str, definition: op) -> Operation:

@@ -8,16 +8,26 @@ from quantum_pulse.operations import Operation, op
 
 TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Final, NamedTuple
+else:
+    from quantum_pulse.tuples import NamedTuple
 
 #: Where a request is found by what it passes through: the key in an ASGI scope and in a WSGI environment.
 REQUEST_KEY: Final = "quantum_pulse.request"
+
+#: What is known of each request. The route is None where the path has none, the status where no response was begun.
+_ATTRIBUTES: Final = {"method": str, "route": str | None, "status": int | None}
+#: Methods of RFC 9110, part 9, and RFC 5789. A client may send any text; all others are recorded as one.
+_METHODS: Final = {
+    name: name for name in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE")
+}
+_OTHER_METHOD: Final = "other"
 
 
 class Http(Operation):
     """Operations of web services that are not routes."""
 
-    UNMATCHED = op("Requests whose path has no route", category="HTTP")
+    UNMATCHED = op("Requests whose path has no route", category="HTTP", attributes=_ATTRIBUTES)
     STREAMING = op("From the first part of a streamed response to its last byte", category="HTTP")
     CONNECTION = op("WebSocket connections whose path has no route", category="WebSocket")
 
@@ -30,10 +40,15 @@ class IncompleteResponse(Exception):  # noqa: N818 - as above
     """The application returned without a complete response."""
 
 
-_routes = FoundOperations("Routes", __name__, "HTTP", member_name)
+class _Route(NamedTuple):
+    operation: Operation
+    template: str  # normalized
+
+
+_routes = FoundOperations("Routes", __name__, "HTTP", member_name, _ATTRIBUTES)
 _sockets = FoundOperations("WebSockets", __name__, "WebSocket", member_name)
 #: By template as the framework has it, because to normalize one takes longer than all the rest.
-_of_route: dict[str, Operation] = {}
+_of_route: dict[str, _Route] = {}
 _of_socket: dict[str, Operation] = {}
 _failures: dict[int, type[BaseException]] = {}
 
@@ -59,9 +74,14 @@ def route(template: str) -> Operation:
     >>> web.route("/orders/<int:order_id>") is web.route("/orders/{order_id}")
     True
     """
+    return _route(template).operation
+
+
+def _route(template: str) -> _Route:
     found = _of_route.get(template)
     if found is None:
-        found = _of_route[template] = _routes[normalized(template)]
+        text = normalized(template)
+        found = _of_route[template] = _Route(_routes[text], text)
     return found
 
 
@@ -103,15 +123,18 @@ class Request:
     is_over = False
     _prefix = ""
     _first_byte_ns = 0
+    _template: str | None = None
 
-    def __init__(self, root: str = "") -> None:
+    def __init__(self, method: str, root: str = "") -> None:
+        self._method = method
         self.root = root  # what the server has taken off the path
         self._block = core.Block(Http.UNMATCHED)
 
     def routed(self, template: str) -> None:
         """The router has chosen a route, inside of those that have been mounted."""
         if not self.is_over:
-            self._block.become(route(self._prefix + template if self._prefix else template))
+            operation, self._template = _route(self._prefix + template if self._prefix else template)
+            self._block.become(operation)
 
     def mounted(self, prefix: str) -> None:
         """The router has handed the request on to the router that is mounted at `prefix`."""
@@ -133,6 +156,9 @@ class Request:
         self.is_over = True
         if self._first_byte_ns:
             core.add(Http.STREAMING, self._first_byte_ns, core.now() - self._first_byte_ns, error)
+        self._block.annotate(
+            method=_METHODS.get(self._method, _OTHER_METHOD), route=self._template, status=self.status or None
+        )
         self._block.end(error)
 
 

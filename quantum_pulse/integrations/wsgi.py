@@ -42,8 +42,8 @@ def instrument(app: A) -> A:
 
     Notes
     -----
-    Operations and errors are those of `asgi.instrument`. A client has left (`ClientDisconnected`) where the server
-    closes the response before its end.
+    Operations, attributes and errors are those of `asgi.instrument`. A client has left (`ClientDisconnected`) where the
+    server closes the response before its end.
 
     Examples
     --------
@@ -88,7 +88,7 @@ class Instrumented:
         """Answer a request, as the protocol has it."""
         if REQUEST_KEY in environ:
             return self.app(environ, start_response)  # type: ignore[no-any-return]
-        request = environ[REQUEST_KEY] = Request(environ.get("SCRIPT_NAME", ""))
+        request = environ[REQUEST_KEY] = Request(environ["REQUEST_METHOD"], environ.get("SCRIPT_NAME", ""))
 
         def start(status: str, *arguments: Any) -> Any:
             request.status = int(status[:3])

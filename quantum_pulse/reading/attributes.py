@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from quantum_pulse import schema
 from quantum_pulse.arguments import nearest
 from quantum_pulse.attributes import text_of
+from quantum_pulse.reading.criteria import Conditions
 from quantum_pulse.reading.reader import Source
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ OTHERS: Final = ("error",)
 
 #: Names mapped to a value, to several, or to None: samples without one.
 Where: TypeAlias = Mapping[str, object] | None
-#: The same, checked: names and texts, of which each sample must have one of each.
-Conditions: TypeAlias = tuple[tuple[str, frozenset[str | None]], ...]
 
 
 def names(source: Source) -> list[str]:

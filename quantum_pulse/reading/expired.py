@@ -67,7 +67,7 @@ def parts(source: Source, selection: Selection) -> list[Part]:
         part
         for part in source.sound(schema.ROLLED_UP)
         if part.rows
-        and selection.overlaps(part.first_ns, part.last_ns)
+        and (selection & part.within).overlaps(part.first_ns, part.last_ns)
         and (selection.names is None or not _names(part).isdisjoint(selection.names))
     ]
 
@@ -79,11 +79,12 @@ def add(found: Totals, source: Source, groups: Groups, selection: Selection) -> 
     """
     if not LEVELS.issuperset(groups.levels):
         return
-    if selection.where:
+    if (selection & source.within).where:
         return  # rollups do not tell attributes apart
     for part in parts(source, selection):
-        is_whole = "window" not in groups.levels and selection.covers(part.first_ns, part.last_ns)
-        if not (is_whole and totals.add_summaries(found, part, groups, selection)):
+        wanted = selection & part.within
+        is_whole = "window" not in groups.levels and wanted.covers(part.first_ns, part.last_ns)
+        if not (is_whole and totals.add_summaries(found, part, groups, wanted)):
             for rows in _rows(source, part, selection, [*_KEYS, *_NUMBERS, "buckets"]):
                 with _reading(source, part):
                     found.add(*_summary(rows, part, groups))
@@ -124,6 +125,7 @@ def _rows(source: Source, part: Part, selection: Selection, columns: list[str]) 
     """The rows of `part` in `selection`, as pyarrow.Tables of a few rows each."""
     import pyarrow.parquet as pq
 
+    selection &= part.within
     with contextlib.ExitStack() as stack:
         with _reading(source, part):
             file = stack.enter_context(

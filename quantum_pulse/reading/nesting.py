@@ -36,8 +36,9 @@ _OUTSIDE: Final = -1
 
 def tree(source: Source, operations: Operations = None, start: Moment = None, end: Moment = None) -> pd.DataFrame:
     """A row for each path of operations; see `Capture.tree`."""
-    chosen = select(source, operations, start, end)
-    return scan.whole(lambda: _tree(source, chosen))
+    chosen = select(source, operations, start, end) & source.within
+    # The calls around and inside those that are wanted need not be wanted themselves.
+    return scan.whole(lambda: _tree(source.whole, chosen))
 
 
 class _Paths:
@@ -104,7 +105,7 @@ def _tree(source: Source, chosen: Selection) -> pd.DataFrame:
     with scan.progress(total, "tree") as advance:
         for origin, parts in recordings.items():
             recording = _Recording(kinds, chosen, paths, _gaps(source, origin, parts, kinds))
-            for block in spans.blocks(source, parts, kinds):
+            for block in spans.blocks(source, parts, kinds, where=chosen.where):
                 recording.add(block)
                 advance(len(block.rows.span))
     return _frame(kinds, paths)
@@ -148,18 +149,21 @@ class _Recording:
 
         parent = _positions(rows.span, rows.parent)
         children, first = _children(parent)
-        is_asked_for = np.array([self._is_asked_for(name) for _, name in self._kinds.keys], np.bool_)
+        # The numbers of kinds, twice: of calls that do not begin a path, and of those that may.
+        kinds = len(self._kinds.keys)
+        is_asked_for = np.array([False] * kinds + [self._is_asked_for(name) for _, name in self._kinds.keys], np.bool_)
+        kind = rows.kind + kinds * (rows.more[:, -1] if self._chosen.where else 1)
         path = np.full(len(parent), _OUTSIDE)
         generation = np.flatnonzero(parent < 0)
         above = self._known.of(rows.parent[generation])
         for _ in range(_MOST_GENERATIONS):
             if not len(generation):
                 break
-            code = (above + 1) * len(is_asked_for) + rows.kind[generation]
+            code = (above + 1) * len(is_asked_for) + kind[generation]
             present, where = _numbered(code)
             numbers = [
-                self._paths.number(parent - 1, kind) if parent > 0 or is_asked_for[kind] else _OUTSIDE
-                for parent, kind in (divmod(one, len(is_asked_for)) for one in present.tolist())
+                self._paths.number(parent - 1, own % kinds) if parent > 0 or is_asked_for[own] else _OUTSIDE
+                for parent, own in (divmod(one, len(is_asked_for)) for one in present.tolist())
             ]
             path[generation] = np.array(numbers, np.int64)[where]
             many = first[generation + 1] - first[generation]
@@ -167,7 +171,7 @@ class _Recording:
             offset = np.repeat(first[generation] - (np.cumsum(many) - many), many)
             generation = children[offset + np.arange(len(above))]
         if len(generation):
-            self._add_deep(path, parent, rows.kind, is_asked_for, generation)
+            self._add_deep(path, parent, kind, is_asked_for, generation)
         self._known.add(rows.span, path)
         return path
 
@@ -192,7 +196,7 @@ class _Recording:
                 below[row] = True
                 around = found[above[row]]
                 is_inside = around >= 0 or asked[kinds[row]]
-                found[row] = self._paths.number(around, kinds[row]) if is_inside else _OUTSIDE
+                found[row] = self._paths.number(around, kinds[row] % len(self._kinds.keys)) if is_inside else _OUTSIDE
         path[:] = found
 
     def _is_asked_for(self, name: str) -> bool:

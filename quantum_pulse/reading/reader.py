@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import stat
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse import files, plausible, ranges, records, schema
 from quantum_pulse.core.contract import CAUSES, OVERWRITTEN
 from quantum_pulse.errors import CaptureError, EmptyCaptureError, FormatVersionError, NotACaptureError
+from quantum_pulse.reading.criteria import EVERYTHING, Selection
 from quantum_pulse.records import LOSS_COLUMNS
 from quantum_pulse.rings import owners, places
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: The tables whose rows are of operations.
+_WITH_OPERATIONS: Final = ("samples", schema.ROLLED_UP)
 
 
 class Part(NamedTuple):
@@ -35,6 +41,8 @@ class Part(NamedTuple):
     file: Path
     #: Name of the capture that it belongs to.
     capture: str = ""
+    #: What of it is wanted; its rows and its footer are of everything in it.
+    within: Selection = EVERYTHING
 
     @property
     def recording(self) -> str:
@@ -52,7 +60,7 @@ def recording_of(part: Path) -> str:
     return part.stem.rpartition("-")[0]
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
     """A file as it is now: a name may come again."""
 
     path: Path
@@ -61,7 +69,7 @@ class _File(NamedTuple):
     written_ns: int
 
     @classmethod
-    def at(cls, path: Path) -> _File:
+    def at(cls, path: Path) -> File:
         """The file `path`. Raises OSError."""
         status = path.stat()
         return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
@@ -70,7 +78,9 @@ class _File(NamedTuple):
 class Source:
     """The files of a capture as they were when it was opened, and what is wrong with some of them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, known: dict[File, Part] | None = None) -> None:
+        """`known` are the parts of the capture when it was read before, whose footers are not read again. It is brought
+        up to date."""
         self.path = path
         self.manifest: dict[str, Any] = {}
         #: By the name that all files of a recording begin with.
@@ -83,7 +93,28 @@ class Source:
         #: Recordings that have a ring, and those that rows of their rings may go to.
         self._with_rings = {name for ring in places.rings_of(path) for name in _recordings_of(ring)}
         self._damage: dict[Path, dict[str, Any]] = {}
-        self._read: dict[_File, Part] = {}  # while the tables are listed
+        self._known = known
+        self._read: dict[File, Part] = dict(known or ())  # while the tables are listed
+        #: What this was restricted to, and what it is a part of: itself unless it was restricted.
+        self.within = EVERYTHING
+        self._whole: Source | None = None
+
+    @property
+    def whole(self) -> Source:
+        """The same without any restriction."""
+        return self if self._whole is None else self._whole
+
+    def restricted(self, chosen: Selection) -> Source:
+        """The same capture, of which only the samples in `chosen` are read, and the metrics and events of that time.
+
+        What recordings say of themselves stays that of the whole.
+        """
+        found = copy.copy(self)
+        # The whole holds the files open.
+        found._whole = self.whole
+        found.within = self.within & chosen
+        found.parts = {table: _restricted(parts, table, found.within) for table, parts in self.whole.parts.items()}
+        return found
 
     @property
     def processes(self) -> list[dict[str, Any]]:
@@ -98,6 +129,10 @@ class Source:
         """Note that the file `path` is left out, and why. `rows` is how many samples it held, if that is known."""
         shown = path.relative_to(self.path) if path.is_relative_to(self.path) else path.name
         self._damage[path] = {"count": rows, "cause": f"{shown} cannot be read: {files.reason(error)}"}
+
+    def is_damaged(self, path: Path) -> bool:
+        """Whether the file `path` is left out because it cannot be read."""
+        return path in self._damage
 
     def note_loss(self, key: str, loss: dict[str, Any]) -> None:
         """Note a loss that is in no file: a dictionary with some of LOSS_COLUMNS. `key` distinguishes it."""
@@ -118,7 +153,7 @@ class Source:
 
         try:
             files.check(path)
-            known = _File.at(path)
+            known = File.at(path)
             if known in self._read:
                 self.parts[table].append(self._read[known])
                 return
@@ -177,9 +212,15 @@ class Source:
             rollups = self.parts[schema.ROLLED_UP]
             if not rollups or not self._has_expired_since():
                 break
-        self._read.clear()
         for table in schema.RECORDED:
             self.parts[table] = [part for part in self.parts[table] if not _is_replaced(part, table, rollups)]
+        if self._known is not None:
+            own = {id(part) for parts in self.parts.values() for part in parts}
+            # By their paths: the other names of files end with this object.
+            current = {file: part._replace(file=part.path) for file, part in self._read.items() if id(part) in own}
+            self._known.clear()
+            self._known.update(current)
+        self._read.clear()
         for name in {name for part in rollups for name in part.footer["folded"]}:
             self.recordings.pop(name.removesuffix(".json"), None)
 
@@ -295,6 +336,8 @@ class Source:
     def check_readable(self) -> None:
         """Raise EmptyCaptureError when there are samples, or were, and none of them is readable."""
         if not any(part.rows for part in self.sound("samples")):
+            if self._whole is not None and any(part.rows for part in self._whole.sound("samples")):
+                raise EmptyCaptureError(f"{self.path} has samples, but none {self.within.described()}")
             causes = list(dict.fromkeys(str(loss["cause"]) for loss in self.losses()))
             why = f": {'; '.join(causes[:3])}{'; ...' if len(causes) > 3 else ''}" if causes else ""
             raise EmptyCaptureError(f"{self.path} has no readable samples{why}")
@@ -321,6 +364,7 @@ class Source:
             {**sample, "process": part.footer.get("process"), "origin": part.origin}
             for part in self.parts["samples"]
             for sample in part.footer.get("saved_for") or ()
+            if self.within.overlaps(noticed := sample.get("noticed_ns"), noticed)
         ]
 
     def has_samples(self) -> bool:
@@ -333,10 +377,11 @@ class Source:
 
     def definitions(self) -> list[dict[str, Any]]:
         """Definitions of the operations in the capture, as the footers hold them; the newest of a name comes last."""
-        rollups = self.parts[schema.ROLLED_UP]
+        whole = self.whole.parts
+        rollups = whole[schema.ROLLED_UP]
         unused = [process.get("unused") or () for process in self.processes]
         unused += [part.footer["ended"].get("unused") or () for part in rollups]
-        parts = sorted([*rollups, *self.parts["samples"]], key=lambda part: part.last_ns or 0)
+        parts = sorted([*rollups, *whole["samples"]], key=lambda part: part.last_ns or 0)
         found: dict[str, list[dict[str, Any]]] = {}
         # What did not run comes first: of an operation that ran at other times its samples decide.
         for definitions in (*unused, *(part.footer.get("operations", ()) for part in parts)):
@@ -362,6 +407,10 @@ class Source:
 
     def losses(self) -> list[dict[str, Any]]:
         """One dictionary with the keys of LOSS_COLUMNS a loss; what is not known is None. Times are Unix ns."""
+        return [loss for loss in self.whole._all_losses() if self.within.overlaps(loss.get("start"), loss.get("end"))]
+
+    def _all_losses(self) -> list[dict[str, Any]]:
+        """Those of the whole."""
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
 
         # A finished process repeats in its own file the losses that are in the footers of its parts.
@@ -393,6 +442,17 @@ class Source:
         return list(found.values())
 
 
+def _restricted(parts: Iterable[Part], table: str, within: Selection) -> list[Part]:
+    """The parts of `table` that may hold something of it."""
+    wanted = within if table in _WITH_OPERATIONS else within.times
+    # A row of metrics is of the interval before its time.
+    return [
+        part._replace(within=wanted)
+        for part in parts
+        if wanted.overlaps(None if table == "metrics" else part.first_ns, part.last_ns)
+    ]
+
+
 def _is_gone(file: Path) -> bool:
     """Whether it has been deleted; a file that cannot be looked at has not."""
     try:
@@ -420,8 +480,8 @@ def _still_records(file: Path) -> bool:
         return True  # as it said before
 
 
-def find(path: str | os.PathLike[str]) -> Source:
-    """Open the capture directory `path` for reading.
+def find(path: str | os.PathLike[str], known: dict[File, Part] | None = None) -> Source:
+    """Open the capture directory `path` for reading; `known` as `Source` takes it.
 
     Raises NotACaptureError when `path` does not exist or is not a capture, FormatVersionError when it was written by a
     version that this one does not know. A part that cannot be read is left out and shows up in the losses.
@@ -441,7 +501,7 @@ def find(path: str | os.PathLike[str]) -> Source:
         where = root.parent.parent if root.suffix == ".parquet" else None
         hint = f"; did you mean {where}?" if where is not None and (where / schema.MANIFEST).exists() else ""
         raise NotACaptureError(f"{root} is a file; a capture is a directory with a {schema.MANIFEST}{hint}")
-    source = Source(root)
+    source = Source(root, known)
     # Processes first: what one has written by now is then among the parts.
     source.add_processes()
     source.add_tables()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quantum_pulse.reading import tables
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.reading.selection import EVERYTHING, Operations, Selection, Where, select
+from quantum_pulse.reading.selection import EVERYTHING, Operations, Selection, select
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,11 +25,9 @@ def by_run(source: Source, columns: Sequence[str], chosen: Selection = EVERYTHIN
     return [own for _, own in frame.groupby(tables.CAPTURE, observed=True)]
 
 
-def durations(
-    source: Source, operations: Operations = None, where: Where = None
-) -> list[dict[str, npt.NDArray[np.int64]]]:
+def durations(source: Source, operations: Operations = None) -> list[dict[str, npt.NDArray[np.int64]]]:
     """For each run the durations of each operation in ns, in the order in which they started."""
-    chosen = select(source, operations, where=where)
+    chosen = select(source, operations)
     return [
         {str(name): own.to_numpy() for name, own in rows.groupby("operation", observed=True, sort=False)["duration_ns"]}
         for rows in by_run(source, ["operation", "duration_ns"], chosen)

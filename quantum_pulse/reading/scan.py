@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from quantum_pulse import arrow, plausible
 from quantum_pulse.ranges import start_range
 from quantum_pulse.reading import attributes
+from quantum_pulse.reading.criteria import EVERYTHING, Selection
 from quantum_pulse.reading.reader import Part, Source
-from quantum_pulse.reading.selection import Selection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,10 +53,11 @@ def parts(source: Source, selection: Selection) -> list[Part]:
     """The sound parts of the samples that may hold some of `selection`, going by what their footers say."""
     found = []
     for part in source.sound("samples"):
-        if not part.rows or not selection.overlaps(part.first_ns, part.last_ns):
+        wanted = selection & part.within
+        if not part.rows or not wanted.overlaps(part.first_ns, part.last_ns):
             continue
         held = names_in(part)
-        if selection.names is None or held is None or not held.isdisjoint(selection.names):
+        if wanted.names is None or held is None or not held.isdisjoint(wanted.names):
             found.append(part)
     return found
 
@@ -70,6 +71,25 @@ def rows_at_most(source: Source, selection: Selection) -> int:
         else:
             own = (summary for summary in part.footer["histograms"] if summary["operation"] in selection.names)
             rows += sum(summary["samples"] for summary in own)
+    return rows
+
+
+def count(source: Source) -> int:
+    """How many samples there are. What a restriction cuts is read."""
+    rows, cut = 0, []
+    for part in parts(source, EVERYTHING):
+        if part.within.where or part.within.names is not None or not part.within.covers(part.first_ns, part.last_ns):
+            cut.append(part)
+        else:
+            rows += part.rows
+    lock = threading.Lock()
+
+    def work(batch: Any, _: Part) -> None:
+        nonlocal rows
+        with lock:
+            rows += batch.num_rows
+
+    each(source, cut, lambda _: ["start"], EVERYTHING, work, "counting")
     return rows
 
 
@@ -142,6 +162,7 @@ def batches(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    selection &= part.within
     times = not selection.covers(part.first_ns, part.last_ns)
     held = names_in(part)
     by_name = selection.names is not None and (held is None or not held.issubset(selection.names))
@@ -230,9 +251,10 @@ def _units(source: Source, chosen: Iterable[Part], selection: Selection) -> Iter
 
 
 def _part_units(part: Part, metadata: Any, selection: Selection) -> Iterator[_Unit]:
+    wanted = selection & part.within
     for group in range(metadata.num_row_groups):
         first, last = start_range(metadata, group)
-        if selection.overlaps(first, last):
+        if wanted.overlaps(first, last):
             yield _Unit(part, group, metadata.row_group(group).num_rows)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from quantum_pulse.operations import Operation, checked
 from quantum_pulse.reading import attributes, moments
-from quantum_pulse.reading.attributes import Conditions
 from quantum_pulse.reading.attributes import Where as Where
+from quantum_pulse.reading.criteria import EVERYTHING as EVERYTHING
+from quantum_pulse.reading.criteria import Selection as Selection
 from quantum_pulse.reading.moments import Moment as Moment
 from quantum_pulse.reading.reader import Source
 
@@ -36,30 +37,6 @@ class Recorded(str):
 Operations: TypeAlias = Operation | Recorded | type[Operation] | Iterable[Operation | Recorded] | None
 
 
-class Selection(NamedTuple):
-    """Which samples: operations by their name in the column (None: all), [start_ns, end_ns) of Unix time, and values of
-    attributes."""
-
-    names: tuple[str, ...] | None = None
-    start_ns: int | None = None
-    end_ns: int | None = None
-    where: Conditions = ()
-
-    def overlaps(self, first_ns: int | None, last_ns: int | None) -> bool:
-        """Whether samples that started from `first_ns` to `last_ns` (None: unknown) may be among them."""
-        too_late = self.end_ns is not None and first_ns is not None and first_ns >= self.end_ns
-        too_early = self.start_ns is not None and last_ns is not None and last_ns < self.start_ns
-        return not (too_late or too_early)
-
-    def covers(self, first_ns: int | None, last_ns: int | None) -> bool:
-        """Whether the times leave out none of the samples that started from `first_ns` to `last_ns`."""
-        in_time = self.start_ns is None or (first_ns is not None and first_ns >= self.start_ns)
-        return in_time and (self.end_ns is None or (last_ns is not None and last_ns < self.end_ns))
-
-
-EVERYTHING: Final = Selection()
-
-
 def select(
     source: Source, operations: Operations = None, start: Moment = None, end: Moment = None, where: Where = None
 ) -> Selection:
@@ -68,10 +45,18 @@ def select(
     return Selection(names, *interval_bounds_ns(source, start, end), attributes.conditions(source, where))
 
 
+def restricted(source: Source, start: Moment = None, end: Moment = None, where: Where = None) -> Source:
+    """What of `source` a user chose, as a source itself. Raises as `select`."""
+    chosen = select(source, None, start, end, where)
+    return source if chosen == EVERYTHING else source.restricted(chosen)
+
+
 def extent_ns(source: Source) -> tuple[int, int]:
-    """When the first and the last sample started, Unix time; equal where there are none."""
+    """When the first and the last sample started, as far as the parts say, Unix time; equal where there are none."""
     first = first_ns(source)
-    return first, max((part.last_ns or first for part in source.sound("samples")), default=first)
+    last = max((part.last_ns or first for part in source.sound("samples")), default=first)
+    end_ns = source.within.end_ns
+    return first, last if end_ns is None else max(min(last, end_ns - 1), first)
 
 
 def interval_bounds_ns(source: Source, start: Moment, end: Moment) -> tuple[int | None, int | None]:
@@ -131,17 +116,18 @@ def some(source: Source, operations: Operations) -> list[Operation | Recorded] |
 
 
 def first_ns(source: Source) -> int:
-    """When the first sample started, Unix time."""
+    """When the first sample started, Unix time; of a restricted source, from when on samples are wanted."""
+    begin_ns = source.within.start_ns or 0
     known = [part.first_ns for part in source.sound("samples") if part.rows]
     if known and all(first is not None for first in known):
-        return min(first for first in known if first is not None)
+        return max(min(first for first in known if first is not None), begin_ns)
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from quantum_pulse.reading.tables import read
 
     lowest = pc.min(read(source, "samples", ["start"], EVERYTHING)["start"]).cast(pa.int64()).as_py()
-    return int(lowest or 0)
+    return int(lowest or begin_ns)
 
 
 def last_ns(source: Source) -> int:

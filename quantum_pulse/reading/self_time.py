@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from quantum_pulse.evidence import Calls
 from quantum_pulse.reading.reader import Source
 from quantum_pulse.reading.runs import by_run
+from quantum_pulse.reading.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +23,32 @@ def runs(source: Source) -> list[dict[str, Calls]]:
     A call's self time is its duration without the time in which its children ran. Of children that ran at once each
     counts, where `Capture.tree` counts them once.
     """
-    return [_of_run(samples) for samples in by_run(source, _COLUMNS)]
+    return [_of_run(*samples) for _, own in source.by_capture() if len((samples := _of_capture(own))[0])]
 
 
-def _of_run(samples: pd.DataFrame) -> dict[str, Calls]:
+def _of_capture(source: Source) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    """The samples of a capture, and which of them are wanted: of these the calls inside are needed too."""
+    import numpy as np
+
+    within = source.within
+    if within == EVERYTHING:
+        (samples,) = by_run(source, _COLUMNS)
+        return samples, np.ones(len(samples), np.bool_)
+    (wanted,) = by_run(source, ("start", "duration_ns", "span", "process"))
+    if not len(wanted):
+        return wanted, np.zeros(0, np.bool_)
+    starts, durations = wanted["start"].to_numpy("datetime64[ns]").astype(np.int64), wanted["duration_ns"].to_numpy()
+    until_ns = int((starts + durations).max()) + 1
+    (samples,) = by_run(source.whole, _COLUMNS, Selection(start_ns=within.start_ns, end_ns=until_ns))
+    is_wanted = np.zeros(len(samples), np.bool_)
+    for process, own in wanted.groupby("process"):
+        rows = np.flatnonzero(samples["process"] == process)
+        is_wanted[rows] = np.isin(samples["span"].to_numpy()[rows], own["span"].to_numpy())
+    return samples, is_wanted
+
+
+def _of_run(samples: pd.DataFrame, is_wanted: npt.NDArray[np.bool_]) -> dict[str, Calls]:
+    """The calls of each operation in one run, of which only those that are wanted count."""
     import numpy as np
 
     names = [str(name) for name in samples["operation"].cat.categories]
@@ -43,8 +66,10 @@ def _of_run(samples: pd.DataFrame) -> dict[str, Calls]:
     # Where one call represents several, it is not known which of the calls around them they took time of.
     is_sampled = samples["weight"].to_numpy()[nested] != 1
     vague = set(np.unique(kind[outer[is_sampled]]).tolist())
-    edges = np.bincount(kind[outer].astype(np.int64) * len(names) + kind[nested], duration[nested], len(names) ** 2)
-    order = np.argsort(kind, kind="stable")
+    counts = is_wanted[nested]
+    pairs = kind[outer].astype(np.int64) * len(names) + kind[nested]
+    edges = np.bincount(pairs[counts], duration[nested][counts], len(names) ** 2)
+    order = np.flatnonzero(is_wanted)[np.argsort(kind[is_wanted], kind="stable")]
     first = np.searchsorted(kind[order], np.arange(len(names) + 1))
     found = {}
     for number, name in enumerate(names):

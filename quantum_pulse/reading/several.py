@@ -39,7 +39,7 @@ class Several(Source):
 
     def by_capture(self) -> list[tuple[str | None, Source]]:
         """Return each capture with its name."""
-        return list(self._sources.items())
+        return [(name, source.restricted(self.within)) for name, source in self._sources.items()]
 
     def categories_of(self) -> Mapping[str, str]:
         """Map operations whose category changed between captures to the newest one."""
@@ -55,7 +55,7 @@ class Several(Source):
             newest[name] = category
         return {name: newest[name] for name in changed}
 
-    def losses(self) -> list[dict[str, Any]]:
+    def _all_losses(self) -> list[dict[str, Any]]:
         """Return the losses of all captures, each with the `capture` that it is of."""
         found = [{**loss, "capture": name} for name, source in self._sources.items() for loss in source.losses()]
         for path, loss in self._damage.items():

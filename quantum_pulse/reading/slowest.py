@@ -182,10 +182,11 @@ def _slowest(source: Source, n: int, chosen: Selection, low_ns: int = 0, high_ns
             rows = tables.read_part(source, part, columns, chosen, is_wanted)
             found.append(tables.frame_of(rows).assign(recording=part.origin))
     if not found:
-        return Slowest(source, tables.empty(source), [])
+        return Slowest(source.whole, tables.empty(source), [])
     together = pd.concat(found, ignore_index=True).sort_values(["duration_ns", "start"], ascending=[False, True])
     chosen_rows = together.head(n).reset_index(drop=True)
-    return Slowest(source, chosen_rows[tables.columns_of(source)], chosen_rows["recording"].tolist())
+    # What surrounds a call may be outside of what the source is restricted to.
+    return Slowest(source.whole, chosen_rows[tables.columns_of(source)], chosen_rows["recording"].tolist())
 
 
 def _threshold(source: Source, n: int, chosen: Selection, high_ns: int) -> int:

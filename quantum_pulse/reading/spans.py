@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from quantum_pulse.ranges import integer_range
-from quantum_pulse.reading import scan
+from quantum_pulse.reading import attributes, scan
+from quantum_pulse.reading.criteria import EVERYTHING, Conditions
 from quantum_pulse.reading.groups import Groups
 from quantum_pulse.reading.reader import Part, Source
-from quantum_pulse.reading.selection import EVERYTHING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,25 +62,40 @@ class Unit(NamedTuple):
     start_ns: int
 
 
-def blocks(source: Source, parts: list[Part], kinds: Groups, more: tuple[str, ...] = ()) -> Iterator[Block]:
+class _Wanted(NamedTuple):
+    """Columns beside those of `Rows`, of integers, and of what attributes the last of these says whether rows have."""
+
+    more: tuple[str, ...]
+    where: Conditions
+
+    @property
+    def width(self) -> int:
+        """Columns of `Rows.more`."""
+        return len(self.more) + bool(self.where)
+
+
+def blocks(
+    source: Source, parts: list[Part], kinds: Groups, more: tuple[str, ...] = (), where: Conditions = ()
+) -> Iterator[Block]:
     """The samples of `parts`, all of one recording, in the order of their spans. Raises scan.UnreadablePartError.
 
-    `more`: further columns of integers.
+    `more`: further columns of integers. With `where` one more has 1 for samples that meet it, 0 for others.
     """
     import numpy as np
 
+    wanted = _Wanted(more, where)
     runs = _runs(source, parts)
-    stragglers, starts = _stragglers(source, runs, kinds, more)
+    stragglers, starts = _stragglers(source, runs, kinds, wanted)
     # The least of each entry and all after it.
     later = np.minimum.accumulate([_NEVER, *reversed(starts)])[::-1][1:]
     later_straggler = np.minimum.accumulate([_NEVER, *stragglers.start[::-1].tolist()])[::-1]
     after = 0
     with ThreadPoolExecutor(1, thread_name_prefix="capture-spans") as pool:
         # One ahead, while the one before is worked on.
-        waiting = [pool.submit(_run_rows, source, run, kinds, more) for run in runs[:1]]
+        waiting = [pool.submit(_run_rows, source, run, kinds, wanted) for run in runs[:1]]
         for number, run in enumerate(runs):
             following = runs[number + 1 : number + 2]
-            waiting += [pool.submit(_run_rows, source, run_after, kinds, more) for run_after in following]
+            waiting += [pool.submit(_run_rows, source, run_after, kinds, wanted) for run_after in following]
             rows, last = waiting.pop(0).result(), run[-1].last_span
             first, end = np.searchsorted(stragglers.span, [after, last], side="right").tolist()
             rows = rows.take(slice(int(np.searchsorted(rows.span, after, side="right")), None))
@@ -118,9 +133,9 @@ def units(source: Source, part: Part) -> Iterator[Unit]:
         yield Unit(part, group, metadata.row_group(group).num_rows, *spans, starts[0])
 
 
-def _stragglers(source: Source, runs: list[list[Unit]], kinds: Groups, more: tuple[str, ...]) -> tuple[Rows, list[int]]:
+def _stragglers(source: Source, runs: list[list[Unit]], kinds: Groups, wanted: _Wanted) -> tuple[Rows, list[int]]:
     """Rows whose spans are not after those of the run before, in order; and when each run's other rows start."""
-    found, starts, after = [_nothing(len(more))], [], 0
+    found, starts, after = [_nothing(wanted.width)], [], 0
     for run in runs:
         least = _NEVER
         for unit in run:
@@ -132,38 +147,42 @@ def _stragglers(source: Source, runs: list[list[Unit]], kinds: Groups, more: tup
             least = min(least, int(start[~is_late].min(initial=_NEVER)))
             late = int(is_late.sum())
             # Parts are sorted by span, so that the rest need not be read for them.
-            rows = _rows(source, unit, kinds, more, late if is_late[:late].all() else None)
+            are_first = unit.part.within is EVERYTHING and is_late[:late].all()
+            rows = _rows(source, unit, kinds, wanted, late if are_first else None)
             found.append(rows.take(rows.span <= after))
         starts.append(least)
         after = max(after, run[-1].last_span)
     return _sorted(found), starts
 
 
-def _run_rows(source: Source, run: list[Unit], kinds: Groups, more: tuple[str, ...]) -> Rows:
-    return _sorted([_rows(source, unit, kinds, more) for unit in run])
+def _run_rows(source: Source, run: list[Unit], kinds: Groups, wanted: _Wanted) -> Rows:
+    return _sorted([_rows(source, unit, kinds, wanted) for unit in run])
 
 
-def _rows(source: Source, unit: Unit, kinds: Groups, more: tuple[str, ...], first: int | None = None) -> Rows:
+def _rows(source: Source, unit: Unit, kinds: Groups, wanted: _Wanted, first: int | None = None) -> Rows:
     """The rows of a unit, or the first so many of them, in the order of their spans."""
     import numpy as np
     import pyarrow as pa
 
     part = unit.part
-    wanted = dict.fromkeys([*kinds.columns(part), "span", "parent", "start", "duration_ns", *more])
-    wanted |= {"weight": None} if scan.has_weights(part) else {}
+    names = dict.fromkeys([*kinds.columns(part), "span", "parent", "start", "duration_ns", *wanted.more])
+    names |= {"weight": None} if scan.has_weights(part) else {}
+    names |= dict.fromkeys(attributes.columns_of(wanted.where))
     found = []
-    for batch in scan.batches(source, part, [unit.group], list(wanted), EVERYTHING, first):
+    for batch in scan.batches(source, part, [unit.group], list(names), EVERYTHING, first):
         numbers = [batch[name].cast(pa.int64()).to_numpy() for name in ("span", "parent", "start", "duration_ns")]
         span, parent, start, duration = numbers
-        has_weights = "weight" in wanted
+        has_weights = "weight" in names
         weight = batch["weight"].to_numpy().astype(np.int64) if has_weights else np.ones(len(span), np.int64)
-        others = np.empty((len(span), len(more)), np.int64)
-        for place, name in enumerate(more):
+        others = np.empty((len(span), wanted.width), np.int64)
+        for place, name in enumerate(wanted.more):
             others[:, place] = batch[name].to_numpy()
+        if wanted.where:
+            others[:, -1] = attributes.chosen(batch, wanted.where)
         found.append(Rows(span, parent, kinds.of(batch, part), start, duration, weight, others))
         if first is not None:
             break
-    return _sorted(found or [_nothing(len(more))])
+    return _sorted(found or [_nothing(wanted.width)])
 
 
 def columns(source: Source, part: Part, group: int, names: list[str]) -> list[npt.NDArray[np.int64]]:

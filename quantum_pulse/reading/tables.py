@@ -109,7 +109,7 @@ def whole_table(source: Source, table: str, order: str) -> Any:
 
 
 def read(source: Source, table: str, columns: Sequence[str], selection: Selection) -> Any:
-    """An Arrow table of the rows in `selection` (of samples only), in no order. Bad parts are left out and noted."""
+    """An Arrow table of the rows in `selection`, in no order. Bad parts are left out and noted."""
 
     def work() -> Any:
         import pyarrow as pa
@@ -137,7 +137,8 @@ def read_part(
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-    chosen = _expression(selection, condition)
+    selection &= part.within
+    chosen = _expression(selection, table, condition)
     with scan.reading(source, part):
         checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
         dataset: ds.Dataset = ds.dataset(part.file, format=ds.ParquetFileFormat(default_fragment_scan_options=checked))
@@ -197,8 +198,9 @@ def _layout(table: str, columns: Sequence[str]) -> pa.Schema:
     return pa.schema([layout.field(name) for name in columns])
 
 
-def _expression(selection: Selection, condition: Any) -> Any:
+def _expression(selection: Selection, table: str, condition: Any) -> Any:
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
     kind = pa.timestamp("ns", tz="UTC")
@@ -206,10 +208,14 @@ def _expression(selection: Selection, condition: Any) -> Any:
         chosen = ds.field("operation").isin(pa.array(selection.names, pa.string()))
         condition = chosen if condition is None else condition & chosen
     if selection.start_ns is not None:
-        chosen = ds.field("start") >= pa.scalar(selection.start_ns, kind)
+        # A row of metrics is of the interval before its time, of which some is wanted.
+        begins = pa.scalar(selection.start_ns, kind)
+        chosen = ds.field("time") > begins if table == "metrics" else ds.field("start") >= begins
         condition = chosen if condition is None else condition & chosen
     if selection.end_ns is not None:
-        chosen = ds.field("start") < pa.scalar(selection.end_ns, kind)
+        ends = pa.scalar(selection.end_ns, kind)
+        length = ds.field("interval_ns").cast(pa.duration("ns"))
+        chosen = pc.subtract(ds.field("time"), length) < ends if table == "metrics" else ds.field("start") < ends
         condition = chosen if condition is None else condition & chosen
     return condition
 

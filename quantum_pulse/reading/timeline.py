@@ -53,7 +53,7 @@ def timeline(
     import pandas as pd
 
     window_ns = _window_ns(window)
-    chosen = select(source, operations, start, end, where)
+    chosen = select(source, operations, start, end, where) & source.within
     levels = grouping.levels(by, source)
     with_expired = with_expired and not chosen.where and {"category", "operation", "capture"}.issuperset(levels)
     wanted = QUANTILES if quantiles is None else statistics.quantile_columns(quantiles)
@@ -228,15 +228,17 @@ def _heatmap(source: Source, chosen: Selection, columns: int) -> pd.DataFrame:
 
 def _range(source: Source, chosen: Selection) -> tuple[int, int]:
     """From the first sample in `chosen` to just after the last: what the user set, else when they ran."""
-    if chosen.start_ns is not None and chosen.end_ns is not None:
-        return chosen.start_ns, chosen.end_ns
+    start_ns = source.within.start_ns if chosen.start_ns is None else chosen.start_ns
+    end_ns = source.within.end_ns if chosen.end_ns is None else chosen.end_ns
+    if start_ns is not None and end_ns is not None:
+        return start_ns, end_ns
     parts = scan.parts(source, chosen)
     firsts = [part.first_ns for part in parts if part.first_ns is not None]
     lasts = [part.last_ns for part in parts if part.last_ns is not None]
     if len(firsts) < len(parts) or len(lasts) < len(parts):
         raise ValueError("some parts do not say when their samples started; give start and end")
-    begin = chosen.start_ns if chosen.start_ns is not None else min(firsts, default=0)
-    end = chosen.end_ns if chosen.end_ns is not None else max(lasts, default=-1) + 1
+    begin = start_ns if start_ns is not None else min(firsts, default=0)
+    end = end_ns if end_ns is not None else max(lasts, default=-1) + 1
     return begin, end
 
 

@@ -170,6 +170,7 @@ def gather(source: Source, calls: Calls, selection: Selection, *, trust_footers:
 
 def _add_footer(totals: Totals, part: Part, groups: Groups, selection: Selection) -> bool:
     """Add what the footer of `part` says of its samples in `selection`; whether that sufficed."""
+    selection &= part.within
     if selection.where or scan.names_in(part) is None or not selection.covers(part.first_ns, part.last_ns):
         return False
     return add_summaries(totals, part, groups, selection)

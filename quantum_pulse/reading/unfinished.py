@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.reading import scan, tables
 from quantum_pulse.reading.reader import Source
-from quantum_pulse.reading.selection import EVERYTHING
+from quantum_pulse.reading.selection import EVERYTHING, Selection
 from quantum_pulse.rings import owners
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ def frame(source: Source, more: Sequence[str] = ()) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for name, own in source.by_capture():
+    for name, own in source.whole.by_capture():
         for recording in sorted({*own.recordings, *own.open}):
             rows += [{**row, "capture": name} for row in _of_recording(own, recording)]
+    rows = [row for row in rows if _is_wanted(row, source.within)]
     columns = [*COLUMNS, *(["capture"] if source.captures else []), *more]
     found = pd.DataFrame(rows, columns=columns)
     # From the rows, as a column of numbers with gaps would be of floats, which do not hold each ns of Unix time.
@@ -50,6 +51,12 @@ def frame(source: Source, more: Sequence[str] = ()) -> pd.DataFrame:
     found["start"] = pd.to_datetime(starts, unit="ns", utc=True).astype("datetime64[ns, UTC]")
     integers = dict.fromkeys(("thread", "task", "span", "parent", "process"), "int64")
     return found.astype({**integers, "elapsed_us": "float64"}).sort_values("start", ignore_index=True, kind="stable")
+
+
+def _is_wanted(row: dict[str, Any], within: Selection) -> bool:
+    """Whether an open block is in a selection. Which attributes it has is known once it has ended."""
+    is_named = within.names is None or row["operation"] in within.names
+    return is_named and not within.where and within.overlaps(row["start"], row["start"])
 
 
 def _of_recording(source: Source, recording: str) -> list[dict[str, Any]]:

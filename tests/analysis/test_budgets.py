@@ -77,3 +77,24 @@ def test_what_is_clear_is_said(rng):
 def test_alpha_is_checked(rng):
     with pytest.raises(ValueError, match="alpha must be"):
         check(np.ones(10), 1, alpha=0)
+
+
+def test_verdicts_and_intervals_of_many_budgets_never_contradict(rng):
+    """Among other budgets, of calls that come in bursts, in one run and in three."""
+    for runs in (1, 3):
+        budgets, calls = {}, []
+        for number in range(24):
+            own = []
+            for _ in range(runs):
+                slow = np.cumsum(rng.random(1500) < 0.01) % 2
+                durations = 50_000 * np.exp(0.3 * rng.standard_normal(1500) + 0.1 * rng.standard_normal()) * (1 + slow)
+                own.append((durations, np.ones(1500, np.int32)))
+            budgets[str(number)] = Budget(float(rng.uniform(20, 400)), 0.99 if number % 2 else 0.5)
+            calls.append((str(number), own))
+        found = analysis.check_budgets(budgets, calls)
+        assert len(set(found["verdict"])) >= 2
+        for name, row in found.iterrows():
+            limit = budgets[str(name)].limit_us
+            assert row["ci_low_us"] <= row["value_us"] <= row["ci_high_us"]
+            assert (row["verdict"] == "missed") == (row["ci_low_us"] > limit)
+            assert (row["verdict"] == "kept") == (row["ci_high_us"] <= limit)

@@ -181,3 +181,38 @@ def test_same_against_same_raises_no_alarm(rng):
 def test_bad_input(baseline, options, error):
     with pytest.raises(error):
         analysis.compare_samples(baseline, {"a": [1, 2, 3]}, **options)
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_verdicts_and_intervals_never_contradict(rng, runs):
+    """In tables of which much changed, little, or nothing."""
+    margin = 0.05
+    seen = set()
+    for factors in (np.ones(30), np.where(np.arange(30) < 2, 1.5, 1), rng.uniform(0.8, 1.25, 30)):
+        sizes = rng.integers(60, 4000, 30)
+
+        def side(factors=factors, sizes=sizes, own=1.0):
+            return [
+                {f"op{n:02d}": own * factors[n] * rng.lognormal(10, 0.2, size) for n, size in enumerate(sizes)}
+                for _ in range(runs)
+            ]
+
+        before = [{name: values / factors[int(name[2:])] for name, values in run.items()} for run in side()]
+        table = analysis.compare_samples(before, side(), min_effect=margin).table
+        for row in table.to_dict("records"):
+            if row["verdict"] == "too_few":
+                continue
+            seen.add(row["verdict"])
+            assert row["ci_low"] <= row["change"] <= row["ci_high"]
+            low, high = 1 + row["ci_low"], 1 + row["ci_high"]
+            changed = low > (1 + margin) * (1 - 1e-3) or high < (1 + 1e-3) / (1 + margin)
+            if row["verdict"] in ("regressed", "improved", "differs"):
+                assert changed
+            elif row["verdict"] == "equivalent":
+                assert low > 1 / (1 + margin) * (1 - 1e-3)
+                assert high < (1 + margin) * (1 + 1e-3)
+            else:
+                beyond = low > 1 + margin or high < 1 / (1 + margin)
+                within = low > 1 / (1 + margin) and high < 1 + margin
+                assert (beyond, within) == (False, False)
+    assert {"equivalent", "inconclusive"} < seen

@@ -16,22 +16,54 @@ def rng():
 
 @pytest.mark.parametrize("gap", [False, True])
 def test_moments_of_the_fit_by_simulation(rng, gap):
-    """What is computed exactly for each noise, from many series of it."""
+    """What is computed exactly for each noise, from many series of it: shifts of that variance, and a white rest."""
     place = np.array([one for one in range(40) if not gap or one % 7])
     inside = (place >= 15) & (place < 25)
     fit = contrasts._fit(tuple(place.tolist()), tuple(inside.tolist()))
     for number, (persistence, share) in enumerate(contrasts.NOISES):
-        noise = np.sqrt(share) * persistent(rng, 40, 20_000, persistence)
-        noise = (noise + np.sqrt(1 - share) * rng.standard_normal(noise.shape))[place]
-        shifts = noise[inside].mean(axis=0) - noise[~inside].mean(axis=0)
-        assert fit.weights @ noise == pytest.approx(shifts)
-        rest = noise - np.where(inside[:, None], noise[inside].mean(axis=0), noise[~inside].mean(axis=0))
-        power = np.sum(rest**2, axis=0)
-        pairs = np.flatnonzero(np.diff(place) == 1)
-        products = np.sum(rest[pairs] * rest[pairs + 1], axis=0)
-        assert fit.correlations[number] == pytest.approx(products.mean() / power.mean(), abs=0.01)
-        assert fit.factors[number] == pytest.approx(shifts.var() / power.mean(), rel=0.05)
-        assert fit.freedoms[number] == pytest.approx(2 * power.mean() ** 2 / power.var(), rel=0.08)
+        noise = np.sqrt(share) * persistent(rng, 40, 4000, persistence)
+        noise = (noise + np.sqrt(1 - share) * rng.standard_normal(noise.shape))[place] + 5.0 * inside[:, None]
+        shifts = fit.weights[number] @ noise
+        assert shifts.mean() == pytest.approx(5, abs=0.1)
+        assert shifts.var() == pytest.approx(fit.variances[number], rel=0.12)
+        powers = np.array([fit.powers(one)[number] for one in noise.T[:400]])
+        assert powers.mean() == pytest.approx(place.size - 2, rel=0.06)
+
+
+def test_the_likeliest_noise_is_that_of_the_series(rng):
+    fit = contrasts._fit(tuple(range(100)), tuple(MIDDLE.tolist()))
+    likelihoods = fit.likelihoods - contrasts.CAUTION * np.log(1)
+    for true in (0, 6, 24):
+        persistence, share = contrasts.NOISES[true]
+        series = np.sqrt(share) * persistent(rng, 100, 100, persistence)
+        series += np.sqrt(1 - share) * rng.standard_normal(series.shape)
+        logs = np.mean([likelihoods - 49 * np.log(fit.powers(one)) for one in series.T], axis=0)
+        near = contrasts.NOISES[int(np.argmax(logs))]
+        assert near[0] * near[1] == pytest.approx(persistence * share, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("noise", "allowed"), [("AR(1) 0.95 and white noise", 0.075), ("bursts of counts", 0.075), ("rare", 0.05)]
+)
+def test_noise_that_looks_like_an_incident(rng, noise, allowed):
+    hidden = persistent(rng, 100, 300, 0.95) + rng.standard_normal((100, 300))
+    counts = rng.poisson(np.exp(1.5 * persistent(rng, 100, 300, 0.9) - 2)).astype(float)
+    rare = rng.poisson(0.03, (100, 300)).astype(float)
+    values = {"AR(1) 0.95 and white noise": hidden, "bursts of counts": counts, "rare": rare}[noise]
+    assert (analysis.contrast(pd.DataFrame(values), MIDDLE)["p_value"] <= 0.05).mean() <= allowed
+
+
+@pytest.mark.parametrize("off", [(0, 0), (-4, 4), (4, -4), (4, 4), (-4, -4)])
+def test_an_incident_whose_edges_are_known_roughly(rng, off):
+    """Three times as slow among thirty figures, with the interval off by a fifth of its length on either side."""
+    times = np.arange(100)
+    during = (times >= 40 + off[0]) & (times < 60 + off[1])
+    hits = 0
+    for _ in range(20):
+        values = pd.DataFrame(persistent(rng, 100, 30, 0.5))
+        values[0] = np.exp(0.4 * rng.standard_normal(100)) * np.where(during, 3, 1)
+        hits += analysis.contrast(values, MIDDLE)["q_value"][0] <= 0.05
+    assert hits >= 18
 
 
 def test_what_differs_comes_out_and_nothing_else(rng):
@@ -76,10 +108,10 @@ def test_rare_events(rng):
 
 
 def test_the_time_around():
-    assert contrasts.surroundings(40, 60, 0, 1000) == (0, 100)
-    assert contrasts.surroundings(500, 600, 0, 1000) == (300, 800)
-    assert contrasts.surroundings(900, 1000, 0, 1000) == (500, 1000)  # all of it before
-    assert contrasts.surroundings(0, 100, 0, 1000) == (0, 500)
+    assert contrasts.surroundings(40, 60, 0, 1000) == (0, 140)
+    assert contrasts.surroundings(500, 600, 0, 1000) == (200, 900)
+    assert contrasts.surroundings(900, 1000, 0, 1000) == (300, 1000)  # all of it before
+    assert contrasts.surroundings(0, 100, 0, 1000) == (0, 700)
     assert contrasts.surroundings(100, 900, 0, 1000) == (0, 1000)
     starts, inside, outside = contrasts.windows(5, 64, 10, 25, 45)
     assert starts == [10, 20, 30, 40, 50]

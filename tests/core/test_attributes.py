@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import enum
 import threading
 import time
@@ -341,6 +342,43 @@ def test_the_innermost_block_is_annotated(rig, declare):
     rig.core.annotate(status=1)  # nothing is open
     found = [row["attributes"] for row in drained(rig, declare.given)]
     assert found == [{"route": "/b", "status": "200"}, {"rows": "2"}]
+
+
+def test_a_block_that_is_an_object_is_annotated_wherever_it_is_held(rig, declare):
+    request, other = declare(1, ROUTES), declare(2, {"rows": int})
+    block = rig.core.Block(other)
+    block.annotate(rows=7)
+    block.become(request)  # which has other attributes
+    with other, pytest.raises(TypeError, match="1 rows 1"):
+        block.annotate(rows=1)
+    with other:
+        contextvars.copy_context().run(lambda: block.annotate(status=200, route="/a"))
+        in_thread(lambda: block.annotate(status=503, error="http 503"))
+    with pytest.raises(TypeError):
+        block.annotate("http 502")
+    block.end()
+    block.annotate(status=1)  # it is over
+    rows = drained(rig, declare.given)
+    assert [row["attributes"] for row in rows] == [{"route": "/a", "status": "503"}, None, None]
+    assert [row["error"] for row in rows] == ["http 503", "", ""]
+
+
+def test_a_block_of_an_earlier_recording_takes_no_attributes(rig, declare, restart):
+    block = rig.core.Block(declare(1, ROUTES))
+    restart()
+    block.annotate(status=200, route="/a")
+    block.end()
+    assert drained(rig, declare.given) == []
+
+
+def test_an_unrecorded_block_checks_its_attributes(rig, declare):
+    probe = declare(1, ROUTES)
+    probe.probe_every = 1_000_000
+    block = rig.core.Block(probe)
+    block.annotate(status=200)
+    with pytest.raises(TypeError, match="1 status 'no number'"):
+        block.annotate(status="no number")
+    block.end()
 
 
 def test_plain_operations_have_no_attributes(rig, declare):

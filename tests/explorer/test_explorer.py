@@ -188,20 +188,3 @@ def test_it_shows_itself_without_a_notebook_too(capsys):
     explorer = explore(captures.ENGINE)
     explorer._ipython_display_()
     assert "displays in a notebook" in capsys.readouterr().out
-
-
-def test_a_place_to_begin_with():
-    capture = qp.open(SLOW_EXCHANGE)
-    own = capture.operations.Engine
-    explorer = finished(capture.explore(operation=own.SUBMIT, start="1s", end="1.5s"))
-    assert "Engine.SUBMIT from +1." in text(explorer)
-    assert "Engine.SUBMIT" in step(explorer, {"to": "step-1"})
-    again = finished(qp.open(SLOW_EXCHANGE).explore(operation=own.SUBMIT, start="1s", end="1.5s"))
-    assert again._here == Place("Engine.SUBMIT"), "where one was"
-    assert "All operations from +1." in text(finished(capture.explore(start="1s")))
-    with pytest.raises(ValueError, match="operation must be one operation, not 17"):
-        capture.explore(operation=own)
-    with pytest.raises(ValueError, match="nothing was recorded"):
-        capture.explore(start="1h")
-    with pytest.raises(TypeError):
-        capture.explore(operation="Engine.SUBMIT")

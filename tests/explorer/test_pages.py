@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 import quantum_pulse as qp
@@ -168,6 +169,8 @@ def test_a_page_copies_itself_as_code(opened, explorer):
     again = eval(page.locator("button.copy").get_attribute("data-code"), {"capture": capture})
     if again._worker is not None:
         again._worker.join(60)
-    assert again._here == place
+    assert again._here == Place("Engine.SUBMIT")
+    began = capture.samples(start=pd.Timestamp(place.begin_ns, tz="UTC"), end=pd.Timestamp(place.end_ns, tz="UTC"))
+    assert again._model.overview.stats["count"].sum() == len(began)
     page.locator("button.copy").click()
     page.wait_for_function("document.querySelector('.busy').textContent.match(/^(Copied|capture.explore)/)")

@@ -39,7 +39,7 @@ def test_what_an_incident_changed(incident):
     assert by_name.loc[("Work.COUNT", "p95_us"), "change"] == pytest.approx(0.5, abs=0.1)
     assert by_name.loc[("Work.READ", "calls_per_s"), "inside"] == pytest.approx(1000, rel=0.1)
     assert by_name.loc[("gc_pause_us", "per_s"), "shift"] > 1
-    assert found.window_s == pytest.approx(0.1)
+    assert found.window_s == pytest.approx(2 / 30)
     assert [
         (moment - found.begin).total_seconds() for moment in (found.around_begin, found.end, found.around_end)
     ] == pytest.approx([-4, 2, 6], abs=0.001)

@@ -146,8 +146,9 @@ def test_recommendations_from_correlations():
         ("Waits", "cpu_machine_percent", 0.05, 0.9),
     ]
     correlations = pd.DataFrame(rows, columns=["operation", "metric", "rho", "q_value"])
-    names = ["Grows", "Computes", "Waits"]
-    stats = pd.DataFrame({"mean_us": 5000.0, "p50_us": 5000.0, "p99_us": 6000.0, "total_us": 1.0}, index=names)
+    names = ["Grows", "Computes", "Waits", "Pauses"]
+    stats = pd.DataFrame({"mean_us": 5000.0, "p50_us": 5000.0, "p99_us": 6000.0}, index=names)
+    stats["total_us"] = [4.0, 3.0, 1.0, 2.0]
     idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
     advice = recommendations.recommend(stats, idle, correlations, memory_bytes=1000)
     found = {one.subject: one for one in advice.recommendations}
@@ -161,6 +162,19 @@ def test_recommendations_from_correlations():
     advice = recommendations.recommend(stats.iloc[:0], idle, weak, memory_bytes=1000)
     assert advice.recommendations == []
     assert "the strongest significant correlation is 0.20" in advice.not_applicable[0].reason
+
+
+def test_advice_is_ordered_by_the_time_to_be_won_and_not_given_for_what_only_contains_the_cause():
+    rows = [(name, "gc_pause_us", rho, 0.001) for name, rho in (("FLOW", 0.9), ("SMALL", 0.8), ("LARGE", 0.5))]
+    correlations = pd.DataFrame(rows, columns=["operation", "metric", "rho", "q_value"])
+    index = pd.MultiIndex.from_product([["Pay"], ["FLOW", "SMALL", "LARGE"]], names=["category", "operation"])
+    took = [1000.0, 200.0, 700.0]
+    stats = pd.DataFrame({"mean_us": 10.0, "p50_us": 10.0, "p99_us": 20.0, "total_us": took}, index=index)
+    paths = [(["FLOW"], 100), (["FLOW", "SMALL"], 200), (["FLOW", "LARGE"], 700)]
+    shares = stacks.shares([stacks.Stack(tuple(("Pay", one) for one in path), own, 1) for path, own in paths])
+    idle = pd.DataFrame({"cpu_machine_percent": [5.0], "rss_bytes": [100]})
+    advice = recommendations.recommend(stats, idle, correlations, shares=shares)
+    assert [one.subject for one in advice.recommendations] == ["LARGE", "SMALL"]
 
 
 def test_memory_of_the_machine(write_capture):  # noqa: F811 - the fixture

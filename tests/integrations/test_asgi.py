@@ -100,6 +100,30 @@ def test_how_responses_end(tmp_path, messages, error):
     assert (found if isinstance(found, str) else None) == error
 
 
+def attributes(samples):
+    """Those of requests."""
+    return [given for given in samples["attributes"] if isinstance(given, dict)]
+
+
+def test_requests_have_a_method_a_route_and_a_status(tmp_path):
+    async def order(request):
+        return PlainTextResponse("an order", 201)
+
+    routes = [Mount("/shop", routes=[Route("/orders/{number:int}", order, methods=["GET", "POST"])])]
+    app = asgi.instrument(Starlette(routes=routes))
+    for name, method in (("posts", "POST"), ("invented", "BREW")):
+        samples = recorded(tmp_path / name, app, "/shop/orders/7", "/nowhere", method=method)
+        known = {"method": "POST" if name == "posts" else "other"}
+        status = "201" if name == "posts" else "405"
+        assert attributes(samples) == [
+            {**known, "route": "/shop/orders/{number}", "status": status},
+            {**known, "status": "404"},
+        ]
+    grouped = qp.open(tmp_path / "posts" / "capture").stats(by=["route", "status"])
+    assert grouped["count"].sum() == 2
+    assert attributes(recorded(tmp_path / "nothing", asgi.instrument(respond()), "/")) == [{"method": "GET"}]
+
+
 def test_an_application_that_raises_before_and_after_its_response(tmp_path):
     async def before(scope, receive, send):
         raise KeyError("before")

@@ -160,6 +160,17 @@ def test_plain(traffic):
     assert (calls["parent"] == 0).all()
 
 
+def test_attributes(traffic):
+    """What a client has asked for and seen is what its calls say."""
+    for situation, path in PATHS.items():
+        answers = traffic.answers[situation]
+        found = list(traffic.of(situation)["attributes"])[: len(answers)]
+        assert [given["status"] for given in found] == [str(answer.status) for answer in answers]
+        assert {given["method"] for given in found} == {"GET"}
+        (route,) = {given.get("route", "") for given in found}
+        assert route.count("/") == (0 if situation == "404 storm" else path.count("/"))
+
+
 def test_streaming(traffic):
     calls = traffic.of("streaming")
     assert len(calls) == REQUESTS

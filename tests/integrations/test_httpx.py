@@ -1,59 +1,23 @@
 """Requests that httpx sends, to a real server."""
 
 import asyncio
-import http.server
-import threading
-import time
 
 import httpx as client_library
 import pytest
 
 import quantum_pulse as qp
 from quantum_pulse.integrations import httpx
+from tests.integrations.upstream import served
 
 
-class Checkout(qp.Operation):
+class HttpxOrders(qp.Operation):
     ORDER = qp.op()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        if self.path == "/moved":
-            self.answer(302, b"", Location="/plain")
-        elif self.path == "/fails":
-            self.answer(503, b"no")
-        elif self.path == "/slow":
-            self.send_response(200)
-            self.send_header("Content-Length", "10")
-            self.end_headers()
-            for _ in range(10):
-                time.sleep(0.005)
-                self.wfile.write(b"x")
-        else:
-            self.answer(200, b"plain")
-
-    def answer(self, status, body, **fields):
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **fields}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture(scope="module")
 def url():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served() as address:
+        yield address
 
 
 def requests_of(path):
@@ -65,7 +29,7 @@ def requests_of(path):
 def test_requests_of_a_client(tmp_path, url):
     with qp.record(tmp_path / "capture"), httpx.instrument(client_library.Client(base_url=url)) as client:
         assert httpx.instrument(client) is client, "and not twice"
-        with Checkout.ORDER:
+        with HttpxOrders.ORDER:
             assert client.get("/plain").text == "plain"
         client.get("/moved", follow_redirects=True)
         assert client.get("/fails").status_code == 503
@@ -77,13 +41,15 @@ def test_requests_of_a_client(tmp_path, url):
     calls, samples = requests_of(tmp_path / "capture")
     assert [error for error in calls["error"] if isinstance(error, str)] == ["HTTP 503", "ReadTimeout"]
     assert len(calls) == 6
-    assert calls["parent"].iloc[0] == samples["span"][samples["operation"] == "Checkout.ORDER"].iloc[0]
+    assert [given.get("status") for given in calls["attributes"]] == ["200", "200", "503", "200", "200", None]
+    assert {(given["method"], given["host"]) for given in calls["attributes"]} == {("GET", "127.0.0.1")}
+    assert calls["parent"].iloc[0] == samples["span"][samples["operation"] == "HttpxOrders.ORDER"].iloc[0]
     assert (calls["duration_ns"].iloc[3:5] > 45e6).all(), "up to the last byte, also of a stream"
 
 
 def test_requests_of_an_asynchronous_client(tmp_path, url):
     async def order(client):
-        with Checkout.ORDER:
+        with HttpxOrders.ORDER:
             assert (await client.get("/slow")).text == "x" * 10
         async with client.stream("GET", "/slow") as response:
             assert b"".join([part async for part in response.aiter_bytes()]) == b"x" * 10
@@ -99,7 +65,7 @@ def test_requests_of_an_asynchronous_client(tmp_path, url):
     calls, samples = requests_of(tmp_path / "capture")
     assert len(calls) == 11
     assert [error for error in calls["error"] if isinstance(error, str)] == ["ReadTimeout"]
-    orders = set(samples["span"][samples["operation"] == "Checkout.ORDER"])
+    orders = set(samples["span"][samples["operation"] == "HttpxOrders.ORDER"])
     assert set(calls["parent"]) == {*orders, 0}
     assert (calls["duration_ns"].iloc[:10] > 45e6).all()
 

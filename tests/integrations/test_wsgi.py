@@ -55,6 +55,7 @@ def test_statuses(tmp_path, status, error):
     samples = recorded(tmp_path, lambda: serve(wsgi.instrument(respond(status))))
     assert list(samples["operation"]) == ["Http.UNMATCHED"]
     assert [one if isinstance(one, str) else None for one in samples["error"]] == [error]
+    assert list(samples["attributes"]) == [{"method": "GET", "status": status[:3]}]
 
 
 def test_a_streamed_response(tmp_path):

@@ -256,17 +256,23 @@ new_details(const Spec *spec, const Value *values)
 
 /* ---- annotating -------------------------------------------------------------------------------------------------- */
 
-/* The innermost open block of the current context. */
+/* An open block that is described. */
 typedef struct {
     Stack *stack;
     int64_t span;
     uint32_t probe_id;
     const Spec *spec;
-} Block;
+} Described;
 
-/* Find the innermost block that is open and at work. -1: there is none. */
+static Described
+described(Stack *stack, const Open *open)
+{
+    return (Described){stack, open->span, open->probe_id, open->details == NULL ? NULL : open->details->spec};
+}
+
+/* Find the innermost block of the current context that is open and at work. -1: there is none. */
 static int
-find_block(Block *block)
+find_innermost(Described *block)
 {
     Thread *thread = current_thread();
     PyThreadState *tstate = PyThreadState_Get();
@@ -277,16 +283,24 @@ find_block(Block *block)
     }
     take_latch(&stack->latch);
     Py_ssize_t place = at_work(stack);
-    if (place >= 0) {
-        const Open *open = &stack->open[place];
-        *block = (Block){stack, open->span, open->probe_id, open->details == NULL ? NULL : open->details->spec};
-    }
+    if (place >= 0)
+        *block = described(stack, &stack->open[place]);
     release_latch(&stack->latch);
-    if (place < 0)
-        return -1;
-    if (block->spec == NULL)
-        block->spec = spec_of(block->probe_id); /* of one that is not recorded this time */
-    return 0;
+    return place < 0 ? -1 : 0;
+}
+
+/* The same for the block that `holder` holds open in `stack`. */
+static int
+find_held(Described *block, const PyObject *holder, Stack *stack)
+{
+    take_latch(&stack->latch);
+    Py_ssize_t place = stack->depth - 1;
+    while (place >= 0 && stack->open[place].generator != holder)
+        place--;
+    if (place >= 0)
+        *block = described(stack, &stack->open[place]);
+    release_latch(&stack->latch);
+    return place < 0 ? -1 : 0;
 }
 
 /* The number of the error that a program declares; -1 with an exception. */
@@ -312,7 +326,7 @@ read_failure(PyObject *error)
 
 /* Give the block what was read, if it is still open. */
 static void
-note(const Block *block, const int64_t *values, int64_t failure)
+note(const Described *block, const int64_t *values, int64_t failure)
 {
     Stack *stack = block->stack;
     take_latch(&stack->latch);
@@ -329,33 +343,60 @@ note(const Block *block, const int64_t *values, int64_t failure)
     release_latch(&stack->latch);
 }
 
-PyObject *
-annotate(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *kwnames)
+/* Give the block what the keyword arguments say. -1 with an exception. */
+static int
+describe(Described *block, PyObject *const *args, PyObject *kwnames)
 {
-    if (count != 0)
-        return PyErr_Format(PyExc_TypeError, "annotate() takes keyword arguments only, as in annotate(status=200)");
-    Block block;
-    if (!seen(ring.recording) || kwnames == NULL || find_block(&block) < 0)
-        Py_RETURN_NONE;
+    if (block->spec == NULL)
+        block->spec = spec_of(block->probe_id); /* of one that is not recorded this time */
     uint64_t session = seen(ring.session);
-    uint32_t length = block.spec == NULL ? 0 : block.spec->count;
-    Py_INCREF(block.stack);
+    uint32_t length = block->spec == NULL ? 0 : block->spec->count;
+    Py_INCREF(block->stack);
     Value values[MOST_ATTRIBUTES];
     int64_t stored[MOST_ATTRIBUTES];
     PyObject *error = NULL;
-    int result = read_arguments(block.probe_id, block.spec, args, kwnames, values, &error);
+    int result = read_arguments(block->probe_id, block->spec, args, kwnames, values, &error);
     int64_t failure = -1;
     if (result == 0 && error != NULL && (failure = read_failure(error)) < 0)
         result = -1;
     if (result == 0 && seen(ring.recording) && seen(ring.session) == session) {
         for (uint32_t i = 0; i < length; i++)
-            stored[i] = stored_value(&block.spec->attributes[i], &values[i]);
+            stored[i] = stored_value(&block->spec->attributes[i], &values[i]);
         if (seen(ring.session) == session)
-            note(&block, stored, failure);
+            note(block, stored, failure);
     }
-    free_values(block.spec, values);
-    Py_DECREF(block.stack);
-    if (result < 0)
+    free_values(block->spec, values);
+    Py_DECREF(block->stack);
+    return result;
+}
+
+static int
+takes_keywords_only(Py_ssize_t count)
+{
+    if (count != 0)
+        PyErr_Format(PyExc_TypeError, "annotate() takes keyword arguments only, as in annotate(status=200)");
+    return count == 0;
+}
+
+PyObject *
+annotate(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *kwnames)
+{
+    Described block;
+    if (!takes_keywords_only(count))
+        return NULL;
+    if (seen(ring.recording) && kwnames != NULL && find_innermost(&block) == 0 && describe(&block, args, kwnames) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *
+annotate_held(const PyObject *holder, Stack *stack, PyObject *const *args, Py_ssize_t count, PyObject *kwnames)
+{
+    Described block;
+    if (!takes_keywords_only(count))
+        return NULL;
+    if (stack != NULL && seen(ring.recording) && stack->session == seen(ring.session) && kwnames != NULL &&
+        find_held(&block, holder, stack) == 0 && describe(&block, args, kwnames) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

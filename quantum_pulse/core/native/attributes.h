@@ -50,6 +50,10 @@ int64_t thread_cpu_ns(void);
 /* For the innermost open block of this execution context; keyword arguments. */
 PyObject *annotate(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *kwnames);
 
+/* For the block that `holder` holds open in `stack` (NULL: it is not open); see `enter_held`. */
+struct Stack;
+PyObject *annotate_held(const PyObject *holder, struct Stack *stack, PyObject *const *args, Py_ssize_t count, PyObject *kwnames);
+
 /* What is called with (probe id, name, value), and raises, where an attribute is refused. */
 PyObject *set_refusal(PyObject *module, PyObject *function);
 

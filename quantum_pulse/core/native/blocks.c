@@ -61,6 +61,12 @@ block_become(Block *self, PyObject *object)
 }
 
 static PyObject *
+block_annotate(Block *self, PyObject *const *args, Py_ssize_t count, PyObject *kwnames)
+{
+    return annotate_held((PyObject *)self, self->stack, args, count, kwnames);
+}
+
+static PyObject *
 block_end(Block *self, PyObject *const *args, Py_ssize_t count)
 {
     if (count > 1)
@@ -84,6 +90,8 @@ block_dealloc(Block *self)
 }
 
 static PyMethodDef block_methods[] = {
+    {"annotate", (PyCFunction)(void (*)(void))block_annotate, METH_FASTCALL | METH_KEYWORDS,
+     "Say what is known of it: attributes, and what failed."},
     {"become", (PyCFunction)block_become, METH_O, "It is a block of another probe."},
     {"end", (PyCFunction)(void (*)(void))block_end, METH_FASTCALL, "It ends now, if it has not ended; with an error type."},
     {NULL},

@@ -154,20 +154,22 @@ def annotate(*, error: str | BaseException | object | None = _NOTHING, **values:
     entry = None if session is None else spans.innermost(session)
     if session is None or entry is None:
         return
+    _describe(session, entry, error, values)
+
+
+def _describe(session: Session, entry: spans.Open, error: object, values: dict[str, Any]) -> None:
+    """Give an open block values of attributes and, unless it is _NOTHING, what failed."""
     spec = attributes.specs.get(entry.probe_id, ())
     if "error" in (one.name for one in spec):
         values |= {} if error is _NOTHING else {"error": error}
     found = attributes.read_values(entry.probe_id, spec, values)
-    try:
+    with _unless_over(session):
         failure = None if error is _NOTHING else _failure(session, error)
         if entry.weight > 0:
             if found:
                 entry.values = {**(entry.values or {}), **attributes.stored(session, entry.probe_id, found)}
             if failure is not None:
                 entry.failure = failure
-    except ValueError:  # as above
-        if session is _latest:
-            raise
 
 
 class Block:
@@ -188,6 +190,11 @@ class Block:
         if entry is not None and entry.session is _session and entry.probe_id != probe.probe_id:
             with _unless_over(entry.session):
                 spans.rename(entry, probe)
+
+    def annotate(self, *, error: str | BaseException | object | None = _NOTHING, **values: Any) -> None:
+        entry = self._entry
+        if entry is not None and entry.session is _session:
+            _describe(entry.session, entry, error, values)
 
     def end(self, error: type[BaseException] | None = None, /) -> None:
         entry, self._entry = self._entry, None

@@ -49,6 +49,8 @@ def build(findings: Findings, _links: Links) -> list[Block]:
             )
         )
     blocks: list[Block] = [Table("Recorded processes", columns, rows)]
+    if findings.restriction:
+        blocks.insert(0, Paragraph("What processes say of themselves is of the whole recording.", "lead"))
     if len(findings.processes) > _MOST_PROCESSES:
         blocks.append(
             Paragraph(f"{len(findings.processes) - _MOST_PROCESSES} more processes are not shown.", "missing")

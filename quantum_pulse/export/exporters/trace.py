@@ -41,7 +41,7 @@ _PROGRESS_ROWS: Final = 200_000
 
 def write(source: Source, wanted: Wanted, out: Any) -> int:
     """Write a trace to `out`; the number of samples in it. Raises OSError, scan.UnreadablePartError."""
-    chosen = wanted.selection
+    chosen = wanted.selection & source.within
     events = _Events(out, _begin_ns(source, chosen), _titles(source))
     recordings: dict[str, list[Part]] = defaultdict(list)
     for part in scan.parts(source, chosen):
