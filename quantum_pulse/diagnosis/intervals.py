@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 _MOST: Final = 8
 #: A metric differs when it is at least this many times, or at most this part of, its overall value.
 _DIFFERS: Final = 1.5
+#: Above this q-value, a difference may be chance.
+_CHANCE: Final = 0.05
 #: A quantile is slow when it is more than so many times the usual one.
 _SLOW: Final = 2
 
@@ -52,10 +54,13 @@ class Differing(NamedTuple):
 
 
 def differing(metrics: pd.DataFrame) -> list[Differing]:
-    """Metrics that differ much; `metrics` has a row for each, with `here`, `overall` and `q_value`."""
+    """Metrics that differ much, unless that may be chance.
+
+    `metrics` has a row for each, with `here`, `overall` and `q_value`.
+    """
     found = []
     for name, here, overall, q in zip(metrics.index, *(metrics[key] for key in metrics.columns), strict=True):
-        if math.isnan(here) or math.isnan(overall) or not (here or overall):
+        if math.isnan(here) or math.isnan(overall) or not (here or overall) or q > _CHANCE:
             continue
         ratio = here / overall if overall else math.inf
         strength = abs(math.log(ratio)) if 0 < ratio < math.inf else math.inf

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.analysis import contrasts
-from quantum_pulse.diagnosis import budgets, findings
+from quantum_pulse.diagnosis import budgets, culprits, findings
 from quantum_pulse.diagnosis.findings import Findings
 from quantum_pulse.explorer.places import Place
 from quantum_pulse.operations import Operation
@@ -36,6 +36,8 @@ _FEWEST_COLUMNS: Final = 24
 _CALLS_A_COLUMN: Final = 8
 #: So many summaries of an operation in a part are read for the first trends: some tenths of a second.
 _ROUGH_TRENDS: Final = 1500
+#: More windows than these are not compared with an interval: those next to it are.
+_MOST_WINDOWS: Final = 400
 #: Places whose views are kept.
 _REMEMBERED: Final = 32
 
@@ -79,6 +81,17 @@ class View:
     metrics_here: pd.DataFrame | None = None
 
 
+@dataclass(frozen=True)
+class Period:
+    """All operations in [begin_ns, end_ns): statistics, the slowest calls, and the metrics there and outside."""
+
+    begin_ns: int
+    end_ns: int
+    inside: pd.DataFrame
+    slowest: Slowest
+    metrics_here: pd.DataFrame
+
+
 class ExplorerModel:
     """The data that the explorer shows of a capture and its `baseline`, with a cache. `gather` finds what a report
     contains. Safe to use from several threads."""
@@ -98,6 +111,8 @@ class ExplorerModel:
         #: Operations by number: those that took the most time first.
         self.names = [str(name) for _, name in ordered]
         self._views: OrderedDict[Place, View] = OrderedDict()
+        self._bands: OrderedDict[Place, Slowest] = OrderedDict()
+        self._periods: OrderedDict[Place, Period] = OrderedDict()
         self._calls: OrderedDict[Place, SlowSample] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -132,7 +147,7 @@ class ExplorerModel:
 
     def view(self, place: Place, *, rough: bool) -> View:
         """An operation, or a time interval of it. `rough`: at once, from the footers, unless more is known."""
-        place = place._replace(rank=None)
+        place = place._replace(rank=None, low_ns=None, high_ns=None)
         with self._lock:
             known = self._views.get(place)
             if known is not None and (rough or not known.is_rough):
@@ -146,13 +161,86 @@ class ExplorerModel:
                 self._views.popitem(last=False)
         return made
 
+    def band(self, place: Place) -> Slowest:
+        """The slowest calls of an interval of durations. Reads the samples."""
+        low, high = place.low_ns, place.high_ns
+        assert place.operation is not None
+        assert low is not None
+        assert high is not None
+        place = place._replace(rank=None)
+        with self._lock:
+            known = self._bands.get(place)
+        if known is None:
+            chosen = Selection((str(Recorded(place.operation)),), place.begin_ns, place.end_ns)
+            with scan.silent():
+                known = slowest.between(self.source, SLOW_CALLS, chosen, low, high)
+            with self._lock:
+                self._bands[place] = known
+                while len(self._bands) > _REMEMBERED:
+                    self._bands.popitem(last=False)
+        return known
+
+    def known_period(self, place: Place) -> Period | None:
+        """All operations in a time interval, if that was read before."""
+        with self._lock:
+            return self._periods.get(place._replace(rank=None))
+
+    def period(self, place: Place) -> Period:
+        """All operations in a time interval. Reads the samples in it."""
+        import pandas as pd
+
+        place = place._replace(rank=None)
+        known = self.known_period(place)
+        if known is not None:
+            return known
+        assert place.begin_ns is not None
+        assert place.end_ns is not None
+        begin, end = max(self.begin_ns, place.begin_ns), min(self.end_ns, place.end_ns)
+        first, last = (pd.Timestamp(ns, tz="UTC") for ns in (begin, end))
+        with scan.silent():
+            made = Period(
+                begin,
+                end,
+                statistics.stats(self.source, start=first, end=last),
+                slowest.slowest(self.source, SLOW_CALLS, None, first, last),
+                self._metrics_here(begin, end),
+            )
+        with self._lock:
+            self._periods[place] = made
+            while len(self._periods) > _REMEMBERED:
+                self._periods.popitem(last=False)
+        return made
+
+    def is_whole(self, place: Place) -> bool:
+        """Whether what a page shows of a place is exact by now."""
+        if place.operation is not None:
+            return not self.view(place, rough=True).is_rough
+        return place.begin_ns is None or self.known_period(place) is not None
+
+    def read(self, place: Place) -> None:
+        """Make what a page shows of a place exact."""
+        if place.operation is not None:
+            self.view(place, rough=False)
+        elif place.begin_ns is not None:
+            self.period(place)
+
+    def slowest(self, place: Place) -> Slowest | None:
+        """The slowest calls at a place, as far as they are known."""
+        if place.low_ns is not None:
+            return self.band(place)
+        if place.operation is not None:
+            return self.view(place, rough=True).slowest
+        known = self.known_period(place)
+        return None if known is None else known.slowest
+
     def call(self, place: Place) -> SlowSample:
         """The call at a place with a rank. Raises IndexError where there is none."""
         with self._lock:
             known = self._calls.get(place)
         if known is not None:
             return known
-        listed = self.view(place, rough=False).slowest
+        self.read(place)
+        listed = self.slowest(place)
         assert listed is not None
         assert place.rank is not None
         with scan.silent():
@@ -162,6 +250,17 @@ class ExplorerModel:
             while len(self._calls) > _REMEMBERED:
                 self._calls.popitem(last=False)
         return found
+
+    def metrics(self) -> pd.DataFrame:
+        """The system metrics of the capture, ordered by time."""
+        return tables.whole(self.source, "metrics", "time")
+
+    def window_metrics(self, begin_ns: int, width_ns: int, count: int) -> pd.DataFrame:
+        """The system metrics in `count` windows from `begin_ns` on, a row for each."""
+        import pandas as pd
+
+        times = pd.DatetimeIndex(pd.to_datetime([begin_ns + width_ns * place for place in range(count)]))
+        return timeline.window_metrics(self.source, times.tz_localize("UTC"), width_ns)
 
     def _first_overview(self) -> Overview:
         import pandas as pd
@@ -186,8 +285,6 @@ class ExplorerModel:
         return Overview(stats, limits, trends, is_rough)
 
     def _view(self, place: Place, *, rough: bool) -> View:
-        import pandas as pd
-
         assert place.operation is not None
         name = Recorded(place.operation)
         is_interval = place.begin_ns is not None
@@ -211,8 +308,7 @@ class ExplorerModel:
             since, until, *_ = findings.times(self.baseline)
             # All of it: a time interval has no counterpart there.
             before = density.from_footers(self.baseline, Selection((str(name),)), since, until, 1)
-        times = pd.DatetimeIndex(pd.to_datetime([own.begin_ns + own.width_ns * n for n in range(len(own.calls))]))
-        metrics = timeline.window_metrics(self.source, times.tz_localize("UTC"), own.width_ns)
+        metrics = self.window_metrics(own.begin_ns, own.width_ns, len(own.calls))
         view = View(
             place.operation,
             self._descriptions.get(place.operation, ""),
@@ -246,27 +342,39 @@ class ExplorerModel:
             row=_row(inside, name),
             slowest=slowest.slowest(self.source, SLOW_CALLS, name, begin, end),
             inside=inside,
-            metrics_here=self._metrics_here(view),
+            metrics_here=self._metrics_here(view.begin_ns, view.end_ns),
         )
 
-    def _metrics_here(self, view: View) -> pd.DataFrame:
-        """A row a metric: `here` and `overall`, counts as of a second; `q_value`, against the time around."""
+    def _metrics_here(self, begin: int, end: int) -> pd.DataFrame:
+        """A row a metric: `here` and `overall`, counts as of a second; `q_value`, against the usual time outside."""
+        import numpy as np
         import pandas as pd
 
         sides = {}
-        for side, begin, end in (("here", view.begin_ns, view.end_ns), ("overall", self.begin_ns, self.end_ns)):
-            sides[side] = timeline.rates(self.source, [begin], end - begin).iloc[0]
-        intervals = tables.whole(self.source, "metrics", "time")["interval_ns"]
-        length = contrasts.window(view.begin_ns, view.end_ns, intervals)
-        values, inside = contrasts.read_windows(
-            lambda starts, length: timeline.rates(self.source, starts, length),
-            length,
-            view.begin_ns,
-            view.end_ns,
-            self.begin_ns,
-            self.end_ns,
-        )
-        return pd.DataFrame(sides | {"q_value": contrasts.contrast(values, inside)["q_value"]})
+        for side, since, until in (("here", begin, end), ("overall", self.begin_ns, self.end_ns)):
+            sides[side] = timeline.rates(self.source, [since], until - since).iloc[0]
+        length = contrasts.window(begin, end, self.metrics()["interval_ns"])
+        first, last = self.begin_ns, self.end_ns
+        if (last - first) // length > _MOST_WINDOWS:
+            first, last = contrasts.surroundings(begin, end, first, last)
+        starts, inside, outside = contrasts.windows(first, last, length, begin, end)
+        # What surrounds a part of an incident is the incident: it shows what is usual no more than that part does.
+        low, high = self._incident
+        is_usual = [
+            out and not (start < high and start + length > low) for start, out in zip(starts, outside, strict=True)
+        ]
+        values = timeline.rates(self.source, starts, length).astype("float64")
+        values.loc[~(np.array(inside, bool) | np.array(is_usual, bool))] = np.nan
+        return pd.DataFrame(sides | {"q_value": contrasts.contrast(values, np.array(inside, bool))["q_value"]})
+
+    @property
+    def _incident(self) -> tuple[int, int]:
+        """When something was slow, as the verdict has it; of no length where nothing was."""
+        found = self._overview.findings
+        slow = None if found is None else culprits.culprit(found)
+        if found is None or slow is None:
+            return (0, 0)
+        return tuple(found.begin_ns + place * found.window_ns for place in (slow.moment.first, slow.moment.last + 1))  # type: ignore[return-value]
 
 
 def _row(stats: pd.DataFrame, name: str) -> dict[str, float] | None:
@@ -285,3 +393,16 @@ def on_one_scale(own: Density, before: Density | None) -> tuple[list[float], Any
     edges = [max(float(density.row_edge_ns(row)), 1.0) for row in range(numbers.start, numbers.stop + 1)]
     calls = np.array([rows.get(row, 0.0) for row in numbers])
     return edges, calls, np.array([past.get(row, 0.0) for row in numbers]) if past else None
+
+
+def code(place: Place) -> str:
+    """A call of `Capture.explore` that shows a place; of a single call, what it was chosen from."""
+    import pandas as pd
+
+    own = []
+    if place.operation is not None:
+        own.append(f"operation=capture.operations.{place.operation}")
+    for name, ns in (("start", place.begin_ns), ("end", place.end_ns)):
+        if ns is not None:
+            own.append(f'{name}="{pd.Timestamp(ns, tz="UTC").isoformat()}"')
+    return f"capture.explore({', '.join(own)})"

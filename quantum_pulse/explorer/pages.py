@@ -5,31 +5,55 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from quantum_pulse import stacks
 from quantum_pulse.diagnosis import culprits, intervals, open_calls, verdict
-from quantum_pulse.diagnosis.sections import comparison
-from quantum_pulse.explorer.model import MOST_SAMPLES, ExplorerModel, Overview, View, on_one_scale
+from quantum_pulse.explorer.model import MOST_SAMPLES, ExplorerModel, Overview, View, code, on_one_scale
 from quantum_pulse.explorer.places import Place
 from quantum_pulse.reading import reader
 from quantum_pulse.reading.density import Density
 from quantum_pulse.statistics import shown_in
-from quantum_pulse.view import closeup, html, numbers, operations
+from quantum_pulse.view import closeup, html, icicle, numbers
 from quantum_pulse.view import open_calls as hanging
-from quantum_pulse.view.document import Beside, Block, Cell, Column, Fold, Name, Paragraph, Row, Table, plain
+from quantum_pulse.view import overview as table
+from quantum_pulse.view.chart import Lane, Lanes
+from quantum_pulse.view.document import (
+    Beside,
+    Block,
+    Cell,
+    Column,
+    Figure,
+    Fold,
+    Icicle,
+    Name,
+    Paragraph,
+    Row,
+    Table,
+    plain,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from quantum_pulse.diagnosis.findings import Findings
+    from quantum_pulse.reading.slowest import Slowest
+
+#: Operations and metrics in the timeline of all of them.
+_MOST_LANES: Final = 14
+_MOST_STRIPS: Final = 2
 
 
 def write(model: ExplorerModel, place: Place, view: View | None, *, has_past: bool, busy: str = "") -> str:
     """The page of a place as HTML; `view` is the data of its operation. `busy` says what is in progress."""
-    if place.operation is None:
-        title, content = "All operations", home(model.overview, model)
-    elif place.rank is not None:
+    if place.rank is not None:
         title, content = _call(model, place)
+    elif place.low_ns is not None:
+        title, content = f"{_title(model, place)}, calls of {_durations(place)}", _band(model, place)
+    elif place.begin_ns is not None and place.operation is None:
+        title, content = f"All operations from {_interval(model, place)}", _period(model, place)
+    elif place.operation is None:
+        title, content = "All operations", home(model.overview, model)
     else:
         assert view is not None
         title, content = _title(model, place), operation(model, view, links(model))
@@ -40,8 +64,9 @@ def _page(
     model: ExplorerModel, place: Place, title: str, content: Sequence[Block], *, has_past: bool, busy: str = ""
 ) -> str:
     return (
-        f'<div class="bar">{_back(has_past)}{_trail(model, place)}'
-        f'<span class="busy" role="status">{escape(busy)}</span></div>'
+        f'<a class="skip" href="#table">Skip to the table</a><div class="bar">{_back(has_past)}{_trail(model, place)}'
+        f'<span class="busy" role="status">{escape(busy)}</span>'
+        f'<button type="button" class="copy" data-code="{escape(code(place))}">Copy as code</button></div>'
         f'<h2 tabindex="-1"><bdi>{escape(plain(Name(title)))}</bdi></h2>'
         f"{html.blocks([*_restriction(model), *content])}"
     )
@@ -89,11 +114,19 @@ def _trail(model: ExplorerModel, place: Place) -> str:
 
 
 def _short(model: ExplorerModel, place: Place) -> str:
-    if place.operation is None:
-        return "All operations"
     if place.rank is not None:
         return f"call {place.rank + 1}"
-    return place.operation if place.begin_ns is None else _interval(model, place)
+    if place.low_ns is not None:
+        return _durations(place)
+    if place.begin_ns is not None:
+        return _interval(model, place)
+    return place.operation or "All operations"
+
+
+def _durations(place: Place) -> str:
+    assert place.low_ns is not None
+    assert place.high_ns is not None
+    return f"{numbers.duration(place.low_ns)} to {numbers.duration(place.high_ns)}"
 
 
 def _interval(model: ExplorerModel, place: Place) -> str:
@@ -124,15 +157,73 @@ def home(overview: Overview, model: ExplorerModel, *, is_static: bool = False) -
     if found is not None and found.comparison is not None:
         content.append(Paragraph(f"Compared with the baseline: {found.comparison.summary}", "lead"))
     content += _missing(model, found)
-    content += operations.build(
-        overview.stats,
-        overview.budgets,
-        own,
-        model.priorities,
-        None if found is None else found.shares,
-        lambda _category, name, _column: overview.trends.get(name, []),
-    )
-    return content if found is None else content + comparison.blocks(found, own)
+    content += _timeline(overview, model, own)
+    if found is not None and not found.tree.empty:
+        whole = stacks.icicle(stacks.of_tree(found.tree))
+        content.append(Icicle(whole, f"Where the time goes: {numbers.us(whole.total_us)} in calls inside calls."))
+    return [
+        *content,
+        *table.build(
+            overview.stats,
+            overview.budgets,
+            own,
+            model.priorities,
+            None if found is None else found.shares,
+            _changes(found),
+        ),
+    ]
+
+
+def _changes(found: Findings | None) -> dict[tuple[str, float], table.Change] | None:
+    """The change of each operation's quantiles against the baseline; None without one."""
+    if found is None or found.comparison is None:
+        return None
+    return {
+        (str(row["operation"]), float(row["quantile"])): table.Change(float(row["change"]), row["verdict"] == "differs")
+        for row in found.comparison.table.to_dict("records")
+    }
+
+
+def _timeline(overview: Overview, model: ExplorerModel, own: Mapping[str, str]) -> list[Block]:
+    """The operations that took the most time, over time."""
+    names = [name for name in model.names if len(overview.trends.get(name, ())) > 1]
+    if not names:
+        return []
+    prefix = icicle.common_prefix(names)
+    count = len(overview.trends[names[0]])
+    found = overview.findings
+    width = found.window_ns if found is not None else -(-(model.end_ns - model.begin_ns) // count)
+    lanes = [
+        Lane(name.removeprefix(prefix), [value * 1000 for value in overview.trends[name]], own.get(name, ""))
+        for name in names[:_MOST_LANES]
+    ]
+    metrics = model.window_metrics(model.begin_ns, width, count)
+    strips = closeup.metric_strips(lambda metric: metrics[metric].tolist() if metric in metrics.columns else [math.nan])
+    slow = None if found is None else culprits.culprit(found)
+    moment = None if slow is None else (slow.moment.first, slow.moment.last + 1)
+    left = len(names) - len(lanes)
+    caption = f"p99 in windows of {numbers.duration(width)}, as times its usual value."
+    caption += f" {left} more operations are in the table." if left > 0 else ""
+    return [Figure(Lanes(lanes, model.begin_ns, width, strips[:_MOST_STRIPS], moment), "Operations over time", caption)]
+
+
+def _band(model: ExplorerModel, place: Place) -> list[Block]:
+    """Calls of an interval of durations."""
+    found = model.band(place)
+    if not len(found):
+        return [Paragraph("No call took so long here.", "missing")]
+    return _slowest(model, found, has_links=True)
+
+
+def _period(model: ExplorerModel, place: Place) -> list[Block]:
+    """All operations in a time interval, and what differs there from the rest of the time."""
+    known = model.known_period(place)
+    if known is None:
+        return [Paragraph("Reading the samples of this time interval.", "note")]
+    if known.inside.empty:
+        return [Paragraph("No operation ran in this time interval.", "missing")]
+    content = _inside(model, known.inside, links(model)) + _metrics(known.metrics_here)
+    return [*content, *_slowest(model, known.slowest, has_links=True, has_names=True)]
 
 
 def _unfinished(overview: Overview, model: ExplorerModel) -> Paragraph:
@@ -169,11 +260,11 @@ def operation(model: ExplorerModel, view: View, own: Mapping[str, str]) -> list[
         content.append(Paragraph([Name(view.description)]))
     content += _pictures(model, view)
     if view.slowest is not None:
-        content += _slowest(model, view, has_links=bool(own))
+        content += _slowest(model, view.slowest, has_links=bool(own))
     if view.errors is not None:
         content.append(_errors(view.errors))
     if view.inside is not None:
-        content += _inside(model, view, own)
+        content += _inside(model, view.inside, own)
     if view.metrics_here is not None:
         content += _metrics(view.metrics_here)
     found = model.overview.findings
@@ -231,10 +322,10 @@ def _rough_row(view: View) -> dict[str, float]:
     return {name: view.density.overall_ns(quantile) / 1000 for name, quantile in quantiles.items()}
 
 
-def _slowest(model: ExplorerModel, view: View, *, has_links: bool) -> list[Block]:
-    assert view.slowest is not None
+def _slowest(model: ExplorerModel, slowest: Slowest, *, has_links: bool, has_names: bool = False) -> list[Block]:
     columns = [
         Column("", is_number=False),
+        *([Column("operation", is_number=False)] if has_names else []),
         Column("start", is_number=False),
         Column("duration"),
         Column("thread"),
@@ -242,8 +333,14 @@ def _slowest(model: ExplorerModel, view: View, *, has_links: bool) -> list[Block
         Column("error", is_number=False),
     ]
     rows = [
-        Row([Cell(Name(f"call {rank + 1}", f"call-{rank}" if has_links else "")), *closeup.sample(model, one)])
-        for rank, one in enumerate(view.slowest.table.to_dict("records"))
+        Row(
+            [
+                Cell(Name(f"call {rank + 1}", f"call-{rank}" if has_links else "")),
+                *([Cell(Name(str(one["operation"])))] if has_names else []),
+                *closeup.sample(model, one),
+            ]
+        )
+        for rank, one in enumerate(slowest.table.to_dict("records"))
     ]
     return [Table("Slowest calls", columns, rows, "grid")] if rows else []
 
@@ -263,9 +360,8 @@ def _errors(errors: pd.DataFrame) -> Table:
     return Table("Errors", columns, rows)
 
 
-def _inside(model: ExplorerModel, view: View, own: Mapping[str, str]) -> list[Block]:
+def _inside(model: ExplorerModel, inside: pd.DataFrame, own: Mapping[str, str]) -> list[Block]:
     """The time that each operation lost in the interval, compared with its usual calls."""
-    assert view.inside is not None
     columns = [
         Column("operation", is_number=False),
         Column("calls"),
@@ -276,7 +372,7 @@ def _inside(model: ExplorerModel, view: View, own: Mapping[str, str]) -> list[Bl
         Column("time lost", title="time beyond that of the same number of usual calls"),
     ]
     rows = []
-    for one in intervals.losers(view.inside, model.overview.stats):
+    for one in intervals.losers(inside, model.overview.stats):
         cells = [Cell(Name(one.name, own.get(one.name, ""))), Cell(numbers.count(one.here["count"]), one.here["count"])]
         for key in ("p50_us", "p99_us"):
             here, usual = one.here[key], one.usual[key]
@@ -325,27 +421,37 @@ def _ratio(value: float) -> str:
 
 
 def _call(model: ExplorerModel, place: Place) -> tuple[str, list[Block]]:
-    """A single call, with its ancestors, its children and concurrent calls."""
+    """A single call among all that ran at its time, and among the calls of its operation."""
     assert place.rank is not None
     slow = model.call(place)
     sample: Mapping[Any, Any] = slow.sample.to_dict()
+    view = model.view(Place(str(sample["operation"]), place.begin_ns, place.end_ns), rough=False)
     began, took, thread, task, error = closeup.sample(model, sample)
     facts = [("duration", took), ("start", began), ("thread", thread), ("task", task), ("error", error)]
+    facts += [(str(name), Cell(Name(str(value)))) for name, value in (sample.get("attributes") or {}).items()]
+    edges, calls, before = on_one_scale(view.density, view.before)
+    row = view.row or _rough_row(view)
     content: list[Block] = [
-        Table(
-            "Call",
-            [Column("", is_number=False), Column("", is_number=False)],
-            [Row([Cell(name), Cell(cell.text)]) for name, cell in facts],
-            "facts",
+        Paragraph(_neighbours(model.slowest(place), place.rank), "note"),
+        *closeup.waterfall(slow, links(model), model.metrics()),
+        Beside(
+            [
+                closeup.distribution(edges, calls, row, view.budget_us, before, float(sample["duration_ns"])),
+                Table(
+                    "Call",
+                    [Column("", is_number=False), Column("", is_number=False)],
+                    [Row([Cell(name), Cell(cell.text)]) for name, cell in facts],
+                    "facts",
+                ),
+            ]
         ),
-        *closeup.surroundings(slow, links(model)),
     ]
-    listed = model.view(place, rough=False).slowest
-    others: list[str | Name] = []
-    if place.rank > 0:
-        others += [Name("slower call", f"call-{place.rank - 1}"), "   "]
-    if listed is not None and place.rank + 1 < len(listed):
-        others.append(Name("faster call", f"call-{place.rank + 1}"))
-    if others:
-        content.append(Paragraph(others))
-    return f"{place.operation}: {numbers.duration(float(sample['duration_ns']))}", content
+    return f"{sample['operation']}: {numbers.duration(float(sample['duration_ns']))}", content
+
+
+def _neighbours(slowest: Slowest | None, rank: int) -> list[str | Name]:
+    """Links to the next slower and the next faster call."""
+    count = 0 if slowest is None else len(slowest)
+    slower: list[str | Name] = [Name("← slower call", f"call-{rank - 1}"), "   "] if rank else []
+    faster: list[str | Name] = ["   ", Name("faster call →", f"call-{rank + 1}")] if rank + 1 < count else []
+    return [*slower, f"{rank + 1} of the {count} slowest calls", *faster]

@@ -25,8 +25,6 @@ _log = logging.getLogger("quantum_pulse")
 #: The cell waits up to this long for the complete overview, so that the snapshot in a saved notebook has it.
 _WAIT_S: Final = 10.0
 _FEW_SAMPLES: Final = 1_000_000
-#: Files of the script and of the style: those of reports, and the explorer's.
-_ASSETS: Final = (("grid.js", "explorer.js"), ("report.css", "explorer.css"))
 #: Most places in the history.
 _MOST_PAST: Final = 100
 
@@ -39,7 +37,7 @@ class _Memory:
     tables: dict[str, Any] = field(default_factory=dict)
 
 
-#: By capture and baseline.
+#: By capture and baseline, as they are restricted.
 _memories: dict[tuple[object, ...], _Memory] = {}
 
 
@@ -114,17 +112,19 @@ class Explorer:
         self._memory.tables = change["new"]
 
     def _on_message(self, _widget: Any, asked: Any, _buffers: Any) -> None:
-        """Follow a step that the page requests."""
+        """Follow a step that the page requests, and say that it was heard."""
+        self._follow(asked)
+        self.widget.heard += 1
+
+    def _follow(self, asked: Any) -> None:
         with self._lock:
             past = self._memory.past
             if asked == {"to": "back"}:
                 if len(past) > 1:
                     past.pop()
             else:
-                listed = 0
-                if self._here.operation is not None:
-                    slowest = self._model.view(self._here, rough=True).slowest
-                    listed = 0 if slowest is None else len(slowest)
+                slowest = self._model.slowest(self._here)
+                listed = 0 if slowest is None else len(slowest)
                 try:
                     there = places.follow(self._here, asked, self._model.names, listed)
                 except places.RefusedError as error:
@@ -143,8 +143,8 @@ class Explorer:
             try:
                 if place.operation is not None:
                     view = self._model.view(place, rough=True)
-                is_whole = view is None or not view.is_rough
-                busy = "" if self._is_refined and is_whole else "reading samples …" if view else "analysing …"
+                is_whole = self._model.is_whole(place)
+                busy = "" if self._is_refined and is_whole else "analysing …" if is_whole else "reading samples …"
                 text = pages.write(self._model, place, view, has_past=len(self._memory.past) > 1, busy=busy)
             except (QuantumPulseError, OSError, LookupError) as error:
                 text = pages.failure(self._model, place, error)
@@ -166,13 +166,13 @@ class Explorer:
         while True:
             with self._lock:
                 place = self._here
-                is_rough = place.operation is not None and self._model.view(place, rough=True).is_rough
-                if not is_rough and self._is_refined:
+                is_whole = self._model.is_whole(place)
+                if is_whole and self._is_refined:
                     self._worker = None
                     return
             try:
-                if is_rough:
-                    self._model.view(place, rough=False)
+                if not is_whole:
+                    self._model.read(place)
                 else:
                     self._is_refined = not self._model.refine()
                     self._update_picture()
@@ -199,7 +199,8 @@ def _widget_class() -> Callable[..., anywidget.AnyWidget]:
     import anywidget
     import traitlets
 
-    script, style = (f"{html.asset(own)}\n{_asset(more)}" for own, more in _ASSETS)
+    script = f"{html.definitions()}\n{_asset('explorer.js')}"
+    style = f"{html.page_style()}\n{_asset('explorer.css')}"
 
     class ExplorerWidget(anywidget.AnyWidget):
         """A page of HTML. Steps come back as messages, see `places.follow`."""
@@ -209,6 +210,8 @@ def _widget_class() -> Callable[..., anywidget.AnyWidget]:
         page = traitlets.Unicode().tag(sync=True)
         #: Increases with each step to another place, but not when the page of a place is refined.
         visit = traitlets.Int().tag(sync=True)
+        #: How many steps were followed or refused: a page knows by it that the kernel is alive.
+        heard = traitlets.Int().tag(sync=True)
         #: When the capture begins, Unix time in ns.
         begin = traitlets.Unicode().tag(sync=True)
         #: Folding, sorting and filters of the tables, by page and table.

@@ -1251,7 +1251,9 @@ class Capture:
 
         Examples
         --------
-        >>> explorer = qp.sample("slow_exchange").explore(baseline=qp.sample("engine"))
+        >>> capture = qp.sample("slow_exchange")
+        >>> explorer = capture.explore(baseline=qp.sample("engine"))
+        >>> explorer = capture.explore(operation=capture.operations.Engine.SUBMIT, start="1s", end="2s")
         """
         from quantum_pulse.explorer.model import ExplorerModel
         from quantum_pulse.explorer.widget import Explorer

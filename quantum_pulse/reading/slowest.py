@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 #: Children that are kept of a sample: the longest; and ancestors: the innermost.
 LARGEST_FAMILY: Final = 1000
+#: Calls that are kept of what ran at the same time: it and what is around it, then the longest in common with it.
+MOST_CONCURRENT: Final = 2000
+#: Longer than any sample.
+_LONGEST_NS: Final = (1 << 63) - 1
 #: Row groups that are kept while ancestors are looked for.
 _MOST_READ: Final = 4
 
@@ -45,6 +49,10 @@ class SlowSample(NamedTuple):
         captures, also ``capture``.
     events : pandas.DataFrame
         The garbage collections and clock steps in its process at that time.
+    concurrent : pandas.DataFrame
+        The raw samples of all that ran at that time, in any thread, ordered by start: itself, its ancestors
+        and what ran inside it first of all, then those with the longest time in common; at most 2,000. The
+        column ``relation`` is "call", "ancestor", "descendant" or "other".
 
     Examples
     --------
@@ -59,6 +67,7 @@ class SlowSample(NamedTuple):
     children: pd.DataFrame
     meanwhile: pd.DataFrame
     events: pd.DataFrame
+    concurrent: pd.DataFrame
 
     def __repr__(self) -> str:
         return visible(
@@ -156,16 +165,22 @@ def slowest(
     return scan.whole(lambda: _slowest(source, n, chosen))
 
 
-def _slowest(source: Source, n: int, chosen: Selection) -> Slowest:
+def between(source: Source, n: int, chosen: Selection, low_ns: int, high_ns: int) -> Slowest:
+    """The `n` slowest samples of a selection that took `low_ns` or longer, and less than `high_ns`."""
+    return scan.whole(lambda: _slowest(source, n, chosen, low_ns, high_ns))
+
+
+def _slowest(source: Source, n: int, chosen: Selection, low_ns: int = 0, high_ns: int = _LONGEST_NS) -> Slowest:
     import pandas as pd
     import pyarrow.dataset as ds
 
-    least = _threshold(source, n, chosen)
+    least = max(_threshold(source, n, chosen, high_ns), low_ns)
     found = []
     columns = tables.columns_of(source)
+    is_wanted = (ds.field("duration_ns") >= least) & (ds.field("duration_ns") < high_ns)
     for part in scan.parts(source, chosen):
         if _longest(part, chosen) >= least:
-            rows = tables.read_part(source, part, columns, chosen, ds.field("duration_ns") >= least)
+            rows = tables.read_part(source, part, columns, chosen, is_wanted)
             found.append(tables.frame_of(rows).assign(recording=part.origin))
     if not found:
         return Slowest(source.whole, tables.empty(source), [])
@@ -175,8 +190,8 @@ def _slowest(source: Source, n: int, chosen: Selection) -> Slowest:
     return Slowest(source.whole, chosen_rows[tables.columns_of(source)], chosen_rows["recording"].tolist())
 
 
-def _threshold(source: Source, n: int, chosen: Selection) -> int:
-    """Duration of the slowest sample but n - 1, in ns; -1 where there are fewer."""
+def _threshold(source: Source, n: int, chosen: Selection, high_ns: int) -> int:
+    """Duration of the slowest sample below `high_ns` but n - 1, in ns; -1 where there are fewer."""
     import numpy as np
 
     lock = threading.Lock()
@@ -185,6 +200,7 @@ def _threshold(source: Source, n: int, chosen: Selection) -> int:
     def work(batch: Any, _: Part) -> None:
         nonlocal kept
         own = arrow.values(batch["duration_ns"])
+        own = own[own < high_ns]
         own = own[own >= kept[0]] if len(kept) == n else own
         with lock:
             kept = np.sort(np.concatenate([kept, own]))[-n:]
@@ -208,6 +224,7 @@ def _longest(part: Part, chosen: Selection) -> float:
 
 def _surroundings(source: Source, sample: pd.Series[Any], recording: str) -> SlowSample:
     import numpy as np
+    import pandas as pd
 
     begin, length = int(sample["start"].as_unit("ns").value), int(sample["duration_ns"])
     end = begin + max(length, 1)
@@ -221,6 +238,10 @@ def _surroundings(source: Source, sample: pd.Series[Any], recording: str) -> Slo
     children = own[own["parent"] == sample["span"]].nlargest(LARGEST_FAMILY, "duration_ns").sort_values("span")
     is_around = own["span"].isin([sample["span"], *ancestors["span"]]).to_numpy()
     others = rows.drop(index=own.index[inside | is_around])
+    relation = pd.Series("other", rows.index)
+    relation[own.index[inside]] = "descendant"
+    relation[own.index[is_around]] = "ancestor"
+    relation[own.index[own["span"] == sample["span"]]] = "call"
     keys = [*(["capture"] if source.captures else []), "process", "thread", "operation"]
     meanwhile = others.groupby(keys, observed=True).agg(calls=("weight", "sum"), overlap_us=("overlap_us", "sum"))
     meanwhile["share"] = meanwhile["overlap_us"] * 1000 / max(length, 1)
@@ -236,7 +257,18 @@ def _surroundings(source: Source, sample: pd.Series[Any], recording: str) -> Slo
         children[tables.columns_of(source)].reset_index(drop=True),
         meanwhile.sort_values("overlap_us", ascending=False),
         events[ran].reset_index(drop=True),
+        _nearest(rows.assign(relation=relation))[[*tables.columns_of(source), "relation"]],
     )
+
+
+def _nearest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The MOST_CONCURRENT of some samples that matter most for one of them, ordered by start."""
+    if len(rows) > MOST_CONCURRENT:
+        ordered = rows.assign(apart=rows["relation"] == "other").sort_values(
+            ["apart", "overlap_us"], ascending=[True, False]
+        )
+        rows = ordered.head(MOST_CONCURRENT)
+    return rows.sort_values(["start", "duration_ns"], ascending=[True, False], ignore_index=True)
 
 
 def _running(source: Source, begin: int, end: int) -> pd.DataFrame:

@@ -1,11 +1,12 @@
 """Charts as data: what they show, independent of how they are drawn. `svg` draws them, `sparks` writes them as text.
 
-Durations are in ns. No text from a capture gets in here: labels are fixed, numbers are formatted.
+Durations are in ns. Text from a capture gets in through `Box` and `Track` alone, and whoever draws them escapes it.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -150,10 +151,85 @@ class OverTime:
     slow: tuple[int, int] | None = None
 
 
+class Box(NamedTuple):
+    """A bar in a row, from `begin` to `end`. `told` describes it; `kind` names its colour, see `assets/boxes.css`.
+
+    `link` is the anchor of its operation, `height` the share of the row that it fills.
+    """
+
+    row: int
+    begin: float
+    end: float
+    name: str
+    told: str
+    kind: str
+    link: str = ""
+    height: float = 1.0
+
+
+class Lane(NamedTuple):
+    """An operation over time: a value a window, in ns, NaN where it did not run; `link` is its anchor."""
+
+    name: str
+    values: Sequence[float]
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """Operations one below the other on one axis of time, the slower than usual the stronger, with metrics under them.
+
+    Windows of `window_ns` begin at `begin_ns`, Unix time; `slow` as of `OverTime`.
+    """
+
+    lanes: Sequence[Lane]
+    begin_ns: int
+    window_ns: int
+    strips: Sequence[Strip] = ()
+    slow: tuple[int, int] | None = None
+
+    def ratios(self, lane: Lane) -> list[float]:
+        """Each value over the median of all of them, NaN where there is none."""
+        known = [value for value in lane.values if not math.isnan(value) and value > 0]
+        usual = statistics.median(known) if known else math.nan
+        return [value / usual if value > 0 else math.nan for value in lane.values]
+
+
+class Key(NamedTuple):
+    """What a colour means."""
+
+    kind: str
+    text: str
+
+
+class Track(NamedTuple):
+    """Rows that belong together, with a title above them."""
+
+    title: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Calls as boxes in rows, in a row below what called them: an icicle, or with an axis of time a waterfall.
+
+    `begin` to `end` is shown first; boxes may reach beyond, and users may look there. Tracks that have no title, and
+    rows that belong to no track, are drawn as they are. `marked` is an interval that is pointed out in all tracks.
+    """
+
+    boxes: Sequence[Box]
+    begin: float
+    end: float
+    tracks: Sequence[Track] = ()
+    marked: tuple[float, float] | None = None
+    is_time: bool = False
+    legend: Sequence[Key] = ()
+
+
 #: Fits into a cell of a table.
 CellChart: TypeAlias = OnScale | Axis | Share | Interval | Trend | Runs
 #: Needs room of its own.
-FigureChart: TypeAlias = Distribution | OverTime
+FigureChart: TypeAlias = Distribution | OverTime | Lanes | Boxes
 
 
 def first_ns(heat: pd.DataFrame) -> int:

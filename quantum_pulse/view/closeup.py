@@ -10,8 +10,10 @@ from quantum_pulse import metrics
 from quantum_pulse.statistics import shown_in
 from quantum_pulse.view import budgets as words
 from quantum_pulse.view import chart, numbers, statistics
+from quantum_pulse.view import waterfall as waterfalls
 from quantum_pulse.view.chart import Distribution, Interval, Mark, OverTime, Strip
-from quantum_pulse.view.document import Block, Cell, Column, Figure, Name, Paragraph, Row, Table
+from quantum_pulse.view.document import Block, Cell, Column, Figure, Fold, Name, Paragraph, Row, Table
+from quantum_pulse.view.waterfall import Concurrent
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,12 +37,8 @@ class Spanning(Protocol):
         """When it ends."""
 
 
-class Surrounded(Protocol):
+class Surrounded(Concurrent, Protocol):
     """A slow sample and what surrounds it, as `reading.slowest.SlowSample` has it."""
-
-    @property
-    def sample(self) -> pd.Series[Any]:
-        """Its row of the raw samples."""
 
     @property
     def ancestors(self) -> pd.DataFrame:
@@ -54,10 +52,6 @@ class Surrounded(Protocol):
     def meanwhile(self) -> pd.DataFrame:
         """What else ran in any thread while it ran."""
 
-    @property
-    def events(self) -> pd.DataFrame:
-        """Garbage collections and the like while it ran."""
-
 
 def distribution(
     edges_ns: Sequence[float],
@@ -65,12 +59,21 @@ def distribution(
     row: Mapping[str, float],
     budget_us: float | None,
     baseline: npt.NDArray[Any] | None = None,
+    this_ns: float | None = None,
 ) -> Figure:
-    """Distribution of durations; `row` is that of `Capture.stats`, `baseline` calls in the same bins."""
-    quantiles = [one for one in _STATISTICS if one.quantile is not None]
+    """Distribution of durations; `row` is that of `Capture.stats`, `baseline` calls in the same bins.
+
+    `this_ns` is the duration of a single call that is pointed out.
+    """
+    # Beside a single call, fewer: their names would touch.
+    quantiles = [
+        one for one in _STATISTICS if one.quantile is not None and (this_ns is None or one.name in ("p50_us", "p99_us"))
+    ]
     marks = [Mark(one.title, float(row[one.name]) * 1000) for one in quantiles]
     if budget_us is not None:
         marks.append(Mark("budget", budget_us * 1000, "budget"))
+    if this_ns is not None:
+        marks.append(Mark("this call", this_ns, "moment"))
     return Figure(Distribution(edges_ns, calls, marks, baseline), "Distribution of durations")
 
 
@@ -194,8 +197,23 @@ def family(tree: pd.DataFrame, name: str, anchors: Mapping[str, str]) -> list[Bl
     return [Table("Parents and children", columns, rows)]
 
 
+def waterfall(
+    slow: Surrounded,
+    anchors: Mapping[str, str],
+    metrics: pd.DataFrame | None = None,
+    most: int = waterfalls.MOST_BOXES,
+) -> list[Block]:
+    """A sample among all that ran at its time, and the same as a table; `most` boxes are drawn."""
+    chart, left = waterfalls.build(slow, anchors, metrics, most)
+    label = (
+        f"{slow.sample['operation']}, {numbers.duration(slow.sample['duration_ns'])}: what ran at its time, by thread "
+        "and task."
+    )
+    return [Figure(chart, label, left), Fold("Show as a table", surroundings(slow, anchors), kind="small")]
+
+
 def surroundings(slow: Surrounded, anchors: Mapping[str, str]) -> list[Block]:
-    """The ancestors and children of a sample, and what ran concurrently."""
+    """The ancestors and children of a sample, and what ran concurrently, as a table."""
     length = max(int(slow.sample["duration_ns"]), 1)
     begin = int(slow.sample["start"].value)
     rows = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse import arguments, files, stacks
 from quantum_pulse.stacks import Frame, Stack
-from quantum_pulse.view import html, icicle, numbers
+from quantum_pulse.view import html, icicle, markdown, numbers
 from quantum_pulse.view.document import Icicle
 
 if TYPE_CHECKING:
@@ -85,9 +85,10 @@ class Flame:
     @property
     def figure(self) -> Chart:
         """The icicle as a matplotlib Figure."""
-        from quantum_pulse.view import icicle_figure
+        from quantum_pulse.view import boxes_figure
 
-        return icicle_figure.draw(self._whole, self._label, is_differential=self._is_differential)
+        chart = icicle.chart(self._whole, is_differential=self._is_differential)
+        return boxes_figure.draw(chart, self._label)
 
     def text(self, format: str = "text") -> str:  # noqa: A002 - as in `Capture.report`
         """Return the icicle in a format.
@@ -115,13 +116,13 @@ class Flame:
         arguments.one_of(format, "format", FORMATS)
         if format == "html":
             block = Icicle(self._whole, self._label, self._is_differential)
-            return f"{html.fragment([block])}<script>{html.asset('icicle.js')}</script>"
+            return f"{html.fragment([block])}<script>{html.script('figure.js')}</script>"
         if format == "folded":
             return stacks.folded(self._stacks)
         if format == "speedscope":
             return stacks.speedscope(self._stacks, self._title)
-        write = icicle.markdown if format == "markdown" else icicle.text
-        return f"{self._label}\n\n{write(self._whole, is_differential=self._is_differential)}"
+        lines = icicle.text(self._whole, is_differential=self._is_differential)
+        return f"{self._label}\n\n{markdown.code(lines) if format == 'markdown' else lines}"
 
     def write(self, path: str | os.PathLike[str], format: str | None = None) -> Path:  # noqa: A002
         """Write the icicle to a file, whole or not at all.

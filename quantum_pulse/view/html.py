@@ -10,7 +10,8 @@ from importlib import resources
 from typing import Final
 
 from quantum_pulse.shown import visible
-from quantum_pulse.view import icicle, svg
+from quantum_pulse.view import boxes, icicle, svg
+from quantum_pulse.view.chart import Boxes
 from quantum_pulse.view.document import (
     Beside,
     Block,
@@ -42,7 +43,21 @@ def asset(name: str) -> str:
 
 def page_style() -> str:
     """The style of reports."""
-    return asset("report.css") + asset("icicle.css")
+    return asset("report.css") + asset("boxes.css")
+
+
+#: What makes charts and tables respond, in the order that their definitions need.
+_SCRIPTS: Final = ("units.js", "tip.js", "boxes.js", "charts.js", "grid.js", "page.js")
+
+
+def definitions() -> str:
+    """The functions that make charts and tables respond, for a script that calls them."""
+    return "\n".join(map(asset, _SCRIPTS))
+
+
+def script(start: str) -> str:
+    """A script by itself: the functions, and the file that starts them; nothing of it is visible to other scripts."""
+    return f'(() => {{\n"use strict";\n{definitions()}\n{asset(start)}}})();'
 
 
 def card(content: Sequence[Block]) -> str:
@@ -76,15 +91,11 @@ def block(content: Block) -> str:
         case Bullets(items, title):
             heading = f"<p>{escape(title)}</p>" if title else ""
             return f'{heading}<ul class="bullets">{"".join(f"<li>{inline(item)}</li>" for item in items)}</ul>'
-        case Figure(chart, label, caption):
-            under = f"<figcaption>{inline(caption)}</figcaption>" if caption else ""
-            # What is wider than the page scrolls by itself; it takes the focus, so that keys can scroll it.
-            return (
-                f'<figure><div class="scroll" role="img" tabindex="0" aria-label="{escape(label)}">'
-                f"{svg.draw(chart)}</div>{under}</figure>"
-            )
+        case Figure():
+            return _figure(content)
         case Icicle(whole, label, is_differential):
-            return icicle.html(whole, label, is_differential=is_differential)
+            chart = icicle.chart(whole, is_differential=is_differential)
+            return block(Figure(chart, label)) if chart.boxes else '<p class="missing">No calls were recorded.</p>'
         case Table():
             return table(content)
         case Fold():
@@ -95,6 +106,18 @@ def block(content: Block) -> str:
             items = "".join(f"<li><dl>{''.join(_term(*pair) for pair in pairs)}</dl></li>" for pairs in entries)
             # Some screen readers ignore a list without bullets, unless it has the role.
             return f'<ul class="entries" role="list">{items}</ul>'
+
+
+def _figure(one: Figure) -> str:
+    chart, caption = one.chart, inline(one.caption)
+    if isinstance(chart, Boxes):
+        return boxes.html(chart, one.label) + (f'<p class="note">{caption}</p>' if caption else "")
+    under = f"<figcaption>{caption}</figcaption>" if caption else ""
+    # What is wider than the page scrolls by itself; it takes the focus, so that keys can scroll it.
+    return (
+        f'<figure><div class="scroll" role="img" tabindex="0" aria-label="{escape(one.label)}">{svg.draw(chart)}</div>'
+        f"{under}</figure>"
+    )
 
 
 def _class(kinds: str) -> str:

@@ -1,15 +1,15 @@
-"""Draw an icicle of calls: SVG that follows the width of the page and its theme, and bars of text for a terminal."""
+"""Lay out an icicle of calls: boxes that `boxes` draws, and bars of text for a terminal."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Final, NamedTuple
 
 from quantum_pulse.shown import visible
 from quantum_pulse.stacks import Frame
 from quantum_pulse.view import numbers
+from quantum_pulse.view.chart import Box, Boxes, Key
 from quantum_pulse.view.widths import width as text_width
 
 #: Frames that are narrower, as a share of all time, are left out.
@@ -19,7 +19,6 @@ _MOST_ROWS: Final = 48
 _MOST_FRAMES: Final = 600
 _MOST_LINES: Final = 40
 _SHORTEST_LINE: Final = 0.005
-ROW_PIXELS: Final = 22
 _BAR: Final = 24
 #: Changes of so many percent have the next stronger colour.
 _CHANGES: Final = (2, 10, 30)
@@ -59,39 +58,28 @@ def _placed(whole: Frame) -> Iterator[Placed]:
         waiting += reversed(inner)
 
 
-def html(whole: Frame, label: str, *, is_differential: bool) -> str:
-    """The icicle as a figure. Where scripts run, frames are zoomed into and searched; see `assets/icicle.js`."""
+def chart(whole: Frame, *, is_differential: bool) -> Boxes:
+    """The icicle as boxes, in ns; the frame around all of them comes first. It has none where there are no calls."""
     found = placed(whole)
-    if not found:
-        return '<p class="missing">No calls were recorded.</p>'
-    rows = max(one.row for one in found) + 1
     prefix = common_prefix([one.frame.name for one in found[1:]])
-    boxes = "".join(_box(one, whole, prefix, is_differential=is_differential) for one in found)
+    scale = whole.total_us * 1000
+    boxes = [
+        Box(
+            one.row,
+            one.left * scale,
+            (one.left + one.width) * scale,
+            one.frame.name.removeprefix(prefix),
+            described(one.frame, whole),
+            shade(one.frame, whole, is_differential=is_differential),
+        )
+        for one in found
+    ]
     legend = (
-        '<span class="key slower"></span>slower than the baseline <span class="key faster"></span>faster'
+        (Key("slower", "slower than the baseline"), Key("faster", "faster"))
         if is_differential
-        else '<span class="key hot"></span>the stronger the colour, the more self time'
+        else (Key("hot", "the stronger the colour, the more self time"),)
     )
-    return (
-        f'<figure class="icicle"><div class="bar" hidden><input type="search" placeholder="Search operations" '
-        f'aria-label="Search operations in the icicle"><button type="button" hidden>Show all</button>'
-        f'<output aria-live="polite"></output></div>'
-        f'<svg class="frames" role="tree" aria-label="{escape(label)}" width="100%" height="{rows * ROW_PIXELS}">'
-        f"{boxes}</svg><figcaption>{escape(label)} {legend}</figcaption></figure>"
-    )
-
-
-def _box(one: Placed, whole: Frame, prefix: str, *, is_differential: bool) -> str:
-    frame = one.frame
-    name = escape(visible(frame.name.removeprefix(prefix)))
-    told = escape(visible(described(frame, whole)))
-    kind = shade(frame, whole, is_differential=is_differential)
-    return (
-        f'<svg class="frame {kind}" role="treeitem" aria-level="{one.row + 1}" aria-label="{told}" x="{one.left:.4%}" '
-        f'y="{one.row * ROW_PIXELS}" width="{one.width:.4%}" height="{ROW_PIXELS - 1}" data-x="{one.left:.6f}" '
-        f'data-w="{one.width:.6f}" data-row="{one.row}"><title>{told}</title><rect width="100%" height="100%"></rect>'
-        f'<text x="5" y="15">{name}</text></svg>'
-    )
+    return Boxes(boxes, 0.0, scale, legend=legend)
 
 
 def common_prefix(names: Sequence[str]) -> str:
@@ -153,11 +141,6 @@ def text(whole: Frame, *, is_differential: bool) -> str:
     head = f"{'':<{width}}  {'':<{_BAR}}  {'  '.join(f'{one:>9}' for one in heads)}"
     more = [f"… and {left} more frames"] if left else []
     return "\n".join([head, *out, *more]) + "\n"
-
-
-def markdown(whole: Frame, *, is_differential: bool) -> str:
-    """`text` as a block of code. No name ends it."""
-    return f"```text\n{text(whole, is_differential=is_differential).replace('```', '` ` `')}```\n"
 
 
 def _lines(whole: Frame, *, is_differential: bool) -> Iterator[tuple[str, ...]]:

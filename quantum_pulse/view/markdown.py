@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quantum_pulse import shown
+from quantum_pulse.view import boxes as drawn
 from quantum_pulse.view import icicle, sparks
+from quantum_pulse.view.chart import Boxes
 from quantum_pulse.view.document import (
     Block,
     Bullets,
     Cell,
     Document,
     Entries,
+    Figure,
     Fold,
     Icicle,
     Name,
@@ -51,7 +54,9 @@ def block(content: Block) -> str:
             heading = f"#### {inline(title)}\n\n" if title else ""
             return heading + "\n".join(f"- {inline(item)}" for item in items)
         case Icicle(whole, _, is_differential):
-            return icicle.markdown(whole, is_differential=is_differential).rstrip()
+            return code(icicle.text(whole, is_differential=is_differential))
+        case Figure(Boxes() as chart, label):
+            return f"{inline(label)}\n\n{code(drawn.text(chart))}"
         case Table():
             return table(content)
         case Fold():
@@ -60,6 +65,11 @@ def block(content: Block) -> str:
             return entries(content)
         case _:
             return ""
+
+
+def code(text: str) -> str:
+    """Lines of text as a block of code, which nothing in them ends."""
+    return f"```text\n{text.rstrip().replace('```', '` ` `')}\n```"
 
 
 def table(content: Table) -> str:

@@ -9,13 +9,13 @@ from html import escape
 from quantum_pulse._version import __version__
 from quantum_pulse.view import html
 from quantum_pulse.view.document import Document, plain
-from quantum_pulse.view.html import asset, inline
+from quantum_pulse.view.html import inline
 
 
 def write(document: Document) -> str:
     """The page. Its content security policy allows its own style and script, by their hashes, and nothing else."""
     style = html.page_style()
-    script = f'(() => {{\n"use strict";\n{asset("grid.js")}\n{asset("report.js")}}})();\n{asset("icicle.js")}'
+    script = html.script("report.js")
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, Final
 
+from quantum_pulse.shown import visible
 from quantum_pulse.view import numbers
 from quantum_pulse.view.chart import (
     Axis,
     CellChart,
     Distribution,
-    FigureChart,
     Interval,
+    Lanes,
     Mark,
     OnScale,
     OverTime,
@@ -36,11 +39,18 @@ _LEFT: Final = 68.0
 _RIGHT: Final = 14.0
 
 
+#: Height of a metric with its name, and of an operation among others.
+_STRIP: Final = 46.0
+_LANE: Final = 18.0
+#: Times as slow as usual from which the next stronger shade begins.
+_SLOWER: Final = (1.3, 2.0, 4.0, 8.0)
+#: A narrower axis in a table has two labels.
+_ROOM_FOR_THREE: Final = 150
 #: Rows of a heat map that can be distinguished in its height.
 _MOST_ROWS: Final = 40
 
 
-def draw(chart: CellChart | FigureChart) -> str:
+def draw(chart: CellChart | Distribution | OverTime | Lanes) -> str:
     """The chart as an SVG element; empty where there is nothing to see."""
     match chart:
         case OnScale():
@@ -59,13 +69,16 @@ def draw(chart: CellChart | FigureChart) -> str:
             return _distribution(chart)
         case OverTime():
             return _over_time(chart)
+        case Lanes():
+            return _lanes(chart)
 
 
 def _axis(scale: LogScale) -> str:
     labels = [tick for tick in scale.ticks() if tick.label]
-    # So narrow a chart has room for three.
-    shown = labels if len(labels) <= 3 else [labels[0], labels[len(labels) // 2], labels[-1]]
+    # So narrow a chart has room for three, or two.
     width = scale.end + scale.start
+    middle = [labels[len(labels) // 2]] if width > _ROOM_FOR_THREE else []
+    shown = labels if len(labels) <= 2 else [labels[0], *middle, labels[-1]]
     text = "".join(_text(tick.position, 11, tick.label, _anchor(tick.position, width)) for tick in shown)
     return (
         f'<svg class="ranges" viewBox="0 0 {width:g} 14" width="{width:g}" height="14" aria-hidden="true">{text}</svg>'
@@ -167,7 +180,9 @@ def _distribution(chart: Distribution) -> str:
     parts += _labels(scale.ticks(), bottom + 17, width)
     parts.append(_text(width - _RIGHT, height - 4, "duration, logarithmic", "end", "faint"))
     parts.append(_text(_LEFT - 8, top - 12, "calls", "end", "faint"))
-    return _svg(width, height, "".join(parts))
+    place = f'data-left="{_LEFT:g}" data-right="{width - _RIGHT:g}" data-top="{top:g}" data-bottom="{bottom:g}"'
+    place += f' data-low="{scale.low:g}" data-high="{scale.high:g}"{_data("edges", _known(edges))}'
+    return _svg(width, height, "".join(parts), f"{place}{_data('calls', _known(calls.tolist()))}")
 
 
 def _marks(scale: LogScale, marks: Sequence[Mark], top: float, bottom: float, width: float) -> list[str]:
@@ -190,7 +205,7 @@ def _marks(scale: LogScale, marks: Sequence[Mark], top: float, bottom: float, wi
 
 def _over_time(chart: OverTime) -> str:
     window_ns, budget, slow = chart.window_ns, chart.budget, chart.slow
-    width, top, map_height, strip_height = 1060.0, 26.0, 210.0, 46.0
+    width, top, map_height = 1060.0, 26.0, 210.0
     heat = _coarse(chart.heat)
     begin = first_ns(heat)
     time = TimeScale(begin, begin + window_ns * len(heat.columns), _LEFT, width - _RIGHT)
@@ -218,20 +233,108 @@ def _over_time(chart: OverTime) -> str:
         x, end_x = (time.at(begin + place * window_ns) for place in slow)
         parts.append(f'<path class="moment" d="M{x:.1f} {top:g}V{top - 5:g}H{end_x:.1f}V{top:g}"/>')
         parts.append(_text(x, top - 9, "slow", "start", "moment"))
-    y = bottom
-    for strip in chart.strips:
-        parts += _strip(strip, y + 22, strip_height - 22, time, begin, window_ns, width)
-        y += strip_height
-    parts.append(_line(_LEFT, y + 6, width - _RIGHT, y + 6, "axis"))
-    for tick in time.ticks():
-        parts.append(_line(tick.position, top, tick.position, y + 6, "grid"))
-    parts += _labels(time.ticks(), y + 22, width)
-    # Where time is, for scripts that let users choose an interval: positions, then Unix time.
-    place = f'data-left="{_LEFT:g}" data-right="{width - _RIGHT:g}" data-top="{top:g}" data-bottom="{y + 6:g}"'
-    place += f' data-begin="{begin}" data-step="{window_ns}" data-columns="{len(heat.columns)}"'
+    parts += _under(chart.strips, bottom, time, begin, window_ns, width)
+    y = bottom + _STRIP * len(chart.strips)
+    place = _placed(time, top, y + 6, window_ns, len(heat.columns), slow)
+    place += f' data-middle="{bottom:g}" data-low="{scale.low:g}" data-high="{scale.high:g}"'
+    place += _data("lines", [[name, _known(values)] for name, values in chart.lines.items()])
+    place += _data("strips", [[strip.name, _known(strip.values)] for strip in chart.strips])
+    # All rows, however few are drawn: distributions are made of them.
+    rows = zip(edges_ns(chart.heat), chart.heat.to_numpy().tolist(), strict=False)
+    place += _data("rows", [[round(edge), _packed(row)] for edge, row in rows])
+    return _svg(width, y + 30, _legend(width) + "".join(parts), place)
+
+
+def _under(
+    strips: Sequence[Strip], top: float, time: TimeScale, begin: int, window_ns: int, width: float, above: float = 26.0
+) -> list[str]:
+    """Strips below `top`, and the axis of time below them, with lines from `above` on."""
+    parts = []
+    y = top
+    for strip in strips:
+        parts += _strip(strip, y + 22, _STRIP - 22, time, begin, window_ns, width)
+        y += _STRIP
+    parts.append(_line(time.start, y + 6, width - _RIGHT, y + 6, "axis"))
+    parts += [_line(tick.position, above, tick.position, y + 6, "grid") for tick in time.ticks()]
+    return parts + _labels(time.ticks(), y + 22, width)
+
+
+def _placed(
+    time: TimeScale, top: float, bottom: float, window_ns: int, columns: int, slow: tuple[int, int] | None
+) -> str:
+    """Where time is, for scripts that let users choose an interval: positions, then Unix time."""
+    place = f'data-left="{time.start:g}" data-right="{time.end:g}" data-top="{top:g}" data-bottom="{bottom:g}"'
+    place += f' data-begin="{time.low}" data-step="{window_ns}" data-columns="{columns}"'
     if slow is not None:
         place += f' data-from="{slow[0]}" data-to="{slow[1]}"'
-    return _svg(width, y + 30, _legend(width) + "".join(parts), place)
+    return place
+
+
+def _lanes(chart: Lanes) -> str:
+    width, top, left = 1060.0, 26.0, 176.0
+    columns = max((len(lane.values) for lane in chart.lanes), default=0)
+    begin, window_ns = chart.begin_ns, chart.window_ns
+    time = TimeScale(begin, begin + window_ns * columns, left, width - _RIGHT)
+    parts, told = [], []
+    y = top
+    for lane in chart.lanes:
+        ratios = chart.ratios(lane)
+        shades = [0 if math.isnan(one) else 1 + sum(one >= limit for limit in _SLOWER) for one in ratios]
+        parts += _row_of_shades(shades, y, time, begin, window_ns)
+        name = visible(lane.name)
+        parts.append(_text(left - 8, y + 13, name if len(name) <= 26 else f"{name[:25]}…", "end", "on"))
+        told.append([name, _known(lane.values), lane.link])
+        y += _LANE
+    if chart.slow is not None:
+        x, end_x = (time.at(begin + place * window_ns) for place in chart.slow)
+        parts.append(f'<path class="moment" d="M{x:.1f} {top:g}V{top - 5:g}H{end_x:.1f}V{top:g}"/>')
+        parts.append(_text(x, top - 9, "slow", "start", "moment"))
+    parts += _under(chart.strips, y, time, begin, window_ns, width, top)
+    bottom = y + _STRIP * len(chart.strips)
+    x = width - _RIGHT
+    legend = [_text(x, 13, "8 times", "end", "on")]
+    x -= 56
+    for shade in range(len(_SLOWER) + 1, 0, -1):
+        x -= 16
+        legend.append(f'<rect class="w{shade}" x="{x:g}" y="3" width="16" height="12"/>')
+    legend.append(_text(x - 6, 13, "p99: usual", "end", "on"))
+    place = _placed(time, top, bottom + 6, window_ns, columns, chart.slow)
+    place += f' data-lane="{_LANE:g}"{_data("lanes", told)}'
+    return _svg(width, bottom + 30, "".join([*parts, *legend]), place)
+
+
+def _data(name: str, value: object) -> str:
+    """An attribute that a script reads, see `assets/charts.js`."""
+    return f' data-{name}="{escape(json.dumps(value, separators=(",", ":")))}"'
+
+
+def _known(values: Sequence[float]) -> list[float | None]:
+    """Three digits of each, None where there is none."""
+    return [None if math.isnan(value) else float(f"{value:.3g}") if value < 1000 else round(value) for value in values]
+
+
+def _packed(counts: Sequence[float]) -> list[float]:
+    """Counts, with runs of zeros as negative numbers: most cells of a heat map are empty."""
+    packed: list[float] = []
+    for is_zero, run in itertools.groupby(counts, lambda count: count == 0):
+        own = list(run)
+        packed += (
+            [-len(own)] if is_zero else [float(f"{count:.3g}") if count != round(count) else count for count in own]
+        )
+    return packed
+
+
+def _row_of_shades(shades: Sequence[int], y: float, time: TimeScale, begin: int, window_ns: int) -> list[str]:
+    """A bar for each run of one shade."""
+    parts = []
+    place = 0
+    for shade, run in itertools.groupby(shades):
+        after = place + len(list(run))
+        if shade:
+            x, end = time.at(begin + place * window_ns), time.at(begin + after * window_ns)
+            parts.append(f'<path class="w{shade}" d="M{x:.1f} {y + 1:g}H{end:.1f}v{_LANE - 2:g}H{x:.1f}Z"/>')
+        place = after
+    return parts
 
 
 def _coarse(heat: pd.DataFrame) -> pd.DataFrame:
@@ -297,9 +400,9 @@ def _strip(
         place = after
     return [
         f'<path class="strip" d="{"".join(bars)}"/>',
-        _line(_LEFT, top + height, width - _RIGHT, top + height, "grid"),
-        _text(_LEFT, top - 6, strip.name, "start", "on"),
-        _text(_LEFT - 8, top + 6, strip.largest, "end"),
+        _line(time.start, top + height, width - _RIGHT, top + height, "grid"),
+        _text(time.start, top - 6, strip.name, "start", "on"),
+        _text(time.start - 8, top + 6, strip.largest, "end"),
     ]
 
 
@@ -338,7 +441,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> str:
     which = f' class="{kind}"' if kind else ""
     place = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text{which} x="{x:.1f}" y="{y:.1f}"{place}>{text.replace("<", "&lt;")}</text>'
+    return f'<text{which} x="{x:.1f}" y="{y:.1f}"{place}>{escape(text)}</text>'
 
 
 def _svg(width: float, height: float, body: str, attributes: str = "") -> str:

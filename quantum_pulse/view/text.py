@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from quantum_pulse.shown import clean, visible
+from quantum_pulse.view import boxes as drawn
 from quantum_pulse.view import icicle, sparks
+from quantum_pulse.view.chart import Boxes
 from quantum_pulse.view.document import (
     Block,
     Bullets,
     Cell,
     Document,
     Entries,
+    Figure,
     Fold,
     Icicle,
     Name,
@@ -58,6 +61,8 @@ def _block(content: Block, room: int) -> str:
             return listing(title, [inline(item) for item in items])
         case Icicle(whole, _, is_differential):
             return icicle.text(whole, is_differential=is_differential).rstrip()
+        case Figure(Boxes() as chart, label):
+            return f"{visible(label)}\n{drawn.text(chart)}"
         case Table():
             return table(content)
         case Fold(title, inner, brief=True):

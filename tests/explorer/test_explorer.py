@@ -83,10 +83,10 @@ def test_budgets_go_by_their_verdict():
     explorer = explore(SLOW_EXCHANGE)
     rows = qp.open(SLOW_EXCHANGE).budgets()
     assert set(rows["verdict"]) == {"kept", "missed", "inconclusive", "too_few"}
-    page = text(explorer).replace("&lt;", "<")
+    page = explorer.widget.page.replace("&lt;", "<")
     for name, row in rows.to_dict("index").items():
-        assert budgets.short(row) in page, name
-    assert len(re.findall(r'<td[^>]*class="[^"]*bad[^"]*"[^>]*>missed, ', explorer.widget.page)) == 2, "those missed"
+        assert f'title="{budgets.details(row)}">{budgets.word(row)}</td>' in page, name
+    assert len(re.findall(r'<td[^>]*class="[^"]*bad[^"]*"[^>]*>missed</td>', explorer.widget.page)) == 2, "those missed"
     page = step(explorer, {"to": number_of(explorer, "Engine.FEED_MESSAGE")})
     assert "budget 200 µs p99 within budget kept calls over budget < 0.1 %" in page.replace("&lt;", "<")
     begin = explorer._model.begin_ns
@@ -121,7 +121,8 @@ def test_a_cell_that_runs_again_goes_on_where_one_was():
     "asked",
     [
         {"to": "op-99999"}, {"to": "op--1"}, {"to": "call-0"}, {"to": "nowhere"}, {"to": 7}, {}, None, "op-1",
-        {"begin": "1"}, {"begin": "9", "end": "3"}, {"begin": "x", "end": "y"}, {"to": "step-1"},
+        {"begin": "1"}, {"low": "1", "high": "2"}, {"to": "op-9", "begin": "1", "end": "2"},
+        {"begin": "9", "end": "3"}, {"begin": "x", "end": "y"}, {"to": "step-1"},
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_refused(asked):

@@ -86,7 +86,8 @@ def test_with_the_mouse(notebook):
 
     page.get_by_role("link", name="call 1", exact=True).click()
     wait_for_title(page, r"^Engine.SUBMIT: [\d.]+ ms")
-    assert "Engine.ORDER" in page.locator(".qp.explorer table").last.inner_text()
+    around = page.locator(".qp.explorer .frame.around")
+    assert around.first.get_attribute("aria-label").startswith("Engine.ORDER: ")
     assert serious(page) == []
     shot(page, "explorer-call")
 
@@ -99,7 +100,9 @@ def test_with_the_mouse(notebook):
 def test_with_the_keyboard_alone(notebook):
     page, *_ = notebook
     page.keyboard.press("Escape")
-    page.locator(".qp.explorer").evaluate("element => element.querySelector('.tools input').focus()")
+    page.locator(".qp.explorer").evaluate(
+        "element => element.querySelector('[placeholder=\"Filter operations\"]').focus()"
+    )
 
     def tab_to(condition, most=60):
         for _ in range(most):
@@ -133,7 +136,7 @@ def test_with_the_keyboard_alone(notebook):
 
 def test_a_cell_that_runs_again_goes_on_where_one_was(notebook):
     page, *_ = notebook
-    page.get_by_role("searchbox").first.fill("")
+    page.get_by_placeholder("Filter operations").fill("")
     page.locator(".qp.explorer table a", has_text="Engine.RISK_VAR").first.click()
     wait_for_title(page, "^Engine.RISK_VAR$")
     page.locator(".jp-CodeCell .cm-content").first.click()
@@ -162,7 +165,7 @@ def test_the_saved_notebook_shows_it_without_a_kernel_and_without_scripts(notebo
     picture = shown.locator("[class^=qp-snapshot]")
     assert picture.is_visible()
     assert "was slow from" in picture.inner_text()
-    assert picture.locator("svg.chart").count() == 2
+    assert picture.locator("svg.chart").count() == 3
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     shown.screenshot(path=SCREENSHOTS / "explorer-saved.png")
 
@@ -199,3 +202,48 @@ def test_the_command_opens_a_notebook_for_a_capture(tmp_path):
 def test_misuse_of_the_command(arguments, why, capsys):
     assert main(["lab", *arguments]) == 2
     assert why in capsys.readouterr().err
+
+
+def test_the_table_fits_beside_the_list_of_files(lab):
+    where, _ = lab
+    with pages(offline=False, viewport={"width": 1280, "height": 1100}) as new_page:
+        page = new_page()
+        run_all(page, where)
+        page.wait_for_selector(".qp.explorer table")
+        if title(page) != "All operations":
+            page.locator(".qp.explorer .trail a").first.click()
+        page.locator(".qp.explorer").get_by_text("was slow from").wait_for()
+        table = page.locator(".qp.explorer .scroll:has(> table[data-kind=grid])")
+        assert table.evaluate("frame => frame.scrollWidth - frame.clientWidth") <= 1, "nothing is out of sight"
+        shot(page, "explorer-1280")
+
+        page.get_by_role("button", name="Flat list").click()
+        table.get_by_role("button", name="p99").click()
+        shown = page.locator(".qp.explorer table tbody tr:visible")
+        values = shown.evaluate_all(
+            "rows => rows.map((row) => Number(row.querySelector('td:nth-child(6)').dataset.order))"
+        )
+        assert values == sorted(values, reverse=True)
+        assert len(values) == 17, "the titles of categories are put away"
+        page.get_by_role("button", name="By category").click()
+
+        page.locator(".qp.explorer h2").focus()
+        page.locator(".qp.explorer").evaluate("root => root.querySelector('.skip').focus()")
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.closest('tbody')?.rows.length > 0"), "the first row has the focus"
+
+
+def test_an_interval_of_all_operations(notebook):
+    page, *_ = notebook
+    chart = page.locator(".qp.explorer svg[data-lanes]")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 90, steps=5)
+    page.mouse.up()
+    wait_for_title(page, r"^All operations from \+\d")
+    page.get_by_role("link", name="call 1", exact=True).click()
+    wait_for_title(page, r"^Engine.FEED_PACKET: \d")
+    assert page.locator(".qp.explorer .frame.call").count() == 1
+    assert serious(page) == []

@@ -80,18 +80,21 @@ def test_clicks_keys_and_a_search_in_the_report(tmp_path):
         page.on("pageerror", lambda error: problems.append(error))
         page.on("console", lambda message: problems.append(message.text))
         page.goto(f"file://{tmp_path}/r.html")
-        frame = page.locator(".icicle .frame")
+        frame = page.locator("#icicle .boxes .frame")
         width = frame.first.bounding_box()["width"]
         assert width > 1000
-        submit = page.locator(".icicle .frame[aria-label^='Engine.SUBMIT']")
+        submit = page.locator("#icicle .boxes .frame[aria-label^='Engine.SUBMIT']")
         submit.click()
         assert submit.bounding_box()["width"] == pytest.approx(width, rel=0.01)
-        assert not page.locator(".icicle .frame[aria-label^='Engine.STORE']").first.is_visible()
+        assert not page.locator("#icicle .boxes .frame[aria-label^='Engine.STORE']").first.is_visible()
         page.keyboard.press("Escape")
         assert submit.bounding_box()["width"] < width
         page.keyboard.press("ArrowDown")
         assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Engine.ORDER:")
-        page.locator(".icicle input").fill("sql")
-        assert "frames" in page.locator(".icicle output").inner_text()
-        assert page.locator(".icicle .frame.faded").count() > page.locator(".icicle .frame:not(.faded)").count()
+        page.locator("#icicle .boxes input").fill("sql")
+        assert "frames" in page.locator("#icicle .boxes output").inner_text()
+        assert (
+            page.locator("#icicle .boxes .frame.faded").count()
+            > page.locator("#icicle .boxes .frame:not(.faded)").count()
+        )
         assert problems == []

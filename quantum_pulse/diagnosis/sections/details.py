@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Slow samples that are listed in a time interval.
 _SAMPLES_A_RANGE: Final = 3
+#: Calls that the waterfall of a slow one shows: a report has many of them.
+_BOXES: Final = 60
 
 
 def build(findings: Findings, links: Links) -> list[Block]:
@@ -144,7 +146,12 @@ def _slowest(findings: Findings, own: Closeup, anchors: Mapping[str, str]) -> li
         failed: Text = "" if error is None or error != error else ["Raised ", Name(str(error))]
         aside = f"at {closeup.since(findings, began)} ({closeup.clock(began)} UTC), thread {sample['thread']}"
         inner: list[Block] = [Paragraph(failed)] if failed else []
-        inner += closeup.surroundings(slow, anchors)
+        # A waterfall takes room: the slowest has one.
+        inner += (
+            closeup.waterfall(slow, anchors, findings.metrics, _BOXES)
+            if place == 1
+            else closeup.surroundings(slow, anchors)
+        )
         blocks.append(Fold(f"{place}. {numbers.duration(sample['duration_ns'])}", inner, kind="small", aside=aside))
     return blocks
 

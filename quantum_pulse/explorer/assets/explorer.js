@@ -1,4 +1,5 @@
 // The explorer in the browser: shows the pages that the kernel writes, and sends the user's steps to it.
+const PATIENCE_MS = 2000;
 function render({ model, el }) {
   const root = document.createElement("div");
   root.className = "qp explorer";
@@ -24,7 +25,22 @@ function render({ model, el }) {
     model.set("tables", structuredClone(tables));
     model.save_changes();
   };
-  const step = (asked) => { save(); model.send(asked); };
+  // Whoever clicks is told if nothing comes of it.
+  let unheard;
+  const say = (text) => { const status = root.querySelector(".busy"); if (status) status.textContent = text; };
+  const step = (asked) => {
+    save();
+    clearTimeout(unheard);
+    unheard = setTimeout(() => {
+      say("No answer from the kernel yet: it is busy, or it has ended. After a restart, run the cell again.");
+    }, PATIENCE_MS);
+    model.send(asked);
+  };
+  const heard = () => { clearTimeout(unheard); };
+  model.on("change:heard", heard);
+  const copy = async (text) => {
+    try { await navigator.clipboard.writeText(text); say("Copied."); } catch { say(text); }
+  };
   const active = () => el.getRootNode().activeElement ?? document.activeElement;
 
   let visit;
@@ -40,6 +56,7 @@ function render({ model, el }) {
     root.querySelectorAll("table[data-kind=grid]").forEach((table) => {
       grid(table, (tables[`${place} / ${table.caption.textContent}`] ??= {}));
     });
+    enliven(root);
     root.querySelectorAll("svg.chart[data-begin]").forEach((chart) => {
       chooser(chart, BigInt(model.get("begin")), choice, step);
     });
@@ -58,7 +75,14 @@ function render({ model, el }) {
 
   root.addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='#']");
+    if (link?.classList.contains("skip")) {
+      event.preventDefault();
+      root.querySelector("table[data-kind=grid] tbody tr[tabindex='0']")?.focus();
+      return;
+    }
     if (link) { event.preventDefault(); step({ to: link.getAttribute("href").slice(1) }); return; }
+    const copied = event.target.closest("button.copy");
+    if (copied) { copy(copied.dataset.code); return; }
     if (event.target.closest("button.back")) step({ to: "back" });
   });
   root.addEventListener("keydown", (event) => {
@@ -67,11 +91,13 @@ function render({ model, el }) {
       if (back && !back.disabled) { event.preventDefault(); step({ to: "back" }); }
     }
   });
+  root.addEventListener("qp-choose", (event) => step(event.detail));
+  root.addEventListener("qp-open", (event) => step({ to: event.detail }));
   for (const kind of ["click", "input", "keyup"]) {
     root.addEventListener(kind, () => { clearTimeout(saving); saving = setTimeout(save, 400); });
   }
   show();
-  return () => { removeEventListener("keydown", guard, true); clearTimeout(saving); model.off("change:page", soon); model.off("change:visit", soon); };
+  return () => { removeEventListener("keydown", guard, true); clearTimeout(saving); clearTimeout(unheard); model.off("change:heard", heard); model.off("change:page", soon); model.off("change:visit", soon); };
 }
 
 // The element that has the focus, so that it is found again in a refined page.
@@ -125,19 +151,20 @@ function chooser(chart, origin, choice, step) {
   };
   const update = () => {
     const [low, high] = chosen();
-    Object.assign(choice, { from: from.value, to: to.value });
     mark.setAttribute("x", at(low));
     mark.setAttribute("width", at(high) - at(low));
     from.setAttribute("aria-valuetext", said(Number(from.value)));
     to.setAttribute("aria-valuetext", said(Number(to.value)));
+    chart.dispatchEvent(new CustomEvent("qp-brush", { detail: [low, high] }));
     go.textContent = `Show ${said(low)} to ${said(high)}`;
   };
   const look = () => {
     const [low, high] = chosen();
     step({ begin: String(moment(low)), end: String(moment(high)) });
   };
-  from.addEventListener("input", update);
-  to.addEventListener("input", update);
+  const choose = () => { Object.assign(choice, { from: from.value, to: to.value }); update(); };
+  from.addEventListener("input", choose);
+  to.addEventListener("input", choose);
   go.addEventListener("click", look);
   tools.append(hint, from, to, go);
   chart.closest("figure").append(tools);
@@ -160,7 +187,7 @@ function chooser(chart, origin, choice, step) {
     const now = columnOf(event);
     from.value = Math.floor(Math.min(start, now));
     to.value = Math.ceil(Math.max(start, now));
-    update();
+    choose();
   });
   chart.addEventListener("pointerup", (event) => {
     if (start === null) return;

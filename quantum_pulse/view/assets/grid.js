@@ -1,23 +1,34 @@
 // Sorting, filtering and folding of a table, with the keys of a tree grid. The page is complete without it.
-const level = (row) => Number(row.dataset.level);
-const childrenOf = (rows, row) => {
-  const found = [];
-  for (let place = rows.indexOf(row) + 1; place < rows.length && level(rows[place]) > level(row); place++) {
-    found.push(rows[place]);
-  }
-  return found;
-};
-
 // `memory` is an object that outlives the table: folding, filter and sorting are kept when the table is rebuilt.
 function grid(table, memory = {}) {
   const body = table.tBodies[0];
   const rows = () => [...body.rows];
+  // In a flat list the titles of groups are put away, and what was in them is sorted over all.
+  const grouped = rows();
+  const titles = grouped.filter((row) => row.classList.contains("group"));
+  let flat = Boolean(memory.flat) && titles.length > 0;
+  const level = (row) => (flat ? 1 : Number(row.dataset.level));
+  const childrenOf = (all, row) => {
+    const found = [];
+    for (let place = all.indexOf(row) + 1; place < all.length && level(all[place]) > level(row); place++) found.push(all[place]);
+    return found;
+  };
   const nameOf = (row) => row.cells[0].textContent;
   const closed = new Set(rows().filter((row) => memory.closed?.includes(nameOf(row))));
   let wanted = memory.wanted ?? "";
   const parents = new Set(rows().filter((row, place, all) => all[place + 1] && level(all[place + 1]) > level(row)));
   const nested = parents.size > 0;
 
+  const regroup = () => {
+    memory.flat = flat;
+    body.replaceChildren(...grouped.filter((row) => !flat || !titles.includes(row)));
+    table.classList.toggle("flat", flat);
+    table.setAttribute("role", nested && !flat ? "treegrid" : "grid");
+    rows().forEach((row) => {
+      row.tabIndex = -1;
+      if (nested && !flat) row.setAttribute("aria-level", String(level(row))); else row.removeAttribute("aria-level");
+    });
+  };
   const show = () => {
     memory.closed = [...closed].map(nameOf);
     memory.wanted = wanted;
@@ -34,7 +45,7 @@ function grid(table, memory = {}) {
       }
     }
     const hidden = new Set();
-    for (const row of closed) childrenOf(all, row).forEach((one) => hidden.add(one));
+    for (const row of flat ? [] : closed) childrenOf(all, row).forEach((one) => hidden.add(one));
     for (const row of all) {
       row.hidden = (wanted && !hits.has(row)) || (!wanted && hidden.has(row));
       if (parents.has(row)) row.setAttribute("aria-expanded", String(Boolean(wanted) || !closed.has(row)));
@@ -53,8 +64,7 @@ function grid(table, memory = {}) {
     if (parents.has(row)) { if (close) closed.add(row); else closed.delete(row); show(); }
   };
 
-  table.setAttribute("role", nested ? "treegrid" : "grid");
-  rows().forEach((row) => { row.tabIndex = -1; if (nested) row.setAttribute("aria-level", String(level(row))); });
+  regroup();
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr");
     if (row && parents.has(row) && !event.target.closest("a")) { fold(row, !closed.has(row)); move(row); }
@@ -132,6 +142,20 @@ function grid(table, memory = {}) {
     input.value = wanted;
     input.addEventListener("input", () => { wanted = input.value.trim().toLowerCase(); show(); });
     tools.append(input);
+    if (titles.length) {
+      const button = document.createElement("button");
+      button.type = "button";
+      const name = () => { button.textContent = flat ? "By category" : "Flat list"; };
+      name();
+      button.addEventListener("click", () => {
+        flat = !flat;
+        name();
+        regroup();
+        if (memory.sorted) sort(...memory.sorted);
+        show();
+      });
+      tools.append(button);
+    }
     if (nested) {
       for (const [text, close] of [["Collapse all", true], ["Expand all", false]]) {
         const button = document.createElement("button");

@@ -1,5 +1,7 @@
 // Behaviour of a report's page beyond its tables.
 document.querySelectorAll("table[data-kind=grid]").forEach((table) => grid(table));
+enliven(document.body);
+document.addEventListener("qp-open", (event) => { location.hash = event.detail; });
 
 // Browsers open the fold that a link points into; this does it for older ones.
 const reveal = () => {
