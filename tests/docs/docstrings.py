@@ -79,7 +79,7 @@ def _undocumented(owner: type) -> list[str]:
         for names_of_one, *_ in get_doc_object(base)["Attributes"]
         for one in names_of_one.split(",")
     }
-    return [name for name in dict.fromkeys(names) if not name.startswith("_") and name not in known | face.INTERNAL]
+    return [name for name in dict.fromkeys(names) if not name.startswith("_") and name not in known]
 
 
 def main() -> int:
