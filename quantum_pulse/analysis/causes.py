@@ -37,7 +37,7 @@ LEAST_WITHOUT: Final = 0.02
 LEAST_MORE: Final = 0.15
 LEAST_PART: Final = 0.3
 MANY_TIMES: Final = 2.0
-#: Self time is waiting if at least this share of its excess was not on a CPU.
+#: Self time is waiting if at least this share of its excess was not on a CPU, and computing otherwise.
 LEAST_WAITING: Final = 0.5
 #: Calls up to this quantile are ordinary ones.
 ORDINARY: Final = 0.75
@@ -63,6 +63,7 @@ KINDS: Final = (
     "error",
     "child",
     "waiting",
+    "computing",
 )
 ALMOST: Final = 0.9
 #: Repetitions of the bootstrap, and intervals of time that it draws.
@@ -130,7 +131,7 @@ class Causes:
 
         - ``cause``, ``kind``: its name, and one of "attribute", "attributes", "garbage collection",
           "throttling", "run queue", "memory", "start-up", "burst", "concurrent", "event loop",
-          "error", "child" and "waiting";
+          "error", "child", "waiting" and "computing";
         - ``share_of_excess``: of the time by which the slow calls exceed a typical call; the shares
           add up to 1;
         - ``ci_low``, ``ci_high``: the 95 % interval of the share;
@@ -497,7 +498,11 @@ def _mechanisms(tested: _Tested, left: Floats, alpha: float) -> list[_Cause]:
     typical = _typical(known, slow, times)
     usual = typical / max(float(typical.sum()), 1.0)
     runs = known.counts.to_numpy(float)
-    is_more = runs[slow].mean(axis=0) > MANY_TIMES * np.maximum(_typical(known, slow, runs), 1.0)
+    # Larger requests have more of everything: what counts is that one operation runs more often while the rest does not
+    # take longer.
+    rest_of = times[slow].mean(axis=0).sum() - times[slow].mean(axis=0)
+    grown = np.maximum(rest_of / np.maximum(typical.sum() - typical, 1.0), 1.0)
+    is_more = runs[slow].mean(axis=0) > MANY_TIMES * grown * np.maximum(_typical(known, slow, runs), 1.0)
     more = np.maximum(times[slow] - typical, 0.0)
     portion = more / np.maximum(more.sum(axis=1), 1.0)[:, None]
     rest = left[known.examined][slow]
@@ -507,7 +512,8 @@ def _mechanisms(tested: _Tested, left: Floats, alpha: float) -> list[_Cause]:
     spread = _resampled(portion, rest)
     found = []
     for place in np.argsort(-own).tolist():
-        bound = usual[place] + max(LEAST_MORE, LEAST_PART * (1 - usual[place]))
+        missing = 1 - usual[place]
+        bound = usual[place] + max(min(LEAST_MORE, missing / 2), LEAST_PART * missing)
         # That it runs so much more often is enough: in calls that are just slower it would not.
         bound = LEAST_SHARE if is_more[place] else bound
         p_value = (1 + int((spread[:, place] <= bound).sum())) / (len(spread) + 1)
@@ -575,10 +581,11 @@ def _mechanism(
     waited = np.clip(np.nan_to_num(durations - on_cpu), 0, times)
     more_waiting = float(waited[slow].mean() - _typical(known, slow, waited[:, None])[0])
     share = more_waiting / max(float(times[slow].mean()) - usual, 1.0)
-    if share < LEAST_WAITING:
-        return None
-    evidence = f"{100 * min(share, 1.0):.0f} % of the excess of its self time was not on a CPU"
-    return _Cause("waiting outside of calls", "waiting", explained * min(share, 1.0), p_value, without, evidence, calls)
+    share = min(max(share, 0.0), 1.0)
+    kind, where = ("waiting", "not on a CPU") if share >= LEAST_WAITING else ("computing", "on a CPU")
+    part = max(share, 1 - share)
+    evidence = f"{100 * part:.0f} % of the excess of its self time was {where}"
+    return _Cause(f"{kind} outside of calls", kind, explained * part, p_value, without, evidence, calls)
 
 
 # ---- the table ------------------------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ _METRICS: Final = (
     ("major_faults", "memory", "page faults that read from disk", 0.0),
     ("pressure_io_us", "memory", "waiting for disks", 0.1),
 )
+#: A metric is high in an interval that has so many times the value of quiet ones, the lower quartile.
+_HIGH: Final = 1.2
 #: Calls that enclose each other, as far as they are followed.
 _DEEPEST: Final = 8
 _COLUMNS: Final = ("start", "duration_ns", "span", "parent", "thread", "process", "weight", "error", "cpu_ns")
@@ -315,7 +317,7 @@ def _of_metrics(source: Source, calls: pd.DataFrame) -> Iterator[Condition]:
             length = rows["interval_ns"].to_numpy(np.int64)
             value = rows[metric].fillna(0).to_numpy(np.float64)
             value = value * 1000 / length if metric.endswith("_us") else value
-            is_high = value > max(least, 2 * float(np.median(value)))
+            is_high = value > max(least, _HIGH * float(np.quantile(value, 0.25)))
             own = np.flatnonzero(calls["process"].to_numpy() == process)
             times = calls["start"].to_numpy(np.int64)[own]
             place = np.searchsorted(end, times)

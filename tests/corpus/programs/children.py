@@ -44,7 +44,7 @@ def many_queries(run: Run) -> None:
                         run.query()
 
 
-@program("work outside of children", cause("child: Service.REQUEST"))
+@program("work outside of children", cause("child: Service.REQUEST", "computing"))
 def own_work(run: Run) -> None:
     for call in run.calls():
         with request(call):
