@@ -16,6 +16,7 @@ def pid_of(capture):
     while time.monotonic() < give_up:
         pid = place.agent_pid()
         if pid is not None:
+            assert pid != os.getpid(), "a thread of the tests writes this capture"
             return pid
         time.sleep(0.005)
     raise AssertionError(f"no agent serves {capture}")

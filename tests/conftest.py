@@ -50,6 +50,8 @@ IN_BROWSERS = ("explorer/test_lab.py", "notebook/test_corpus.py", "notebook/test
 #: Those that record only to have something to read. A thread of theirs writes it, so that no process has to be started
 #: for each recording, which imports pyarrow; the tests of `recorder`, `agent` and `faults` are about that process.
 READERS = ("analysis", "diagnosis", "explorer/test_explorer.py", "export", "facade", "reading", "view")
+#: Of those, what stops or kills the agent, which must not be the process of the tests.
+WITH_AGENTS = ("reading/test_unfinished.py",)
 READING = "reading"
 CORES = ("quantum_pulse.core._native", "quantum_pulse.core.pure")
 
@@ -66,7 +68,8 @@ def _marks(path):
         return any(path.is_relative_to(HERE / place) for place in places)
 
     marked = {"alone": ALONE, "thorough": THOROUGH, "browser": IN_BROWSERS, READING: READERS}
-    return {name for name, places in marked.items() if is_in(places)}
+    found = {name for name, places in marked.items() if is_in(places)}
+    return found - {READING} if is_in(WITH_AGENTS) else found
 
 
 def pytest_configure():
