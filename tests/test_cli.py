@@ -237,7 +237,7 @@ def test_the_table_can_be_sorted_cut_and_grouped(tmp_path, script, capsys):
     [
         (["stats", ""], "quantum-pulse: the path of a capture is empty; it must be a path, such as 'captures/monday'"),
         (["stats", "x", "--top", "0"], "argument --top: must be a whole number of at least 1, not '0'; see"),
-        (["nonsense"], "there is no 'nonsense'; choose from demo"),
+        (["xyzzy"], "there is no 'xyzzy'; choose from demo"),
         (["run", ""], "quantum-pulse: run: there is no script ''"),
         (["run", "-m", ""], "quantum-pulse: run: there is no module ''"),
         (["run", "--into", "", "job.py"], "quantum-pulse: --into is empty"),

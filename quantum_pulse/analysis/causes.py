@@ -30,13 +30,15 @@ LEAST_SHARE: Final = 0.1
 #: A circumstance makes calls slow at least so many times as often as they are without it.
 LEAST_RATIO: Final = 2.0
 #: Calls with and without a circumstance that it takes to judge it, and the share of calls that may lack it at least.
-FEWEST_CALLS: Final = 10
+FEWEST_CALLS: Final = 5
 LEAST_WITHOUT: Final = 0.02
 #: A child stands out if its share of the excess is above its share of ordinary calls by so much, and by this part of
 #: what is missing to all of it; or if it runs so many times as often.
 LEAST_MORE: Final = 0.15
 LEAST_PART: Final = 0.3
 MANY_TIMES: Final = 2.0
+#: The rest of a call is at least this share of it: what is shorter grows many times by chance.
+LEAST_REST: Final = 0.2
 #: Self time is waiting if at least this share of its excess was not on a CPU, and computing otherwise.
 LEAST_WAITING: Final = 0.5
 #: Calls up to this quantile are ordinary ones.
@@ -154,9 +156,9 @@ class Causes:
     Examples
     --------
     >>> capture = qp.sample("slow_exchange")
-    >>> causes = capture.why(capture.operations.Engine.SUBMIT, quantile=0.9)
-    >>> round(causes.table["share_of_excess"].sum(), 6)
-    1.0
+    >>> causes = capture.why(capture.operations.Engine.STORE)
+    >>> causes.table["cause"].tolist()
+    ['Engine.LEDGER_LOCK', 'unexplained']
     """
 
     table: pd.DataFrame
@@ -197,9 +199,9 @@ class Causes:
         Examples
         --------
         >>> capture = qp.sample("slow_exchange")
-        >>> causes = capture.why(capture.operations.Engine.SUBMIT, quantile=0.9)
+        >>> causes = capture.why(capture.operations.Engine.STORE)
         >>> causes.examples()["operation"].unique().tolist()
-        ['Engine.SUBMIT']
+        ['Engine.STORE']
         """
         names = list(self.found["cause"])
         if isinstance(cause, int) and not isinstance(cause, bool) and -len(names) <= cause < len(names):
@@ -501,7 +503,8 @@ def _mechanisms(tested: _Tested, left: Floats, alpha: float) -> list[_Cause]:
     # Larger requests have more of everything: what counts is that one operation runs more often while the rest does not
     # take longer.
     rest_of = times[slow].mean(axis=0).sum() - times[slow].mean(axis=0)
-    grown = np.maximum(rest_of / np.maximum(typical.sum() - typical, 1.0), 1.0)
+    usual_rest = np.maximum(typical.sum() - typical, LEAST_REST * typical.sum())
+    grown = np.maximum(rest_of / np.maximum(usual_rest, 1.0), 1.0)
     is_more = runs[slow].mean(axis=0) > MANY_TIMES * grown * np.maximum(_typical(known, slow, runs), 1.0)
     more = np.maximum(times[slow] - typical, 0.0)
     portion = more / np.maximum(more.sum(axis=1), 1.0)[:, None]

@@ -59,9 +59,9 @@ def test_the_evidence_of_a_comparison_is_of_the_same_calls(day):
     capture, other = qp.open(day("aa")), qp.open(day("bb"))
     found = capture.compare(other, where={"error": "KeyError"}, start="1h", end="2h")
     chosen = capture.stats(where={"error": "KeyError"}, start="1h", end="2h")["count"].sum()
-    assert [one["count"].sum() for one in found.evidence.calls()] == [chosen, chosen]
-    assert [one["count"].sum() for one in found.evidence.requests()] == [chosen, chosen]
-    (run,) = found.evidence.nested()[1]
+    assert [one["count"].sum() for one in found._evidence.calls()] == [chosen, chosen]
+    assert [one["count"].sum() for one in found._evidence.requests()] == [chosen, chosen]
+    (run,) = found._evidence.nested()[1]
     assert sum(len(calls.start) for calls in run.values()) == chosen
 
 

@@ -10,13 +10,13 @@ import pytest
 import quantum_pulse as qp
 
 
-class Api(qp.Operation):
+class Planted(qp.Operation):
     REQUEST = qp.op("One request", attributes={"tenant": str, "size": str})
     QUERY = qp.op("A query")
     LOAD = qp.op("What a miss of the cache takes")
 
 
-class Side(qp.Operation):
+class Beside(qp.Operation):
     REBUILD = qp.op("Something beside")
 
 
@@ -29,34 +29,34 @@ def sleep_ms(length):
 
 def slow_tenant(chance):
     tenant = chance.choice("abcdefgh")
-    with Api.REQUEST(tenant=tenant, size="s"), Api.QUERY:
+    with Planted.REQUEST(tenant=tenant, size="s"), Planted.QUERY:
         sleep_ms(20 if tenant == "c" and chance.random() < 0.3 else 0.3)
 
 
 def slow_tenant_with_large_orders(chance):
     tenant, size = chance.choice("abcdefgh"), chance.choice("sml")
-    with Api.REQUEST(tenant=tenant, size=size), Api.QUERY:
+    with Planted.REQUEST(tenant=tenant, size=size), Planted.QUERY:
         sleep_ms(20 if (tenant, size) == ("c", "l") else 0.3)
 
 
 def cache_misses(chance):
-    with Api.REQUEST(tenant=chance.choice("abcdefgh"), size="s"):
-        with Api.QUERY:
+    with Planted.REQUEST(tenant=chance.choice("abcdefgh"), size="s"):
+        with Planted.QUERY:
             sleep_ms(0.3)
         if chance.random() < 0.03:
-            with Api.LOAD:
+            with Planted.LOAD:
                 sleep_ms(20)
 
 
 def many_queries(chance):
-    with Api.REQUEST(tenant=chance.choice("abcdefgh"), size="s"):
+    with Planted.REQUEST(tenant=chance.choice("abcdefgh"), size="s"):
         for _ in range(40 if chance.random() < 0.03 else 1):
-            with Api.QUERY:
+            with Planted.QUERY:
                 sleep_ms(0.5)
 
 
 def collections(chance, held=[[{} for _ in range(300)] for _ in range(1500)]):  # noqa: B006 - garbage to look at
-    with Api.REQUEST(tenant=chance.choice("abcdefgh"), size="s"):
+    with Planted.REQUEST(tenant=chance.choice("abcdefgh"), size="s"):
         sleep_ms(0.3)
         if chance.random() < 0.02:
             gc.collect()
@@ -64,7 +64,7 @@ def collections(chance, held=[[{} for _ in range(300)] for _ in range(1500)]):  
 
 def timeouts(chance):
     try:
-        with Api.REQUEST(tenant=chance.choice("abcdefgh"), size="s"):
+        with Planted.REQUEST(tenant=chance.choice("abcdefgh"), size="s"):
             sleep_ms(0.3)
             if chance.random() < 0.04:
                 sleep_ms(25)
@@ -77,7 +77,7 @@ def first_calls():
     seen = iter(range(CALLS))
 
     def call(chance):
-        with Api.REQUEST(tenant=chance.choice("abcdefgh"), size="s"):
+        with Planted.REQUEST(tenant=chance.choice("abcdefgh"), size="s"):
             sleep_ms(30 if next(seen) < 20 else 0.3)
 
     return call
@@ -88,15 +88,15 @@ def lock_that_a_rebuild_holds(path):
 
     def rebuild():
         chance = random.Random(2)
-        while not is_over.wait(chance.expovariate(20)):
-            with lock, Side.REBUILD:
+        while not is_over.wait(chance.expovariate(40)):
+            with lock, Beside.REBUILD:
                 sleep_ms(25)
 
     with qp.record(path):
         beside = threading.Thread(target=rebuild)
         beside.start()
         for _ in range(CALLS):
-            with Api.REQUEST(tenant="a", size="s"), lock:
+            with Planted.REQUEST(tenant="a", size="s"), lock:
                 sleep_ms(0.3)
         is_over.set()
         beside.join()
@@ -115,15 +115,15 @@ def recorded(path, call):
     [
         (slow_tenant, "tenant=c", "attribute"),
         (slow_tenant_with_large_orders, {"tenant=c", "size=l"}, "attributes"),
-        (cache_misses, "Api.LOAD", "child"),
-        (many_queries, "Api.QUERY", "child"),
+        (cache_misses, "Planted.LOAD", "child"),
+        (many_queries, "Planted.QUERY", "child"),
         (collections, "garbage collection", "garbage collection"),
         (timeouts, "the call failed", "error"),
         (first_calls(), "the first 30 calls", "start-up"),
     ],
 )
 def test_what_was_planted_comes_first(tmp_path, call, cause, kind):
-    causes = recorded(tmp_path / "capture", call).why(Api.REQUEST)
+    causes = recorded(tmp_path / "capture", call).why(Planted.REQUEST)
     first = causes.table.iloc[0]
     named = set(first["cause"].split(", ")) if isinstance(cause, set) else first["cause"]
     assert (named, first["kind"]) == (cause, kind), causes
@@ -131,25 +131,25 @@ def test_what_was_planted_comes_first(tmp_path, call, cause, kind):
     assert first["quantile_without_us"] < causes.threshold_us
     assert causes.table["share_of_excess"].sum() == pytest.approx(1)
     shown = causes.examples()
-    assert (shown["operation"] == "Api.REQUEST").all()
+    assert (shown["operation"] == "Planted.REQUEST").all()
     assert (shown["duration_ns"] > causes.threshold_us * 1000).all()
 
 
 def test_what_runs_beside_slow_calls(tmp_path):
     lock_that_a_rebuild_holds(tmp_path / "capture")
-    first = qp.open(tmp_path / "capture").why(Api.REQUEST).table.iloc[0]
-    assert (first["cause"], first["kind"]) == ("Side.REBUILD", "concurrent")
+    first = qp.open(tmp_path / "capture").why(Planted.REQUEST).table.iloc[0]
+    assert (first["cause"], first["kind"]) == ("Beside.REBUILD", "concurrent")
 
 
 def test_calls_that_are_all_alike_have_no_cause(tmp_path):
     def call(chance):
         length = chance.lognormvariate(0, 0.8)
-        with Api.REQUEST(tenant=chance.choice("abcdefgh"), size=chance.choice("sml")):
+        with Planted.REQUEST(tenant=chance.choice("abcdefgh"), size=chance.choice("sml")):
             sleep_ms(0.2 * length)
-            with Api.QUERY:
+            with Planted.QUERY:
                 sleep_ms(0.4 * length)
 
-    causes = recorded(tmp_path / "capture", call).why(Api.REQUEST, alpha=0.001)
+    causes = recorded(tmp_path / "capture", call).why(Planted.REQUEST, alpha=0.001)
     assert causes.found.empty, causes
     assert causes.table["cause"].tolist() == ["unexplained"]
     assert "Nothing stands out" in causes.summary
@@ -157,20 +157,20 @@ def test_calls_that_are_all_alike_have_no_cause(tmp_path):
 
 def test_a_part_of_the_calls(tmp_path):
     capture = recorded(tmp_path / "capture", slow_tenant)
-    assert capture.why(Api.REQUEST, where={"tenant": "c"}).calls < 0.2 * CALLS
-    with pytest.raises(ValueError, match=r"no call of Api\.LOAD is among those selected"):
-        capture.why(Api.LOAD)
+    assert capture.why(Planted.REQUEST, where={"tenant": "c"}).calls < 0.2 * CALLS
+    with pytest.raises(ValueError, match=r"no call of Planted\.LOAD is among those selected"):
+        capture.why(Planted.LOAD)
     with pytest.raises(ValueError, match="quantile"):
-        capture.why(Api.REQUEST, quantile=1.5)
-    with pytest.raises(TypeError, match=r"Api\.REQUEST"):
-        capture.why("Api.REQUEST")
-    causes = capture.why(Api.REQUEST)
+        capture.why(Planted.REQUEST, quantile=1.5)
+    with pytest.raises(TypeError, match=r"Planted\.REQUEST"):
+        capture.why("Planted.REQUEST")
+    causes = capture.why(Planted.REQUEST)
     with pytest.raises(KeyError, match="tenant=c"):
         causes.examples("tenant=x")
 
 
 def test_it_shows_itself(tmp_path):
-    causes = recorded(tmp_path / "capture", slow_tenant).why(Api.REQUEST)
+    causes = recorded(tmp_path / "capture", slow_tenant).why(Planted.REQUEST)
     assert "goes with tenant=c" in repr(causes)
     assert "<table" in causes._repr_html_()
     assert causes.found["cause"].tolist() == ["tenant=c"]
@@ -179,7 +179,7 @@ def test_it_shows_itself(tmp_path):
 def test_few_calls_are_not_explained(tmp_path):
     with qp.record(tmp_path / "capture"):
         for _ in range(20):
-            with Api.REQUEST(tenant="a", size="s"):
+            with Planted.REQUEST(tenant="a", size="s"):
                 pass
-    causes = qp.open(tmp_path / "capture").why(Api.REQUEST)
+    causes = qp.open(tmp_path / "capture").why(Planted.REQUEST)
     assert causes.table["share_of_excess"].tolist() == [1.0]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import quantum_pulse as qp
+from quantum_pulse.agent import parts
 from quantum_pulse.diagnosis import budgets as budget_checks
 from quantum_pulse.operations import Category, Definition
 from quantum_pulse.reading import budgets as counting
@@ -156,9 +157,11 @@ def test_what_is_no_time_is_no_budget(write_capture, no_time):  # noqa: F811 - t
 
 
 def test_what_an_older_version_wrote_is_for_the_p99(write_capture, monkeypatch):  # noqa: F811 - the fixture
-    plain = Definition.plain
+    plain = parts.plain_definition
     monkeypatch.setattr(
-        Definition, "plain", lambda self: {key: value for key, value in plain(self).items() if key != "budget_quantile"}
+        parts,
+        "plain_definition",
+        lambda one: {key: value for key, value in plain(one).items() if key != "budget_quantile"},
     )
     path = write_capture([[{"duration": 1, "operation": 1}] * 500])
     monkeypatch.undo()
