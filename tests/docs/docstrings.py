@@ -23,7 +23,7 @@ NOT_CHECKED = {
     "SA01": "not everything has a relative",
 }
 #: Nobody but the package makes instances of other classes, so these describe attributes in place of parameters.
-MADE_BY_USERS = (qp.Category, qp.History, qp.PausableTimer, qp.op)
+MADE_BY_USERS = (qp.Alert, qp.Category, qp.History, qp.PausableTimer, qp.SLO, qp.op)
 
 
 def problems() -> list[str]:
