@@ -75,7 +75,7 @@ class Alert(_Rule):
         The share of calls that may fail, from 0 to 1.
     expect_every_s : float, optional
         Fire when nothing has ended for so many seconds.
-    for_s : float, default 60
+    for_s : float, default 60.0
         The window that is looked at, in seconds: a rule fires when the calls in it exceed the limit
         by more than chance explains, and recovers when they are well below it for as long.
     severity : {"critical", "warning", "info"}, default "critical"
