@@ -51,6 +51,9 @@ class Category(NamedTuple):
         A CSS colour. By default the view chooses one.
     priority : int, default 3
         Its rank; 1 comes first.
+    budget_us : float, optional
+        The time that a call of its operations may take, in microseconds, where an operation does not
+        declare a budget of its own.
 
     See Also
     --------
@@ -69,6 +72,7 @@ class Category(NamedTuple):
     description: str = ""
     colour: str | None = None
     priority: int = DEFAULT_PRIORITY
+    budget_us: float | None = None
 
 
 class Definition(NamedTuple):
@@ -167,7 +171,7 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
     priority : int, default 3
         Its rank, 1 for the most important.
     budget_us : float, optional
-        The time that a call may take, in microseconds.
+        The time that a call may take, in microseconds; by default that of its category, if it has one.
     budget_quantile : float, default 0.99
         The share of calls that must keep the budget: 0.99 if the p99 must.
     detail : bool, default False
@@ -246,12 +250,7 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
             _check_category(category)
         if not isinstance(priority, int) or isinstance(priority, bool):
             raise DefinitionError(f"op(): priority must be an integer, 1 for the most important, not {priority!r}")
-        if budget_us is not None and (isinstance(budget_us, bool) or not isinstance(budget_us, int | float)):
-            raise DefinitionError(f"op(): budget_us must be a number of microseconds, not {budget_us!r}")
-        if budget_us is not None and not budget_us > 0:
-            raise DefinitionError(f"op(): budget_us must be more than 0, not {budget_us!r}")
-        if budget_us is not None and budget_us > LARGEST_BUDGET_US:
-            raise DefinitionError(f"op(): budget_us must be at most {LARGEST_BUDGET_US:g}, which is thirty years")
+        _check_budget("op", budget_us)
         if not isinstance(budget_quantile, float) or not 1e-6 <= budget_quantile <= 1 - 1e-6:
             raise DefinitionError(
                 f"op(): budget_quantile must be between 0 and 1, as 0.99 for the p99, not {budget_quantile!r}"
@@ -292,7 +291,19 @@ class op:  # noqa: N801 - reads as a keyword in the body of an enum
         return f"op({self.description!r}, {options}{''.join(more)})"
 
 
+def _check_budget(where: str, budget_us: Any) -> None:
+    if budget_us is None:
+        return
+    if isinstance(budget_us, bool) or not isinstance(budget_us, int | float):
+        raise DefinitionError(f"{where}(): budget_us must be a number of microseconds, not {budget_us!r}")
+    if not budget_us > 0:
+        raise DefinitionError(f"{where}(): budget_us must be more than 0, not {budget_us!r}")
+    if budget_us > LARGEST_BUDGET_US:
+        raise DefinitionError(f"{where}(): budget_us must be at most {LARGEST_BUDGET_US:g}, which is thirty years")
+
+
 def _check_category(category: Category) -> None:
+    _check_budget("Category", category.budget_us)
     for name in ("name", "description", "colour"):
         text = getattr(category, name)
         if not isinstance(text, str) and not (name == "colour" and text is None):
@@ -542,7 +553,7 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
             description=writable(spec.description),
             category=category._replace(name=writable(category.name), description=writable(category.description)),
             priority=spec.priority,
-            budget_us=spec.budget_us,
+            budget_us=category.budget_us if spec.budget_us is None else spec.budget_us,
             detail=spec.detail,
             sample_every=spec.sample_every,
             expect_us=spec.expect_us,
@@ -569,7 +580,7 @@ class Operation(Probe, enum.Enum, metaclass=_OperationType):
     @property
     def budget_us(self) -> float | None:
         """The time that a call may take, in microseconds; None if there is no budget."""
-        return self._value_.budget_us  # type: ignore[no-any-return]
+        return self.definition.budget_us
 
     @property
     def budget_quantile(self) -> float:

@@ -253,7 +253,7 @@ def is_definition(value: object) -> bool:
         and isinstance(value.get("module"), str | None)
         and isinstance(value.get("sample_every", 1), int)
         and 1 <= value.get("sample_every", 1) < 1 << 31
-        and (budget is None or isinstance(budget, int | float))
+        and all(isinstance(one, int | float | None) for one in (budget, category.get("budget_us")))
         and _is_quantile(value.get("budget_quantile", 0.5))
         and (expected is None or _is_pair(expected))
         and isinstance(value.get("cpu_time", False), bool)

@@ -117,8 +117,8 @@ hexadecimal digits under `{schema.FOOTER_CHECKSUM_KEY}`. Pages of rows carry Par
 | `operations` | In samples: a list of `name`, `module`, `description`, `priority`, `budget_us` (or null), \
 `detail`, `sample_every`, `expect_us` (null or two numbers), `budget_quantile` (the share of calls that must keep \
 `budget_us`; 0.99 where it is missing), `attributes` (a list of `name`, `type`, `choices` (or null) and \
-`optional`), `cpu_time` and `category`, which has `name`, `description`, `colour` (or null) and \
-`priority`. |
+`optional`), `cpu_time` and `category`, which has `name`, `description`, `colour` (or null), \
+`priority` and `budget_us` (or null). |
 | `losses` | In samples: a list of `operation`, `thread`, `count`, `start`, `end` (Unix ns) and `cause`. |
 | `saved_for` | Of a flight recorder: the samples for which it saved, a list of `operation`, `span`, `duration_ns`, \
 `error` and `noticed_ns` (Unix time). |

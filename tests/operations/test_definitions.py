@@ -5,6 +5,7 @@ import enum
 import json
 import pickle
 import sys
+import time
 
 import pytest
 
@@ -241,6 +242,8 @@ def test_a_capture_answers_likewise(recorder):
         ({"name": 5}, "name must be a string, not 5"),
         ({"description": None}, "description must be a string, not None"),
         ({"colour": 5}, "colour must be a string, not 5"),
+        ({"budget_us": "5"}, "budget_us must be a number of microseconds, not '5'"),
+        ({"budget_us": 0}, "budget_us must be more than 0, not 0"),
         ({"priority": "1"}, "priority must be an integer, 1 for what comes first, not '1'"),
     ],
 )
@@ -251,3 +254,26 @@ def test_a_category_that_is_none(fields, said):
 
 def test_a_range_beyond_all_floats_has_no_upper_end():
     assert qp.op(expect_us=(1, 10**400)).expect_us == (1.0, float("inf"))
+
+
+def test_the_budget_of_a_category_is_that_of_its_operations(tmp_path):
+    quick = qp.Category("Quick", budget_us=1)
+
+    class Budgeted(qp.Operation):
+        PLAIN = qp.op(category=quick)
+        OWN = qp.op(category=quick, budget_us=1e9)
+        OTHER = qp.op(category="Other")
+
+    assert [member.budget_us for member in Budgeted] == [1, 1e9, None]
+    with qp.record(tmp_path / "capture"):
+        for _ in range(1000):
+            for member in Budgeted:
+                with member:
+                    time.sleep(0.00001)
+    capture = qp.open(tmp_path / "capture")
+    verdicts = capture.budgets()["verdict"]
+    assert {str(name).rpartition(".")[2]: verdict for name, verdict in verdicts.items()} == {
+        "PLAIN": "missed",
+        "OWN": "kept",
+    }
+    assert capture.categories["Quick"].budget_us == 1
