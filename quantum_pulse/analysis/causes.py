@@ -146,7 +146,7 @@ class Causes:
         The quantile above which calls count as slow.
     threshold_us, typical_us : float
         That quantile, and the median, in microseconds.
-    slow, calls : int
+    slow_count, count : int
         How many calls are slow, and how many there are.
     excess_us : float
         By how much all slow calls together exceed the median, in microseconds.
@@ -166,11 +166,11 @@ class Causes:
     quantile: float
     threshold_us: float
     typical_us: float
-    slow: int
-    calls: int
+    slow_count: int
+    count: int
     excess_us: float
     alpha: float
-    #: The samples of the slow calls by cause; see `examples`.
+    #: The samples of the slow calls by cause; see `calls`.
     _samples: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
@@ -178,7 +178,7 @@ class Causes:
         """The rows of `table` that name a cause."""
         return self.table[self.table["cause"] != UNEXPLAINED]
 
-    def examples(self, cause: str | int = 0) -> pd.DataFrame:
+    def calls(self, cause: str | int = 0) -> pd.DataFrame:
         """Return slow calls that show a cause, the slowest first.
 
         Parameters
@@ -200,7 +200,7 @@ class Causes:
         --------
         >>> capture = qp.sample("slow_exchange")
         >>> causes = capture.why(capture.operations.Engine.STORE)
-        >>> causes.examples()["operation"].unique().tolist()
+        >>> causes.calls()["operation"].unique().tolist()
         ['Engine.STORE']
         """
         names = list(self.found["cause"])

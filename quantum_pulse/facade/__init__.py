@@ -8,13 +8,14 @@ from pathlib import Path
 from quantum_pulse import arguments
 from quantum_pulse.facade import opening
 from quantum_pulse.facade.capture import Capture
+from quantum_pulse.facade.following import LiveCapture
 from quantum_pulse.reading import reader
 from quantum_pulse.reading.several import Paths
 
 __all__ = ["Capture", "last", "nothing", "open", "sample", "so_far"]
 
 
-def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads best
+def open(path: Paths, *, follow: bool = False) -> Capture:  # noqa: A001 - qp.open is the name that reads best
     """Open a capture: finished, still being written, or left behind by a killed process.
 
     Parameters
@@ -23,6 +24,9 @@ def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads
         The directory of a capture, several directories, or a pattern such as "captures/*"; or URLs
         that fsspec opens, such as "s3://bucket/captures/*".
         Several are read as one; the column ``capture`` says where each sample is from.
+    follow : bool, default False
+        Read what has been written since for each question, of a recording that goes on; it may also
+        have begun only just. By default a capture stays what it was when it was opened.
 
     Returns
     -------
@@ -36,7 +40,7 @@ def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads
     CaptureError
         If a URL cannot be read.
     EmptyCaptureError
-        If no operation ran.
+        If no operation ran, unless `follow` is set.
     FormatVersionError
         If the format is unknown to this version.
     TypeError
@@ -57,7 +61,7 @@ def open(path: Paths) -> Capture:  # noqa: A001 - qp.open is the name that reads
     >>> both.stats(by="capture")["count"].to_dict()
     {'engine': 33479, 'slow_exchange': 101527}
     """
-    return Capture(opening.source(path))
+    return LiveCapture(path) if follow else Capture(opening.source(path))
 
 
 def last(folder: str | os.PathLike[str] = "captures") -> Capture:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
@@ -59,9 +58,13 @@ class Capture:
     """
 
     def __init__(self, source: reader.Source) -> None:
-        self._source = source
+        self._opened = source
         #: The directory; of several captures the one that all of them are in.
         self.path: Path = source.path
+
+    @property
+    def _source(self) -> reader.Source:
+        return self._opened
 
     def between(self, start: Moment = None, end: Moment = None) -> Capture:
         """Restrict the capture to an interval of time, which is a capture itself.
@@ -944,7 +947,7 @@ class Capture:
         Causes
             It shows itself. ``table`` has the columns ``cause``, ``kind``, ``share_of_excess``, ``ci_low``,
             ``ci_high``, ``q_value``, ``quantile_without_us`` and ``evidence``: at most five causes, and the row
-            "unexplained"; the shares add up to 1. ``examples(cause)`` has slow calls that show one.
+            "unexplained"; the shares add up to 1. ``calls(cause)`` has slow calls that show one.
 
         Raises
         ------
@@ -1527,7 +1530,7 @@ class Capture:
 
         return unfinished.frame(self._source)
 
-    @cached_property
+    @property
     def expired_until(self) -> pd.Timestamp | None:
         """The moment from which on samples have not expired, UTC; None if none has expired.
 
@@ -1539,7 +1542,7 @@ class Capture:
 
         return expired.until(self._source)
 
-    @cached_property
+    @property
     def overwritten_until(self) -> pd.Timestamp | None:
         """The moment from which on a flight recorder or its snapshot is complete, UTC; None if nothing is missing.
 
@@ -1573,7 +1576,7 @@ class Capture:
 
         return saves.frame(self._source)
 
-    @cached_property
+    @property
     def operations(self) -> RecordedOperations:
         """The operations by name, for code that does not have the recorded program.
 

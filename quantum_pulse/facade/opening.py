@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 from quantum_pulse import arguments
 from quantum_pulse.errors import CaptureError
 from quantum_pulse.reading import reader, remote, several
 
+#: The parts of each capture when it was read before.
+Known: TypeAlias = dict[Path | str, dict[reader.File, reader.Part]]
 
-def source(path: several.Paths, *, may_be_empty: bool = False) -> reader.Source:
-    """The capture at `path`, or several as one; see `open`. Raises as that does."""
+
+def source(path: several.Paths, *, may_be_empty: bool = False, known: Known | None = None) -> reader.Source:
+    """The capture at `path`, or several as one; see `open`. Raises as that does.
+
+    Footers of `known` parts are not read again; it is brought up to date.
+    """
     paths, may_be_several = several.expand(path)
-    sources = [_one(one) for one in paths]
+    sources = [_one(one, None if known is None else known.setdefault(one, {})) for one in paths]
     found = several.Several(sources) if may_be_several else sources[0]
     if not may_be_empty:
         found.check_not_empty()
@@ -34,14 +41,14 @@ def last(folder: str | os.PathLike[str]) -> Path:
     return found
 
 
-def _one(path: Path | str) -> reader.Source:
+def _one(path: Path | str, known: dict[reader.File, reader.Part] | None) -> reader.Source:
     if isinstance(path, str):
         return remote.find(path)
     from quantum_pulse.agent import leftovers
 
     # The rings first: what a living process moves from them to a part meanwhile is then in both, and not in neither.
     found = leftovers.look(path)
-    source = reader.find(path)
+    source = reader.find(path, known)
     for leftover in found:
         leftover.add_to(source)
     source.note_missing()

@@ -153,11 +153,15 @@ class Source:
         try:
             files.check(path)
             known = File.at(path)
+            part = self._read.get(known)
+            if part is not None and part.file == path and self._may_vanish(table, path, part.rows):
+                # As it was when an earlier source read it.
+                part = self._read[known] = part._replace(file=self._held(path))
         except OSError as error:
             self.report_damage(path, error)
             return
-        if known in self._read:
-            self.parts[table].append(self._read[known])
+        if part is not None:
+            self.parts[table].append(part)
         elif (part := self.add_read(table, path, path, None)) is not None:
             self._read[known] = part
 
@@ -175,9 +179,8 @@ class Source:
             records.check_version(footer["format"], path)
             if table == schema.ROLLED_UP:
                 records.check_rollup_footer(footer)
-            # Rollup files are few, and are merged as well.
-            may_vanish = table == schema.ROLLED_UP or self._may_vanish(path, metadata.num_rows)
-            file = self._held(path) if may_vanish and content is None else file
+            if content is None and self._may_vanish(table, path, metadata.num_rows):
+                file = self._held(path)
             plausible.check_file(metadata, table)
             times = ranges.whole_range(metadata, table)
         except (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError, FormatVersionError) as error:
@@ -190,9 +193,9 @@ class Source:
     def fetch(self, parts: Sequence[Part]) -> None:
         """See to it that `parts` can be read; those of this machine can."""
 
-    def _may_vanish(self, part: Path, rows: int) -> bool:
-        """Whether the agent may yet merge `part` into a larger one."""
-        return rows <= schema.FINAL_ROWS and recording_of(part) in self._with_rings
+    def _may_vanish(self, table: str, part: Path, rows: int) -> bool:
+        """Whether the agent may yet merge `part` into a larger one. Rollup files are few, and are merged as well."""
+        return table == schema.ROLLED_UP or (rows <= schema.FINAL_ROWS and recording_of(part) in self._with_rings)
 
     def _held(self, path: Path) -> Path:
         """Another name of the file `path`, which lasts as long as this object. Raises OSError."""

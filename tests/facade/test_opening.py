@@ -88,3 +88,24 @@ def test_samples_by_their_names():
     assert len(qp.sample().samples()) > len(qp.sample("engine").samples()) == 33_479
     with pytest.raises(ValueError, match=r"name must be one of 'engine', 'slow_exchange', not 'engin'"):
         qp.sample("engin")
+
+
+def test_a_capture_that_is_followed_sees_what_is_written_later(tmp_path):
+    with qp.record(tmp_path / "live") as recorder:
+        live = qp.open(tmp_path / "live", follow=True)
+        before = qp.open(tmp_path / "live", follow=True)
+        assert live.stats().empty
+        for count in (1, 2):
+            with Op.STEP:
+                pass
+            recorder.flush()
+            assert live.stats()["count"].tolist() == [count]
+            assert [str(name) for name in live.operations] == ["Op.STEP"]
+        part = live.between(start="0s")
+        with Op.STEP:
+            pass
+        assert len(live.samples()) == 3, "also what is in rings only"
+    assert len(part.samples()) == 2, "what it returned stays what it was"
+    assert before.stats()["count"].tolist() == [3]
+    with pytest.raises(qp.QuantumPulseError, match="does not exist"):
+        qp.open(tmp_path / "nothing", follow=True)

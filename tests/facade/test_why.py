@@ -130,7 +130,7 @@ def test_what_was_planted_comes_first(tmp_path, call, cause, kind):
     assert first["share_of_excess"] > 0.5
     assert first["quantile_without_us"] < causes.threshold_us
     assert causes.table["share_of_excess"].sum() == pytest.approx(1)
-    shown = causes.examples()
+    shown = causes.calls()
     assert (shown["operation"] == "Planted.REQUEST").all()
     assert (shown["duration_ns"] > causes.threshold_us * 1000).all()
 
@@ -157,7 +157,7 @@ def test_calls_that_are_all_alike_have_no_cause(tmp_path):
 
 def test_a_part_of_the_calls(tmp_path):
     capture = recorded(tmp_path / "capture", slow_tenant)
-    assert capture.why(Planted.REQUEST, where={"tenant": "c"}).calls < 0.2 * CALLS
+    assert capture.why(Planted.REQUEST, where={"tenant": "c"}).count < 0.2 * CALLS
     with pytest.raises(ValueError, match=r"no call of Planted\.LOAD is among those selected"):
         capture.why(Planted.LOAD)
     with pytest.raises(ValueError, match="quantile"):
@@ -166,7 +166,7 @@ def test_a_part_of_the_calls(tmp_path):
         capture.why("Planted.REQUEST")
     causes = capture.why(Planted.REQUEST)
     with pytest.raises(KeyError, match="tenant=c"):
-        causes.examples("tenant=x")
+        causes.calls("tenant=x")
 
 
 def test_it_shows_itself(tmp_path):

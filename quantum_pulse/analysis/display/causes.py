@@ -26,8 +26,8 @@ def summary(causes: Causes) -> str:
     """How much slower the slow calls are, and what explains most of it."""
     percent = f"p{100 * causes.quantile:.6g}".replace(".", "")
     said = (
-        f"{numbers.count(causes.slow)} of {numbers.count(causes.calls)} calls of {causes.operation} took longer than "
-        f"{numbers.us(causes.threshold_us)} ({percent}); a typical call takes {numbers.us(causes.typical_us)}. "
+        f"{numbers.count(causes.slow_count)} of {numbers.count(causes.count)} calls of {causes.operation} took longer "
+        f"than {numbers.us(causes.threshold_us)} ({percent}); a typical call takes {numbers.us(causes.typical_us)}. "
     )
     if causes.found.empty:
         return said + "Nothing stands out."
