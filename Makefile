@@ -84,7 +84,7 @@ pythons:  ## the recorder's tests on each Python of PYTHONS
 # makes another.
 FREETHREADED ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/quantum_pulse/python3.13t
 # Of the test extra, what has no wheel for it or needs what has none; greenlet, below playwright, brings the lock back.
-LOCKED := aiosqlite axe-playwright-python celery django duckdb eventlet fastapi flask gevent gunicorn httpx ipykernel joblib jupyterlab litestar nbclient nbconvert notebook playwright polars sqlalchemy starlette uvicorn uvicorn-worker uvloop websockets
+LOCKED := aiosqlite axe-playwright-python celery dask django duckdb eventlet fastapi flask gevent gunicorn httpx ipykernel joblib jupyterlab litestar nbclient nbconvert notebook playwright polars sqlalchemy starlette uvicorn uvicorn-worker uvloop websockets
 # The check is without PYTHON_GIL=0, under which no module could bring the lock back; the tests are with it, so that
 # none of theirs does. test_parts.py reads captures with duckdb and polars.
 freethreaded:  ## the recorder's tests and how recording scales on a Python without the interpreter lock

@@ -16,6 +16,7 @@ from quantum_pulse.reading.selection import Moment, Operations, Recorded, Where
 from quantum_pulse.shown import visible
 
 if TYPE_CHECKING:
+    import dask.dataframe as dd
     import pandas as pd
 
     from quantum_pulse.analysis import Causes, Comparison, Contrast, Correlations
@@ -1377,6 +1378,35 @@ class Capture:
         from quantum_pulse.reading import tables
 
         return tables.iter_samples(self._source, operations, start, end, columns, rows, where)
+
+    def to_dask(self) -> dd.DataFrame:
+        """Return the samples as a dask DataFrame, for more than one machine's memory and cores.
+
+        Returns
+        -------
+        dask.dataframe.DataFrame
+            The columns of `samples`. A partition is a part of the capture, ordered by ``start``, and is read
+            when it is needed; workers must find the capture at the same path.
+
+        Raises
+        ------
+        ImportError
+            If dask is not installed; the extra "dask" has it.
+
+        See Also
+        --------
+        Capture.samples : The same in memory.
+        Capture.iter_samples : The same in batches.
+
+        Examples
+        --------
+        >>> samples = qp.sample("engine").to_dask()
+        >>> int(samples["duration_ns"].max().compute()) == qp.sample("engine").samples()["duration_ns"].max()
+        True
+        """
+        from quantum_pulse.facade import dasking
+
+        return dasking.samples(self._source)
 
     def definitions(self) -> pd.DataFrame:
         """Return the definitions of the operations.
