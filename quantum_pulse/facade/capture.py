@@ -1401,8 +1401,8 @@ class Capture:
         Examples
         --------
         >>> samples = qp.sample("engine").to_dask()
-        >>> int(samples["duration_ns"].max().compute()) == qp.sample("engine").samples()["duration_ns"].max()
-        True
+        >>> len(samples)
+        33479
         """
         from quantum_pulse.facade import dasking
 
