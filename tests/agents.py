@@ -16,15 +16,20 @@ def pid_of(capture):
     while time.monotonic() < give_up:
         pid = place.agent_pid()
         if pid is not None:
-            assert pid != os.getpid(), "a thread of the tests writes this capture"
             return pid
         time.sleep(0.005)
     raise AssertionError(f"no agent serves {capture}")
 
 
+def _other_process(capture):
+    pid = pid_of(capture)
+    assert pid != os.getpid(), "a thread of the tests writes this capture"
+    return pid
+
+
 def kill(capture):
     """Kill the agent, and wait until it is gone."""
-    pid = pid_of(capture)
+    pid = _other_process(capture)
     os.kill(pid, signal.SIGKILL)
     while Place(str(capture)).has_agent():
         time.sleep(0.001)
@@ -33,7 +38,7 @@ def kill(capture):
 @contextlib.contextmanager
 def stopped(capture):
     """The agent stands still during the block, as on a machine without a processor to spare."""
-    pid = pid_of(capture)
+    pid = _other_process(capture)
     os.kill(pid, signal.SIGSTOP)
     try:
         yield pid
