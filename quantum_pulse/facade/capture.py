@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
@@ -1606,7 +1607,7 @@ class Capture:
 
         return saves.frame(self._source)
 
-    @property
+    @cached_property
     def operations(self) -> RecordedOperations:
         """The operations by name, for code that does not have the recorded program.
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from quantum_pulse.facade import opening
 from quantum_pulse.facade.capture import Capture
 from quantum_pulse.reading import reader, several
+
+if TYPE_CHECKING:
+    from quantum_pulse.facade.operations import RecordedOperations
 
 
 class LiveCapture(Capture):
@@ -40,3 +45,11 @@ class LiveCapture(Capture):
     @property
     def _source(self) -> reader.Source:
         return opening.source(self._paths, may_be_empty=True, known=self._known)
+
+    @property
+    def operations(self) -> RecordedOperations:
+        """The operations by name, as far as they are known by now; see `Capture.operations`."""
+        from quantum_pulse.facade.operations import RecordedOperations
+        from quantum_pulse.reading import definitions
+
+        return RecordedOperations(definitions.frame(self._source))

@@ -100,7 +100,7 @@ def test_a_capture_that_is_followed_sees_what_is_written_later(tmp_path):
                 pass
             recorder.flush()
             assert live.stats()["count"].tolist() == [count]
-            assert [str(name) for name in live.operations] == ["Op.STEP"]
+            assert "Op.STEP" in list(map(str, live.operations))
         part = live.between(start="0s")
         with Op.STEP:
             pass
