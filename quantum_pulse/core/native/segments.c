@@ -137,6 +137,8 @@ count_lost_rows(Segment *segment, uint32_t begin)
         uint32_t probe_id = segment->operation[row];
         if (probe_id == UINT32_MAX)
             continue; /* counted with an earlier row */
+        if (probe_id == COLLECTION || probe_id == DETAILS)
+            continue; /* in no account; what details have for times may be any values */
         uint64_t samples = 0;
         int64_t first = INT64_MAX, last = INT64_MIN;
         for (uint32_t other = row; other < end; other++) {
@@ -149,8 +151,6 @@ count_lost_rows(Segment *segment, uint32_t begin)
             if (segment->start[other] + segment->duration[other] > last)
                 last = segment->start[other] + segment->duration[other];
         }
-        if (probe_id == COLLECTION || probe_id == DETAILS)
-            continue; /* is in no account */
         add_together(ring.header->lost, samples);
         count_overwritten(probe_id, segment->thread, samples, first, last);
     }
