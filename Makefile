@@ -52,7 +52,8 @@ sanitize: $(VENV)/.test  ## the recorder's tests with a core that checks each of
 	CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1" \
 		$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --target $(SANITIZED) .
 	cd $(SANITIZED) && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:handle_segv=0:log_path=$(CURDIR)/$(SANITIZED)/found PYTHONPATH=$(CURDIR)/$(SANITIZED) QUANTUM_PULSE_CORE=native \
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:handle_segv=0:log_path=$(CURDIR)/$(SANITIZED)/found \
+		UBSAN_OPTIONS=log_path=$(CURDIR)/$(SANITIZED)/found:print_stacktrace=1 PYTHONPATH=$(CURDIR)/$(SANITIZED) QUANTUM_PULSE_CORE=native \
 		$(CURDIR)/$(BIN)/pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider --timeout 600 \
 		--deselect tests/recorder/test_session.py::test_a_thousand_recordings_leave_nothing \
 		$(addprefix $(CURDIR)/tests/,core recorder faults operations test_timers.py)
