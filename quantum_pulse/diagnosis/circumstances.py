@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quantum_pulse.analysis import critical_path
 from quantum_pulse.analysis.causes import ORDINARY, Circumstances, Condition, weighted_quantile
-from quantum_pulse.reading import attributes, scan, tables
+from quantum_pulse.reading import attributes, scan, self_time, tables
 from quantum_pulse.reading.reader import Part, Source
 from quantum_pulse.reading.selection import Selection
 
@@ -199,9 +199,8 @@ def _inside(source: Source, calls: pd.DataFrame, own: str) -> tuple[dict[str, An
         names += list(places)[len(names) :]
         span = np.concatenate([mine["span"].to_numpy(np.int64), below["span"].to_numpy(np.int64)])
         parent = np.concatenate([np.full(len(mine), -1), below["parent"].to_numpy(np.int64)])
-        order = np.argsort(span, kind="stable")
-        place = order[np.minimum(np.searchsorted(span[order], parent), len(span) - 1)]
-        above = np.where((span[place] == parent) & (parent >= 0), place + counted, -1)
+        above = self_time.rows_of_parents(span, parent)
+        above = np.where(above >= 0, above + counted, -1)
         start = np.concatenate([mine["start"].to_numpy(np.int64), below["start"].to_numpy(np.int64)])
         duration = np.concatenate([mine["duration_ns"].to_numpy(np.int64), below["duration_ns"].to_numpy(np.int64)])
         kinds = np.concatenate([np.zeros(len(mine), np.int64), operation])

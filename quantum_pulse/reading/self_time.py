@@ -94,8 +94,16 @@ def _parents(
     above = np.full(len(span), -1)
     for number in np.unique(process):
         rows = np.flatnonzero(process == number)
-        rows = rows[np.argsort(span[rows], kind="stable")]
-        known = span[rows]
-        place = np.minimum(np.searchsorted(known, parent[rows]), len(rows) - 1)
-        above[rows] = np.where(known[place] == parent[rows], rows[place], -1)
+        found = rows_of_parents(span[rows], parent[rows])
+        above[rows] = np.where(found >= 0, rows[found], -1)
     return above
+
+
+def rows_of_parents(span: npt.NDArray[np.int64], parent: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The row of each row's parent among rows of one process, -1 where there is none."""
+    import numpy as np
+
+    order = np.argsort(span, kind="stable")
+    known = span[order]
+    place = np.minimum(np.searchsorted(known, parent), len(known) - 1)
+    return np.where(known[place] == parent, order[place], -1)
